@@ -1,0 +1,1 @@
+//! The latency harness: it speaks only the wire.

@@ -1,0 +1,1 @@
+//! ws2api: very many WebSocket clients on one machine, served by a plain HTTP backend.

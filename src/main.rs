@@ -1,0 +1,2 @@
+//! The `ws2api` program.
+fn main() {}
