@@ -1,0 +1,305 @@
+//! All shards of this process: made together, started together, each with a descriptor table of its own.
+//!
+//! The order matters. Threads, executors (their rings and helper threads), eventfds and socket pairs come first;
+//! then every shard gives up the shared table and closes the copies that are not its own; then it opens its epoll
+//! and whatever its user opens.
+#![allow(clippy::disallowed_methods)]
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
+
+use crate::handover::{self, Arrivals, Handover};
+use crate::mesh::{self, Mesh, Outside};
+use crate::reactor::{Mailbox, Reactor};
+use crate::{cpu, fd_table, task};
+
+/// What a shard finds in its hands when it starts.
+#[derive(Debug)]
+pub struct Shard<M> {
+    /// 0 to `count - 1`.
+    pub index: usize,
+    /// How many shards the node has.
+    pub count: usize,
+    /// Its clock, timers and sockets.
+    pub reactor: Rc<Reactor>,
+    /// Messages to other shards.
+    pub mesh: Rc<Mesh<M>>,
+    /// Sockets to other shards.
+    pub handover: Rc<Handover>,
+    /// Sockets from other shards; taken by the one task that serves them.
+    pub arrivals: Arrivals,
+    /// Where messages from other shards go. Set it before the first `.await`.
+    pub inbox: Inbox<M>,
+}
+
+/// The place of the function that handles a shard's mail.
+pub struct Inbox<M>(Rc<RefCell<Option<Handler<M>>>>);
+
+type Handler<M> = Box<dyn FnMut(M)>;
+
+/// The running shards.
+#[derive(Debug)]
+pub struct Node<M> {
+    /// Messages from ordinary threads to shards.
+    pub outside: Arc<Outside<M>>,
+    threads: Vec<JoinHandle<Result<(), StartError>>>,
+}
+
+/// Why the node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The thread could not be pinned.
+    #[error("CPU {cpu} can't be used by this process (offline, or outside its cpuset)")]
+    Pin {
+        /// As the kernel counts.
+        cpu: usize,
+    },
+    /// io_uring is missing, forbidden, or has no memory to lock.
+    #[error(
+        "io_uring can't be used: {reason}. Kernel 5.8 or newer is needed, with `sysctl kernel.io_uring_disabled=0`, \
+         a seccomp profile that allows io_uring_setup (containers), and enough locked memory (`ulimit -l`)"
+    )]
+    IoUring {
+        /// The executor's words.
+        reason: String,
+    },
+    /// No thread, descriptor or table.
+    #[error("a shard could not be set up: {0}")]
+    System(#[from] io::Error),
+    /// Another shard failed to start.
+    #[error("another shard did not start")]
+    Aborted,
+}
+
+/// Starts one shard per element of `cpus` (a CPU may be named twice) and runs `main` on each. A shard ends when its
+/// `main` does.
+///
+/// # Errors
+/// [`StartError`] names the first thing that was refused; no shard is left running then.
+pub fn start<M, F, Main>(cpus: &[usize], mesh_capacity: usize, main: F) -> Result<Node<M>, StartError>
+where
+    M: Send + 'static,
+    F: Fn(Shard<M>) -> Main + Clone + Send + 'static,
+    Main: Future<Output = ()> + 'static,
+{
+    assert!(!cpus.is_empty(), "a node has a shard");
+    let (meshes, outside) = mesh::connect(cpus.len(), mesh_capacity)?;
+    let (ends, receivers) = handover::connect(cpus.len())?;
+    let (report, reports) = mpsc::channel();
+    let barrier = Arc::new(Barrier::new(cpus.len()));
+    let mut threads = Vec::with_capacity(cpus.len());
+    let mut gates = Vec::with_capacity(cpus.len());
+    for (index, ((&cpu, mesh), receiver)) in cpus.iter().zip(meshes).zip(receivers).enumerate() {
+        let (gate, passed) = mpsc::channel();
+        let seed = Seed {
+            index,
+            count: cpus.len(),
+            cpu,
+            mesh,
+            ends: ends.clone(),
+            receiver,
+        };
+        let (report, main, barrier) = (report.clone(), main.clone(), barrier.clone());
+        let thread = std::thread::Builder::new()
+            .name(format!("shard-{index}"))
+            .spawn(move || seed.grow(&report, &passed, &barrier, main))?;
+        threads.push(thread);
+        gates.push(gate);
+    }
+    drop(report);
+    let outcome = reports.iter().take(cpus.len()).collect::<Result<Vec<()>, StartError>>();
+    for gate in gates {
+        // A shard that failed has hung up already.
+        let _ = gate.send(outcome.is_ok());
+    }
+    outcome?;
+    Ok(Node {
+        outside: Arc::new(outside),
+        threads,
+    })
+}
+
+impl<M> Node<M> {
+    /// Waits until every shard has ended.
+    ///
+    /// # Errors
+    /// The first shard's failure, a panic among them.
+    pub fn join(self) -> Result<(), StartError> {
+        let mut result = Ok(());
+        for thread in self.threads {
+            let ended = thread
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("a shard panicked").into()));
+            result = result.and(ended);
+        }
+        result
+    }
+
+    /// True when some shard has ended, by itself or by a panic.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
+    }
+}
+
+impl<M> Inbox<M> {
+    /// Sets the function that takes this shard's mail. It runs between tasks, and must not block.
+    pub fn set(&self, handler: impl FnMut(M) + 'static) {
+        *self.0.borrow_mut() = Some(Box::new(handler));
+    }
+}
+
+impl<M> std::fmt::Debug for Inbox<M> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Inbox")
+    }
+}
+
+/// What a shard thread is born with.
+struct Seed<M> {
+    index: usize,
+    count: usize,
+    cpu: usize,
+    mesh: Mesh<M>,
+    ends: Arc<handover::Ends>,
+    receiver: OwnedFd,
+}
+
+impl<M: Send + 'static> Seed<M> {
+    fn grow<F, Main>(
+        self,
+        report: &mpsc::Sender<Result<(), StartError>>,
+        passed: &mpsc::Receiver<bool>,
+        barrier: &Barrier,
+        main: F,
+    ) -> Result<(), StartError>
+    where
+        F: Fn(Shard<M>) -> Main,
+        Main: Future<Output = ()> + 'static,
+    {
+        // Before anything is allocated, so that memory is this core's.
+        let made = if cpu::pin(self.cpu) {
+            make_executor()
+        } else {
+            Err(StartError::Pin { cpu: self.cpu })
+        };
+        let (executor, mut keep) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                let _ = report.send(Err(error));
+                return Err(StartError::Aborted);
+            }
+        };
+        let _ = report.send(Ok(()));
+        if passed.recv() != Ok(true) {
+            return Err(StartError::Aborted);
+        }
+        keep.extend([0, 1, 2, self.receiver.as_raw_fd()]);
+        keep.extend(self.mesh.bells().descriptors().map(|bell| bell.as_raw_fd()));
+        keep.extend(self.ends.descriptors());
+        let private = fd_table::make_private(&keep);
+        // Only when no table holds a copy of another's socket does closing one close it.
+        barrier.wait();
+        private?;
+        executor.run(self.live(main))
+    }
+
+    async fn live<F, Main>(self, main: F) -> Result<(), StartError>
+    where
+        F: Fn(Shard<M>) -> Main,
+        Main: Future<Output = ()> + 'static,
+    {
+        let reactor = Reactor::new()?;
+        let mesh = Rc::new(self.mesh);
+        let handover = Rc::new(Handover::new(self.ends));
+        let inbox = Rc::new(RefCell::new(None));
+        let post = Post {
+            mesh: mesh.clone(),
+            handover: handover.clone(),
+            inbox: inbox.clone(),
+        };
+        let shard = Shard {
+            index: self.index,
+            count: self.count,
+            reactor: reactor.clone(),
+            mesh,
+            handover,
+            arrivals: Arrivals::new(&reactor, self.receiver)?,
+            inbox: Inbox(inbox),
+        };
+        let life = main(shard);
+        let stopper = reactor.clone();
+        task::spawn(async move {
+            life.await;
+            stopper.stop();
+        });
+        reactor.run(&post).await?;
+        Ok(())
+    }
+}
+
+/// The mesh and the handover as the reactor sees them.
+struct Post<M> {
+    mesh: Rc<Mesh<M>>,
+    handover: Rc<Handover>,
+    inbox: Rc<RefCell<Option<Handler<M>>>>,
+}
+
+impl<M> Mailbox for Post<M> {
+    fn wake_descriptor(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.mesh.bell()
+    }
+
+    fn drain(&self) -> usize {
+        let mut handler = self.inbox.borrow_mut();
+        match handler.as_mut() {
+            Some(handler) => self.mesh.drain(DRAIN_MAX, handler),
+            None => 0,
+        }
+    }
+
+    fn flush(&self) -> bool {
+        self.handover.flush()
+    }
+
+    fn announce_sleep(&self, asleep: bool) {
+        self.mesh.announce_sleep(asleep);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.mesh.is_empty()
+    }
+}
+
+/// The executor and the descriptors that it opened.
+fn make_executor() -> Result<(LocalExecutor, HashSet<RawFd>), StartError> {
+    // One at a time: what opened in between is this executor's.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let before = fd_table::open_descriptors()?;
+    let executor = LocalExecutorBuilder::new(Placement::Unbound)
+        .ring_depth(RING_DEPTH)
+        .io_memory(IO_MEMORY_LEN)
+        .preempt_timer(PREEMPT_TIMER)
+        .make()
+        .map_err(|error| StartError::IoUring {
+            reason: error.to_string(),
+        })?;
+    let own = fd_table::open_descriptors()?.difference(&before).copied().collect();
+    Ok((executor, own))
+}
+
+const DRAIN_MAX: usize = 256;
+const RING_DEPTH: usize = 128;
+const IO_MEMORY_LEN: usize = 64 * 1024;
+/// No preemption: the reactor is the fairness. (glommio can park with runnable tasks if its timer fires before any ran.)
+const PREEMPT_TIMER: Duration = Duration::from_secs(3600);

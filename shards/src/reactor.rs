@@ -1,0 +1,417 @@
+//! What wakes a shard: one edge-triggered epoll, the timing wheel and the mailbox.
+//!
+//! [`Reactor::run`] is the main future of the shard's executor. It yields once, so that every runnable task runs,
+//! drains the mailbox, and then waits in `epoll_wait`: until the next deadline if nobody ran and no mail came, not
+//! at all otherwise. Sockets enter once with [`Reactor::register`] and are never modified.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use slab::Slab;
+
+use crate::task;
+use crate::wheel::{Key, Wheel};
+
+/// The wheel's resolution. Deadlines are seconds; 4 ms is exact enough and keeps the cascades few.
+pub const TICK: Duration = Duration::from_millis(4);
+
+const EVENTS_MAX: usize = 512;
+const MAILBOX_KEY: u64 = u64::MAX;
+const READABLE: u8 = 1;
+const WRITABLE: u8 = 2;
+/// RDHUP, HUP or ERR was seen. Sticky: a FIN whose edge came with the data is not reported again.
+const CLOSED: u8 = 4;
+
+/// A shard's epoll, wheel and clock. One per shard thread, shared by its tasks through `Rc`.
+#[derive(Debug)]
+pub struct Reactor {
+    epoll: OwnedFd,
+    entries: RefCell<Slab<Rc<Entry>>>,
+    wheel: RefCell<Wheel<Waker>>,
+    epoch: Instant,
+    now: Cell<Instant>,
+    load: Cell<Load>,
+    stopped: Cell<bool>,
+}
+
+/// How busy the shard is. Sums since its start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Load {
+    /// Rounds of the loop.
+    pub passes: u64,
+    /// Rounds that waited for an event or a deadline.
+    pub sleeps: u64,
+    /// Events that epoll reported.
+    pub events: u64,
+    /// Time spent outside of `epoll_wait`.
+    pub busy: Duration,
+    /// The longest single round outside of `epoll_wait` since [`Reactor::take_longest_pass`].
+    pub longest_pass: Duration,
+}
+
+/// What a shard receives from other shards. The reactor drains it once per pass.
+pub trait Mailbox {
+    /// The descriptor that senders write to when the shard may sleep.
+    fn wake_descriptor(&self) -> std::os::fd::BorrowedFd<'_>;
+    /// Handles what has come, at most a bounded number; returns how many.
+    fn drain(&self) -> usize;
+    /// Sends off what was gathered during the pass; true when something still waits for room.
+    fn flush(&self) -> bool;
+    /// Says that the shard is about to sleep (true) or awake. The implementation fences between this and the check.
+    fn announce_sleep(&self, asleep: bool);
+    /// True when nothing waits.
+    fn is_empty(&self) -> bool;
+}
+
+/// One socket's place in the reactor.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    fd: OwnedFd,
+    key: Cell<usize>,
+    ready: Cell<u8>,
+    read_waker: RefCell<Option<Waker>>,
+    write_waker: RefCell<Option<Waker>>,
+}
+
+impl Reactor {
+    /// A reactor with an epoll instance in the calling thread's table.
+    ///
+    /// # Errors
+    /// When the kernel has no descriptor for it.
+    pub fn new() -> io::Result<Rc<Self>> {
+        let now = Instant::now();
+        Ok(Rc::new(Self {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            entries: RefCell::new(Slab::new()),
+            wheel: RefCell::new(Wheel::new(0)),
+            epoch: now,
+            now: Cell::new(now),
+            load: Cell::new(Load::default()),
+            stopped: Cell::new(false),
+        }))
+    }
+
+    /// The time of this pass. Cheap: the clock is read once per pass.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    /// How busy the shard has been.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        self.load.get()
+    }
+
+    /// The longest pass since this was last asked.
+    #[must_use]
+    pub fn take_longest_pass(&self) -> Duration {
+        let mut load = self.load.get();
+        let longest = std::mem::take(&mut load.longest_pass);
+        self.load.set(load);
+        longest
+    }
+
+    /// How many sockets are registered.
+    #[must_use]
+    pub fn sockets_count(&self) -> usize {
+        self.entries.borrow().len()
+    }
+
+    /// How many timers are set.
+    #[must_use]
+    pub fn timers_count(&self) -> usize {
+        self.wheel.borrow().len()
+    }
+
+    /// Makes [`run`](Self::run) return at the end of this pass.
+    pub fn stop(&self) {
+        self.stopped.set(true);
+    }
+
+    /// The shard's life. Returns after [`stop`](Self::stop).
+    ///
+    /// # Errors
+    /// When epoll itself fails, which nothing on the network can cause.
+    pub async fn run(&self, mailbox: &dyn Mailbox) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(MAILBOX_KEY);
+        epoll::add(
+            &self.epoll,
+            mailbox.wake_descriptor(),
+            data,
+            epoll::EventFlags::IN | epoll::EventFlags::ET,
+        )?;
+        let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS_MAX);
+        while !self.stopped.get() {
+            let polls = task::polls();
+            task::yield_now().await;
+            let somebody_ran = task::polls() != polls;
+            let mail_count = mailbox.drain();
+            let blocked = mailbox.flush();
+            if somebody_ran || mail_count > 0 {
+                self.wait(&mut events, Some(Duration::ZERO))?;
+            } else {
+                mailbox.announce_sleep(true);
+                // A sender that saw us awake has not written to the descriptor: look once more.
+                let patience = if mailbox.is_empty() {
+                    self.patience(blocked)
+                } else {
+                    Some(Duration::ZERO)
+                };
+                let result = self.wait(&mut events, patience);
+                mailbox.announce_sleep(false);
+                result?;
+            }
+            self.dispatch(&events);
+            self.fire_timers();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn register(&self, fd: OwnedFd) -> io::Result<Rc<Entry>> {
+        let entry = Rc::new(Entry {
+            fd,
+            key: Cell::new(0),
+            // New sockets start ready: the first call finds out, and mostly there is something.
+            ready: Cell::new(READABLE | WRITABLE),
+            read_waker: RefCell::new(None),
+            write_waker: RefCell::new(None),
+        });
+        let key = self.entries.borrow_mut().insert(entry.clone());
+        entry.key.set(key);
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        if let Err(error) = epoll::add(&self.epoll, &entry.fd, epoll::EventData::new_u64(key as u64), flags) {
+            self.entries.borrow_mut().remove(key);
+            return Err(error.into());
+        }
+        Ok(entry)
+    }
+
+    /// Takes a socket out of epoll. Always before its descriptor is closed or sent: a copy elsewhere would keep it in.
+    pub(crate) fn deregister(&self, entry: &Entry) {
+        let removed = epoll::delete(&self.epoll, &entry.fd);
+        debug_assert!(removed.is_ok(), "a registered socket is in epoll");
+        self.entries.borrow_mut().remove(entry.key.get());
+    }
+
+    pub(crate) fn tick_at(&self, deadline: Instant) -> u64 {
+        let elapsed = deadline.saturating_duration_since(self.epoch);
+        elapsed.as_nanos().div_ceil(TICK.as_nanos()) as u64
+    }
+
+    pub(crate) fn insert_timer(&self, tick: u64, waker: Waker) -> Key {
+        self.wheel.borrow_mut().insert(tick, waker)
+    }
+
+    pub(crate) fn remove_timer(&self, key: Key) {
+        self.wheel.borrow_mut().remove(key);
+    }
+
+    /// Keeps a timer that is still set, for the task of `waker`; false when it has fired.
+    pub(crate) fn keep_timer(&self, key: Key, waker: &Waker) -> bool {
+        match self.wheel.borrow_mut().get_mut(key) {
+            Some(kept) => {
+                kept.clone_from(waker);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn patience(&self, blocked: bool) -> Option<Duration> {
+        let next = self.wheel.borrow().next_tick().map(|tick| {
+            let nanos = tick.saturating_mul(TICK.as_nanos() as u64);
+            (self.epoch + Duration::from_nanos(nanos)).saturating_duration_since(Instant::now())
+        });
+        if blocked {
+            Some(next.map_or(TICK, |next| next.min(TICK)))
+        } else {
+            next
+        }
+    }
+
+    fn wait(&self, events: &mut Vec<epoll::Event>, patience: Option<Duration>) -> io::Result<()> {
+        let mut load = self.load.get();
+        let before = Instant::now();
+        let pass = before.saturating_duration_since(self.now.get());
+        load.passes += 1;
+        load.busy += pass;
+        load.longest_pass = load.longest_pass.max(pass);
+        events.clear();
+        let timeout = patience.map(|patience| Timespec {
+            tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(patience.subsec_nanos()),
+        });
+        let result = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout.as_ref());
+        if patience == Some(Duration::ZERO) {
+            self.now.set(before);
+        } else {
+            load.sleeps += 1;
+            self.now.set(Instant::now());
+        }
+        load.events += events.len() as u64;
+        self.load.set(load);
+        match result {
+            Ok(_) => Ok(()),
+            // A signal is not an event.
+            Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn dispatch(&self, events: &[epoll::Event]) {
+        let entries = self.entries.borrow();
+        for event in events {
+            let key = event.data.u64();
+            if key == MAILBOX_KEY {
+                continue;
+            }
+            if let Some(entry) = entries.get(key as usize) {
+                entry.handle_event(event.flags);
+            }
+        }
+    }
+
+    fn fire_timers(&self) {
+        let elapsed = self.now.get().saturating_duration_since(self.epoch);
+        let tick = (elapsed.as_nanos() / TICK.as_nanos()) as u64;
+        self.wheel.borrow_mut().advance(tick, Waker::wake);
+    }
+}
+
+impl Entry {
+    pub(crate) fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Gives the descriptor back. The caller has deregistered the entry and is its last owner.
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
+    /// True when the peer has closed its side or the connection is broken; data may still be waiting.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.ready.get() & CLOSED != 0
+    }
+
+    /// Runs `call` (a receiving system call for at most `capacity` bytes) if the socket may be readable.
+    pub(crate) fn poll_read(
+        &self,
+        context: &mut Context<'_>,
+        capacity: usize,
+        call: impl FnMut() -> rustix::io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        match self.try_read(capacity, call) {
+            Some(result) => Poll::Ready(result),
+            None => {
+                remember(&self.read_waker, context.waker());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Like [`poll_read`](Self::poll_read) for a sending call.
+    pub(crate) fn poll_write(
+        &self,
+        context: &mut Context<'_>,
+        call: impl FnMut() -> rustix::io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        match self.try_call(WRITABLE, call) {
+            Some(result) => Poll::Ready(result),
+            None => {
+                remember(&self.write_waker, context.waker());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Ready when the socket was reported writable (for a connect in progress).
+    pub(crate) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.ready.get() & (WRITABLE | CLOSED) != 0 {
+            return Poll::Ready(());
+        }
+        remember(&self.write_waker, context.waker());
+        Poll::Pending
+    }
+
+    pub(crate) fn clear_writable(&self) {
+        self.ready.set(self.ready.get() & !WRITABLE);
+    }
+
+    /// `None`: not ready now.
+    pub(crate) fn try_read(
+        &self,
+        capacity: usize,
+        call: impl FnMut() -> rustix::io::Result<usize>,
+    ) -> Option<io::Result<usize>> {
+        let result = self.try_call(READABLE, call)?;
+        if let Ok(len) = result
+            && len < capacity
+            && len > 0
+            && !self.is_closed()
+        {
+            // A short read took everything; the next byte brings an edge. Saves the call that would say so.
+            self.ready.set(self.ready.get() & !READABLE);
+        }
+        Some(result)
+    }
+
+    pub(crate) fn try_call(
+        &self,
+        direction: u8,
+        mut call: impl FnMut() -> rustix::io::Result<usize>,
+    ) -> Option<io::Result<usize>> {
+        while self.ready.get() & direction != 0 {
+            match call() {
+                Ok(len) => return Some(Ok(len)),
+                Err(Errno::AGAIN) => self.ready.set(self.ready.get() & !direction),
+                Err(Errno::INTR) => {}
+                Err(error) => return Some(Err(error.into())),
+            }
+        }
+        None
+    }
+
+    pub(crate) fn try_write(&self, call: impl FnMut() -> rustix::io::Result<usize>) -> Option<io::Result<usize>> {
+        self.try_call(WRITABLE, call)
+    }
+
+    fn handle_event(&self, flags: epoll::EventFlags) {
+        let closed = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+        let broken = epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+        let mut ready = self.ready.get();
+        if flags.intersects(closed) {
+            ready |= CLOSED;
+        }
+        if flags.intersects(closed | epoll::EventFlags::IN) {
+            ready |= READABLE;
+            wake(&self.read_waker);
+        }
+        if flags.intersects(broken | epoll::EventFlags::OUT) {
+            ready |= WRITABLE;
+            wake(&self.write_waker);
+        }
+        self.ready.set(ready);
+    }
+}
+
+fn remember(place: &RefCell<Option<Waker>>, waker: &Waker) {
+    let mut place = place.borrow_mut();
+    match place.as_mut() {
+        Some(kept) => kept.clone_from(waker),
+        None => *place = Some(waker.clone()),
+    }
+}
+
+fn wake(place: &RefCell<Option<Waker>>) {
+    let waker = place.borrow_mut().take();
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}

@@ -1,0 +1,226 @@
+//! A TCP or Unix stream socket in the shard's epoll.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use futures_io::{AsyncRead, AsyncWrite};
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType};
+
+use crate::reactor::{Entry, Reactor};
+
+/// A non-blocking stream socket, edge-triggered, owned by one shard. Reads and writes try the system call first and
+/// wait only after it said "again".
+#[derive(Debug)]
+pub struct Socket {
+    reactor: Rc<Reactor>,
+    /// `None` only while `into_fd` takes it apart.
+    entry: Option<Rc<Entry>>,
+}
+
+impl Socket {
+    /// Takes over a connected, non-blocking descriptor.
+    ///
+    /// # Errors
+    /// When epoll refuses it (out of kernel memory or watches).
+    pub fn adopt(reactor: &Rc<Reactor>, fd: OwnedFd) -> io::Result<Self> {
+        let entry = reactor.register(fd)?;
+        Ok(Self {
+            reactor: reactor.clone(),
+            entry: Some(entry),
+        })
+    }
+
+    /// Opens a connection to `address`, without a delay for small writes and with keep-alive probes.
+    ///
+    /// # Errors
+    /// What `connect(2)` gives: refused, unreachable, out of descriptors or ports. It sets no deadline of its own.
+    pub async fn connect(reactor: &Rc<Reactor>, address: SocketAddr) -> io::Result<Self> {
+        let family = if address.is_ipv4() {
+            AddressFamily::INET
+        } else {
+            AddressFamily::INET6
+        };
+        let fd = stream_socket(family)?;
+        net::sockopt::set_tcp_nodelay(&fd, true)?;
+        net::sockopt::set_socket_keepalive(&fd, true)?;
+        let outcome = net::connect(&fd, &address);
+        Self::finish_connect(reactor, fd, outcome).await
+    }
+
+    /// Opens a connection to the Unix socket at `path`.
+    ///
+    /// # Errors
+    /// What `connect(2)` gives; a listener whose backlog is full counts as refused.
+    pub async fn connect_unix(reactor: &Rc<Reactor>, path: &std::path::Path) -> io::Result<Self> {
+        let fd = stream_socket(AddressFamily::UNIX)?;
+        let outcome = net::connect(&fd, &net::SocketAddrUnix::new(path)?);
+        Self::finish_connect(reactor, fd, outcome).await
+    }
+
+    /// The reactor that this socket is in.
+    #[must_use]
+    pub fn reactor(&self) -> &Rc<Reactor> {
+        &self.reactor
+    }
+
+    /// The other end's address.
+    ///
+    /// # Errors
+    /// When the socket is no longer connected.
+    pub fn peer_address(&self) -> io::Result<SocketAddr> {
+        let unnamed = || io::Error::from(io::ErrorKind::Unsupported);
+        let address = net::getpeername(self.as_fd())?.ok_or_else(unnamed)?;
+        SocketAddr::try_from(address).map_err(|_| unnamed())
+    }
+
+    /// True when the peer has closed its side or the connection is broken; data may still wait to be read.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.entry().is_closed()
+    }
+
+    /// Reads what is there into `buffer`; 0 bytes mean the end.
+    ///
+    /// # Errors
+    /// What `recv(2)` gives.
+    pub fn poll_recv(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let entry = self.entry();
+        let capacity = buffer.len();
+        entry.poll_read(context, capacity, || recv(entry.fd(), buffer))
+    }
+
+    /// Writes as much of `bytes` as fits.
+    ///
+    /// # Errors
+    /// What `send(2)` gives; a broken pipe is an error, not a signal.
+    pub fn poll_send(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let entry = self.entry();
+        entry.poll_write(context, || net::send(entry.fd(), bytes, SEND_FLAGS))
+    }
+
+    /// Writes as much of `bytes` as fits now; `None` when nothing does. Leaves no waker behind.
+    pub fn try_send(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
+        let entry = self.entry();
+        entry.try_write(|| net::send(entry.fd(), bytes, SEND_FLAGS))
+    }
+
+    /// Reads what is there now; `None` when nothing is. Leaves no waker behind.
+    pub fn try_recv(&self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
+        let entry = self.entry();
+        let capacity = buffer.len();
+        entry.try_read(capacity, || recv(entry.fd(), buffer))
+    }
+
+    /// Says that no more will be written; what was written is still delivered.
+    pub fn shutdown_write(&self) {
+        // The peer may be gone already, which is what this asks for.
+        let _ = net::shutdown(self.as_fd(), Shutdown::Write);
+    }
+
+    /// Takes the socket out of this shard's epoll and gives the descriptor, to be sent elsewhere.
+    #[must_use]
+    pub fn into_fd(mut self) -> OwnedFd {
+        let entry = self
+            .entry
+            .take()
+            .expect("a socket has its entry until it is taken apart");
+        self.reactor.deregister(&entry);
+        Rc::try_unwrap(entry)
+            .expect("only the socket and the reactor hold an entry")
+            .into_fd()
+    }
+
+    async fn finish_connect(reactor: &Rc<Reactor>, fd: OwnedFd, outcome: rustix::io::Result<()>) -> io::Result<Self> {
+        let pending = match outcome {
+            Ok(()) => false,
+            Err(rustix::io::Errno::INPROGRESS) => true,
+            Err(error) => return Err(error.into()),
+        };
+        let socket = Self::adopt(reactor, fd)?;
+        if pending {
+            socket.entry().clear_writable();
+            poll_fn(|context| socket.entry().poll_writable(context)).await;
+            net::sockopt::socket_error(socket.as_fd())??;
+        }
+        Ok(socket)
+    }
+
+    fn entry(&self) -> &Entry {
+        self.entry
+            .as_ref()
+            .expect("a socket has its entry until it is taken apart")
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.entry().fd()
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some(entry) = &self.entry {
+            self.reactor.deregister(entry);
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_recv(context, buffer)
+    }
+
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match buffers.iter_mut().find(|buffer| !buffer.is_empty()) {
+            Some(buffer) => self.poll_recv(context, buffer),
+            None => Poll::Ready(Ok(0)),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_send(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match buffers.iter().find(|buffer| !buffer.is_empty()) {
+            Some(buffer) => self.poll_send(context, buffer),
+            None => Poll::Ready(Ok(0)),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shutdown_write();
+        Poll::Ready(Ok(()))
+    }
+}
+
+const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+
+fn recv(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+    net::recv(fd, buffer, RecvFlags::DONTWAIT).map(|(len, _)| len)
+}
+
+fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    Ok(net::socket_with(family, SocketType::STREAM, flags, None)?)
+}

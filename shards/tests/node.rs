@@ -1,0 +1,267 @@
+//! Whole nodes on real sockets: handover, mesh, private tables, timers, and no stall under steady traffic.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use shards::handover::Parcel;
+use shards::listener::{self, Listener};
+use shards::node::{self, Node};
+use shards::{Reactor, Shard, Socket, Timer, spawn};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+enum Mail {
+    Add(u64),
+    Sum(mpsc::Sender<u64>),
+    Stop,
+}
+
+/// Every shard listens; the first byte of a connection names its home shard, which then echoes. `+` mails all others.
+async fn serve(mut shard: Shard<Mail>, address: SocketAddr, started: mpsc::Sender<()>) {
+    let sum = Rc::new(std::cell::Cell::new(0));
+    let stop = Rc::new(std::cell::Cell::new(false));
+    let (mail_sum, mail_stop) = (sum.clone(), stop.clone());
+    shard.inbox.set(move |mail| match mail {
+        Mail::Add(number) => mail_sum.set(mail_sum.get() + number),
+        Mail::Sum(reply) => reply.send(mail_sum.get()).unwrap(),
+        Mail::Stop => mail_stop.set(true),
+    });
+    let mut listener = Listener::bind(&shard.reactor, address, 128).unwrap();
+    let (reactor, handover, mesh) = (shard.reactor.clone(), shard.handover.clone(), shard.mesh.clone());
+    let (index, count) = (shard.index, shard.count);
+    let accept_mesh = mesh.clone();
+    spawn(async move {
+        loop {
+            let (fd, _) = listener.accept().await;
+            let socket = Socket::adopt(&reactor, fd).unwrap();
+            let (handover, mesh) = (handover.clone(), accept_mesh.clone());
+            spawn(async move {
+                let mut first = [0];
+                if recv(&socket, &mut first).await == 0 {
+                    return;
+                }
+                let home = usize::from(first[0]) % count;
+                if home == index {
+                    echo(socket, mesh, index, count).await;
+                } else {
+                    handover
+                        .try_send(
+                            home,
+                            Parcel {
+                                socket: socket.into_fd(),
+                                bytes: first.to_vec(),
+                            },
+                        )
+                        .unwrap();
+                }
+            });
+        }
+    });
+    let reactor = shard.reactor.clone();
+    spawn(async move {
+        loop {
+            let parcel = shard.arrivals.next().await;
+            assert_eq!(usize::from(parcel.bytes[0]) % count, index);
+            let socket = Socket::adopt(&reactor, parcel.socket).unwrap();
+            spawn(echo(socket, mesh.clone(), index, count));
+        }
+    });
+    started.send(()).unwrap();
+    while !stop.get() {
+        shards::timer::sleep(&shard.reactor, Duration::from_millis(5)).await;
+    }
+}
+
+async fn echo(socket: Socket, mesh: Rc<shards::mesh::Mesh<Mail>>, index: usize, count: usize) {
+    let mut buffer = [0; 256];
+    loop {
+        let len = recv(&socket, &mut buffer).await;
+        if len == 0 {
+            return;
+        }
+        for _ in buffer[..len].iter().filter(|byte| **byte == b'+') {
+            for to in (0..count).filter(|to| *to != index) {
+                assert!(mesh.try_send(to, Mail::Add(1)).is_ok());
+            }
+        }
+        let mut sent = 0;
+        while sent < len {
+            sent += std::future::poll_fn(|context| socket.poll_send(context, &buffer[sent..len]))
+                .await
+                .unwrap();
+        }
+    }
+}
+
+async fn recv(socket: &Socket, buffer: &mut [u8]) -> usize {
+    std::future::poll_fn(|context| socket.poll_recv(context, buffer))
+        .await
+        .unwrap_or(0)
+}
+
+fn start(cpus: &[usize]) -> (Node<Mail>, SocketAddr, listener::Reservation) {
+    let reservation = listener::reserve("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = reservation.address();
+    let (started, starts) = mpsc::channel();
+    let node = node::start(cpus, 1024, move |shard| serve(shard, address, started.clone())).unwrap();
+    for _ in cpus {
+        starts.recv_timeout(DEADLINE).unwrap();
+    }
+    (node, address, reservation)
+}
+
+fn stop(node: Node<Mail>) {
+    for shard in 0..node.outside.shards_count() {
+        assert!(node.outside.try_send(shard, Mail::Stop).is_ok());
+    }
+    node.join().unwrap();
+}
+
+fn connect(address: SocketAddr, home: u8) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.write_all(&[home]).unwrap();
+    stream
+}
+
+fn exchange(stream: &mut TcpStream, bytes: &[u8]) {
+    stream.write_all(bytes).unwrap();
+    let mut echoed = vec![0; bytes.len()];
+    stream.read_exact(&mut echoed).unwrap();
+    assert_eq!(echoed, bytes);
+}
+
+#[test]
+fn every_shard_hands_sockets_to_every_other_and_mail_arrives_once() {
+    let (node, address, _reservation) = start(&[0, 1, 0, 1, 0]);
+    let mut streams: Vec<TcpStream> = (0..100).map(|home| connect(address, home)).collect();
+    for round in 0..5_u8 {
+        for stream in &mut streams {
+            exchange(stream, &[b'a' + round, b'+', b'x']);
+        }
+    }
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let (reply, replies) = mpsc::channel();
+        for shard in 0..5 {
+            assert!(node.outside.try_send(shard, Mail::Sum(reply.clone())).is_ok());
+        }
+        let sums: Vec<u64> = replies.iter().take(5).collect();
+        // 20 streams at home on each shard, 5 rounds, and mail from the four other shards.
+        assert!(sums.iter().all(|sum| *sum <= 400), "{sums:?}");
+        if sums == [400; 5] {
+            break;
+        }
+        assert!(Instant::now() < deadline, "mail was lost: {sums:?}");
+    }
+    stop(node);
+}
+
+/// The test that would hang: executors that park with runnable tasks, or lose an edge or a wake-up, stop answering.
+#[test]
+fn steady_keep_alive_traffic_on_a_busy_machine_never_stalls() {
+    let (node, address, _reservation) = start(&[0, 1]);
+    let burning = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while burning.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let talkers: Vec<_> = (0..8_u8)
+            .map(|home| {
+                scope.spawn(move || {
+                    let mut stream = connect(address, home);
+                    for round in 0..4_000_u32 {
+                        exchange(&mut stream, &[b'.'; 200][..1 + (round % 199) as usize]);
+                    }
+                })
+            })
+            .collect();
+        for talker in talkers {
+            talker.join().unwrap();
+        }
+        burning.store(false, std::sync::atomic::Ordering::Relaxed);
+    });
+    stop(node);
+}
+
+#[test]
+fn a_closed_socket_is_closed_though_other_shards_were_born_with_it() {
+    let (node, address, reservation) = start(&[0, 1]);
+    let mut stream = connect(address, 1);
+    exchange(&mut stream, b"hello");
+    stop(node);
+    assert_eq!(
+        stream.read(&mut [0]).unwrap_or(0),
+        0,
+        "the shard's end closed the connection"
+    );
+    drop(reservation);
+    assert!(listener::reserve(address).is_ok(), "nobody holds the port any more");
+}
+
+#[test]
+fn a_port_that_another_server_shares_is_refused() {
+    let (node, address, _reservation) = start(&[0]);
+    let error = listener::reserve(address).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    stop(node);
+}
+
+#[test]
+fn an_unusable_cpu_is_named() {
+    let error = node::start::<Mail, _, _>(&[0, 4_000], 8, |_| async {})
+        .map(Node::join)
+        .unwrap_err();
+    assert!(error.to_string().contains("CPU 4000"), "{error}");
+}
+
+#[test]
+fn timers_fire_in_order_can_be_moved_and_leave_nothing_behind() {
+    let (done, dones) = mpsc::channel();
+    let node = node::start::<Mail, _, _>(&[0], 8, move |shard| timers(shard.reactor.clone(), done.clone())).unwrap();
+    node.join().unwrap();
+    assert_eq!(dones.iter().collect::<Vec<_>>(), [20, 40, 60, 0]);
+}
+
+async fn timers(reactor: Rc<Reactor>, done: mpsc::Sender<u64>) {
+    let start = reactor.now();
+    let mut ends = Vec::new();
+    for delay in [60, 20, 40] {
+        let (reactor, done) = (reactor.clone(), done.clone());
+        let ended = Rc::new(std::cell::Cell::new(false));
+        ends.push(ended.clone());
+        spawn(async move {
+            let delay = Duration::from_millis(delay);
+            shards::timer::sleep(&reactor, delay).await;
+            assert!(reactor.now() >= start + delay, "never early");
+            done.send(delay.as_millis() as u64).unwrap();
+            ended.set(true);
+        });
+    }
+    let mut moved = Timer::new(&reactor);
+    moved.set(Some(reactor.now() + Duration::from_secs(3600)));
+    let mut polled = false;
+    std::future::poll_fn(|context| {
+        let expired = moved.poll_expired(context);
+        assert!(expired.is_pending() || polled);
+        if !std::mem::replace(&mut polled, true) {
+            moved.set(Some(reactor.now() + Duration::from_millis(1)));
+            return moved.poll_expired(context);
+        }
+        expired
+    })
+    .await;
+    while !ends.iter().all(|ended| ended.get()) {
+        shards::timer::sleep(&reactor, Duration::from_millis(1)).await;
+    }
+    drop(moved);
+    done.send(reactor.timers_count() as u64).unwrap();
+}
