@@ -1,1 +1,3 @@
 //! ws2api: very many WebSocket clients on one machine, served by a plain HTTP backend.
+
+pub mod http;

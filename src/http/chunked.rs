@@ -1,0 +1,143 @@
+//! The chunked transfer coding (RFC 9112, 7.1), byte by byte around the data and in slices within it.
+//!
+//! What it costs is bounded: a chunk of at least one byte has at most [`SIZE_DIGITS_MAX`] digits and two line ends
+//! around it, and chunk extensions and trailers, which are checked and dropped, share [`OVERHEAD_LEN_MAX`] bytes per body.
+
+use super::body::{BodyError, Decoded};
+use super::head::{is_token_byte, is_value_byte};
+
+/// Most digits of a chunk size, leading zeros included.
+pub(super) const SIZE_DIGITS_MAX: u8 = 8;
+
+/// Most bytes of chunk extensions and trailers in one body, together.
+pub(super) const OVERHEAD_LEN_MAX: usize = 4096;
+
+#[derive(Clone, Debug)]
+pub(super) struct ChunkedDecoder {
+    state: State,
+    overhead_left: u16,
+}
+
+/// What the next byte belongs to.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Size { size: u32, digits: u8 },
+    Extension { size: u32 },
+    SizeLf { size: u32 },
+    Data { left: u32 },
+    DataCr,
+    DataLf,
+    TrailerStart,
+    TrailerName,
+    TrailerValue,
+    TrailerLf,
+    EndLf,
+}
+
+impl ChunkedDecoder {
+    pub(super) fn new() -> Self {
+        ChunkedDecoder {
+            state: State::Size { size: 0, digits: 0 },
+            overhead_left: OVERHEAD_LEN_MAX as u16,
+        }
+    }
+
+    /// Appends what `input` has of the body to `body`, at most `body_left` bytes, and counts that down.
+    /// [`BodyError::TooLong`] leaves the limit for the caller to fill in.
+    pub(super) fn decode(
+        &mut self,
+        input: &[u8],
+        body_left: &mut usize,
+        body: &mut Vec<u8>,
+    ) -> Result<Decoded, BodyError> {
+        let mut at = 0;
+        while at < input.len() {
+            if let State::Data { left } = self.state {
+                let take = (input.len() - at).min(left as usize);
+                body.extend_from_slice(&input[at..at + take]);
+                at += take;
+                // `take` is at most `left`, so it fits.
+                let left = left - take as u32;
+                self.state = if left == 0 { State::DataCr } else { State::Data { left } };
+                continue;
+            }
+            let byte = input[at];
+            at += 1;
+            if let State::EndLf = self.state {
+                return if byte == b'\n' {
+                    Ok(Decoded {
+                        consumed: at,
+                        done: true,
+                    })
+                } else {
+                    Err(BodyError::Trailer)
+                };
+            }
+            self.state = self.step(byte, body_left)?;
+        }
+        Ok(Decoded {
+            consumed: at,
+            done: false,
+        })
+    }
+
+    /// The state after `byte` in any state but `Data` and `EndLf`.
+    fn step(&mut self, byte: u8, body_left: &mut usize) -> Result<State, BodyError> {
+        match (self.state, byte) {
+            (State::Size { size, digits }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') if digits < SIZE_DIGITS_MAX => {
+                Ok(State::Size {
+                    size: size << 4 | u32::from(hex_value(byte)),
+                    digits: digits + 1,
+                })
+            }
+            (State::Size { size, digits: 1.. }, b'\r') => Ok(State::SizeLf { size }),
+            (State::Size { size, digits: 1.. }, b';') => self.overhead(State::Extension { size }),
+            (State::Extension { size }, b'\r') => Ok(State::SizeLf { size }),
+            (State::Extension { size }, _) if is_value_byte(byte) => self.overhead(State::Extension { size }),
+            (State::SizeLf { size: 0 }, b'\n') => Ok(State::TrailerStart),
+            (State::SizeLf { size }, b'\n') => match body_left.checked_sub(size as usize) {
+                Some(left) => {
+                    *body_left = left;
+                    Ok(State::Data { left: size })
+                }
+                None => Err(BodyError::TooLong { limit: 0 }),
+            },
+            (State::DataCr, b'\r') => Ok(State::DataLf),
+            (State::DataLf, b'\n') => Ok(State::Size { size: 0, digits: 0 }),
+            (State::TrailerStart, b'\r') => Ok(State::EndLf),
+            (State::TrailerStart | State::TrailerName, _) if is_token_byte(byte) => self.overhead(State::TrailerName),
+            (State::TrailerName, b':') => self.overhead(State::TrailerValue),
+            (State::TrailerValue, b'\r') => Ok(State::TrailerLf),
+            (State::TrailerValue, _) if is_value_byte(byte) => self.overhead(State::TrailerValue),
+            (State::TrailerLf, b'\n') => self.overhead(State::TrailerStart),
+            (State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerLf, _) => {
+                Err(BodyError::Trailer)
+            }
+            _ => Err(BodyError::Chunk),
+        }
+    }
+
+    /// Goes to `next` at the expense of one byte of overhead.
+    fn overhead(&mut self, next: State) -> Result<State, BodyError> {
+        match self.overhead_left.checked_sub(1) {
+            Some(left) => {
+                self.overhead_left = left;
+                Ok(next)
+            }
+            None => Err(BodyError::Overhead {
+                limit: OVERHEAD_LEN_MAX,
+            }),
+        }
+    }
+}
+
+/// The value of a hexadecimal digit.
+fn hex_value(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => (digit | 0x20) - b'a' + 10,
+    }
+}
+
+const _: () = assert!(SIZE_DIGITS_MAX as u32 * 4 <= u32::BITS);
+const _: () = assert!(OVERHEAD_LEN_MAX <= u16::MAX as usize);

@@ -1,0 +1,165 @@
+//! The head of a message: where it ends, and why it may be refused.
+
+/// No head may be longer, whatever the caller's bound, in bytes: positions in a head are kept in 16 bits.
+pub const HEAD_LEN_MAX: usize = u16::MAX as usize;
+
+/// Why a head is not one that we read. The peer's fault, never ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum HeadError {
+    /// No end within `limit` bytes.
+    #[error("head longer than {limit} bytes")]
+    TooLong {
+        /// The bound, in bytes.
+        limit: usize,
+    },
+    /// More header lines than [`HEADERS_MAX`](super::HEADERS_MAX).
+    #[error("more than {limit} headers")]
+    HeadersTooMany {
+        /// The bound, in lines.
+        limit: usize,
+    },
+    /// A line that ends in a bare LF, or an empty line before the start line (RFC 9112, 2.2).
+    #[error("bad line end at byte {at}")]
+    LineEnd {
+        /// Index of the LF, counted from the start of the head.
+        at: usize,
+    },
+    /// Not a request line or status line (RFC 9112, 3 and 4).
+    #[error("malformed start line")]
+    StartLine,
+    /// Not the origin-form, or a byte that no target has (RFC 9112, 3.2.1).
+    #[error("bad byte in the target at {at}")]
+    Target {
+        /// Index in the target.
+        at: usize,
+    },
+    /// A version other than 1.0 and 1.1.
+    #[error("HTTP version {major}.{minor}")]
+    Version {
+        /// The digit before the dot.
+        major: u8,
+        /// The digit after it.
+        minor: u8,
+    },
+    /// A header line without a proper name and colon: an obs-fold, white space before the colon (RFC 9112, 5.1, 5.2).
+    #[error("malformed header name")]
+    HeaderName,
+    /// A control character in a header value (RFC 9110, 5.5).
+    #[error("control character in a header value")]
+    HeaderValue,
+    /// HTTP/1.1 without `Host` (RFC 9112, 3.2).
+    #[error("no Host")]
+    HostMissing,
+    /// More than one `Host`.
+    #[error("repeated Host")]
+    HostRepeated,
+    /// A `Host` that is not `uri-host [ ":" port ]`.
+    #[error("malformed Host")]
+    HostValue,
+    /// More than one `Content-Length`, even if they agree.
+    #[error("repeated Content-Length")]
+    LengthRepeated,
+    /// A `Content-Length` that is not 1 to 19 digits.
+    #[error("malformed Content-Length")]
+    LengthValue,
+    /// `Content-Length` and `Transfer-Encoding` (RFC 9112, 6.3).
+    #[error("both Content-Length and Transfer-Encoding")]
+    LengthAndCoding,
+    /// More than one `Transfer-Encoding`.
+    #[error("repeated Transfer-Encoding")]
+    CodingRepeated,
+    /// A `Transfer-Encoding` that is no list of tokens, or where `chunked` is repeated or not the last.
+    #[error("malformed Transfer-Encoding")]
+    CodingValue,
+    /// A transfer coding other than `chunked` (RFC 9112, 6.1).
+    #[error("unknown transfer coding")]
+    CodingUnknown,
+    /// `Transfer-Encoding` in HTTP/1.0 (RFC 9112, 6.1).
+    #[error("Transfer-Encoding in HTTP/1.0")]
+    CodingVersion,
+    /// A status that is no answer to our requests: 101, or outside 200 to 999 after the interim ones.
+    #[error("unexpected status {status}")]
+    Status {
+        /// The three digits.
+        status: u16,
+    },
+    /// More interim responses than [`INTERIM_MAX`](super::INTERIM_MAX).
+    #[error("more than {limit} interim responses")]
+    InterimTooMany {
+        /// The bound.
+        limit: usize,
+    },
+}
+
+impl HeadError {
+    /// The status to answer a request with: 400, 431, 501 or 505. The connection closes after it.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            HeadError::TooLong { .. } | HeadError::HeadersTooMany { .. } => 431,
+            HeadError::CodingUnknown => 501,
+            HeadError::Version { .. } => 505,
+            _ => 400,
+        }
+    }
+}
+
+/// The length of the head at the start of `buf`, its blank line included; `None` while there is no blank line yet.
+/// One pass over the line ends, nothing else: it is repeated whenever bytes drip in.
+pub(super) fn head_len(buf: &[u8], head_len_max: usize) -> Result<Option<usize>, HeadError> {
+    let limit = head_len_max.min(HEAD_LEN_MAX);
+    let window = &buf[..buf.len().min(limit)];
+    let mut line_start = 0;
+    for lf in memchr::memchr_iter(b'\n', window) {
+        if lf == 0 || window[lf - 1] != b'\r' || lf == 1 {
+            return Err(HeadError::LineEnd { at: lf });
+        }
+        if lf == line_start + 1 {
+            return Ok(Some(lf + 1));
+        }
+        line_start = lf + 1;
+    }
+    if buf.len() >= limit {
+        return Err(HeadError::TooLong { limit });
+    }
+    Ok(None)
+}
+
+/// What `httparse` found wrong with a head, in our words. `version` is where the start line should have its version.
+pub(super) fn refusal(error: httparse::Error, version: &[u8]) -> HeadError {
+    use httparse::Error;
+    match error {
+        Error::HeaderName => HeadError::HeaderName,
+        Error::HeaderValue => HeadError::HeaderValue,
+        Error::TooManyHeaders => HeadError::HeadersTooMany {
+            limit: super::HEADERS_MAX,
+        },
+        Error::Version => match version {
+            [
+                b'H',
+                b'T',
+                b'T',
+                b'P',
+                b'/',
+                major @ b'0'..=b'9',
+                b'.',
+                minor @ b'0'..=b'9',
+            ] => HeadError::Version {
+                major: major - b'0',
+                minor: minor - b'0',
+            },
+            _ => HeadError::StartLine,
+        },
+        Error::NewLine | Error::Status | Error::Token => HeadError::StartLine,
+    }
+}
+
+/// Whether `byte` may stand in a token: a method, a header name, a transfer coding (RFC 9110, 5.6.2).
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Whether `byte` may stand in a header value: HTAB, SP, visible ASCII and obs-text (RFC 9110, 5.5).
+pub(super) fn is_value_byte(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7F)
+}

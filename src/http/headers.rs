@@ -1,0 +1,130 @@
+//! The header lines of one head, found by name.
+
+use std::fmt;
+
+use super::head::{HEAD_LEN_MAX, is_token_byte};
+
+/// Most header lines that a head may have. 64 lines of a request behind two proxies leave room to spare.
+pub const HEADERS_MAX: usize = 64;
+
+/// The header lines of a head, in their order, inline: positions into the head, no heap.
+#[derive(Clone)]
+pub struct Headers<'b> {
+    head: &'b [u8],
+    lines: [Line; HEADERS_MAX],
+    count: usize,
+}
+
+impl<'b> Headers<'b> {
+    /// Takes over what `httparse` found; every one of `parsed` points into `head`.
+    pub(super) fn new(head: &'b [u8], parsed: &[httparse::Header<'b>]) -> Self {
+        assert!(head.len() <= HEAD_LEN_MAX, "the caller bounds the head");
+        assert!(parsed.len() <= HEADERS_MAX, "the caller bounds the headers");
+        let mut headers = Headers {
+            head,
+            lines: [Line::default(); HEADERS_MAX],
+            count: parsed.len(),
+        };
+        let position = |part: &[u8]| (part.as_ptr().addr() - head.as_ptr().addr()) as u16;
+        for (line, header) in headers.lines.iter_mut().zip(parsed) {
+            *line = Line {
+                name_start: position(header.name.as_bytes()),
+                name_len: header.name.len() as u16,
+                value_start: position(header.value),
+                value_len: header.value.len() as u16,
+            };
+        }
+        headers
+    }
+
+    /// All lines in their order: name as sent, value without the white space around it.
+    pub fn iter(&self) -> impl Iterator<Item = (&'b str, &'b [u8])> + use<'b, '_> {
+        self.lines[..self.count].iter().map(|line| {
+            let name = str::from_utf8(slice(self.head, line.name_start, line.name_len)).unwrap_or_default();
+            (name, slice(self.head, line.value_start, line.value_len))
+        })
+    }
+
+    /// The first line called `name`, in any case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&'b [u8]> {
+        self.headers(name).next()
+    }
+
+    /// Every line called `name`, in any case.
+    pub fn headers<'n>(&self, name: &'n str) -> impl Iterator<Item = &'b [u8]> + use<'b, 'n, '_> {
+        self.lines[..self.count].iter().filter_map(|line| {
+            let same = usize::from(line.name_len) == name.len()
+                && slice(self.head, line.name_start, line.name_len).eq_ignore_ascii_case(name.as_bytes());
+            same.then(|| slice(self.head, line.value_start, line.value_len))
+        })
+    }
+
+    /// How many lines are called `name`, in any case.
+    #[must_use]
+    pub fn count(&self, name: &str) -> usize {
+        self.headers(name).count()
+    }
+
+    /// The elements of the comma-separated list `name` over all its lines, empty ones left out (RFC 9110, 5.6.1).
+    pub fn elements<'n>(&self, name: &'n str) -> impl Iterator<Item = &'b [u8]> + use<'b, 'n, '_> {
+        self.headers(name)
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .map(trim)
+            .filter(|one| !one.is_empty())
+    }
+
+    /// Whether `token` is an element of the list `name`, in any case.
+    #[must_use]
+    pub fn has_token(&self, name: &str, token: &str) -> bool {
+        self.elements(name)
+            .any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
+    }
+}
+
+impl fmt::Debug for Headers<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(
+                self.iter()
+                    .map(|(name, value)| (name, value.escape_ascii().to_string())),
+            )
+            .finish()
+    }
+}
+
+/// Where one header line has its parts, in the head.
+#[derive(Clone, Copy, Default)]
+struct Line {
+    name_start: u16,
+    name_len: u16,
+    value_start: u16,
+    value_len: u16,
+}
+
+const _: () = assert!(
+    size_of::<Headers<'_>>() <= 8 * HEADERS_MAX + 24,
+    "a head stays small on the stack"
+);
+
+fn slice(head: &[u8], start: u16, len: u16) -> &[u8] {
+    &head[usize::from(start)..usize::from(start) + usize::from(len)]
+}
+
+/// `text` without optional white space around it (RFC 9110, 5.6.3).
+pub(super) fn trim(text: &[u8]) -> &[u8] {
+    let start = text
+        .iter()
+        .position(|byte| !matches!(byte, b' ' | b'\t'))
+        .unwrap_or(text.len());
+    let end = text
+        .iter()
+        .rposition(|byte| !matches!(byte, b' ' | b'\t'))
+        .map_or(start, |last| last + 1);
+    &text[start..end]
+}
+
+/// Whether `text` is one token (RFC 9110, 5.6.2).
+pub(super) fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|byte| is_token_byte(*byte))
+}

@@ -1,0 +1,124 @@
+//! The opening handshake of a WebSocket: its rules, not its I/O (RFC 6455, 4.2).
+
+use sha1::{Digest, Sha1};
+
+use super::framing::Framing;
+use super::request::RequestHead;
+
+/// A request that may become a WebSocket.
+#[derive(Clone, Copy, Debug)]
+pub struct Upgrade<'b> {
+    /// `Sec-WebSocket-Key`: 16 bytes in base64, as sent.
+    pub key: &'b [u8],
+}
+
+/// Why a request does not become a WebSocket. The client's fault, never ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum UpgradeRefusal {
+    /// Not GET.
+    #[error("method other than GET")]
+    Method,
+    /// Not HTTP/1.1.
+    #[error("HTTP/1.0")]
+    HttpVersion,
+    /// A body, or the announcement of one.
+    #[error("request with a body")]
+    Body,
+    /// No `Upgrade: websocket`.
+    #[error("no Upgrade: websocket")]
+    Upgrade,
+    /// No `Connection: Upgrade`.
+    #[error("no Connection: Upgrade")]
+    Connection,
+    /// `Sec-WebSocket-Version` is missing, repeated, or not 13.
+    #[error("Sec-WebSocket-Version other than 13")]
+    Version,
+    /// `Sec-WebSocket-Key` is missing, repeated, or not 16 bytes in base64.
+    #[error("malformed Sec-WebSocket-Key")]
+    Key,
+}
+
+impl UpgradeRefusal {
+    /// The status to answer with: 400, 405 or 426. [`write_upgrade_refusal`](super::write_upgrade_refusal) writes it.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            UpgradeRefusal::Method => 405,
+            UpgradeRefusal::Version => 426,
+            _ => 400,
+        }
+    }
+
+    /// The headers that this status has to come with (RFC 9110, 15.5.6 and 15.5.22; RFC 6455, 4.4).
+    #[must_use]
+    pub fn headers(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            UpgradeRefusal::Method => &[("Allow", "GET")],
+            UpgradeRefusal::Version => &[
+                ("Connection", "Upgrade"),
+                ("Upgrade", "websocket"),
+                ("Sec-WebSocket-Version", "13"),
+            ],
+            _ => &[],
+        }
+    }
+}
+
+/// Checks a client's opening handshake (RFC 6455, 4.2.1). That there is exactly one `Host` was checked with the head.
+///
+/// # Errors
+/// [`UpgradeRefusal`]; the backend is not asked.
+pub fn check_upgrade<'b>(head: &RequestHead<'b>) -> Result<Upgrade<'b>, UpgradeRefusal> {
+    if head.method != "GET" {
+        return Err(UpgradeRefusal::Method);
+    }
+    if !head.http11 {
+        return Err(UpgradeRefusal::HttpVersion);
+    }
+    // A body would be read as frames, or frames as a body, by somebody on the way.
+    if head.framing != Framing::Length(0) {
+        return Err(UpgradeRefusal::Body);
+    }
+    if !head.has_token("upgrade", "websocket") {
+        return Err(UpgradeRefusal::Upgrade);
+    }
+    if !head.has_token("connection", "upgrade") {
+        return Err(UpgradeRefusal::Connection);
+    }
+    let mut versions = head.headers("sec-websocket-version");
+    if versions.next() != Some(b"13") || versions.next().is_some() {
+        return Err(UpgradeRefusal::Version);
+    }
+    let mut keys = head.headers("sec-websocket-key");
+    match (keys.next(), keys.next()) {
+        (Some(key), None) if is_key(key) => Ok(Upgrade { key }),
+        _ => Err(UpgradeRefusal::Key),
+    }
+}
+
+/// `Sec-WebSocket-Accept` for `key` (RFC 6455, 4.2.2, 5.4): 28 characters of base64.
+#[must_use]
+pub fn accept_key(key: &[u8]) -> [u8; ACCEPT_LEN] {
+    let digest = Sha1::new().chain_update(key).chain_update(ACCEPT_GUID).finalize();
+    let mut accept = [0; ACCEPT_LEN];
+    data_encoding::BASE64.encode_mut(&digest, &mut accept);
+    accept
+}
+
+/// Whether `key` decodes to 16 bytes. The four bits that the last digit has too many may be anything: there are clients
+/// that draw their key as random characters, and nobody decodes it.
+fn is_key(key: &[u8]) -> bool {
+    match key.strip_suffix(b"==") {
+        Some(digits) => {
+            digits.len() == KEY_DIGITS
+                && digits
+                    .iter()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(byte))
+        }
+        None => false,
+    }
+}
+
+const KEY_DIGITS: usize = 22;
+const ACCEPT_LEN: usize = 28;
+const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";

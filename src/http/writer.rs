@@ -1,0 +1,188 @@
+//! Messages that we write: appended whole to a buffer, without `format!`.
+//!
+//! What goes into a head is asserted to be safe, because a CR or LF in a value would let whoever chose the value write
+//! headers and whole messages of their own.
+
+use super::head::{is_token_byte, is_value_byte};
+use super::request::is_target_byte;
+use super::vocabulary::reason;
+use super::websocket::{UpgradeRefusal, accept_key};
+
+/// The constant parts of the POSTs to one backend route, put together once at start.
+#[derive(Clone, Debug)]
+pub struct RequestTemplate {
+    /// `POST <prefix>`
+    start: Box<[u8]>,
+    /// From the end of the target to the value of `Content-Length`.
+    middle: Box<[u8]>,
+}
+
+impl RequestTemplate {
+    /// POSTs to `host` (the value of `Host`) at targets that begin with `prefix` (percent-encoded, begins with `/`).
+    #[must_use]
+    pub fn new(host: &str, prefix: &str) -> Self {
+        assert!(
+            prefix.starts_with('/') && is_target_safe(prefix),
+            "the prefix is a path"
+        );
+        assert!(is_header_value_safe(host.as_bytes()), "the host is a header value");
+        let middle = [" HTTP/1.1\r\nHost: ", host, "\r\n", CONTENT_TYPE_JSON, CONTENT_LENGTH].concat();
+        RequestTemplate {
+            start: ["POST ", prefix].concat().into_bytes().into(),
+            middle: middle.into_bytes().into(),
+        }
+    }
+
+    /// Appends a POST with a JSON `body`. `path` is what follows the prefix, percent-encoded, in pieces.
+    pub fn write(&self, out: &mut Vec<u8>, path: &[&str], headers: &[(&str, &str)], body: &[u8]) {
+        out.extend_from_slice(&self.start);
+        push_path(out, path);
+        out.extend_from_slice(&self.middle);
+        push_number(out, body.len());
+        out.extend_from_slice(b"\r\n");
+        push_headers(out, headers);
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(body);
+    }
+}
+
+/// Appends a request. `path` is the target, percent-encoded, in pieces. A `body` is JSON and has its length announced,
+/// also an empty one; `None` is for GET and DELETE.
+pub fn write_request(
+    out: &mut Vec<u8>,
+    method: &str,
+    path: &[&str],
+    host: &str,
+    headers: &[(&str, &str)],
+    body: Option<&[u8]>,
+) {
+    assert!(
+        !method.is_empty() && method.bytes().all(is_token_byte),
+        "the method is a token"
+    );
+    assert!(
+        path.first().is_some_and(|first| first.starts_with('/')),
+        "the target is in origin-form"
+    );
+    assert!(is_header_value_safe(host.as_bytes()), "the host is a header value");
+    out.extend_from_slice(method.as_bytes());
+    out.push(b' ');
+    push_path(out, path);
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    out.extend_from_slice(host.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    if let Some(body) = body {
+        out.extend_from_slice(CONTENT_TYPE_JSON.as_bytes());
+        out.extend_from_slice(CONTENT_LENGTH.as_bytes());
+        push_number(out, body.len());
+        out.extend_from_slice(b"\r\n");
+    }
+    push_headers(out, headers);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(body.unwrap_or_default());
+}
+
+/// Appends a final response. A `body` is JSON unless `headers` has its own `Content-Type`. `keep_alive` false adds
+/// `Connection: close`; the caller then closes.
+pub fn write_response(out: &mut Vec<u8>, status: u16, headers: &[(&str, &str)], body: &[u8], keep_alive: bool) {
+    assert!((200..=999).contains(&status), "a final status");
+    // RFC 9110, 8.6 and 6.4.1.
+    let bodiless = matches!(status, 204 | 304);
+    assert!(!bodiless || body.is_empty(), "this status has no body");
+    push_status_line(out, status);
+    if !body.is_empty()
+        && !headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("content-type"))
+    {
+        out.extend_from_slice(CONTENT_TYPE_JSON.as_bytes());
+    }
+    if !bodiless {
+        out.extend_from_slice(CONTENT_LENGTH.as_bytes());
+        push_number(out, body.len());
+        out.extend_from_slice(b"\r\n");
+    }
+    if !keep_alive {
+        out.extend_from_slice(b"Connection: close\r\n");
+    }
+    push_headers(out, headers);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(body);
+}
+
+/// Appends `100 Continue` (RFC 9110, 10.1.1).
+pub fn write_continue(out: &mut Vec<u8>) {
+    push_status_line(out, 100);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the answer to a handshake that is refused; the caller then closes.
+pub fn write_upgrade_refusal(out: &mut Vec<u8>, refusal: UpgradeRefusal) {
+    push_status_line(out, refusal.status());
+    out.extend_from_slice(CONTENT_LENGTH.as_bytes());
+    out.extend_from_slice(b"0\r\n");
+    push_headers(out, refusal.headers());
+    out.extend_from_slice(b"Connection: close\r\n\r\n");
+}
+
+/// Appends the 101 that opens a WebSocket (RFC 6455, 4.2.2). `key` is the client's `Sec-WebSocket-Key`.
+pub fn write_switching_protocols(out: &mut Vec<u8>, key: &[u8], subprotocol: Option<&str>) {
+    push_status_line(out, 101);
+    out.extend_from_slice(b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ");
+    out.extend_from_slice(&accept_key(key));
+    out.extend_from_slice(b"\r\n");
+    if let Some(subprotocol) = subprotocol {
+        push_headers(out, &[("Sec-WebSocket-Protocol", subprotocol)]);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Whether `value` may stand in a header line: no CR, LF, NUL or other control character but HTAB (RFC 9110, 5.5).
+/// What [`parse_request`](super::parse_request) and [`parse_response`](super::parse_response) give always is.
+#[must_use]
+pub fn is_header_value_safe(value: &[u8]) -> bool {
+    value.iter().all(|byte| is_value_byte(*byte))
+}
+
+fn is_target_safe(piece: &str) -> bool {
+    piece.bytes().all(is_target_byte)
+}
+
+fn push_status_line(out: &mut Vec<u8>, status: u16) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    push_number(out, usize::from(status));
+    out.push(b' ');
+    out.extend_from_slice(reason(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_path(out: &mut Vec<u8>, path: &[&str]) {
+    for piece in path {
+        assert!(is_target_safe(piece), "pieces of a target are percent-encoded");
+        out.extend_from_slice(piece.as_bytes());
+    }
+}
+
+fn push_headers(out: &mut Vec<u8>, headers: &[(&str, &str)]) {
+    for (name, value) in headers {
+        assert!(
+            !name.is_empty() && name.bytes().all(is_token_byte),
+            "a header name is a token"
+        );
+        assert!(
+            is_header_value_safe(value.as_bytes()),
+            "a header value has no control character"
+        );
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn push_number(out: &mut Vec<u8>, number: usize) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+const CONTENT_TYPE_JSON: &str = "Content-Type: application/json\r\n";
+const CONTENT_LENGTH: &str = "Content-Length: ";
