@@ -1,0 +1,247 @@
+//! Where the backend listens, and the path that its API begins with.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// One address of the backend. `prefix` is empty, or begins with `/` and does not end with one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum BackendUrl {
+    /// `http://host:port[/prefix]`
+    Tcp {
+        /// A DNS name, an IPv4 address, or an IPv6 address without its brackets.
+        host: String,
+        /// 1 to 65535; 80 if the URL names none.
+        port: u16,
+        /// What request paths begin with.
+        prefix: String,
+    },
+    /// `unix:/path[:/prefix]`
+    Unix {
+        /// Of the socket.
+        path: PathBuf,
+        /// What request paths begin with.
+        prefix: String,
+    },
+}
+
+impl BackendUrl {
+    /// The value of the `Host` header: `host:port`, with IPv6 in brackets; `localhost` over a Unix socket.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        match self {
+            BackendUrl::Tcp { host, port, .. } if host.contains(':') => format!("[{host}]:{port}"),
+            BackendUrl::Tcp { host, port, .. } => format!("{host}:{port}"),
+            BackendUrl::Unix { .. } => "localhost".to_owned(),
+        }
+    }
+
+    /// What request paths begin with; `""` or `/prefix`.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        match self {
+            BackendUrl::Tcp { prefix, .. } | BackendUrl::Unix { prefix, .. } => prefix,
+        }
+    }
+}
+
+/// As it would be written in the config.
+impl fmt::Display for BackendUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BackendUrl::Tcp { prefix, .. } => write!(f, "http://{}{prefix}", self.authority()),
+            BackendUrl::Unix { path, prefix } if prefix.is_empty() => write!(f, "unix:{}", path.display()),
+            BackendUrl::Unix { path, prefix } => write!(f, "unix:{}:{prefix}", path.display()),
+        }
+    }
+}
+
+/// Why a text is not the URL of a backend.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BackendUrlError {
+    /// Neither `http://` nor `unix:/`.
+    #[error("not a backend; write it as http://host:port[/prefix] or unix:/path")]
+    Scheme,
+    /// `https://`.
+    #[error("ws2api speaks plain HTTP to its backend; for https, put a TLS proxy on this machine between them")]
+    Https,
+    /// `user:password@`, `?query` or `#fragment`.
+    #[error("only a host, a port and a prefix may follow http://; no user, query or fragment")]
+    Parts,
+    /// Empty, or with a character that no host has.
+    #[error("the host is a name, an IPv4 address, or an IPv6 address in brackets")]
+    Host,
+    /// Not a number from 1 to 65535.
+    #[error("the port is a number from 1 to 65535")]
+    Port,
+    /// A character that a path cannot hold, or a `.` or `..` segment.
+    #[error("the prefix is a path such as /api: letters, digits and -._~!$&'()*+,;=:@% and no . or .. segment")]
+    Prefix,
+    /// The path of a Unix socket is too long for the kernel, or holds a NUL.
+    #[error("the path of a Unix socket has 1 to {SOCKET_PATH_LEN_MAX} bytes and begins with /")]
+    SocketPath,
+}
+
+impl FromStr for BackendUrl {
+    type Err = BackendUrlError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(rest) = text.strip_prefix("unix:") {
+            let (path, prefix) = rest
+                .split_once(":/")
+                .map_or((rest, ""), |(path, _)| (path, &rest[path.len() + 1..]));
+            let path = path
+                .strip_prefix("//")
+                .filter(|path| path.starts_with('/'))
+                .unwrap_or(path);
+            if !path.starts_with('/') || !(2..=SOCKET_PATH_LEN_MAX).contains(&path.len()) || path.contains('\0') {
+                return Err(BackendUrlError::SocketPath);
+            }
+            return Ok(BackendUrl::Unix {
+                path: path.into(),
+                prefix: prefix_from(prefix)?,
+            });
+        }
+        if text.starts_with("https:") {
+            return Err(BackendUrlError::Https);
+        }
+        let rest = text.strip_prefix("http://").ok_or(BackendUrlError::Scheme)?;
+        if rest.contains(['?', '#', '@']) {
+            return Err(BackendUrlError::Parts);
+        }
+        let (authority, prefix) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, port)) => {
+                host.parse::<Ipv6Addr>().map_err(|_| BackendUrlError::Host)?;
+                (host, port)
+            }
+            None => authority.find(':').map_or((authority, ""), |at| authority.split_at(at)),
+        };
+        let host_byte = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        if host.is_empty() || host.len() > HOST_LEN_MAX || !(authority.starts_with('[') || host.bytes().all(host_byte))
+        {
+            return Err(BackendUrlError::Host);
+        }
+        let port = match port.strip_prefix(':') {
+            None if port.is_empty() => 80,
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits
+                .parse()
+                .ok()
+                .filter(|port| *port > 0)
+                .ok_or(BackendUrlError::Port)?,
+            _ => return Err(BackendUrlError::Port),
+        };
+        Ok(BackendUrl::Tcp {
+            host: host.to_owned(),
+            port,
+            prefix: prefix_from(prefix)?,
+        })
+    }
+}
+
+/// A path without its last slash; it goes into request lines as it is.
+fn prefix_from(path: &str) -> Result<String, BackendUrlError> {
+    let prefix = path.strip_suffix('/').unwrap_or(path);
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@%".contains(&b);
+    if !prefix.bytes().all(allowed) || prefix.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return Err(BackendUrlError::Prefix);
+    }
+    Ok(prefix.to_owned())
+}
+
+/// `sun_path` has 108 bytes with its NUL (unix(7)).
+const SOCKET_PATH_LEN_MAX: usize = 107;
+/// RFC 1035, 2.3.4.
+const HOST_LEN_MAX: usize = 253;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(host: &str, port: u16, prefix: &str) -> BackendUrl {
+        BackendUrl::Tcp {
+            host: host.into(),
+            port,
+            prefix: prefix.into(),
+        }
+    }
+
+    #[test]
+    fn a_url_is_read_and_written_the_same() {
+        let unix = |path: &str, prefix: &str| BackendUrl::Unix {
+            path: path.into(),
+            prefix: prefix.into(),
+        };
+        let cases = [
+            ("http://127.0.0.1:5000", tcp("127.0.0.1", 5000, ""), "127.0.0.1:5000"),
+            (
+                "http://[2001:db8::1]:5000/api",
+                tcp("2001:db8::1", 5000, "/api"),
+                "[2001:db8::1]:5000",
+            ),
+            (
+                "http://backend.internal:65535/a/b%20c",
+                tcp("backend.internal", 65535, "/a/b%20c"),
+                "backend.internal:65535",
+            ),
+            ("unix:/run/api.sock", unix("/run/api.sock", ""), "localhost"),
+            ("unix:/run/api.sock:/v1", unix("/run/api.sock", "/v1"), "localhost"),
+        ];
+        for (text, url, authority) in cases {
+            assert_eq!(text.parse(), Ok(url.clone()), "{text}");
+            assert_eq!(url.to_string(), text);
+            assert_eq!(url.authority(), authority);
+        }
+    }
+
+    #[test]
+    fn what_means_the_same_is_made_the_same() {
+        let cases = [
+            ("http://backend", "http://backend:80"),
+            ("http://backend/", "http://backend:80"),
+            ("http://backend:80/api/", "http://backend:80/api"),
+            ("unix:///run/api.sock", "unix:/run/api.sock"),
+            ("unix:/run/api.sock:/", "unix:/run/api.sock"),
+        ];
+        for (text, same) in cases {
+            assert_eq!(text.parse::<BackendUrl>().expect(text).to_string(), same);
+        }
+    }
+
+    #[test]
+    fn what_is_no_backend_is_refused() {
+        let long = format!("unix:/{}", "x".repeat(SOCKET_PATH_LEN_MAX));
+        let cases = [
+            ("", BackendUrlError::Scheme),
+            ("127.0.0.1:5000", BackendUrlError::Scheme),
+            ("https://backend", BackendUrlError::Https),
+            ("http://", BackendUrlError::Host),
+            ("http://:80", BackendUrlError::Host),
+            ("http://ba ckend", BackendUrlError::Host),
+            ("http://b\r\nX: y", BackendUrlError::Host),
+            ("http://[::1", BackendUrlError::Host),
+            ("http://[localhost]:80", BackendUrlError::Host),
+            ("http://::1:80", BackendUrlError::Host),
+            ("http://backend:", BackendUrlError::Port),
+            ("http://backend:0", BackendUrlError::Port),
+            ("http://backend:65536", BackendUrlError::Port),
+            ("http://backend:+80", BackendUrlError::Port),
+            ("http://[::1]80", BackendUrlError::Port),
+            ("http://user:word@backend", BackendUrlError::Parts),
+            ("http://backend/?a", BackendUrlError::Parts),
+            ("http://backend/a b", BackendUrlError::Prefix),
+            ("http://backend/a/../b", BackendUrlError::Prefix),
+            ("unix:run/api.sock", BackendUrlError::SocketPath),
+            ("unix:/", BackendUrlError::SocketPath),
+            (&long, BackendUrlError::SocketPath),
+        ];
+        for (text, error) in cases {
+            assert_eq!(text.parse::<BackendUrl>(), Err(error), "{text:?}");
+        }
+        assert!(
+            long[..long.len() - 1].parse::<BackendUrl>().is_ok(),
+            "one byte less is at the limit"
+        );
+    }
+}

@@ -1,0 +1,285 @@
+//! Every key of the configuration, once: name, type, bounds, default and why.
+//!
+//! One table makes the structs [`Node`] and [`Core`], and [`KEYS`], from which the config file, `--set`, every error,
+//! `ws2api check` and `config/ws2api.toml` take what they know. A new key is one entry here and nothing else.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::value::{Kind, Raw, Setting, ValueError};
+use super::{BackendUrl, Network};
+
+/// Where a key may be written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scope {
+    /// Once for the whole process, above the first table of the file.
+    Node,
+    /// Per shard: in `[defaults]`, or in a `[[core]]` for one shard.
+    Core,
+}
+
+/// What is known of one key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// As written in the file and after `--set`.
+    pub name: &'static str,
+    /// Where it may be written.
+    pub scope: Scope,
+    /// The heading it is documented under.
+    pub group: &'static str,
+    /// Type, unit and bounds.
+    pub kind: Kind,
+    /// As it would be written after `--set name=`.
+    pub default: &'static str,
+    doc: &'static [&'static str],
+}
+
+impl Key {
+    /// What it does and why it has this default, line by line.
+    pub fn why(&self) -> impl Iterator<Item = &'static str> {
+        self.doc.iter().map(|line| line.trim())
+    }
+
+    /// The default as the config file would hold it.
+    pub fn default_literal(&self) -> String {
+        match self.scope {
+            Scope::Node => Node::default().literal(self.name),
+            Scope::Core => Core::default().literal(self.name),
+        }
+    }
+
+    /// The key of this name.
+    pub fn find(name: &str) -> Option<&'static Key> {
+        KEYS.iter().copied().flatten().find(|key| key.name == name)
+    }
+
+    /// All keys, in the order in which they are documented.
+    pub fn all() -> impl Iterator<Item = &'static Key> {
+        KEYS.iter().copied().flatten()
+    }
+}
+
+/// All keys: the node's, then the shards'.
+pub const KEYS: [&[Key]; 2] = [Node::KEYS, Core::KEYS];
+
+/// The key's name: the field's, unless another one is given.
+macro_rules! name {
+    ($field:ident) => {
+        stringify!($field)
+    };
+    ($field:ident, $name:literal) => {
+        $name
+    };
+}
+
+macro_rules! settings {
+    (
+        $(#[$outer:meta])*
+        $struct:ident in $scope:expr;
+        $( $(#[$extra_doc:meta])* $extra:ident: $extra_type:ty = $extra_default:expr; )*
+        $( [$group:literal] $( $(#[doc = $doc:literal])+ $field:ident $(as $name:literal)?: $type:ty = $kind:expr, $default:literal; )+ )+
+    ) => {
+        $(#[$outer])*
+        #[derive(Clone, Debug, Eq, PartialEq)]
+        pub struct $struct {
+            $( $(#[$extra_doc])* pub $extra: $extra_type, )*
+            $( $( $(#[doc = $doc])+ pub $field: $type, )+ )+
+        }
+
+        impl $struct {
+            /// What is known of each key.
+            pub const KEYS: &[Key] = &[ $( $( Key {
+                name: name!($field $(, $name)?),
+                scope: $scope,
+                group: $group,
+                kind: $kind,
+                default: $default,
+                doc: &[$($doc),+],
+            } ),+ ),+ ];
+
+            /// Sets the value of `key`, which must be one of [`Self::KEYS`].
+            ///
+            /// # Errors
+            /// [`ValueError`] says what is allowed; nothing is changed then.
+            pub(super) fn set(&mut self, key: &Key, raw: &Raw) -> Result<(), ValueError> {
+                match key.name {
+                    $( $( name!($field $(, $name)?) => self.$field = Setting::parse(raw, key.kind)?, )+ )+
+                    other => unreachable!("{other} belongs to another scope"),
+                }
+                Ok(())
+            }
+
+            /// The value of the key called `name` as the config file would hold it.
+            pub(super) fn literal(&self, name: &str) -> String {
+                match name {
+                    $( $( name!($field $(, $name)?) => Setting::literal(&self.$field, $kind), )+ )+
+                    other => unreachable!("{other} belongs to another scope"),
+                }
+            }
+        }
+
+        impl Default for $struct {
+            fn default() -> Self {
+                const TESTED: &str = "a test parses every default";
+                Self {
+                    $( $extra: $extra_default, )*
+                    $( $( $field: Setting::parse(&Raw::Words($default.to_owned()), $kind).expect(TESTED), )+ )+
+                }
+            }
+        }
+    };
+}
+
+const fn count(min: u64, max: u64) -> Kind {
+    assert!(min <= max);
+    Kind::Count { min, max }
+}
+
+const fn size(min: u64, max: u64) -> Kind {
+    assert!(min <= max);
+    Kind::Size { min, max }
+}
+
+const fn time(min: Duration, max: Duration) -> Kind {
+    assert!(min.as_millis() <= max.as_millis());
+    Kind::Time { min, max }
+}
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const TICK: Duration = Duration::from_millis(10);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+settings! {
+    /// What the whole process shares.
+    Node in Scope::Node;
+
+    ["Listeners"]
+    /// Where clients connect: GET <path_prefix><ClientId> with a WebSocket handshake.
+    listen: SocketAddr = Kind::Address, "0.0.0.0:4000";
+    /// Where the backend posts its pushes. Whoever reaches it can command every client, hence loopback by default; set
+    /// ingress_token_file before you open it to a network.
+    ingress: SocketAddr = Kind::Address, "127.0.0.1:4001";
+    /// Health, metrics, status page and profiles. It has no password: keep it on loopback or on a network of operators.
+    admin: SocketAddr = Kind::Address, "127.0.0.1:4002";
+    /// Where requests go: http://host:port[/prefix] or unix:/path[:/prefix]; one, or a list that each shard uses in turn.
+    backends as "backend": Vec<BackendUrl> = Kind::Backends, "http://127.0.0.1:5000";
+
+    ["The opening handshake"]
+    /// What comes before the ClientId in the path of a client's request; one path segment follows it.
+    path_prefix: String = Kind::PathPrefix, "/";
+    /// Subprotocols that clients may speak, compared exactly; the client's order of preference wins.
+    subprotocols: Vec<String> = Kind::Subprotocols, "ocpp2.1,ocpp2.0.1,ocpp1.6";
+    /// Refuse a client that offers no subprotocol at all. Off, since simple clients and tests offer none.
+    subprotocol_required: bool = Kind::Flag, "false";
+    /// Values of Origin that browsers may come from, such as "https://example.org"; empty lets every page in.
+    origins: Vec<String> = Kind::Origins, "";
+    /// The user part of HTTP Basic must be the ClientId (OCPP security profiles 1 and 2), or the client gets 401.
+    basic_user_is_client_id: bool = Kind::Flag, "true";
+    /// Headers of the client's request that /connect carries to the backend, so that it can decide whom to let in.
+    forward_headers: Vec<String> = Kind::Headers, "authorization,user-agent,origin";
+    /// Tell the backend of each ended connection with POST /disconnect (best effort).
+    notify_disconnect: bool = Kind::Flag, "true";
+
+    ["Behind a load balancer"]
+    /// Connections to `listen` begin with a PROXY protocol v2 header; one without it is closed. Only where nobody but
+    /// the load balancer can reach the port, since the header is believed.
+    proxy_protocol: bool = Kind::Flag, "false";
+    /// The same for connections to `ingress`.
+    ingress_proxy_protocol: bool = Kind::Flag, "false";
+    /// Networks of proxies whose X-Forwarded-For is believed, such as "10.0.0.0/8"; empty believes nobody.
+    trusted_proxies: Vec<Network> = Kind::Networks, "";
+    /// Headers that /connect carries only if a trusted proxy sent them, such as "x-ssl-client-cn".
+    trusted_headers: Vec<String> = Kind::Headers, "";
+
+    ["Who may push"]
+    /// File whose first line is the token that every request to `ingress` must carry as Authorization: Bearer; empty
+    /// asks for none. A file, because arguments and environment are easily seen by others.
+    ingress_token_file: Option<PathBuf> = Kind::OptionalPath, "";
+
+    ["The end"]
+    /// After SIGTERM, how long requests in flight may take to finish. With drain_spread it stays below the 30 s after which
+    /// container platforms kill.
+    drain_timeout: Duration = time(Duration::ZERO, HOUR), "15s";
+    /// After SIGTERM, the closing of clients is spread over this time, so that they do not all reconnect at once.
+    drain_spread: Duration = time(Duration::ZERO, HOUR), "10s";
+}
+
+settings! {
+    /// What one shard may hold and how long it waits. One value per shard: nothing here is shared between cores.
+    Core in Scope::Core;
+
+    /// The CPU that the shard's thread is pinned to. Two shards may name the same one.
+    cpu: usize = 0;
+
+    ["Clients"]
+    /// Clients that the shard holds; one more gets 503 before the backend is asked. Each takes about 8 KiB, half of it in
+    /// the kernel, and one file descriptor.
+    clients_max: usize = count(1, 10_000_000), "100000";
+    /// Connections that are not yet clients: reading the request, or waiting for the backend's answer to /connect.
+    /// Further ones wait in the listen backlog.
+    handshakes_max: usize = count(1, 1_000_000), "4096";
+    /// Upgrades that the shard begins per second; more get 503 with Retry-After. It smooths the storm after a restart.
+    upgrades_per_second_max: usize = count(1, 1_000_000), "10000";
+    /// From accept to the answer; then the connection is closed.
+    handshake_timeout: Duration = time(TICK, HOUR), "10s";
+    /// Connections that the kernel keeps while the shard is busy; net.core.somaxconn caps it.
+    listen_backlog: usize = count(1, 65_535), "4096";
+    /// A client silent for this long is pinged (spread by up to a fifth, so that pings do not come in waves).
+    ping_after: Duration = time(TICK, DAY), "60s";
+    /// A client silent for this long is dropped; above ping_after, so that a pong can arrive in between.
+    dead_after: Duration = time(TICK, DAY), "120s";
+
+    ["Messages"]
+    /// An HTTP request's line and headers together, from clients, from the backend's pushes and in its answers.
+    head_max: usize = size(KIB, 64 * KIB), "8KiB";
+    /// A message's fragments together, a body at the ingress, and a body in the backend's answer.
+    message_max: usize = size(KIB, 64 * MIB), "1MiB";
+    /// Arrays and objects inside each other; deeper JSON is refused before anything parses it.
+    json_depth_max: usize = count(2, 512), "128";
+    /// Per client and always there: the largest part of an idle client's memory. Larger messages are read in pieces.
+    read_buffer: usize = size(512, 64 * KIB), "1KiB";
+    /// Frames that wait for a client that does not read; above this it is closed. One frame alone may be larger.
+    send_queue_bytes: usize = size(4 * KIB, 64 * MIB), "256KiB";
+    /// How long the oldest of these frames may wait before the client is closed.
+    send_timeout: Duration = time(TICK, HOUR), "30s";
+    /// Unreadable frames in a row; then the client is closed with 1008.
+    bad_frames_max: usize = count(1, 1_000_000), "20";
+
+    ["Calls: client to backend"]
+    /// Calls of one client that the backend works on at once. With 1 they are answered in order; OCPP expects 1.
+    calls_in_flight: usize = count(1, 64), "1";
+    /// Calls of one client that wait for those; when all places are taken, the client's socket is not read.
+    calls_queued: usize = count(1, 1024), "16";
+    /// From a Call's arrival to its answer; then the client gets InternalError. Below the 30 s after which chargers give up.
+    call_timeout: Duration = time(TICK, HOUR), "25s";
+    /// How long the delivery of a client's answer to /result or /error is tried again.
+    result_ttl: Duration = time(TICK, DAY), "60s";
+    /// Such answers that wait for a backend that is down; above this the oldest is dropped and counted.
+    results_queued_max: usize = count(1, 1_000_000), "16384";
+
+    ["Pushes: backend to client"]
+    /// Pushes that one client works on at once. OCPP expects 1.
+    pushes_in_flight: usize = count(1, 64), "1";
+    /// Pushes that wait for those; one more gets 429.
+    pushes_queued: usize = count(0, 4096), "16";
+    /// From the moment the frame was written to the client's answer; then the push ends as Timeout.
+    push_timeout: Duration = time(TICK, HOUR), "30s";
+    /// Connections of the backend to the ingress that the shard holds; more are refused with 503.
+    ingress_connections_max: usize = count(1, 100_000), "1024";
+    /// Messages on their way from one shard to another, for each pair of shards; one more is shed with 503.
+    mesh_queue: usize = count(16, 65_536), "1024";
+
+    ["The backend's connections"]
+    /// Connections that the shard opens to the backend: how many requests it works on at once. All shards together
+    /// should not ask for more than the backend has workers.
+    backend_connections_max: usize = count(1, 50_000), "256";
+    /// Requests that wait for a connection; one more is answered at once as if the backend were down.
+    backend_waiters_max: usize = count(1, 1_000_000), "16384";
+    /// A connection unused for this long is closed; keep it below the backend's own keep-alive time.
+    backend_idle_timeout: Duration = time(TICK, DAY), "30s";
+    /// How long a new connection to the backend may take to open.
+    connect_timeout: Duration = time(TICK, HOUR), "5s";
+}

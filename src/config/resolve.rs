@@ -1,0 +1,255 @@
+//! File and flags, laid over the defaults → [`Config`], with what no single key can check.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::error::{ConfigError, Conflict, Place};
+use super::file::{self, Assignment, CoreTable, File};
+use super::keys::Scope;
+use super::value::{Raw, Time};
+use super::{Config, Core, Node, Overrides, SHARDS_MAX, cpu_ranges};
+
+/// Where each key was set last; absent means nowhere.
+type Places = HashMap<&'static str, Place>;
+
+/// One shard to be.
+struct Shard<'a> {
+    cpu: usize,
+    overrides: &'a [Assignment],
+}
+
+/// Lays `overrides` over `file` over the defaults.
+pub(super) fn resolve(file: &File, overrides: &Overrides, usable_cpus: &[usize]) -> Result<Config, ConfigError> {
+    let flags = flag_assignments(overrides)?;
+    let of = |scope| flags.iter().filter(move |flag| flag.key.scope == scope);
+
+    let mut node = Node::default();
+    let mut places = Places::new();
+    for setting in file.node.iter().chain(of(Scope::Node)) {
+        node.set(setting.key, &setting.raw)
+            .map_err(|error| value_error(setting, error))?;
+        places.insert(setting.key.name, setting.place.clone());
+    }
+    check_node(&node, &places)?;
+
+    let mut cores = Vec::new();
+    for shard in shards(file, overrides, usable_cpus)? {
+        let mut core = Core {
+            cpu: shard.cpu,
+            ..Core::default()
+        };
+        let mut places = Places::new();
+        for setting in file.defaults.iter().chain(shard.overrides).chain(of(Scope::Core)) {
+            core.set(setting.key, &setting.raw)
+                .map_err(|error| value_error(setting, error))?;
+            places.insert(setting.key.name, setting.place.clone());
+        }
+        check_core(&core, &places)?;
+        cores.push(core);
+    }
+    Ok(Config { node, cores })
+}
+
+fn flag_assignments(overrides: &Overrides) -> Result<Vec<Assignment>, ConfigError> {
+    let assign = |set: &super::Override| {
+        let place = Place::Flag(set.flag.clone());
+        if set.key == "cpu" {
+            return Err(ConfigError::CpuOutsideCore { place });
+        }
+        let key = Scope::Core; // Most keys are the shards'; any key may follow --set.
+        let key = file::find(&set.key, key, place.clone())?;
+        let raw = match set.values.as_slice() {
+            [words] => Raw::from_words(words),
+            many => Raw::List(many.iter().cloned().map(Raw::Text).collect()),
+        };
+        Ok(Assignment { key, raw, place })
+    };
+    overrides.set.iter().map(assign).collect()
+}
+
+fn value_error(setting: &Assignment, error: super::ValueError) -> ConfigError {
+    ConfigError::Value {
+        place: setting.place.clone(),
+        key: setting.key.name,
+        error,
+    }
+}
+
+/// Which shards there are: `--cores`, else the `[[core]]` tables, else one per usable CPU.
+///
+/// With `--cores`, a shard keeps the overrides of the first `[[core]]` of its CPU that no shard before it took.
+fn shards<'a>(file: &'a File, overrides: &Overrides, usable: &[usize]) -> Result<Vec<Shard<'a>>, ConfigError> {
+    let mut tables = Vec::new();
+    for table in &file.cores {
+        tables.push((cpu_of(table, usable)?, table));
+    }
+    let shards: Vec<Shard<'a>> = if let Some(cores) = &overrides.cores {
+        let place = || Place::Flag("--cores".to_owned());
+        if let Some(&cpu) = cores.iter().find(|cpu| !usable.contains(cpu)) {
+            return Err(ConfigError::CpuUnusable {
+                place: place(),
+                cpu,
+                usable: cpu_ranges(usable),
+            });
+        }
+        let mut take = |cpu: usize| {
+            let found = tables.iter().position(|(table_cpu, _)| *table_cpu == cpu)?;
+            Some(tables.remove(found).1.overrides.as_slice())
+        };
+        cores
+            .iter()
+            .map(|&cpu| Shard {
+                cpu,
+                overrides: take(cpu).unwrap_or_default(),
+            })
+            .collect()
+    } else {
+        for (cpu, table) in &tables {
+            if !usable.contains(cpu) {
+                let place = table.cpu.as_ref().map_or(&table.place, |(_, place)| place).clone();
+                return Err(ConfigError::CpuUnusable {
+                    place,
+                    cpu: *cpu,
+                    usable: cpu_ranges(usable),
+                });
+            }
+        }
+        if tables.is_empty() {
+            usable.iter().map(|&cpu| Shard { cpu, overrides: &[] }).collect()
+        } else {
+            tables
+                .iter()
+                .map(|(cpu, table)| Shard {
+                    cpu: *cpu,
+                    overrides: &table.overrides,
+                })
+                .collect()
+        }
+    };
+    if shards.is_empty() || shards.len() > SHARDS_MAX {
+        let place = match (&overrides.cores, file.cores.last()) {
+            (Some(_), _) => Place::Flag("--cores".to_owned()),
+            (None, Some(table)) => table.place.clone(),
+            (None, None) => Place::Default,
+        };
+        return Err(ConfigError::ShardCount {
+            place,
+            count: shards.len(),
+            limit: SHARDS_MAX,
+        });
+    }
+    Ok(shards)
+}
+
+fn cpu_of(table: &CoreTable, usable: &[usize]) -> Result<usize, ConfigError> {
+    let usable = || cpu_ranges(usable);
+    match &table.cpu {
+        None => Err(ConfigError::CpuMissing {
+            place: table.place.clone(),
+            usable: usable(),
+        }),
+        Some((Raw::Integer(cpu), place)) => usize::try_from(*cpu).map_err(|_| ConfigError::CpuNumber {
+            place: place.clone(),
+            got: cpu.to_string(),
+            usable: usable(),
+        }),
+        Some((raw, place)) => Err(ConfigError::CpuNumber {
+            place: place.clone(),
+            got: raw.to_string(),
+            usable: usable(),
+        }),
+    }
+}
+
+/// Builds the error for `key`, or for `other` if only that one was set.
+fn conflict<'a>(
+    places: &'a Places,
+    literal: impl Fn(&str) -> String + 'a,
+) -> impl Fn([&'static str; 2], Conflict) -> ConfigError + 'a {
+    move |[key, other], conflict| {
+        let key = if places.contains_key(key) || !places.contains_key(other) {
+            key
+        } else {
+            other
+        };
+        let place = places.get(key).cloned().unwrap_or(Place::Default);
+        ConfigError::Conflict {
+            place,
+            key,
+            value: literal(key),
+            conflict,
+        }
+    }
+}
+
+fn check_node(node: &Node, places: &Places) -> Result<(), ConfigError> {
+    let conflict = conflict(places, |key| node.literal(key));
+    let listeners = [
+        ("listen", node.listen),
+        ("ingress", node.ingress),
+        ("admin", node.admin),
+    ];
+    for (index, &(key, address)) in listeners.iter().enumerate() {
+        for &(other, taken) in &listeners[..index] {
+            if collide(address, taken) {
+                // SO_REUSEPORT would let both bind, and each would get some of the other's connections.
+                let (other, taken) = if places.contains_key(key) || !places.contains_key(other) {
+                    (other, taken)
+                } else {
+                    (key, address)
+                };
+                let keys = if other == key {
+                    [listeners[index - 1].0, key]
+                } else {
+                    [key, other]
+                };
+                return Err(conflict(
+                    keys,
+                    Conflict::SamePort {
+                        other,
+                        address: taken.to_string(),
+                    },
+                ));
+            }
+        }
+    }
+    if node.subprotocol_required && node.subprotocols.is_empty() {
+        return Err(conflict(
+            ["subprotocol_required", "subprotocols"],
+            Conflict::NoSubprotocols,
+        ));
+    }
+    if let Some(header) = node
+        .trusted_headers
+        .iter()
+        .find(|header| node.forward_headers.contains(header))
+    {
+        let both = Conflict::TrustedAndForwarded { header: header.clone() };
+        return Err(conflict(["trusted_headers", "forward_headers"], both));
+    }
+    if !node.trusted_headers.is_empty() && node.trusted_proxies.is_empty() && !node.proxy_protocol {
+        return Err(conflict(
+            ["trusted_headers", "trusted_proxies"],
+            Conflict::NobodyTrusted,
+        ));
+    }
+    Ok(())
+}
+
+/// Whether two listeners would compete for connections. Port 0 takes a free one.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let any = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && (any || a.ip().to_canonical() == b.ip().to_canonical())
+}
+
+fn check_core(core: &Core, places: &Places) -> Result<(), ConfigError> {
+    let conflict = conflict(places, |key| core.literal(key));
+    if core.ping_after >= core.dead_after {
+        let (ping_after, dead_after) = (Time(core.ping_after).to_string(), Time(core.dead_after).to_string());
+        return Err(conflict(
+            ["ping_after", "dead_after"],
+            Conflict::PingAfterDead { ping_after, dead_after },
+        ));
+    }
+    Ok(())
+}

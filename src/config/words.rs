@@ -1,0 +1,169 @@
+//! Texts that go into HTTP heads or are compared with them: paths, names of headers and subprotocols, origins.
+
+/// Why a text is none of these.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum WordError {
+    /// Not an RFC 9110 token.
+    #[error("not a name; one or more of letters, digits and !#$%&'*+-.^_`|~ are allowed")]
+    Token,
+    /// A header that ws2api writes itself.
+    #[error("ws2api writes this header itself and does not pass the client's")]
+    OwnHeader,
+    /// Not a path that requests can begin with.
+    #[error("a path begins with / and holds letters, digits and -._~!$&'()*+,;=:@ without . or .. segments")]
+    Path,
+    /// Not what a browser writes into `Origin`.
+    #[error(
+        "an origin is scheme://host or scheme://host:port, in lower case, without a path; leave the list empty for any"
+    )]
+    Origin,
+}
+
+/// The name of a subprotocol, as it is.
+pub(super) fn subprotocol(text: &str) -> Result<String, WordError> {
+    if is_token(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(WordError::Token)
+    }
+}
+
+/// The name of a header in lower case.
+pub(super) fn header(text: &str) -> Result<String, WordError> {
+    if !is_token(text) {
+        return Err(WordError::Token);
+    }
+    let name = text.to_ascii_lowercase();
+    if OWN_HEADERS.contains(&name.as_str()) || name.starts_with("sec-websocket-") {
+        return Err(WordError::OwnHeader);
+    }
+    Ok(name)
+}
+
+/// A path that ends with a slash.
+pub(super) fn path_prefix(text: &str) -> Result<String, WordError> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&b);
+    let dots = text.split('/').any(|segment| matches!(segment, "." | ".."));
+    if !text.starts_with('/') || text.contains("//") || text.len() > PATH_LEN_MAX || dots || !text.bytes().all(allowed)
+    {
+        return Err(WordError::Path);
+    }
+    Ok(if text.ends_with('/') {
+        text.to_owned()
+    } else {
+        format!("{text}/")
+    })
+}
+
+/// A serialised origin (RFC 6454, 6.2), or `null`, which sandboxed pages send.
+pub(super) fn origin(text: &str) -> Result<String, WordError> {
+    let host_byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._[]:".contains(&b);
+    let scheme_byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b);
+    let good = text == "null"
+        || text.split_once("://").is_some_and(|(scheme, host)| {
+            !scheme.is_empty() && scheme.bytes().all(scheme_byte) && !host.is_empty() && host.bytes().all(host_byte)
+        });
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(WordError::Origin)
+    }
+}
+
+/// RFC 9110, 5.6.2.
+fn is_token(text: &str) -> bool {
+    let token_byte = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty() && text.len() <= TOKEN_LEN_MAX && text.bytes().all(token_byte)
+}
+
+const TOKEN_LEN_MAX: usize = 128;
+const PATH_LEN_MAX: usize = 256;
+
+/// Headers that say something about the connection to the backend or about who asks: a client's copy would lie.
+const OWN_HEADERS: [&str; 19] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "forwarded",
+    "host",
+    "idempotency-key",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-client-id",
+    "x-connection-id",
+    "x-forwarded-for",
+    "x-origin",
+    "x-subprotocol",
+    "x-deferred",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_names_are_lower_case_and_never_ours() {
+        assert_eq!(header("X-SSL-Client-CN"), Ok("x-ssl-client-cn".to_owned()));
+        for own in [
+            "X-Client-Id",
+            "host",
+            "Transfer-Encoding",
+            "Sec-WebSocket-Key",
+            "X-Forwarded-For",
+        ] {
+            assert_eq!(header(own), Err(WordError::OwnHeader), "{own}");
+        }
+        for bad in ["", "a b", "a:", "ä", "a\r\nb", &"x".repeat(TOKEN_LEN_MAX + 1)] {
+            assert_eq!(header(bad), Err(WordError::Token), "{bad:?}");
+        }
+        assert!(header(&"x".repeat(TOKEN_LEN_MAX)).is_ok());
+    }
+
+    #[test]
+    fn a_path_prefix_ends_with_a_slash() {
+        assert_eq!(path_prefix("/"), Ok("/".to_owned()));
+        assert_eq!(path_prefix("/ocpp"), Ok("/ocpp/".to_owned()));
+        assert_eq!(path_prefix("/ocpp/v1/"), Ok("/ocpp/v1/".to_owned()));
+        for bad in [
+            "",
+            "ocpp",
+            "/a//b",
+            "/a/../b",
+            "/a?b",
+            "/a%20",
+            "/a b",
+            &"/x".repeat(PATH_LEN_MAX),
+        ] {
+            assert_eq!(path_prefix(bad), Err(WordError::Path), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_what_browsers_send() {
+        for good in [
+            "https://example.org",
+            "http://localhost:8080",
+            "https://[::1]:8443",
+            "null",
+            "moz-extension://a-b",
+        ] {
+            assert_eq!(origin(good), Ok(good.to_owned()));
+        }
+        for bad in [
+            "",
+            "*",
+            "example.org",
+            "https://",
+            "https://example.org/",
+            "https://Example.org",
+            "https://a b",
+        ] {
+            assert_eq!(origin(bad), Err(WordError::Origin), "{bad:?}");
+        }
+    }
+}
