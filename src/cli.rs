@@ -79,7 +79,7 @@ pub const FLAGS: &[Flag] = &[
     flag(
         "cores",
         "LIST",
-        "One shard per CPU named, such as 0,1,4-7; a CPU may be named twice.",
+        "One shard per CPU named, such as 0,1,4-7 [every usable one]; one may be named twice.",
     ),
     flag("config", "FILE", "Read the configuration from FILE; flags win over it."),
     Flag {
@@ -200,18 +200,23 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, CliErr
                 continue;
             }
         }?;
-        match (flag.name, flag.value) {
-            ("help", _) => return Ok(Command::Help),
-            ("version", _) => return Ok(Command::Version),
-            (name, value) => {
-                let value = value.expect("the others have a value");
-                let missing = |_| CliError::MissingValue {
-                    flag: format!("--{name}"),
-                    value,
-                };
-                let value = parser.value().map_err(missing)?;
-                args.take(flag, value)?;
-            }
+        let name = flag.name;
+        if let Some(value) = flag.value {
+            let missing = |_| CliError::MissingValue {
+                flag: format!("--{name}"),
+                value,
+            };
+            args.take(flag, parser.value().map_err(missing)?)?;
+        } else if parser.optional_value().is_some() {
+            return Err(CliError::UnexpectedValue {
+                flag: format!("--{name}"),
+            });
+        } else {
+            return Ok(if name == "help" {
+                Command::Help
+            } else {
+                Command::Version
+            });
         }
     }
     command(args, words)
@@ -307,13 +312,13 @@ fn cores(list: &str) -> Option<Vec<usize>> {
     Some(cpus)
 }
 
-/// The profile flags may have one dash, as they have in Go programs, where lexopt would see single letters.
+/// Flags may have one dash, as they have in Go programs (`-cpuprofile=FILE`), where lexopt would see single letters.
 fn two_dashes(arg: OsString) -> OsString {
     let Some(text) = arg.to_str().and_then(|text| text.strip_prefix('-')) else {
         return arg;
     };
     let name = text.split('=').next().unwrap_or(text);
-    if matches!(name, "cpuprofile" | "memprofile") {
+    if FLAGS.iter().any(|flag| flag.name == name) {
         format!("--{text}").into()
     } else {
         arg
@@ -353,11 +358,7 @@ pub fn help() -> String {
         let short = flag.short.map_or_else(String::new, |short| format!("-{short}, "));
         let value = flag.value.map_or_else(String::new, |value| format!(" {value}"));
         let left = format!("{short}--{}{value}", flag.name);
-        let repeats = if flag.repeats {
-            " May be given several times."
-        } else {
-            ""
-        };
+        let repeats = if flag.repeats { " Repeatable." } else { "" };
         let default = Key::find(flag.name).map_or_else(String::new, |key| format!(" [{}]", key.default));
         text.push_str(&format!("  {left:<18}  {}{repeats}{default}\n", flag.help));
     }
@@ -368,4 +369,167 @@ pub fn help() -> String {
 #[must_use]
 pub fn version() -> String {
     format!("ws2api {}\n", env!("CARGO_PKG_VERSION"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, CliError> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    fn serve(line: &str) -> ServeArgs {
+        match parsed(line) {
+            Ok(Command::Serve(args)) => args,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn profile_flags_take_one_or_two_dashes_and_an_equals_sign_or_a_space() {
+        for line in [
+            "-cpuprofile=a -memprofile=b",
+            "--cpuprofile=a --memprofile=b",
+            "-cpuprofile a -memprofile b",
+        ] {
+            let args = serve(line);
+            assert_eq!(
+                (args.cpuprofile, args.memprofile),
+                (Some("a".into()), Some("b".into())),
+                "{line}"
+            );
+        }
+        assert_eq!(serve("--cpuprofile a").cpuprofile, Some("a".into()));
+        assert_eq!(serve("-cpuprofile=a=b").cpuprofile, Some("a=b".into()));
+    }
+
+    #[test]
+    fn every_flag_with_a_value_is_taken_and_needs_one() {
+        for flag in FLAGS.iter().filter(|flag| flag.value.is_some()) {
+            let value = if flag.name == "cores" { "0" } else { "listen=x" };
+            assert_ne!(
+                serve(&format!("--{} {value}", flag.name)),
+                ServeArgs::default(),
+                "{}",
+                flag.name
+            );
+            let words = format!("--{0} needs a value: --{0} {1}", flag.name, flag.value.unwrap());
+            assert_eq!(parsed(&format!("--{}", flag.name)).unwrap_err().to_string(), words);
+        }
+    }
+
+    #[test]
+    fn flags_become_overrides_in_their_order() {
+        let args = serve("--set a=1 --backend http://a --listen 0:1 --backend http://b --set a=2 --config f");
+        let set = |flag: &str, key: &str, values: &[&str]| Override {
+            flag: flag.into(),
+            key: key.into(),
+            values: values.iter().map(|value| (*value).into()).collect(),
+        };
+        let expected = [
+            set("--set", "a", &["1"]),
+            set("--backend", "backend", &["http://a", "http://b"]),
+            set("--listen", "listen", &["0:1"]),
+            set("--set", "a", &["2"]),
+        ];
+        assert_eq!(args.overrides.set, expected);
+        assert_eq!(args.config, Some("f".into()));
+    }
+
+    #[test]
+    fn cores_are_numbers_and_ranges_in_the_order_given() {
+        assert_eq!(cores("0,1,4-7"), Some(vec![0, 1, 4, 5, 6, 7]));
+        assert_eq!(cores("3,0,3"), Some(vec![3, 0, 3]), "one may be named twice");
+        assert_eq!(cores("0-255").map(|cpus| cpus.len()), Some(SHARDS_MAX));
+        for bad in [
+            "",
+            ",",
+            "0,",
+            "a",
+            "-1",
+            "1-",
+            "4-1",
+            "+1",
+            "0 1",
+            "0-256",
+            "0-255,0",
+            "0-18446744073709551615",
+        ] {
+            assert_eq!(cores(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn commands_are_words() {
+        let args = ServeArgs {
+            config: Some("f".into()),
+            ..ServeArgs::default()
+        };
+        assert_eq!(parsed("check f"), Ok(Command::Check(args.clone())));
+        assert_eq!(parsed("check --config f"), Ok(Command::Check(args)));
+        assert_eq!(parsed("demo"), Ok(Command::Demo(ServeArgs::default())));
+        assert_eq!(parsed(""), Ok(Command::Serve(ServeArgs::default())));
+        for (line, command) in [
+            ("--help", Command::Help),
+            ("-h", Command::Help),
+            ("-V", Command::Version),
+        ] {
+            assert_eq!(parsed(line), Ok(command));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let cases = [
+            (
+                "--lisen x",
+                "unknown flag --lisen; did you mean --listen?; see ws2api --help",
+            ),
+            (
+                "--clients-max 5",
+                "unknown flag --clients-max; did you mean --set clients_max=…?; see ws2api --help",
+            ),
+            ("--workers 5", "unknown flag --workers; see ws2api --help"),
+            ("-x", "unknown flag -x; see ws2api --help"),
+            ("--help=x", "--help has no value"),
+            (
+                "--set clients_max",
+                "--set clients_max: written as --set KEY=VALUE, such as --set call_timeout=25s",
+            ),
+            (
+                "--cores 4-1",
+                "--cores 4-1: written as a list of CPUs and ranges, such as 0,1,4-7, of at most 256 CPUs",
+            ),
+            ("check", "check needs a file: ws2api check FILE"),
+            ("check a b", "\"b\" is neither a flag nor a command; see ws2api --help"),
+            (
+                "chekc a",
+                "\"chekc\" is neither a flag nor a command; did you mean check?; see ws2api --help",
+            ),
+            ("demo a", "\"a\" is neither a flag nor a command; see ws2api --help"),
+            (
+                "-- --listen",
+                "\"--listen\" is neither a flag nor a command; see ws2api --help",
+            ),
+        ];
+        for (line, words) in cases {
+            assert_eq!(parsed(line).expect_err(line).to_string(), words);
+        }
+    }
+
+    #[test]
+    fn the_help_names_every_flag_and_command() {
+        let help = help();
+        for flag in FLAGS {
+            assert!(help.contains(&format!("--{}", flag.name)), "{}", flag.name);
+            assert!(help.contains(flag.help), "{}", flag.name);
+        }
+        assert!(
+            COMMANDS
+                .iter()
+                .all(|(usage, what)| help.contains(usage) && help.contains(what))
+        );
+        assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
+    }
 }

@@ -13,7 +13,9 @@ mod keys;
 mod network;
 mod render;
 mod resolve;
+mod setting;
 mod suggest;
+mod units;
 mod value;
 mod words;
 

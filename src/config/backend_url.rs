@@ -111,18 +111,18 @@ impl FromStr for BackendUrl {
             return Err(BackendUrlError::Parts);
         }
         let (authority, prefix) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((host, port)) => {
-                host.parse::<Ipv6Addr>().map_err(|_| BackendUrlError::Host)?;
-                (host, port)
+        let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+            let (host, port) = rest.split_once(']').ok_or(BackendUrlError::Host)?;
+            host.parse::<Ipv6Addr>().map_err(|_| BackendUrlError::Host)?;
+            (host, port)
+        } else {
+            let (host, port) = authority.find(':').map_or((authority, ""), |at| authority.split_at(at));
+            let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+            if !(1..=HOST_LEN_MAX).contains(&host.len()) || !host.bytes().all(allowed) {
+                return Err(BackendUrlError::Host);
             }
-            None => authority.find(':').map_or((authority, ""), |at| authority.split_at(at)),
+            (host, port)
         };
-        let host_byte = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-        if host.is_empty() || host.len() > HOST_LEN_MAX || !(authority.starts_with('[') || host.bytes().all(host_byte))
-        {
-            return Err(BackendUrlError::Host);
-        }
         let port = match port.strip_prefix(':') {
             None if port.is_empty() => 80,
             Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits

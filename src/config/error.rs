@@ -101,7 +101,7 @@ pub enum ConfigError {
         /// Its name.
         key: &'static str,
         /// What is allowed.
-        error: ValueError,
+        error: Box<ValueError>,
     },
     /// `cpu` where there is no one shard, or through `--set`.
     #[error("{place}: \"cpu\" belongs to one shard; write it in [[core]], or name CPUs with --cores")]
@@ -157,7 +157,7 @@ pub enum ConfigError {
         /// Its value.
         value: String,
         /// What it conflicts with.
-        conflict: Conflict,
+        conflict: Box<Conflict>,
     },
 }
 
@@ -165,7 +165,9 @@ pub enum ConfigError {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Conflict {
     /// `ping_after >= dead_after`.
-    #[error("ping_after ({ping_after}) must be less than dead_after ({dead_after}), or no pong could save a client")]
+    #[error(
+        "ping_after ({ping_after}) must be less than dead_after ({dead_after}), so that a pong can arrive in between"
+    )]
     PingAfterDead {
         /// Its value.
         ping_after: String,
@@ -173,7 +175,7 @@ pub enum Conflict {
         dead_after: String,
     },
     /// Two listeners on one port.
-    #[error("{other} takes this port already ({address})")]
+    #[error("this port is taken by {other} = {address}")]
     SamePort {
         /// The other listener's key.
         other: &'static str,

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::value::{Kind, Raw, Setting, ValueError};
+use super::setting::Setting;
+use super::value::{Kind, Raw, ValueError};
 use super::{BackendUrl, Network};
 
 /// Where a key may be written.
@@ -157,14 +158,14 @@ settings! {
     Node in Scope::Node;
 
     ["Listeners"]
-    /// Where clients connect: GET <path_prefix><ClientId> with a WebSocket handshake.
+    /// Where clients connect: `GET <path_prefix><ClientId>` with a WebSocket handshake.
     listen: SocketAddr = Kind::Address, "0.0.0.0:4000";
     /// Where the backend posts its pushes. Whoever reaches it can command every client, hence loopback by default; set
     /// ingress_token_file before you open it to a network.
     ingress: SocketAddr = Kind::Address, "127.0.0.1:4001";
     /// Health, metrics, status page and profiles. It has no password: keep it on loopback or on a network of operators.
     admin: SocketAddr = Kind::Address, "127.0.0.1:4002";
-    /// Where requests go: http://host:port[/prefix] or unix:/path[:/prefix]; one, or a list that each shard uses in turn.
+    /// Where requests go: `http://host:port[/prefix]` or `unix:/path[:/prefix]`; one, or a list that each shard uses in turn.
     backends as "backend": Vec<BackendUrl> = Kind::Backends, "http://127.0.0.1:5000";
 
     ["The opening handshake"]
@@ -174,7 +175,7 @@ settings! {
     subprotocols: Vec<String> = Kind::Subprotocols, "ocpp2.1,ocpp2.0.1,ocpp1.6";
     /// Refuse a client that offers no subprotocol at all. Off, since simple clients and tests offer none.
     subprotocol_required: bool = Kind::Flag, "false";
-    /// Values of Origin that browsers may come from, such as "https://example.org"; empty lets every page in.
+    /// Values of Origin that browsers may come from, such as `https://example.org`; empty lets every page in.
     origins: Vec<String> = Kind::Origins, "";
     /// The user part of HTTP Basic must be the ClientId (OCPP security profiles 1 and 2), or the client gets 401.
     basic_user_is_client_id: bool = Kind::Flag, "true";
@@ -227,7 +228,7 @@ settings! {
     handshake_timeout: Duration = time(TICK, HOUR), "10s";
     /// Connections that the kernel keeps while the shard is busy; net.core.somaxconn caps it.
     listen_backlog: usize = count(1, 65_535), "4096";
-    /// A client silent for this long is pinged (spread by up to a fifth, so that pings do not come in waves).
+    /// A client silent for this long is pinged; spread, so that pings do not come in waves.
     ping_after: Duration = time(TICK, DAY), "60s";
     /// A client silent for this long is dropped; above ping_after, so that a pong can arrive in between.
     dead_after: Duration = time(TICK, DAY), "120s";
@@ -253,11 +254,11 @@ settings! {
     calls_in_flight: usize = count(1, 64), "1";
     /// Calls of one client that wait for those; when all places are taken, the client's socket is not read.
     calls_queued: usize = count(1, 1024), "16";
-    /// From a Call's arrival to its answer; then the client gets InternalError. Below the 30 s after which chargers give up.
+    /// From a Call's arrival to its answer; then the client gets InternalError. Below the 30 s that clients commonly wait.
     call_timeout: Duration = time(TICK, HOUR), "25s";
     /// How long the delivery of a client's answer to /result or /error is tried again.
     result_ttl: Duration = time(TICK, DAY), "60s";
-    /// Such answers that wait for a backend that is down; above this the oldest is dropped and counted.
+    /// Such answers that wait for a backend that is down; above this one is dropped and counted.
     results_queued_max: usize = count(1, 1_000_000), "16384";
 
     ["Pushes: backend to client"]
@@ -267,7 +268,7 @@ settings! {
     pushes_queued: usize = count(0, 4096), "16";
     /// From the moment the frame was written to the client's answer; then the push ends as Timeout.
     push_timeout: Duration = time(TICK, HOUR), "30s";
-    /// Connections of the backend to the ingress that the shard holds; more are refused with 503.
+    /// Connections of the backend to the ingress that the shard holds; more are refused.
     ingress_connections_max: usize = count(1, 100_000), "1024";
     /// Messages on their way from one shard to another, for each pair of shards; one more is shed with 503.
     mesh_queue: usize = count(16, 65_536), "1024";

@@ -1,12 +1,13 @@
 //! File and flags, laid over the defaults → [`Config`], with what no single key can check.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::error::{ConfigError, Conflict, Place};
 use super::file::{self, Assignment, CoreTable, File};
 use super::keys::Scope;
-use super::value::{Raw, Time};
+use super::units::Time;
+use super::value::Raw;
 use super::{Config, Core, Node, Overrides, SHARDS_MAX, cpu_ranges};
 
 /// Where each key was set last; absent means nowhere.
@@ -56,8 +57,7 @@ fn flag_assignments(overrides: &Overrides) -> Result<Vec<Assignment>, ConfigErro
         if set.key == "cpu" {
             return Err(ConfigError::CpuOutsideCore { place });
         }
-        let key = Scope::Core; // Most keys are the shards'; any key may follow --set.
-        let key = file::find(&set.key, key, place.clone())?;
+        let key = file::find(&set.key, Scope::Core, place.clone())?;
         let raw = match set.values.as_slice() {
             [words] => Raw::from_words(words),
             many => Raw::List(many.iter().cloned().map(Raw::Text).collect()),
@@ -71,7 +71,7 @@ fn value_error(setting: &Assignment, error: super::ValueError) -> ConfigError {
     ConfigError::Value {
         place: setting.place.clone(),
         key: setting.key.name,
-        error,
+        error: Box::new(error),
     }
 }
 
@@ -161,95 +161,75 @@ fn cpu_of(table: &CoreTable, usable: &[usize]) -> Result<usize, ConfigError> {
     }
 }
 
-/// Builds the error for `key`, or for `other` if only that one was set.
-fn conflict<'a>(
-    places: &'a Places,
-    literal: impl Fn(&str) -> String + 'a,
-) -> impl Fn([&'static str; 2], Conflict) -> ConfigError + 'a {
-    move |[key, other], conflict| {
-        let key = if places.contains_key(key) || !places.contains_key(other) {
-            key
-        } else {
-            other
-        };
-        let place = places.get(key).cloned().unwrap_or(Place::Default);
-        ConfigError::Conflict {
-            place,
-            key,
-            value: literal(key),
-            conflict,
-        }
+/// Of two keys that conflict, the one that was set comes first: it is what the error points to.
+fn blame(places: &Places, [key, other]: [&'static str; 2]) -> [&'static str; 2] {
+    if places.contains_key(key) || !places.contains_key(other) {
+        [key, other]
+    } else {
+        [other, key]
+    }
+}
+
+fn conflict(places: &Places, key: &'static str, value: String, conflict: Conflict) -> ConfigError {
+    ConfigError::Conflict {
+        place: places.get(key).cloned().unwrap_or(Place::Default),
+        key,
+        value,
+        conflict: Box::new(conflict),
     }
 }
 
 fn check_node(node: &Node, places: &Places) -> Result<(), ConfigError> {
-    let conflict = conflict(places, |key| node.literal(key));
+    let refuse = |keys, why| {
+        let [key, _] = blame(places, keys);
+        Err(conflict(places, key, node.literal(key), why))
+    };
     let listeners = [
         ("listen", node.listen),
         ("ingress", node.ingress),
         ("admin", node.admin),
     ];
     for (index, &(key, address)) in listeners.iter().enumerate() {
-        for &(other, taken) in &listeners[..index] {
-            if collide(address, taken) {
-                // SO_REUSEPORT would let both bind, and each would get some of the other's connections.
-                let (other, taken) = if places.contains_key(key) || !places.contains_key(other) {
-                    (other, taken)
-                } else {
-                    (key, address)
-                };
-                let keys = if other == key {
-                    [listeners[index - 1].0, key]
-                } else {
-                    [key, other]
-                };
-                return Err(conflict(
-                    keys,
-                    Conflict::SamePort {
-                        other,
-                        address: taken.to_string(),
-                    },
-                ));
-            }
+        // SO_REUSEPORT would let both bind, and each would get some of the other's connections.
+        if let Some(&(other, _)) = listeners[..index].iter().find(|(_, taken)| collide(address, *taken)) {
+            let [key, other] = blame(places, [key, other]);
+            let why = Conflict::SamePort {
+                other,
+                address: node.literal(other),
+            };
+            return Err(conflict(places, key, node.literal(key), why));
         }
     }
     if node.subprotocol_required && node.subprotocols.is_empty() {
-        return Err(conflict(
-            ["subprotocol_required", "subprotocols"],
-            Conflict::NoSubprotocols,
-        ));
+        return refuse(["subprotocol_required", "subprotocols"], Conflict::NoSubprotocols);
     }
     if let Some(header) = node
         .trusted_headers
         .iter()
         .find(|header| node.forward_headers.contains(header))
     {
-        let both = Conflict::TrustedAndForwarded { header: header.clone() };
-        return Err(conflict(["trusted_headers", "forward_headers"], both));
+        let why = Conflict::TrustedAndForwarded { header: header.clone() };
+        return refuse(["trusted_headers", "forward_headers"], why);
     }
     if !node.trusted_headers.is_empty() && node.trusted_proxies.is_empty() && !node.proxy_protocol {
-        return Err(conflict(
-            ["trusted_headers", "trusted_proxies"],
-            Conflict::NobodyTrusted,
-        ));
+        return refuse(["trusted_headers", "trusted_proxies"], Conflict::NobodyTrusted);
     }
     Ok(())
 }
 
-/// Whether two listeners would compete for connections. Port 0 takes a free one.
+/// Whether two listeners would compete for connections. Port 0 takes a free one; `::` takes IPv4 too.
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
-    let any = a.ip().is_unspecified() || b.ip().is_unspecified();
-    a.port() != 0 && a.port() == b.port() && (any || a.ip().to_canonical() == b.ip().to_canonical())
+    let covers = |a: IpAddr, b: IpAddr| a == b || a.is_unspecified() && (a.is_ipv6() || b.is_ipv4());
+    let (ip_a, ip_b) = (a.ip().to_canonical(), b.ip().to_canonical());
+    a.port() != 0 && a.port() == b.port() && (covers(ip_a, ip_b) || covers(ip_b, ip_a))
 }
 
 fn check_core(core: &Core, places: &Places) -> Result<(), ConfigError> {
-    let conflict = conflict(places, |key| core.literal(key));
     if core.ping_after >= core.dead_after {
         let (ping_after, dead_after) = (Time(core.ping_after).to_string(), Time(core.dead_after).to_string());
-        return Err(conflict(
-            ["ping_after", "dead_after"],
-            Conflict::PingAfterDead { ping_after, dead_after },
-        ));
+        let [key, _] = blame(places, ["ping_after", "dead_after"]);
+        let why = Conflict::PingAfterDead { ping_after, dead_after };
+        return Err(conflict(places, key, core.literal(key), why));
     }
     Ok(())
 }

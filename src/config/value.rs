@@ -1,18 +1,16 @@
-//! Values as text: durations, sizes, counts, lists, and what is allowed of each.
+//! Values as they are written, what is allowed of each, and why one is refused.
 //!
-//! A [`Raw`] is what a file or a flag held; [`Setting::parse`] turns it into a field's type by its key's [`Kind`],
-//! which alone knows the bounds; [`Setting::literal`] goes back. Parsing a literal gives the same value again.
+//! A [`Raw`] is what a file or a flag held; its key's [`Kind`] knows type, unit and bounds. `setting` brings them together.
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::backend_url::{BackendUrl, BackendUrlError};
-use super::network::{Network, NetworkError};
-use super::words::{self, WordError};
+use super::backend_url::BackendUrlError;
+use super::network::NetworkError;
+use super::units::{Size, Time};
+use super::words::WordError;
 
 /// A key's type, unit and bounds, both inclusive.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -89,8 +87,8 @@ pub(crate) enum Raw {
     Text(String),
     /// A TOML array.
     List(Vec<Raw>),
-    /// Any other TOML value, by the name of its type.
-    Other(&'static str),
+    /// Any other TOML value, as text.
+    Other(String),
     /// The words of a flag: its kind decides how they are read.
     Words(String),
 }
@@ -101,11 +99,12 @@ impl Raw {
         match value {
             DeValue::Boolean(flag) => Raw::Flag(*flag),
             DeValue::String(text) => Raw::Text(text.to_string()),
-            DeValue::Integer(digits) => {
-                i64::from_str_radix(digits.as_str(), digits.radix()).map_or(Raw::Other("integer"), Raw::Integer)
-            }
+            DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix())
+                .map_or_else(|_| Raw::Other(digits.to_string()), Raw::Integer),
             DeValue::Array(items) => Raw::List(items.iter().map(|item| Raw::from_toml(item.get_ref())).collect()),
-            other => Raw::Other(other.type_str()),
+            DeValue::Float(float) => Raw::Other(float.to_string()),
+            DeValue::Datetime(datetime) => Raw::Other(datetime.to_string()),
+            DeValue::Table(_) => Raw::Other("{…}".to_owned()),
         }
     }
 
@@ -118,14 +117,15 @@ impl Raw {
     }
 
     /// The text of a single value.
-    fn text(&self) -> Option<&str> {
+    pub(super) fn text(&self) -> Option<&str> {
         match self {
             Raw::Text(text) | Raw::Words(text) => Some(text),
             _ => None,
         }
     }
 
-    fn integer(&self) -> Option<i64> {
+    /// The whole number.
+    pub(super) fn integer(&self) -> Option<i64> {
         match self {
             Raw::Integer(number) => Some(*number),
             Raw::Words(words) => words.replace('_', "").parse().ok(),
@@ -140,7 +140,9 @@ impl fmt::Display for Raw {
         match self {
             Raw::Flag(flag) => write!(f, "{flag}"),
             Raw::Integer(number) => write!(f, "{number}"),
-            Raw::Text(text) | Raw::Words(text) => f.write_str(&quoted(text)),
+            Raw::Text(text) => f.write_str(&quoted(text)),
+            Raw::Words(words) if words.is_empty() || words.contains(char::is_control) => f.write_str(&quoted(words)),
+            Raw::Words(words) => f.write_str(words),
             Raw::List(items) => {
                 f.write_str("[")?;
                 for (index, item) in items.iter().enumerate() {
@@ -148,7 +150,7 @@ impl fmt::Display for Raw {
                 }
                 f.write_str("]")
             }
-            Raw::Other(name) => f.write_str(name),
+            Raw::Other(text) => f.write_str(text),
         }
     }
 }
@@ -167,7 +169,7 @@ pub struct ValueError {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refusal {
     /// Of another type.
-    #[error("allowed is {0}")]
+    #[error("allowed is {0}{example}", example = example(.0))]
     Type(Kind),
     /// Beyond the bounds.
     #[error("out of range; allowed is {0}")]
@@ -176,7 +178,7 @@ pub enum Refusal {
     #[error("a duration needs a unit: ms, s, m or h; allowed is {0}")]
     NoUnit(Kind),
     /// A unit that a duration or size does not have.
-    #[error("{1} is not a unit; allowed is {0} in {units}", units = if matches!(.0, Kind::Time { .. }) { "ms, s, m or h" } else { "B, KiB, MiB or GiB" })]
+    #[error("{1} is not a unit; allowed is {0} in {units}", units = units(.0))]
     Unit(Kind, String),
     /// The same item again.
     #[error("listed twice")]
@@ -195,200 +197,20 @@ pub enum Refusal {
     Word(#[from] WordError),
 }
 
-/// A type that a key can have.
-pub(crate) trait Setting: Sized {
-    /// Reads a value that `kind` allows.
-    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError>;
-    /// The value as the config file would hold it.
-    fn literal(&self, kind: Kind) -> String;
-}
-
-fn refused(raw: &Raw, why: Refusal) -> ValueError {
-    ValueError {
-        got: raw.to_string(),
-        why,
+fn units(kind: &Kind) -> &'static str {
+    if matches!(kind, Kind::Time { .. }) {
+        "ms, s, m or h"
+    } else {
+        "B, KiB, MiB or GiB"
     }
 }
 
-impl Setting for bool {
-    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
-        match raw {
-            Raw::Flag(flag) => Ok(*flag),
-            Raw::Words(words) if words == "true" => Ok(true),
-            Raw::Words(words) if words == "false" => Ok(false),
-            _ => Err(refused(raw, Refusal::Type(kind))),
-        }
+fn example(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Size { .. } => ", such as \"256KiB\"",
+        Kind::Time { .. } => ", such as \"25s\"",
+        _ => "",
     }
-
-    fn literal(&self, _: Kind) -> String {
-        self.to_string()
-    }
-}
-
-/// Counts and sizes.
-impl Setting for usize {
-    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
-        let (min, max, number) = match kind {
-            Kind::Count { min, max } => (min, max, raw.integer()),
-            Kind::Size { min, max } => match raw.text() {
-                Some(text) if raw.integer().is_none() => {
-                    (min, max, size_from(text, kind).map_err(|e| refused(raw, e))?)
-                }
-                _ => (min, max, raw.integer()),
-            },
-            _ => unreachable!("{kind} is not a number"),
-        };
-        let number = number.ok_or_else(|| refused(raw, Refusal::Type(kind)))?;
-        match u64::try_from(number) {
-            Ok(number) if (min..=max).contains(&number) => Ok(usize::try_from(number).expect("at least 64 bits")),
-            _ => Err(refused(raw, Refusal::Range(kind))),
-        }
-    }
-
-    fn literal(&self, kind: Kind) -> String {
-        match kind {
-            Kind::Size { .. } => quoted(&Size(*self as u64).to_string()),
-            _ => self.to_string(),
-        }
-    }
-}
-
-impl Setting for Duration {
-    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
-        let Kind::Time { min, max } = kind else {
-            unreachable!("{kind} is not a duration")
-        };
-        if raw.integer().is_some() || raw.text().is_some_and(|text| text.parse::<i64>().is_ok()) {
-            return Err(refused(raw, Refusal::NoUnit(kind)));
-        }
-        let text = raw.text().ok_or_else(|| refused(raw, Refusal::Type(kind)))?;
-        let time = time_from(text, kind).map_err(|why| refused(raw, why))?;
-        if (min..=max).contains(&time) {
-            Ok(time)
-        } else {
-            Err(refused(raw, Refusal::Range(kind)))
-        }
-    }
-
-    fn literal(&self, _: Kind) -> String {
-        quoted(&Time(*self).to_string())
-    }
-}
-
-impl Setting for SocketAddr {
-    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
-        raw.text()
-            .and_then(|text| text.parse().ok())
-            .ok_or_else(|| refused(raw, Refusal::Type(kind)))
-    }
-
-    fn literal(&self, _: Kind) -> String {
-        quoted(&self.to_string())
-    }
-}
-
-impl Setting for Option<PathBuf> {
-    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
-        let text = raw.text().ok_or_else(|| refused(raw, Refusal::Type(kind)))?;
-        if text.contains('\0') {
-            return Err(refused(raw, Refusal::Type(kind)));
-        }
-        Ok((!text.is_empty()).then(|| PathBuf::from(text)))
-    }
-
-    fn literal(&self, _: Kind) -> String {
-        quoted(&self.as_deref().unwrap_or("".as_ref()).to_string_lossy())
-    }
-}
-
-/// The start of a path.
-impl Setting for String {
-    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
-        assert_eq!(kind, Kind::PathPrefix, "the only single text");
-        let text = raw.text().ok_or_else(|| refused(raw, Refusal::Type(kind)))?;
-        words::path_prefix(text).map_err(|why| refused(raw, why.into()))
-    }
-
-    fn literal(&self, _: Kind) -> String {
-        quoted(self)
-    }
-}
-
-impl Setting for Vec<String> {
-    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
-        let one = match kind {
-            Kind::Subprotocols => words::subprotocol,
-            Kind::Headers => words::header,
-            Kind::Origins => words::origin,
-            _ => unreachable!("{kind} is not a list of texts"),
-        };
-        list(raw, kind, |text| Ok(one(text)?))
-    }
-
-    fn literal(&self, _: Kind) -> String {
-        list_literal(self)
-    }
-}
-
-impl Setting for Vec<Network> {
-    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
-        list(raw, kind, |text| Ok(text.parse::<Network>()?))
-    }
-
-    fn literal(&self, _: Kind) -> String {
-        list_literal(self)
-    }
-}
-
-impl Setting for Vec<BackendUrl> {
-    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
-        let urls = list(raw, kind, |text| Ok(text.parse::<BackendUrl>()?))?;
-        if urls.is_empty() {
-            Err(refused(raw, Refusal::Empty(kind)))
-        } else {
-            Ok(urls)
-        }
-    }
-
-    fn literal(&self, _: Kind) -> String {
-        list_literal(self)
-    }
-}
-
-/// A list: a TOML array of strings, one string alone, or a flag's words between commas. Nothing may come twice.
-fn list<T: PartialEq>(raw: &Raw, kind: Kind, one: impl Fn(&str) -> Result<T, Refusal>) -> Result<Vec<T>, ValueError> {
-    let texts: Vec<&str> = match raw {
-        Raw::Text(text) => vec![text],
-        Raw::Words(words) => words
-            .split(',')
-            .map(str::trim)
-            .filter(|word| !word.is_empty())
-            .collect(),
-        Raw::List(items) => {
-            let text = |item: &'_ Raw| match item {
-                Raw::Text(_) | Raw::Words(_) => Ok(()),
-                _ => Err(refused(item, Refusal::Type(kind))),
-            };
-            items.iter().try_for_each(text)?;
-            items.iter().filter_map(Raw::text).collect()
-        }
-        _ => return Err(refused(raw, Refusal::Type(kind))),
-    };
-    let mut values = Vec::with_capacity(texts.len());
-    for text in texts {
-        let error = |why| ValueError { got: quoted(text), why };
-        let value = one(text).map_err(error)?;
-        if values.contains(&value) {
-            return Err(error(Refusal::Twice));
-        }
-        values.push(value);
-    }
-    Ok(values)
-}
-
-fn list_literal<T: fmt::Display>(items: &[T]) -> String {
-    let items: Vec<String> = items.iter().map(|item| quoted(&item.to_string())).collect();
-    format!("[{}]", items.join(", "))
 }
 
 /// A TOML basic string. Debug's escapes for control characters are not TOML's, so they are written out here.
@@ -404,76 +226,4 @@ pub(crate) fn quoted(text: &str) -> String {
     }
     literal.push('"');
     literal
-}
-
-/// The number before the unit and the unit.
-fn split_unit(text: &str) -> (Option<u64>, &str) {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    (text[..digits].parse().ok(), text[digits..].trim_start_matches(' '))
-}
-
-fn time_from(text: &str, kind: Kind) -> Result<Duration, Refusal> {
-    let (number, unit) = split_unit(text);
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ if number.is_some() => return Err(Refusal::Unit(kind, quoted(unit))),
-        _ => return Err(Refusal::Type(kind)),
-    };
-    let number = number.ok_or(Refusal::Type(kind))?;
-    number
-        .checked_mul(millis)
-        .map(Duration::from_millis)
-        .ok_or(Refusal::Range(kind))
-}
-
-/// The size in bytes; `None` if it is no size at all.
-fn size_from(text: &str, kind: Kind) -> Result<Option<i64>, Refusal> {
-    let (number, unit) = split_unit(text);
-    let shift = match unit {
-        "" | "B" => 0,
-        "KiB" => 10,
-        "MiB" => 20,
-        "GiB" => 30,
-        _ if number.is_some() => return Err(Refusal::Unit(kind, quoted(unit))),
-        _ => return Ok(None),
-    };
-    let Some(number) = number else { return Ok(None) };
-    let bytes = number
-        .checked_mul(1 << shift)
-        .and_then(|bytes| i64::try_from(bytes).ok());
-    bytes.map(Some).ok_or(Refusal::Range(kind))
-}
-
-/// Bytes in the largest unit that holds them exactly.
-pub(crate) struct Size(pub(crate) u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Size(bytes) = *self;
-        for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
-            if bytes >= 1 << shift && bytes.trailing_zeros() >= shift {
-                return write!(f, "{}{unit}", bytes >> shift);
-            }
-        }
-        write!(f, "{bytes}B")
-    }
-}
-
-/// A duration in the largest unit that holds it exactly; seconds up to two minutes.
-pub(crate) struct Time(pub(crate) Duration);
-
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.0.as_millis();
-        match millis {
-            0 => f.write_str("0s"),
-            _ if millis % 1000 != 0 => write!(f, "{millis}ms"),
-            _ if millis % 3_600_000 == 0 => write!(f, "{}h", millis / 3_600_000),
-            _ if millis % 60_000 == 0 && millis > 120_000 => write!(f, "{}m", millis / 60_000),
-            _ => write!(f, "{}s", millis / 1000),
-        }
-    }
 }

@@ -1,0 +1,252 @@
+//! What was written → a field's type, within its key's bounds, and back.
+//!
+//! Parsing a [`Setting::literal`] gives the same value again.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::units::{Size, Time, size_from, time_from};
+use super::value::{Kind, Raw, Refusal, ValueError, quoted};
+use super::{BackendUrl, Network, words};
+
+/// A type that a key can have.
+pub(crate) trait Setting: Sized {
+    /// Reads a value that `kind` allows.
+    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError>;
+    /// The value as the config file would hold it.
+    fn literal(&self, kind: Kind) -> String;
+}
+
+fn refused(raw: &Raw, why: Refusal) -> ValueError {
+    ValueError {
+        got: raw.to_string(),
+        why,
+    }
+}
+
+impl Setting for bool {
+    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
+        match raw {
+            Raw::Flag(flag) => Ok(*flag),
+            Raw::Words(words) if words == "true" => Ok(true),
+            Raw::Words(words) if words == "false" => Ok(false),
+            _ => Err(refused(raw, Refusal::Type(kind))),
+        }
+    }
+
+    fn literal(&self, _: Kind) -> String {
+        self.to_string()
+    }
+}
+
+/// Counts and sizes.
+impl Setting for usize {
+    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
+        let (min, max, number) = match kind {
+            Kind::Count { min, max } => (min, max, raw.integer()),
+            Kind::Size { min, max } => match raw.text() {
+                Some(text) if raw.integer().is_none() => {
+                    (min, max, size_from(text, kind).map_err(|e| refused(raw, e))?)
+                }
+                _ => (min, max, raw.integer()),
+            },
+            _ => unreachable!("{kind} is not a number"),
+        };
+        let number = number.ok_or_else(|| refused(raw, Refusal::Type(kind)))?;
+        match u64::try_from(number) {
+            Ok(number) if (min..=max).contains(&number) => Ok(usize::try_from(number).expect("the bounds fit")),
+            _ => Err(refused(raw, Refusal::Range(kind))),
+        }
+    }
+
+    fn literal(&self, kind: Kind) -> String {
+        match kind {
+            Kind::Size { .. } => quoted(&Size(*self as u64).to_string()),
+            _ => self.to_string(),
+        }
+    }
+}
+
+impl Setting for Duration {
+    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
+        let Kind::Time { min, max } = kind else {
+            unreachable!("{kind} is not a duration")
+        };
+        if raw.integer().is_some() || raw.text().is_some_and(|text| text.parse::<i64>().is_ok()) {
+            return Err(refused(raw, Refusal::NoUnit(kind)));
+        }
+        let text = raw.text().ok_or_else(|| refused(raw, Refusal::Type(kind)))?;
+        let time = time_from(text, kind).map_err(|why| refused(raw, why))?;
+        if (min..=max).contains(&time) {
+            Ok(time)
+        } else {
+            Err(refused(raw, Refusal::Range(kind)))
+        }
+    }
+
+    fn literal(&self, _: Kind) -> String {
+        quoted(&Time(*self).to_string())
+    }
+}
+
+impl Setting for SocketAddr {
+    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
+        raw.text()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| refused(raw, Refusal::Type(kind)))
+    }
+
+    fn literal(&self, _: Kind) -> String {
+        quoted(&self.to_string())
+    }
+}
+
+impl Setting for Option<PathBuf> {
+    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
+        let text = raw.text().ok_or_else(|| refused(raw, Refusal::Type(kind)))?;
+        if text.contains('\0') {
+            return Err(refused(raw, Refusal::Type(kind)));
+        }
+        Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+    }
+
+    fn literal(&self, _: Kind) -> String {
+        quoted(&self.as_deref().unwrap_or("".as_ref()).to_string_lossy())
+    }
+}
+
+/// The start of a path.
+impl Setting for String {
+    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
+        assert_eq!(kind, Kind::PathPrefix, "the only single text");
+        let text = raw.text().ok_or_else(|| refused(raw, Refusal::Type(kind)))?;
+        words::path_prefix(text).map_err(|why| refused(raw, why.into()))
+    }
+
+    fn literal(&self, _: Kind) -> String {
+        quoted(self)
+    }
+}
+
+impl Setting for Vec<String> {
+    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
+        let one = match kind {
+            Kind::Subprotocols => words::subprotocol,
+            Kind::Headers => words::header,
+            Kind::Origins => words::origin,
+            _ => unreachable!("{kind} is not a list of texts"),
+        };
+        list(raw, kind, |text| Ok(one(text)?))
+    }
+
+    fn literal(&self, _: Kind) -> String {
+        list_literal(self)
+    }
+}
+
+impl Setting for Vec<Network> {
+    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
+        list(raw, kind, |text| Ok(text.parse::<Network>()?))
+    }
+
+    fn literal(&self, _: Kind) -> String {
+        list_literal(self)
+    }
+}
+
+impl Setting for Vec<BackendUrl> {
+    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
+        let urls = list(raw, kind, |text| Ok(text.parse::<BackendUrl>()?))?;
+        if urls.is_empty() {
+            Err(refused(raw, Refusal::Empty(kind)))
+        } else {
+            Ok(urls)
+        }
+    }
+
+    fn literal(&self, _: Kind) -> String {
+        list_literal(self)
+    }
+}
+
+/// A list: a TOML array of strings, one string alone, or a flag's words between commas. Nothing may come twice.
+fn list<T: PartialEq>(raw: &Raw, kind: Kind, one: impl Fn(&str) -> Result<T, Refusal>) -> Result<Vec<T>, ValueError> {
+    let texts: Vec<&str> = match raw {
+        Raw::Text(text) => vec![text],
+        Raw::Words(words) => words
+            .split(',')
+            .map(str::trim)
+            .filter(|word| !word.is_empty())
+            .collect(),
+        Raw::List(items) => {
+            let text = |item: &'_ Raw| match item {
+                Raw::Text(_) | Raw::Words(_) => Ok(()),
+                _ => Err(refused(item, Refusal::Type(kind))),
+            };
+            items.iter().try_for_each(text)?;
+            items.iter().filter_map(Raw::text).collect()
+        }
+        _ => return Err(refused(raw, Refusal::Type(kind))),
+    };
+    let mut values = Vec::with_capacity(texts.len());
+    for text in texts {
+        let error = |why| ValueError { got: quoted(text), why };
+        let value = one(text).map_err(error)?;
+        if values.contains(&value) {
+            return Err(error(Refusal::Twice));
+        }
+        values.push(value);
+    }
+    Ok(values)
+}
+
+fn list_literal<T: fmt::Display>(items: &[T]) -> String {
+    let items: Vec<String> = items.iter().map(|item| quoted(&item.to_string())).collect();
+    format!("[{}]", items.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip<T: Setting + PartialEq + fmt::Debug>(kind: Kind, words: &str, literal: &str) {
+        let value = T::parse(&Raw::Words(words.to_owned()), kind).expect(words);
+        assert_eq!(value.literal(kind), literal, "{words}");
+        assert_eq!(
+            T::parse(&Raw::from_words(literal), kind).expect(literal),
+            value,
+            "{words}"
+        );
+    }
+
+    #[test]
+    fn a_literal_means_the_same_value() {
+        let (size, time) = (
+            Kind::Size { min: 0, max: 1 << 40 },
+            Kind::Time {
+                min: Duration::ZERO,
+                max: Duration::MAX,
+            },
+        );
+        round_trip::<usize>(size, "1536", "\"1536B\"");
+        round_trip::<usize>(size, "3072", "\"3KiB\"");
+        round_trip::<usize>(size, "1024MiB", "\"1GiB\"");
+        round_trip::<usize>(size, "0", "\"0B\"");
+        round_trip::<usize>(Kind::Count { min: 0, max: 10 }, "10", "10");
+        round_trip::<Duration>(time, "0h", "\"0s\"");
+        round_trip::<Duration>(time, "1500ms", "\"1500ms\"");
+        round_trip::<Duration>(time, "120s", "\"120s\"");
+        round_trip::<Duration>(time, "180s", "\"3m\"");
+        round_trip::<Duration>(time, "60m", "\"1h\"");
+        round_trip::<bool>(Kind::Flag, "true", "true");
+        round_trip::<SocketAddr>(Kind::Address, "[::1]:80", "\"[::1]:80\"");
+        round_trip::<String>(Kind::PathPrefix, "/a", "\"/a/\"");
+        round_trip::<Option<PathBuf>>(Kind::OptionalPath, "", "\"\"");
+        round_trip::<Option<PathBuf>>(Kind::OptionalPath, "/a \"b\"\\\t", "\"/a \\\"b\\\"\\\\\\u0009\"");
+        round_trip::<Vec<String>>(Kind::Subprotocols, "a, b", "[\"a\", \"b\"]");
+        round_trip::<Vec<Network>>(Kind::Networks, "10.0.0.0/8,::1", "[\"10.0.0.0/8\", \"::1/128\"]");
+        round_trip::<Vec<BackendUrl>>(Kind::Backends, "http://a", "[\"http://a:80\"]");
+    }
+}
