@@ -10,6 +10,7 @@ mod backend_url;
 mod error;
 mod file;
 mod keys;
+mod machine;
 mod network;
 mod render;
 mod resolve;
@@ -17,6 +18,7 @@ mod setting;
 mod suggest;
 mod units;
 mod value;
+mod warnings;
 mod words;
 
 use std::io::Read as _;
@@ -25,10 +27,12 @@ use std::path::Path;
 pub use backend_url::{BackendUrl, BackendUrlError};
 pub use error::{ConfigError, Conflict, Place};
 pub use keys::{Core, KEYS, Key, Node, Scope};
+pub use machine::{Machine, usable_cpus};
 pub use network::{Network, NetworkError};
 pub use render::{cpu_ranges, sample};
 pub(crate) use suggest::suggest;
 pub use value::{Kind, Refusal, ValueError};
+pub use warnings::{Warning, descriptors_max, warnings};
 pub use words::WordError;
 
 /// What ws2api runs with.
