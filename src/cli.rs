@@ -120,7 +120,7 @@ pub const COMMANDS: &[(&str, &str)] = &[
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CliError {
     /// There is no such flag.
-    #[error("unknown flag {flag}{}; see ws2api --help", .meant.as_ref().map_or_else(String::new, |meant| format!("; did you mean {meant}?")))]
+    #[error("unknown flag {flag}{}; see ws2api --help", did_you_mean(.meant.as_deref()))]
     UnknownFlag {
         /// With its dashes.
         flag: String,
@@ -142,7 +142,7 @@ pub enum CliError {
         flag: String,
     },
     /// A word that is neither a flag nor a command.
-    #[error("\"{word}\" is neither a flag nor a command{}; see ws2api --help", .meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?")))]
+    #[error("\"{word}\" is neither a flag nor a command{}; see ws2api --help", did_you_mean(*.meant))]
     UnexpectedWord {
         /// As it was given.
         word: String,
@@ -170,6 +170,10 @@ pub enum CliError {
         /// With its dashes.
         flag: String,
     },
+}
+
+fn did_you_mean(meant: Option<&str>) -> String {
+    meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"))
 }
 
 /// Reads the arguments that follow the program's name.
@@ -516,6 +520,46 @@ mod tests {
         for (line, words) in cases {
             assert_eq!(parsed(line).expect_err(line).to_string(), words);
         }
+    }
+
+    #[test]
+    fn no_words_panic() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let odd: &[&[u8]] = &[
+            b"",
+            b"-",
+            b"--",
+            b"---",
+            b"-=",
+            b"--=",
+            b"=",
+            b"-h=",
+            b"-hV",
+            b"-Vx",
+            b"--version=",
+            b"--listen=",
+            b"-listen",
+            b"--set==",
+            b"-set",
+            b"--cores=-",
+            b"check",
+            b"demo",
+            b"\xff",
+            b"-\xff",
+            b"--\xff",
+            b"--listen=\xff",
+            b"-\xc3\xa9",
+        ];
+        let word = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        for first in odd {
+            for second in odd {
+                if let Err(error) = parse([word(first), word(second)]) {
+                    assert!(!error.to_string().is_empty());
+                }
+            }
+        }
+        let error = parse([word(b"--listen"), word(b"\xff")]).unwrap_err();
+        assert_eq!(error.to_string(), "--listen has a value that is not UTF-8");
     }
 
     #[test]
