@@ -1,0 +1,30 @@
+//! What ws2api decides: the OCPP-J conversation of one client, as pure functions and one state machine.
+//!
+//! Bytes, times and random numbers come in as arguments; frames, requests and deadlines go out as values. Nothing here
+//! knows a socket, a clock, a thread or a task, so that a seeded simulation can drive it through every interleaving.
+//!
+//! - [`ids`]: [`ClientId`], [`Action`], [`MessageId`], checked once.
+//! - [`json`]: bounded, strict validation; slices of the input, never re-serialised values.
+//! - [`frame`]: one text message → [`Frame`], and the frames that ws2api builds.
+//! - [`subprotocol`]: negotiation, and what differs between the OCPP versions.
+//! - [`answer`]: the backend's HTTP answer → the client's frame.
+//! - [`session`]: order, what is in flight, deadlines, exactly one outcome.
+
+pub mod answer;
+mod calls;
+pub mod frame;
+pub mod ids;
+pub mod json;
+pub mod output;
+mod pushes;
+pub mod session;
+pub mod subprotocol;
+
+pub use answer::{Answer, Failure, Reply};
+pub use frame::{Frame, FrameError};
+pub use ids::{Action, ClientId, IdError, MessageId};
+pub use json::JsonError;
+pub use output::{Accepted, CallKey, DeferredRefusal, Event, FailReason, Outcome, Output, Pending, PostKind};
+pub use output::{Push, PushKey, PushRefusal, Waiter};
+pub use session::{Limits, Session};
+pub use subprotocol::{Negotiated, Subprotocol};

@@ -1,0 +1,256 @@
+//! The names that travel in URLs, frames and headers: [`ClientId`], [`Action`] and [`MessageId`].
+//!
+//! Each is checked once, where it enters, and is safe everywhere afterwards: it can be one segment of a request path
+//! (some servers decode `%2F`, and would then see another path) and cannot split a header. All three keep the decoded
+//! text, inline up to 38 bytes (a UUID, every Action of OCPP), so that most cost no allocation; longer ones share one.
+//!
+//! Invariants: never empty, `.` or `..`; no `/`, no `\`, no control character (C0, DEL, C1); within their length.
+
+use std::borrow::{Borrow, Cow};
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use super::json;
+use super::subprotocol::Subprotocol;
+
+/// The longest ClientId, in bytes of UTF-8, decoded.
+pub const CLIENT_ID_LEN_MAX: usize = 128;
+/// The longest Action, in bytes of UTF-8, decoded. OCPP's own have at most 36.
+pub const ACTION_LEN_MAX: usize = 128;
+/// The longest MessageId without an OCPP subprotocol, in bytes of UTF-8, decoded.
+pub const MESSAGE_ID_LEN_MAX: usize = 255;
+/// The longest MessageId under an OCPP subprotocol, in characters (OCPP-J 1.6, 4.2.2; 2.0.1 and 2.1, part 4, 4.1.4).
+pub const MESSAGE_ID_CHARACTERS_MAX: usize = 36;
+
+/// Why a text is not a name. The peer's fault: 404 for a ClientId, 400 at the ingress, a CALLERROR in a frame.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum IdError {
+    /// No bytes at all.
+    #[error("empty")]
+    Empty,
+    /// More bytes than allowed. `len` is that of the decoded text; of the encoded one, where that alone is too long.
+    #[error("{len} bytes, {limit} allowed")]
+    TooLong {
+        /// Bytes found.
+        len: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// `.` or `..`, which mean something else in a path.
+    #[error("a dot segment")]
+    DotSegment,
+    /// `/`, `\` or a control character.
+    #[error("character U+{code:04X} is not allowed")]
+    Forbidden {
+        /// The character's code point.
+        code: u32,
+    },
+    /// A `%` that two hexadecimal digits do not follow.
+    #[error("broken percent-encoding at byte {at}")]
+    PercentEncoding {
+        /// Index of the `%`.
+        at: usize,
+    },
+    /// The decoded bytes are not UTF-8.
+    #[error("not UTF-8 after byte {at}")]
+    NotUtf8 {
+        /// How many decoded bytes are valid.
+        at: usize,
+    },
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $len_max:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Eq, PartialEq, Ord, PartialOrd)]
+        pub struct $name(Text);
+
+        impl $name {
+            /// Checks the decoded text.
+            ///
+            /// # Errors
+            /// [`IdError`] when the text is no such name.
+            pub fn parse(text: &str) -> Result<Self, IdError> {
+                check(text, $len_max)?;
+                Ok(Self(Text::new(text)))
+            }
+
+            /// Checks one path segment as it stands in a URL (RFC 3986, 2.1). `+` stays `+`.
+            ///
+            /// # Errors
+            /// [`IdError`] when the encoding is broken or the decoded text is no such name.
+            pub fn from_percent_encoded(segment: &str) -> Result<Self, IdError> {
+                Self::parse(&decode(segment, $len_max)?)
+            }
+
+            /// The decoded text.
+            pub fn as_str(&self) -> &str {
+                self.0.as_str()
+            }
+
+            /// As one path segment or header value: everything but RFC 3986 unreserved characters percent-encoded.
+            pub fn encoded(&self) -> Cow<'_, str> {
+                utf8_percent_encode(self.as_str(), RESERVED).into()
+            }
+
+            /// As a JSON string, quotes included.
+            pub fn json(&self) -> String {
+                json::string(self.as_str())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({:?})"), self.as_str())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.as_str().hash(state);
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                self.as_str()
+            }
+        }
+    };
+}
+
+name! {
+    /// A client's name: 1 to [`CLIENT_ID_LEN_MAX`] bytes of UTF-8.
+    ClientId, CLIENT_ID_LEN_MAX
+}
+
+name! {
+    /// What a CALL asks for: 1 to [`ACTION_LEN_MAX`] bytes of UTF-8.
+    Action, ACTION_LEN_MAX
+}
+
+name! {
+    /// What ties an answer to its CALL: 1 to [`MESSAGE_ID_LEN_MAX`] bytes of UTF-8. An OCPP subprotocol allows less:
+    /// see [`MessageId::fits`].
+    MessageId, MESSAGE_ID_LEN_MAX
+}
+
+impl MessageId {
+    /// Whether this id may be used under that subprotocol: [`MESSAGE_ID_CHARACTERS_MAX`] under an OCPP one.
+    pub fn fits(&self, subprotocol: Subprotocol) -> bool {
+        !subprotocol.is_ocpp() || self.as_str().chars().nth(MESSAGE_ID_CHARACTERS_MAX).is_none()
+    }
+}
+
+/// A short text without an allocation, a long one with one that its clones share.
+#[derive(Clone)]
+enum Text {
+    Inline { len: u8, bytes: [u8; INLINE_LEN] },
+    Shared(Arc<str>),
+}
+
+impl Text {
+    fn new(text: &str) -> Self {
+        if text.len() > INLINE_LEN {
+            return Self::Shared(text.into());
+        }
+        let mut bytes = [0; INLINE_LEN];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Self::Inline {
+            len: text.len() as u8,
+            bytes,
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Inline { len, bytes } => {
+                std::str::from_utf8(&bytes[..usize::from(*len)]).expect("copied from a str, whole")
+            }
+            Self::Shared(text) => text,
+        }
+    }
+}
+
+impl Eq for Text {}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Ord for Text {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl PartialOrd for Text {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+fn check(text: &str, len_max: usize) -> Result<(), IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty);
+    }
+    if text.len() > len_max {
+        return Err(IdError::TooLong {
+            len: text.len(),
+            limit: len_max,
+        });
+    }
+    if text == "." || text == ".." {
+        return Err(IdError::DotSegment);
+    }
+    match text.chars().find(|c| matches!(c, '/' | '\\') || c.is_control()) {
+        Some(c) => Err(IdError::Forbidden { code: c.into() }),
+        None => Ok(()),
+    }
+}
+
+fn decode(segment: &str, len_max: usize) -> Result<Cow<'_, str>, IdError> {
+    if segment.len() > 3 * len_max {
+        return Err(IdError::TooLong {
+            len: segment.len(),
+            limit: 3 * len_max,
+        });
+    }
+    let bytes = segment.as_bytes();
+    for at in memchr::memchr_iter(b'%', bytes) {
+        let digits = bytes.get(at + 1..at + 3).unwrap_or_default();
+        if digits.len() < 2 || !digits.iter().all(u8::is_ascii_hexdigit) {
+            return Err(IdError::PercentEncoding { at });
+        }
+    }
+    percent_decode_str(segment)
+        .decode_utf8()
+        .map_err(|error| IdError::NotUtf8 {
+            at: error.valid_up_to(),
+        })
+}
+
+/// Everything but the unreserved characters of RFC 3986, 2.3.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// With the tag and the length byte this makes 40 bytes, a multiple of the `Arc`'s alignment.
+const INLINE_LEN: usize = 38;
+const _: () = assert!(size_of::<Text>() == 40);
+const _: () = assert!(INLINE_LEN >= MESSAGE_ID_CHARACTERS_MAX && INLINE_LEN <= u8::MAX as usize);

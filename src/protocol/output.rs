@@ -1,0 +1,320 @@
+//! What enters and leaves a [`Session`](super::session::Session) besides bytes and times.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::frame::RawError;
+use super::ids::{Action, MessageId};
+
+/// What the caller has to do, in this order.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Write this text message to the client.
+    Send {
+        /// The message.
+        frame: Bytes,
+        /// A push: report `handle_push_written` when the frame has left, its time counts from there.
+        push: Option<PushKey>,
+    },
+    /// `POST /call/<action>/<client>/<message_id>` with the payload. Exactly one `handle_answer` must follow, at the
+    /// latest when the deadline has passed, and also if the client has gone meanwhile.
+    Call {
+        /// Names the CALL in `handle_answer`.
+        key: CallKey,
+        /// For the path.
+        action: Action,
+        /// For the path.
+        message_id: MessageId,
+        /// The client's bytes.
+        payload: Bytes,
+        /// `call_timeout` from now.
+        deadline: Instant,
+    },
+    /// `POST /<kind>/<action>/<client>/<message_id>` with the body, at least once.
+    Post {
+        /// Which path.
+        kind: PostKind,
+        /// For the path: the pushed CALL's (`/result`, `/error`), the answered CALL's (`/resulterror`), its own (`/send`).
+        action: Action,
+        /// For the path.
+        message_id: MessageId,
+        /// The client's bytes, or the outcome's.
+        body: Bytes,
+        /// Not the client's word but ours: `X-Origin: ws2api`.
+        made_here: bool,
+    },
+    /// To the ingress request that waits for this push, in the place of a [`Output::Post`]. If that request has gone,
+    /// [`Outcome::into_post`] makes the Post after all.
+    Outcome {
+        /// Of the push.
+        action: Action,
+        /// Of the push.
+        message_id: MessageId,
+        /// Who waits.
+        waiter: Waiter,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// Send a ping.
+    Ping,
+    /// Close the WebSocket. Only `handle_end` has outputs (outcomes and counts) afterwards.
+    Close {
+        /// RFC 6455, 7.4.1.
+        code: u16,
+        /// At most 123 bytes of UTF-8.
+        reason: &'static str,
+    },
+    /// The peer is dead: end the connection without a close frame. Otherwise like [`Output::Close`].
+    Drop,
+    /// Count this. Nothing else.
+    Count(Event),
+}
+
+/// Names one CALL of a client until its answer. Never used again within a session.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct CallKey(pub u64);
+
+/// Names one push from its frame on. Never used again within a session.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct PushKey(pub u64);
+
+/// The ingress request that waits for a push (`Prefer: wait`): the shard that holds it and a number that means
+/// something there.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Waiter {
+    /// Index of the shard.
+    pub shard: u16,
+    /// What that shard knows it by.
+    pub token: u64,
+}
+
+/// A CALL from the backend to a client.
+#[derive(Clone, Debug)]
+pub struct Push {
+    /// What it asks for.
+    pub action: Action,
+    /// The backend's id for it.
+    pub message_id: MessageId,
+    /// One JSON value, put into the frame as it is. The caller has checked it and its size.
+    pub payload: Bytes,
+    /// Who waits for its outcome; nobody: it is posted.
+    pub waiter: Option<Waiter>,
+}
+
+/// Where a [`Output::Post`] goes.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum PostKind {
+    /// `/result`: the client's CALLRESULT to a push.
+    Result,
+    /// `/error`: its CALLERROR, or an outcome made here.
+    Error,
+    /// `/send`: OCPP 2.1's SEND.
+    Send,
+    /// `/resulterror`: OCPP 2.1's CALLRESULTERROR.
+    ResultError,
+}
+
+impl PostKind {
+    /// The first segment of the path.
+    pub fn segment(self) -> &'static str {
+        match self {
+            Self::Result => "result",
+            Self::Error => "error",
+            Self::Send => "send",
+            Self::ResultError => "resulterror",
+        }
+    }
+}
+
+/// What became of a push: exactly one per push that was accepted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// The payload of the client's CALLRESULT.
+    Result(Bytes),
+    /// The client's CALLERROR as `{"code":…,"description":…,"details":…}`.
+    Error {
+        /// That JSON.
+        body: Bytes,
+    },
+    /// The client has not answered and will not be heard.
+    Failed {
+        /// Why.
+        reason: FailReason,
+        /// Whether the frame was handed to the socket: a repeat may run twice.
+        sent: bool,
+    },
+}
+
+impl Outcome {
+    /// The Post that tells the backend when nobody waits (any more).
+    pub fn into_post(self, action: Action, message_id: MessageId) -> Output {
+        let made_here = matches!(self, Self::Failed { .. });
+        let kind = if matches!(self, Self::Result(_)) {
+            PostKind::Result
+        } else {
+            PostKind::Error
+        };
+        let body = match self {
+            Self::Result(payload) => payload,
+            Self::Error { body } => body,
+            Self::Failed { reason, sent } => Bytes::from_static(reason.body(sent).as_bytes()),
+        };
+        Output::Post {
+            kind,
+            action,
+            message_id,
+            body,
+            made_here,
+        }
+    }
+
+    pub(super) fn from_error(error: &RawError<'_>) -> Self {
+        Self::Error {
+            body: error.body().into(),
+        }
+    }
+}
+
+/// Why a push has no answer.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum FailReason {
+    /// `push_timeout` since the frame was written.
+    Timeout,
+    /// The connection ended.
+    Disconnected,
+    /// A newer connection of the same ClientId took its place.
+    Replaced,
+    /// This process is ending.
+    Shutdown,
+}
+
+impl FailReason {
+    /// The error code in the outcome.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Timeout => "Timeout",
+            Self::Disconnected => "Disconnected",
+            Self::Replaced => "Replaced",
+            Self::Shutdown => "Shutdown",
+        }
+    }
+
+    /// The outcome as `{"code":…,"description":…,"details":{"sent":…}}`.
+    pub fn body(self, sent: bool) -> &'static str {
+        macro_rules! body {
+            ($code:literal, $description:literal) => {
+                if sent {
+                    concat!(
+                        r#"{"code":""#,
+                        $code,
+                        r#"","description":""#,
+                        $description,
+                        r#"","details":{"sent":true}}"#
+                    )
+                } else {
+                    concat!(
+                        r#"{"code":""#,
+                        $code,
+                        r#"","description":""#,
+                        $description,
+                        r#"","details":{"sent":false}}"#
+                    )
+                }
+            };
+        }
+        match self {
+            Self::Timeout => body!("Timeout", "the client did not answer in time"),
+            Self::Disconnected => body!("Disconnected", "the client's connection ended"),
+            Self::Replaced => body!("Replaced", "the client connected anew"),
+            Self::Shutdown => body!("Shutdown", "the proxy is shutting down"),
+        }
+    }
+}
+
+/// Where an accepted push is now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Accepted {
+    /// Its frame is among the outputs.
+    Sent,
+    /// It waits for others.
+    Queued,
+}
+
+/// Why a push is not accepted. It then has no outcome.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum PushRefusal {
+    /// That MessageId is pending for this client: 409.
+    #[error("that MessageId is pending")]
+    Pending,
+    /// `pushes_queued` wait already: 429.
+    #[error("the client's queue is full")]
+    Full,
+    /// Longer than the client's subprotocol allows: 400.
+    #[error("the MessageId is too long for the client's subprotocol")]
+    MessageId,
+    /// The process or the connection is ending: 503.
+    #[error("the connection is ending")]
+    Ending,
+}
+
+/// Why a deferred answer is not delivered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum DeferredRefusal {
+    /// No such CALL is open: 404.
+    #[error("no such CALL is open")]
+    NoneOpen,
+    /// It has been answered, perhaps by its deadline: 409.
+    #[error("that CALL has been answered")]
+    Answered,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Event {
+    /// Not JSON, not an array, or without a readable MessageId.
+    FrameUnreadable,
+    /// A CALL with a readable MessageId and something else wrong.
+    CallMalformed,
+    /// A broken frame of a type that is never answered (3 to 6): dropped.
+    AnswerMalformed,
+    /// A CALLRESULT, CALLERROR or CALLRESULTERROR that answers nothing, or comes late: dropped.
+    AnswerUnmatched,
+    /// Another message type: ignored.
+    FrameIgnored,
+    /// An empty text message: ignored.
+    FrameEmpty,
+    /// A binary message: closed 1003.
+    FrameBinary,
+    /// [`Event::FrameUnreadable`], [`Event::CallMalformed`] and [`Event::AnswerMalformed`] too often in a row: closed 1008.
+    FramesBad,
+    /// The same CALL once more while it is open: it gets one answer.
+    CallCoalesced,
+    /// Another CALL with an open MessageId: refused.
+    CallRepeatedId,
+    /// A CALL beyond `calls_queued`, read although `wants_read` was false: refused.
+    CallShed,
+    /// A CALL that waited when its client went: never sent.
+    CallDropped,
+    /// An answer of the backend that nobody wants any more: the client has gone, or was answered.
+    BackendAnswerDropped,
+    /// A deferred CALL whose deadline passed.
+    CallDeferredTimeout,
+    /// A push whose `push_timeout` passed.
+    PushTimeout,
+}
+
+/// What is under way, for `GET /clients/<ClientId>`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Pending {
+    /// CALLs at the backend, the deferred ones among them.
+    pub calls_in_flight: usize,
+    /// CALLs that the backend has deferred.
+    pub calls_deferred: usize,
+    /// CALLs that wait.
+    pub calls_queued: usize,
+    /// Pushes whose frame was handed to the socket.
+    pub pushes_in_flight: usize,
+    /// Pushes that wait.
+    pub pushes_queued: usize,
+}

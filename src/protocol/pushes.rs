@@ -1,0 +1,129 @@
+//! The pushes of one client that have no outcome yet, in order: first those whose frame was sent, then those that wait.
+//!
+//! One list, given back when it is empty. It is as short as `pushes_in_flight` and `pushes_queued` say.
+
+use std::time::Instant;
+
+use super::output::{Push, PushKey};
+
+/// How far a push has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum PushState {
+    /// Waits for others.
+    Queued,
+    /// Its frame was handed to the socket.
+    Sent(PushKey),
+    /// Its frame has left; it ends at that time.
+    Written(PushKey, Instant),
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Pushes {
+    list: Vec<(PushState, Push)>,
+}
+
+impl Pushes {
+    pub(super) fn in_flight(&self) -> usize {
+        self.list
+            .iter()
+            .take_while(|(state, _)| *state != PushState::Queued)
+            .count()
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.list.len() - self.in_flight()
+    }
+
+    pub(super) fn contains(&self, id: &str) -> bool {
+        self.list.iter().any(|(_, push)| push.message_id.as_str() == id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: &str) -> Option<&mut Push> {
+        self.list
+            .iter_mut()
+            .map(|(_, push)| push)
+            .find(|push| push.message_id.as_str() == id)
+    }
+
+    /// The sent one of that id: what an answer answers.
+    pub(super) fn find_sent(&self, id: &str) -> Option<usize> {
+        self.list
+            .iter()
+            .position(|(state, push)| *state != PushState::Queued && push.message_id.as_str() == id)
+    }
+
+    pub(super) fn find_expired(&self, now: Instant) -> Option<usize> {
+        self.list
+            .iter()
+            .position(|(state, _)| matches!(state, PushState::Written(_, deadline) if *deadline <= now))
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let deadline = |state: &PushState| match state {
+            PushState::Written(_, deadline) => Some(*deadline),
+            _ => None,
+        };
+        self.list.iter().filter_map(|(state, _)| deadline(state)).min()
+    }
+
+    /// Behind all others.
+    pub(super) fn push(&mut self, push: Push) {
+        self.insert(self.list.len(), push);
+    }
+
+    /// Among those that wait, behind `queued_before` of them.
+    pub(super) fn insert_queued(&mut self, queued_before: usize, push: Push) {
+        self.insert(self.in_flight() + queued_before, push);
+    }
+
+    fn insert(&mut self, index: usize, push: Push) {
+        if self.list.is_empty() {
+            self.list.reserve_exact(1);
+        }
+        self.list.insert(index, (PushState::Queued, push));
+    }
+
+    /// Marks the first that waits as sent.
+    pub(super) fn send_next(&mut self, key: PushKey) -> Option<&Push> {
+        let (state, push) = self.list.iter_mut().find(|(state, _)| *state == PushState::Queued)?;
+        *state = PushState::Sent(key);
+        Some(push)
+    }
+
+    /// The frame has left; the push ends at `deadline`, `None`: never. Nothing happens if it has been answered already.
+    pub(super) fn written(&mut self, key: PushKey, deadline: Option<Instant>) {
+        let sent = self.list.iter_mut().find(|(state, _)| *state == PushState::Sent(key));
+        if let (Some((state, _)), Some(deadline)) = (sent, deadline) {
+            *state = PushState::Written(key, deadline);
+        }
+    }
+
+    pub(super) fn remove(&mut self, index: usize) -> Push {
+        let (_, push) = self.list.remove(index);
+        if self.list.is_empty() {
+            self.list = Vec::new();
+        }
+        push
+    }
+
+    /// All that wait, in order.
+    pub(super) fn take_queued(&mut self) -> Vec<Push> {
+        let queued = self
+            .list
+            .split_off(self.in_flight())
+            .into_iter()
+            .map(|(_, push)| push)
+            .collect();
+        if self.list.is_empty() {
+            self.list = Vec::new();
+        }
+        queued
+    }
+
+    /// All that were sent, in order. None may wait.
+    pub(super) fn take_sent(&mut self) -> impl Iterator<Item = Push> {
+        debug_assert_eq!(self.queued(), 0, "those that wait are taken first");
+        std::mem::take(&mut self.list).into_iter().map(|(_, push)| push)
+    }
+}

@@ -1,0 +1,128 @@
+//! Which OCPP version a client speaks: negotiation (RFC 6455, 4.2.2; OCPP-J, 3.1.2), and what differs between them.
+
+/// The conversation's rules. The names themselves are the configured list's.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Subprotocol {
+    /// None was offered: the same frames, but any JSON value is a payload and MessageIds may be longer.
+    #[default]
+    None,
+    /// `ocpp1.6`: its own spelling of error codes; unreadable frames are not answered.
+    Ocpp16,
+    /// `ocpp2.0.1`.
+    Ocpp201,
+    /// `ocpp2.1`: also CALLRESULTERROR (5) and SEND (6).
+    Ocpp21,
+    /// Another configured one, by its index there: the rules of [`Subprotocol::None`].
+    Other(u8),
+}
+
+/// What to answer an opening handshake.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Negotiated<'c> {
+    /// The answer names it in `Sec-WebSocket-Protocol`.
+    Chosen {
+        /// The rules that hold from now on.
+        subprotocol: Subprotocol,
+        /// Its configured name, for the header.
+        name: &'c str,
+    },
+    /// None offered, none needed: 101 without the header, [`Subprotocol::None`].
+    NoneOffered,
+    /// None offered although one is required: the handshake is refused.
+    Required,
+    /// Offered, but none that we speak: 101 without the header, then close 1002 (OCPP-J, 3.1.2); backend not asked.
+    NoneInCommon,
+}
+
+/// Chooses among what the client offers, in the client's order, comparing exactly.
+///
+/// `offered`: the values of its `Sec-WebSocket-Protocol` header lines, in order; each may list several. `configured`:
+/// at most 256 names. `required`: whether a client that offers none is refused.
+pub fn negotiate<'c, 'o, S: AsRef<str>>(
+    offered: impl IntoIterator<Item = &'o str>,
+    configured: &'c [S],
+    required: bool,
+) -> Negotiated<'c> {
+    let mut any = false;
+    for name in offered
+        .into_iter()
+        .flat_map(|line| line.split(','))
+        .map(trim)
+        .filter(|name| !name.is_empty())
+    {
+        any = true;
+        if let Some(index) = configured.iter().position(|own| own.as_ref() == name) {
+            return Negotiated::Chosen {
+                subprotocol: Subprotocol::from_configured(name, index),
+                name: configured[index].as_ref(),
+            };
+        }
+    }
+    match (any, required) {
+        (true, _) => Negotiated::NoneInCommon,
+        (false, true) => Negotiated::Required,
+        (false, false) => Negotiated::NoneOffered,
+    }
+}
+
+impl Subprotocol {
+    fn from_configured(name: &str, index: usize) -> Self {
+        match name {
+            "ocpp1.6" => Self::Ocpp16,
+            "ocpp2.0.1" => Self::Ocpp201,
+            "ocpp2.1" => Self::Ocpp21,
+            _ => Self::Other(u8::try_from(index).expect("at most 256 names are configured")),
+        }
+    }
+
+    /// Its name on the wire; `None` without a subprotocol. `configured` is the list that was negotiated with.
+    pub fn name<S: AsRef<str>>(self, configured: &[S]) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::Ocpp16 => Some("ocpp1.6"),
+            Self::Ocpp201 => Some("ocpp2.0.1"),
+            Self::Ocpp21 => Some("ocpp2.1"),
+            Self::Other(index) => configured.get(usize::from(index)).map(AsRef::as_ref),
+        }
+    }
+
+    /// Whether OCPP's own limits hold: payloads are objects, MessageIds have at most 36 characters.
+    pub fn is_ocpp(self) -> bool {
+        matches!(self, Self::Ocpp16 | Self::Ocpp201 | Self::Ocpp21)
+    }
+
+    /// Whether message types 5 and 6 exist (OCPP-J 2.1, 4.2.4 and 4.2.5).
+    pub fn has_send(self) -> bool {
+        self == Self::Ocpp21
+    }
+
+    /// The error code for a CALL whose form is wrong. OCPP 1.6 spells it in its own way.
+    pub fn format_violation(self) -> &'static str {
+        match self {
+            Self::Ocpp16 => "FormationViolation",
+            _ => "FormatViolation",
+        }
+    }
+
+    /// The error code for a CALL that reuses an open MessageId. OCPP 1.6 has no RpcFrameworkError.
+    pub fn repeated_id(self) -> &'static str {
+        match self {
+            Self::Ocpp16 => "GenericError",
+            _ => "RpcFrameworkError",
+        }
+    }
+
+    /// The error code for a frame without a readable MessageId, sent with the id `"-1"`. `None`: it is not answered
+    /// (OCPP 1.6 has no word for it).
+    pub fn unreadable(self) -> Option<&'static str> {
+        match self {
+            Self::Ocpp16 => None,
+            _ => Some("RpcFrameworkError"),
+        }
+    }
+}
+
+/// Without optional white space (RFC 9110, 5.6.3).
+fn trim(name: &str) -> &str {
+    name.trim_matches([' ', '\t'])
+}
