@@ -169,3 +169,155 @@ enum State {
 }
 
 const _: () = assert!(size_of::<BodyDecoder>() <= 48, "one per request in flight");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All of `input` in one piece, and then whether the close is a proper end.
+    fn read(
+        framing: Framing,
+        limit: usize,
+        input: &[u8],
+    ) -> (Result<Decoded, BodyError>, Vec<u8>, Result<(), BodyError>) {
+        let mut body = Vec::new();
+        match BodyDecoder::new(framing, limit) {
+            Ok(mut decoder) => {
+                let decoded = decoder.decode(input, &mut body);
+                (decoded, body, decoder.finish())
+            }
+            Err(error) => (Err(error), body, Err(error)),
+        }
+    }
+
+    #[test]
+    fn a_body_with_a_length_ends_there() {
+        let done = |consumed| Ok(Decoded { consumed, done: true });
+        let more = |consumed| Ok(Decoded { consumed, done: false });
+        assert_eq!(read(Framing::Length(0), 9, b"GET"), (done(0), b"".to_vec(), Ok(())));
+        assert_eq!(
+            read(Framing::Length(3), 9, b"abcGET"),
+            (done(3), b"abc".to_vec(), Ok(()))
+        );
+        assert_eq!(
+            read(Framing::Length(3), 9, b"ab"),
+            (more(2), b"ab".to_vec(), Err(BodyError::Truncated))
+        );
+        assert_eq!(read(Framing::UntilClose, 9, b"ab"), (more(2), b"ab".to_vec(), Ok(())));
+    }
+
+    #[test]
+    fn a_body_at_the_limit_is_read_and_one_above_is_not() {
+        let too_long = Err(BodyError::TooLong { limit: 3 });
+        for (framing, at_limit, above) in [
+            (Framing::UntilClose, &b"abc"[..], &b"abcd"[..]),
+            (Framing::Chunked, b"3\r\nabc\r\n0\r\n\r\n", b"4\r\nabcd\r\n0\r\n\r\n"),
+            (Framing::Chunked, b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", b"2\r\nab\r\n2\r\n"),
+            (Framing::Chunked, b"003\r\nabc\r\n0\r\n\r\n", b"ffffffff\r\n"),
+        ] {
+            let (decoded, body, finish) = read(framing, 3, at_limit);
+            assert_eq!(
+                (decoded.map(|decoded| decoded.consumed), body.as_slice()),
+                (Ok(at_limit.len()), &b"abc"[..])
+            );
+            assert_eq!(finish, Ok(()));
+            let (decoded, _, finish) = read(framing, 3, above);
+            assert_eq!(
+                (decoded.map(|_| ()), finish),
+                (too_long, too_long),
+                "{}",
+                above.escape_ascii()
+            );
+        }
+        assert!(BodyDecoder::new(Framing::Length(3), 3).is_ok());
+        for len in [4, u64::from(u32::MAX) + 1, u64::MAX] {
+            assert_eq!(
+                BodyDecoder::new(Framing::Length(len), 3).unwrap_err(),
+                BodyError::TooLong { limit: 3 }
+            );
+        }
+        assert_eq!(
+            (BodyError::TooLong { limit: 3 }.status(), BodyError::Chunk.status()),
+            (413, 400)
+        );
+    }
+
+    #[test]
+    fn nothing_is_reserved_for_a_claimed_length() {
+        let mut body = Vec::new();
+        for (framing, input) in [
+            (Framing::Length(1 << 30), &b"ab"[..]),
+            (Framing::Chunked, b"3fffffff\r\nab"),
+        ] {
+            BodyDecoder::new(framing, 1 << 30)
+                .unwrap()
+                .decode(input, &mut body)
+                .unwrap();
+        }
+        assert_eq!(body, b"abab");
+        assert!(body.capacity() < 64, "{}", body.capacity());
+    }
+
+    #[test]
+    fn an_error_stays() {
+        let mut decoder = BodyDecoder::new(Framing::Chunked, 9).unwrap();
+        let mut body = Vec::new();
+        for input in [&b"x"[..], b"1\r\na\r\n", b""] {
+            assert_eq!(decoder.decode(input, &mut body), Err(BodyError::Chunk));
+        }
+        assert_eq!((decoder.finish(), decoder.is_done()), (Err(BodyError::Chunk), false));
+    }
+
+    #[test]
+    fn a_body_that_drips_in_is_the_same_body() {
+        let chunked =
+            b"5;a=\"b\"\r\nhello\r\n1\r\n \r\n00B\r\nworld, all!\r\n0\r\nT: x\r\nU:\r\n\r\nGET / HTTP/1.1\r\n";
+        let cases = [
+            (Framing::Chunked, &chunked[..]),
+            (Framing::Chunked, b"2\r\nabX\r\n"),
+            (Framing::Chunked, b"2\r\nab\r\n0\r\nT x\r\n\r\n"),
+            (Framing::Length(5), b"hello, surplus"),
+            (Framing::UntilClose, b"hello"),
+        ];
+        for (framing, input) in cases {
+            let whole = read(framing, 17, input);
+            for first in 0..=input.len() {
+                for second in first..=input.len() {
+                    let mut decoder = BodyDecoder::new(framing, 17).unwrap();
+                    let (mut body, mut consumed) = (Vec::new(), 0);
+                    let mut decoded = Ok(Decoded {
+                        consumed: 0,
+                        done: false,
+                    });
+                    for end in [first, second, input.len()] {
+                        decoded = decoder.decode(&input[consumed..end.max(consumed)], &mut body);
+                        let Ok(piece) = decoded else { break };
+                        consumed += piece.consumed;
+                        assert_eq!((piece.done, piece.done || consumed == end), (decoder.is_done(), true));
+                    }
+                    let decoded = decoded.map(|piece| Decoded {
+                        consumed,
+                        done: piece.done,
+                    });
+                    assert_eq!(
+                        (decoded, body, decoder.finish()),
+                        whole,
+                        "{first} {second} {}",
+                        input.escape_ascii()
+                    );
+                }
+            }
+        }
+        assert_eq!(read(Framing::Chunked, 17, chunked).1, b"hello world, all!");
+    }
+
+    #[test]
+    fn a_whole_body_is_not_copied() {
+        assert_eq!(whole_body(Framing::Length(3), b"abcGET"), Some(&b"abc"[..]));
+        assert_eq!(whole_body(Framing::Length(3), b"ab"), None);
+        assert_eq!(whole_body(Framing::Length(0), b""), Some(&b""[..]));
+        assert_eq!(whole_body(Framing::Length(u64::MAX), b"abc"), None);
+        assert_eq!(whole_body(Framing::Chunked, b"0\r\n\r\n"), None);
+        assert_eq!(whole_body(Framing::UntilClose, b"abc"), None);
+    }
+}

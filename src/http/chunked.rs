@@ -141,3 +141,117 @@ fn hex_value(digit: u8) -> u8 {
 
 const _: () = assert!(SIZE_DIGITS_MAX as u32 * 4 <= u32::BITS);
 const _: () = assert!(OVERHEAD_LEN_MAX <= u16::MAX as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::super::{BodyDecoder, Framing};
+    use super::*;
+
+    fn read(input: &[u8]) -> Result<(Decoded, Vec<u8>), BodyError> {
+        let mut body = Vec::new();
+        let decoded = BodyDecoder::new(Framing::Chunked, 1 << 20)
+            .unwrap()
+            .decode(input, &mut body)?;
+        Ok((decoded, body))
+    }
+
+    #[test]
+    fn chunks_make_a_body() {
+        for (input, body) in [
+            ("0\r\n\r\n", ""),
+            ("00000000\r\n\r\n", ""),
+            ("3\r\nabc\r\n0\r\n\r\n", "abc"),
+            ("00000003\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", "abcde"),
+            (
+                "a\r\n0123456789\r\nA\r\n0123456789\r\n0\r\n\r\n",
+                "01234567890123456789",
+            ),
+            ("3;x\r\nabc\r\n0;y=\"z\";w\r\n\r\n", "abc"),
+            ("3\r\n\r\n0\r\n0\r\n\r\n", "\r\n0"),
+            ("1\r\na\r\n0\r\nA: b\r\nC:\r\n\r\n", "a"),
+        ] {
+            let end = Decoded {
+                consumed: input.len(),
+                done: true,
+            };
+            assert_eq!(read(input.as_bytes()), Ok((end, body.as_bytes().to_vec())), "{input:?}");
+            let surplus = [input.as_bytes(), b"GET"].concat();
+            assert_eq!(read(&surplus).unwrap().0, end, "what follows is left alone");
+            assert!(!read(&input.as_bytes()[..input.len() - 1]).unwrap().0.done, "{input:?}");
+        }
+    }
+
+    #[test]
+    fn a_chunk_with_two_readings_is_refused() {
+        for input in [
+            "\r\n",
+            ";\r\n",
+            "+3\r\n",
+            "-3\r\n",
+            "0x3\r\n",
+            " 3\r\n",
+            "3 \r\n",
+            "3\t\r\n",
+            "3 ;x\r\n",
+            "g\r\n",
+            "3.\r\n",
+            "3\n",
+            "3\r3",
+            "3\r\r\n",
+            "0\n",
+            "0\r\r",
+            "000000003\r\n",
+            "123456789\r\n",
+            "3;x\n",
+            "3;x\ny\r\n",
+            "3;x\0\r\n",
+            "3;x\ry\r\n",
+            "3;\x7f\r\n",
+            "3\r\nabcd\r\n",
+            "3\r\nabc\n",
+            "3\r\nabc0\r\n",
+            "3\r\nabc\r0",
+            "3\r\nabc\r\r\n",
+            "3\r\nabc\r\n\r\n",
+            "3\0\r\n",
+        ] {
+            assert_eq!(read(input.as_bytes()), Err(BodyError::Chunk), "{input:?}");
+        }
+        for input in [
+            "0\r\n\n",
+            "0\r\nA\r\n",
+            "0\r\n A: b\r\n",
+            "0\r\nA : b\r\n",
+            "0\r\n: b\r\n",
+            "0\r\nA: b\n",
+            "0\r\nA: b\rc",
+            "0\r\nA: b\r\n c\r\n",
+            "0\r\nA: \0\r\n",
+            "0\r\nA: b\r\n\n",
+            "0\r\n\rA",
+            "0\r\n\r\r",
+            "0\r\n\u{e4}: b\r\n",
+        ] {
+            assert_eq!(read(input.as_bytes()), Err(BodyError::Trailer), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn extensions_and_trailers_share_a_bound() {
+        let limit = BodyError::Overhead {
+            limit: OVERHEAD_LEN_MAX,
+        };
+        // Twice one byte of ";", and "T:" and the end of its line.
+        let body = |extension: usize, trailer: usize| {
+            let (x, y) = ("x".repeat(extension), "y".repeat(trailer));
+            format!("1;{x}\r\na\r\n1;{x}\r\nb\r\n0\r\nT:{y}\r\n\r\n")
+        };
+        let fixed = 2 + 3;
+        assert!(read(body(0, OVERHEAD_LEN_MAX - fixed).as_bytes()).is_ok());
+        assert_eq!(read(body(0, OVERHEAD_LEN_MAX - fixed + 1).as_bytes()), Err(limit));
+        assert!(read(body(1000, OVERHEAD_LEN_MAX - fixed - 2000).as_bytes()).is_ok());
+        assert_eq!(read(body(1000, OVERHEAD_LEN_MAX - fixed - 1999).as_bytes()), Err(limit));
+        assert_eq!(read("1;\r\na\r\n".repeat(OVERHEAD_LEN_MAX + 1).as_bytes()), Err(limit));
+        assert_eq!(limit.status(), 400);
+    }
+}

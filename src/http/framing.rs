@@ -78,3 +78,68 @@ fn check_coding(value: &[u8]) -> Result<(), HeadError> {
 /// 10^19 - 1 is below 2^64.
 const LENGTH_DIGITS_MAX: usize = 19;
 const _: () = assert!(10u64.checked_pow(LENGTH_DIGITS_MAX as u32).is_some());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_is_digits_and_nothing_else() {
+        let accepted = [
+            ("0", 0),
+            ("5", 5),
+            ("005", 5),
+            ("1048576", 1_048_576),
+            ("9999999999999999999", 9_999_999_999_999_999_999),
+        ];
+        for (value, len) in accepted {
+            assert_eq!(content_length(value.as_bytes()), Some(len), "{value}");
+        }
+        let refused = [
+            "",
+            "+5",
+            "-5",
+            "5,5",
+            "5, 5",
+            "5 5",
+            "0x5",
+            "5.0",
+            "5e1",
+            "A",
+            "5;",
+            "\"5\"",
+            "٥",
+            "10000000000000000000",
+            "18446744073709551616",
+            "00000000000000000005",
+        ];
+        for value in refused {
+            assert_eq!(content_length(value.as_bytes()), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn chunked_alone_is_the_transfer_coding_that_we_read() {
+        for value in ["chunked", "Chunked", "CHUNKED"] {
+            assert_eq!(check_coding(value.as_bytes()), Ok(()), "{value}");
+        }
+        for value in ["gzip", "identity", "gzip, chunked", "chunke", "xchunked", "chunked2"] {
+            assert_eq!(check_coding(value.as_bytes()), Err(HeadError::CodingUnknown), "{value}");
+        }
+        for value in [
+            "",
+            ",",
+            "chunked,",
+            ",chunked",
+            "chunked, chunked",
+            "chunked, gzip",
+            "chunked;q=1",
+            "\"chunked\"",
+            "chunked chunked",
+            "gzip;x",
+            "\u{b}chunked",
+        ] {
+            assert_eq!(check_coding(value.as_bytes()), Err(HeadError::CodingValue), "{value}");
+        }
+    }
+}

@@ -163,3 +163,73 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
 pub(super) fn is_value_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7F)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_ends_at_its_first_blank_line() {
+        assert_eq!(head_len(b"", 100), Ok(None));
+        assert_eq!(head_len(b"A\r\nB\r\n\r", 100), Ok(None));
+        assert_eq!(head_len(b"A\r\nB\r\n\r\n", 100), Ok(Some(8)));
+        assert_eq!(
+            head_len(b"A\r\nB\r\n\r\nC\n\r\n\r\n", 100),
+            Ok(Some(8)),
+            "what follows is not looked at"
+        );
+    }
+
+    #[test]
+    fn a_head_at_the_limit_is_read_and_one_above_is_not() {
+        assert_eq!(head_len(b"A\r\nB\r\n\r\n", 8), Ok(Some(8)));
+        assert_eq!(head_len(b"A\r\nB\r\n\r\n", 7), Err(HeadError::TooLong { limit: 7 }));
+        assert_eq!(head_len(b"A\r\nB\r\n", 7), Ok(None));
+        assert_eq!(
+            head_len(b"A\r\nB\r\n\r", 7),
+            Err(HeadError::TooLong { limit: 7 }),
+            "no end can follow any more"
+        );
+        let mut longest = vec![b'a'; HEAD_LEN_MAX - 4];
+        longest.extend_from_slice(b"\r\n\r\n");
+        assert_eq!(head_len(&longest, usize::MAX), Ok(Some(HEAD_LEN_MAX)));
+        longest.insert(0, b'a');
+        assert_eq!(
+            head_len(&longest, usize::MAX),
+            Err(HeadError::TooLong { limit: HEAD_LEN_MAX })
+        );
+    }
+
+    #[test]
+    fn a_line_ends_with_cr_lf_and_nothing_else() {
+        for (bytes, at) in [
+            (&b"\n"[..], 0),
+            (b"\r\n", 1),
+            (b"A\n", 1),
+            (b"A\r\nB\n\r\n", 4),
+            (b"A\r\n\n", 3),
+        ] {
+            assert_eq!(
+                head_len(bytes, 100),
+                Err(HeadError::LineEnd { at }),
+                "{}",
+                bytes.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn every_refusal_has_its_status_and_short_words() {
+        let errors = [
+            (HeadError::TooLong { limit: 8192 }, 431, "head longer than 8192 bytes"),
+            (HeadError::HeadersTooMany { limit: 64 }, 431, "more than 64 headers"),
+            (HeadError::CodingUnknown, 501, "unknown transfer coding"),
+            (HeadError::Version { major: 2, minor: 0 }, 505, "HTTP version 2.0"),
+            (HeadError::LengthRepeated, 400, "repeated Content-Length"),
+        ];
+        for (error, status, words) in errors {
+            assert_eq!(error.status(), status);
+            assert_eq!(error.to_string(), words);
+        }
+    }
+}

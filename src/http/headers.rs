@@ -128,3 +128,55 @@ pub(super) fn trim(text: &[u8]) -> &[u8] {
 pub(super) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| is_token_byte(*byte))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_headers<T>(lines: &str, look: impl FnOnce(Headers<'_>) -> T) -> T {
+        let head = format!("{lines}\r\n");
+        let mut parsed = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let (_, parsed) = httparse::parse_headers(head.as_bytes(), &mut parsed).unwrap().unwrap();
+        look(Headers::new(head.as_bytes(), parsed))
+    }
+
+    #[test]
+    fn a_header_is_found_by_its_name_in_any_case() {
+        with_headers("X-One: 1\r\nx-two:  2 \t\r\nX-ONE: 3\r\nEmpty:\r\n", |headers| {
+            assert_eq!(headers.header("x-one"), Some(&b"1"[..]));
+            assert_eq!(
+                headers.header("X-Two"),
+                Some(&b"2"[..]),
+                "white space around a value is no part of it"
+            );
+            assert_eq!(headers.header("empty"), Some(&b""[..]));
+            assert_eq!(headers.header("x-on"), None);
+            assert_eq!(headers.headers("x-one").collect::<Vec<_>>(), [b"1", b"3"]);
+            assert_eq!((headers.count("x-one"), headers.count("x-none")), (2, 0));
+            let all: Vec<_> = headers.iter().collect();
+            assert_eq!(
+                all,
+                [("X-One", &b"1"[..]), ("x-two", b"2"), ("X-ONE", b"3"), ("Empty", b"")]
+            );
+            let shown = format!("{headers:?}");
+            assert!(shown.contains(r#""X-One": "1""#), "{shown}");
+        });
+    }
+
+    #[test]
+    fn a_list_is_read_over_all_its_lines() {
+        with_headers("L: a, b\r\nL:\r\nl: ,C ,,\td e\r\n", |headers| {
+            assert_eq!(
+                headers.elements("l").collect::<Vec<_>>(),
+                [&b"a"[..], b"b", b"C", b"d e"]
+            );
+            for token in ["a", "A", "b", "c", "d e"] {
+                assert!(headers.has_token("l", token), "{token}");
+            }
+            for token in ["", "d", "e", "a,", "ab"] {
+                assert!(!headers.has_token("l", token), "{token}");
+            }
+            assert!(!headers.has_token("m", "a"));
+        });
+    }
+}

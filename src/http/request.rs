@@ -122,3 +122,264 @@ fn check_host(headers: &Headers<'_>, http11: bool) -> Result<(), HeadError> {
         Err(HeadError::HostValue)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 8192;
+
+    fn parse(bytes: &[u8]) -> Result<Option<RequestHead<'_>>, HeadError> {
+        parse_request(bytes, LIMIT)
+    }
+
+    fn accept(bytes: &str) -> RequestHead<'_> {
+        parse(bytes.as_bytes())
+            .unwrap_or_else(|error| panic!("{error}: {bytes:?}"))
+            .expect("a complete head")
+    }
+
+    fn refuse(bytes: &[u8]) -> HeadError {
+        match parse(bytes) {
+            Err(error) => error,
+            Ok(head) => panic!("accepted {}: {head:?}", bytes.escape_ascii()),
+        }
+    }
+
+    /// A request with these lines beside `Host`.
+    fn with(lines: &str) -> Vec<u8> {
+        format!("POST /a HTTP/1.1\r\nHost: h\r\n{lines}\r\n").into_bytes()
+    }
+
+    #[test]
+    fn a_request_head_comes_out_as_sent() {
+        let text = "POST /call/A%20b/1?x=y HTTP/1.1\r\nHost: h:1\r\nContent-Length: 7\r\nX: \t a b \r\n\r\n{\"a\":1}";
+        let head = accept(text);
+        assert_eq!(
+            (head.method, head.target, head.http11),
+            ("POST", "/call/A%20b/1?x=y", true)
+        );
+        assert_eq!(
+            (head.framing, head.keep_alive, head.expect_continue),
+            (Framing::Length(7), true, false)
+        );
+        assert_eq!(head.header("x"), Some(&b"a b"[..]));
+        assert_eq!(&text[head.len..], "{\"a\":1}");
+        let bare = accept("GET / HTTP/1.0\r\n\r\n");
+        assert_eq!(
+            (bare.http11, bare.keep_alive, bare.framing),
+            (false, false, Framing::Length(0))
+        );
+    }
+
+    #[test]
+    fn framing_and_persistence_follow_the_headers() {
+        let chunked = with("Transfer-Encoding: chunked\r\nExpect: 100-Continue\r\n");
+        let chunked = parse(&chunked).unwrap().unwrap();
+        assert_eq!(
+            (chunked.framing, chunked.keep_alive, chunked.expect_continue),
+            (Framing::Chunked, true, true)
+        );
+        for (lines, keep_alive) in [
+            ("Connection: close\r\n", false),
+            ("Connection: x, CLOSE\r\n", false),
+            ("Connection: x\r\nconnection: close\r\n", false),
+            ("Connection: keep-alive\r\n", true),
+            ("Connection: closed\r\n", true),
+            ("X: close\r\n", true),
+        ] {
+            assert_eq!(parse(&with(lines)).unwrap().unwrap().keep_alive, keep_alive, "{lines}");
+        }
+        let waits = |bytes: &str| accept(bytes).expect_continue;
+        assert!(
+            !waits("GET / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n\r\n"),
+            "nothing to wait for"
+        );
+        assert!(
+            !waits("POST / HTTP/1.0\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n"),
+            "RFC 9110, 10.1.1"
+        );
+    }
+
+    #[test]
+    fn a_message_with_two_lengths_is_refused() {
+        for (lines, error) in [
+            (
+                "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+                HeadError::LengthAndCoding,
+            ),
+            (
+                "Transfer-Encoding: chunked\r\ncontent-length: 5\r\n",
+                HeadError::LengthAndCoding,
+            ),
+            (
+                "Transfer-Encoding: identity\r\nContent-Length: 5\r\n",
+                HeadError::LengthAndCoding,
+            ),
+            ("Content-Length: 5\r\nContent-Length: 5\r\n", HeadError::LengthRepeated),
+            ("Content-Length: 5\r\nCONTENT-LENGTH: 6\r\n", HeadError::LengthRepeated),
+            ("Content-Length:\r\n", HeadError::LengthValue),
+            ("Content-Length: +5\r\n", HeadError::LengthValue),
+            ("Content-Length: 5, 5\r\n", HeadError::LengthValue),
+            ("Content-Length: 5 5\r\n", HeadError::LengthValue),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                HeadError::CodingRepeated,
+            ),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+                HeadError::CodingRepeated,
+            ),
+            ("Transfer-Encoding: gzip, chunked\r\n", HeadError::CodingUnknown),
+            ("Transfer-Encoding: chunked, chunked\r\n", HeadError::CodingValue),
+            ("Transfer-Encoding:\r\n", HeadError::CodingValue),
+        ] {
+            assert_eq!(refuse(&with(lines)), error, "{lines}");
+        }
+        let old = b"POST / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(refuse(old), HeadError::CodingVersion);
+    }
+
+    #[test]
+    fn a_line_with_two_readings_is_refused() {
+        for (lines, error) in [
+            ("A: 1\r\n folded\r\n", HeadError::HeaderName),
+            ("A: 1\r\n\tfolded\r\n", HeadError::HeaderName),
+            (" A: 1\r\n", HeadError::HeaderName),
+            ("A : 1\r\n", HeadError::HeaderName),
+            ("A\t: 1\r\n", HeadError::HeaderName),
+            ("A\r\n", HeadError::HeaderName),
+            (": 1\r\n", HeadError::HeaderName),
+            ("A B: 1\r\n", HeadError::HeaderName),
+            ("A(: 1\r\n", HeadError::HeaderName),
+            ("\u{e4}: 1\r\n", HeadError::HeaderName),
+            ("A\0: 1\r\n", HeadError::HeaderName),
+            ("A: 1\r2\r\n", HeadError::HeaderValue),
+            ("A: 1\r\r\n", HeadError::HeaderValue),
+            ("A: \0\r\n", HeadError::HeaderValue),
+            ("A: 1\0\r\n", HeadError::HeaderValue),
+            ("A: \x0b1\r\n", HeadError::HeaderValue),
+            ("A: 1\x7f\r\n", HeadError::HeaderValue),
+            ("A: 1\n", HeadError::LineEnd { at: 31 }),
+            ("A: 1\nB: 2\r\n", HeadError::LineEnd { at: 31 }),
+        ] {
+            assert_eq!(refuse(&with(lines)), error, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_line_has_one_reading() {
+        for (line, error) in [
+            ("\r\nGET / HTTP/1.1", HeadError::StartLine),
+            ("\nGET / HTTP/1.1", HeadError::StartLine),
+            (" GET / HTTP/1.1", HeadError::StartLine),
+            ("\x16\x03\x01\x02", HeadError::StartLine),
+            ("GET", HeadError::StartLine),
+            ("GET /", HeadError::StartLine),
+            ("GET  / HTTP/1.1", HeadError::StartLine),
+            ("GET /  HTTP/1.1", HeadError::StartLine),
+            ("GET / HTTP/1.1 ", HeadError::StartLine),
+            ("GET\t/ HTTP/1.1", HeadError::StartLine),
+            ("GET / a HTTP/1.1", HeadError::StartLine),
+            ("GET / http/1.1", HeadError::StartLine),
+            ("GET / HTTP/1.10", HeadError::StartLine),
+            ("GET / HTTP/11", HeadError::StartLine),
+            ("GET / HTTP/x.1", HeadError::StartLine),
+            ("GET / \rHTTP/1.1", HeadError::StartLine),
+            ("GE(T / HTTP/1.1", HeadError::StartLine),
+            ("GET / HTTP/1.2", HeadError::Version { major: 1, minor: 2 }),
+            ("GET / HTTP/0.9", HeadError::Version { major: 0, minor: 9 }),
+            ("PRI * HTTP/2.0", HeadError::Version { major: 2, minor: 0 }),
+            ("OPTIONS * HTTP/1.1", HeadError::Target { at: 0 }),
+            ("GET http://h/ HTTP/1.1", HeadError::Target { at: 0 }),
+            ("CONNECT h:80 HTTP/1.1", HeadError::Target { at: 0 }),
+            ("GET ?a HTTP/1.1", HeadError::Target { at: 0 }),
+            ("GET /a#b HTTP/1.1", HeadError::Target { at: 2 }),
+            ("GET /\u{e4} HTTP/1.1", HeadError::Target { at: 1 }),
+            ("GET /a<b HTTP/1.1", HeadError::Target { at: 2 }),
+            ("GET /a\\b HTTP/1.1", HeadError::Target { at: 2 }),
+            ("GET /\x7f HTTP/1.1", HeadError::StartLine),
+        ] {
+            assert_eq!(
+                refuse(format!("{line}\r\nHost: h\r\n\r\n").as_bytes()),
+                error,
+                "{line:?}"
+            );
+        }
+        for target in [
+            "/",
+            "//",
+            "/a/../b",
+            "/%2F%zz",
+            "/a?b?c=/",
+            "/~a-b_c.d!$&'()*+,;=:@",
+            "/[a]{b}|^",
+        ] {
+            assert_eq!(
+                accept(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")).target,
+                target
+            );
+        }
+    }
+
+    #[test]
+    fn there_is_exactly_one_host() {
+        let lines = |lines: &str| format!("GET / HTTP/1.1\r\n{lines}\r\n").into_bytes();
+        assert_eq!(refuse(&lines("")), HeadError::HostMissing);
+        assert_eq!(refuse(&lines("Host: a\r\nHost: a\r\n")), HeadError::HostRepeated);
+        assert_eq!(
+            refuse(b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n"),
+            HeadError::HostRepeated
+        );
+        for host in ["a b", "a/b", "a@b", "a?b", "a#b", "a\\b", "\u{e4}"] {
+            assert_eq!(
+                refuse(&lines(&format!("Host: {host}\r\n"))),
+                HeadError::HostValue,
+                "{host}"
+            );
+        }
+        for host in ["", "a", "a.example:4000", "[::1]:80", "1.2.3.4", "a_b"] {
+            assert!(parse(&lines(&format!("Host: {host}\r\n"))).is_ok(), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_headers_is_bounded() {
+        let lines = |count: usize| with(&"A: 1\r\n".repeat(count - 1));
+        assert_eq!(parse(&lines(HEADERS_MAX)).unwrap().unwrap().iter().count(), HEADERS_MAX);
+        assert_eq!(
+            refuse(&lines(HEADERS_MAX + 1)),
+            HeadError::HeadersTooMany { limit: HEADERS_MAX }
+        );
+    }
+
+    #[test]
+    fn the_length_of_a_head_is_bounded() {
+        let head_of = |len: usize| with(&format!("A: {}\r\n", "x".repeat(len - with("A: \r\n").len())));
+        let head = head_of(LIMIT);
+        assert_eq!(parse(&head).unwrap().map(|head| head.len), Some(LIMIT));
+        assert!(parse(&head[..LIMIT - 1]).unwrap().is_none());
+        assert_eq!(refuse(&head_of(LIMIT + 1)), HeadError::TooLong { limit: LIMIT });
+        assert_eq!(refuse(&vec![b'A'; LIMIT]), HeadError::TooLong { limit: LIMIT });
+    }
+
+    #[test]
+    fn a_head_that_drips_in_is_the_same_head() {
+        for bytes in [
+            with("Content-Length: 3\r\nA: b\r\n"),
+            with("Transfer-Encoding: chunked\r\n"),
+            with("A: 1\nB: 2\r\n"),
+            with("Content-Length: 3\r\nContent-Length: 3\r\n"),
+            b"GET http://h/ HTTP/1.1\r\n\r\n".to_vec(),
+        ] {
+            let whole = parse(&bytes).map(|head| head.map(|head| (head.len, head.framing)));
+            let first = (0..=bytes.len())
+                .map(|len| parse(&bytes[..len]))
+                .find(|result| !matches!(result, Ok(None)));
+            let first = first
+                .expect("an end")
+                .map(|head| head.map(|head| (head.len, head.framing)));
+            assert_eq!(first, whole, "{}", bytes.escape_ascii());
+        }
+    }
+}

@@ -122,3 +122,111 @@ fn is_key(key: &[u8]) -> bool {
 const KEY_DIGITS: usize = 22;
 const ACCEPT_LEN: usize = 28;
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+#[cfg(test)]
+mod tests {
+    use super::super::{parse_request, write_switching_protocols, write_upgrade_refusal};
+    use super::*;
+
+    const GOOD: &str = "GET /CP1 HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
+    fn check(request: &str) -> Result<Vec<u8>, UpgradeRefusal> {
+        let head = parse_request(request.as_bytes(), 8192)
+            .expect("a proper head")
+            .expect("a complete head");
+        check_upgrade(&head).map(|upgrade| upgrade.key.to_vec())
+    }
+
+    #[test]
+    fn the_sample_of_the_rfc_is_answered_as_there() {
+        let key = check(GOOD).unwrap();
+        assert_eq!(&accept_key(&key), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        let mut out = Vec::new();
+        write_switching_protocols(&mut out, &key, Some("ocpp1.6"));
+        let expected = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: ocpp1.6\r\n\r\n";
+        assert_eq!(str::from_utf8(&out), Ok(expected));
+        out.clear();
+        write_switching_protocols(&mut out, &key, None);
+        assert!(!String::from_utf8(out).unwrap().contains("Sec-WebSocket-Protocol"));
+    }
+
+    #[test]
+    fn harmless_variants_are_accepted() {
+        for (from, to) in [
+            ("Upgrade: websocket", "upgrade: WebSocket"),
+            ("Upgrade: websocket", "Upgrade: h2c, websocket"),
+            ("Connection: Upgrade", "Connection: keep-alive, upgrade"),
+            ("Connection: Upgrade", "Connection: keep-alive\r\nConnection: UPGRADE"),
+            ("Host: h", "Host: h\r\nContent-Length: 0"),
+            ("ub25jZQ==", "ub25jZ/=="),
+            ("ub25jZQ==", "ub25jZ+=="),
+        ] {
+            assert!(check(&GOOD.replacen(from, to, 1)).is_ok(), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_handshake_that_breaks_a_rule_is_refused() {
+        let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+        let version = "Sec-WebSocket-Version: 13";
+        for (from, to, refusal) in [
+            ("GET", "POST", UpgradeRefusal::Method),
+            ("GET", "get", UpgradeRefusal::Method),
+            ("GET", "HEAD", UpgradeRefusal::Method),
+            ("HTTP/1.1", "HTTP/1.0", UpgradeRefusal::HttpVersion),
+            ("Host: h", "Host: h\r\nContent-Length: 1", UpgradeRefusal::Body),
+            ("Host: h", "Host: h\r\nTransfer-Encoding: chunked", UpgradeRefusal::Body),
+            ("Upgrade: websocket\r\n", "", UpgradeRefusal::Upgrade),
+            ("Upgrade: websocket", "Upgrade: websockets", UpgradeRefusal::Upgrade),
+            ("Upgrade: websocket", "Upgrade: websocket/13", UpgradeRefusal::Upgrade),
+            (
+                "Connection: Upgrade",
+                "Connection: keep-alive",
+                UpgradeRefusal::Connection,
+            ),
+            ("Connection: Upgrade\r\n", "", UpgradeRefusal::Connection),
+            (key, "X: y", UpgradeRefusal::Key),
+            (key, &format!("{key}\r\n{key}"), UpgradeRefusal::Key),
+            ("ub25jZQ==", "", UpgradeRefusal::Key),
+            ("ub25jZQ==", "ub25jZQ=", UpgradeRefusal::Key),
+            ("ub25jZQ==", "ub25jZQQ==", UpgradeRefusal::Key),
+            ("ub25jZQ==", "ub25jZ==", UpgradeRefusal::Key),
+            ("ub25jZQ==", "ub25jZQQQ", UpgradeRefusal::Key),
+            ("ub25jZQ==", "ub25jZ-==", UpgradeRefusal::Key),
+            (version, "X: y", UpgradeRefusal::Version),
+            (version, "Sec-WebSocket-Version: 8", UpgradeRefusal::Version),
+            (version, "Sec-WebSocket-Version: 013", UpgradeRefusal::Version),
+            (version, "Sec-WebSocket-Version: 13, 8", UpgradeRefusal::Version),
+            (version, &format!("{version}\r\n{version}"), UpgradeRefusal::Version),
+        ] {
+            let request = GOOD.replacen(from, to, 1);
+            assert_ne!(request, GOOD);
+            assert_eq!(check(&request), Err(refusal), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_what_would_be_right() {
+        for (refusal, status, line) in [
+            (UpgradeRefusal::Method, "405 Method Not Allowed", "Allow: GET"),
+            (
+                UpgradeRefusal::Version,
+                "426 Upgrade Required",
+                "Sec-WebSocket-Version: 13",
+            ),
+            (UpgradeRefusal::Key, "400 Bad Request", "Content-Length: 0"),
+        ] {
+            let mut out = Vec::new();
+            write_upgrade_refusal(&mut out, refusal);
+            let out = String::from_utf8(out).unwrap();
+            assert!(out.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{out}");
+            assert!(out.contains(&format!("\r\n{line}\r\n")), "{out}");
+            assert!(
+                out.contains("\r\nConnection: close\r\n") && out.ends_with("\r\n\r\n"),
+                "{out}"
+            );
+        }
+    }
+}

@@ -186,3 +186,121 @@ fn push_number(out: &mut Vec<u8>, number: usize) {
 
 const CONTENT_TYPE_JSON: &str = "Content-Type: application/json\r\n";
 const CONTENT_LENGTH: &str = "Content-Length: ";
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Framing, parse_request, parse_response, whole_body};
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = b"before ".to_vec();
+        write(&mut out);
+        String::from_utf8(out.split_off("before ".len())).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_one_that_we_would_read() {
+        let headers = [("X-Client-Id", "CP%201"), ("X-Connection-Id", "7")];
+        let general = written(|out| {
+            write_request(
+                out,
+                "POST",
+                &["/api", "/call/", "Boot"],
+                "backend:5000",
+                &headers,
+                Some(b"{\"a\":1}"),
+            );
+        });
+        assert_eq!(
+            general,
+            "POST /api/call/Boot HTTP/1.1\r\nHost: backend:5000\r\nContent-Type: application/json\r\n\
+             Content-Length: 7\r\nX-Client-Id: CP%201\r\nX-Connection-Id: 7\r\n\r\n{\"a\":1}"
+        );
+        let template = RequestTemplate::new("backend:5000", "/api");
+        assert_eq!(
+            written(|out| template.write(out, &["/call/", "Boot"], &headers, b"{\"a\":1}")),
+            general
+        );
+
+        let head = parse_request(general.as_bytes(), 8192).unwrap().unwrap();
+        assert_eq!(
+            (head.method, head.target, head.framing),
+            ("POST", "/api/call/Boot", Framing::Length(7))
+        );
+        assert_eq!(
+            whole_body(head.framing, &general.as_bytes()[head.len..]),
+            Some(&b"{\"a\":1}"[..])
+        );
+
+        let get = written(|out| write_request(out, "GET", &["/"], "h", &[], None));
+        assert_eq!(get, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+        let empty = written(|out| write_request(out, "POST", &["/"], "h", &[], Some(b"")));
+        assert!(empty.contains("Content-Length: 0\r\n"), "{empty}");
+    }
+
+    #[test]
+    fn a_response_is_one_that_we_would_read() {
+        for (status, headers, body, keep_alive, expected) in [
+            (
+                202,
+                &[][..],
+                "{}",
+                true,
+                "HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+            ),
+            (
+                404,
+                &[],
+                "",
+                true,
+                "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+            ),
+            (204, &[], "", true, "HTTP/1.1 204 No Content\r\n\r\n"),
+            (
+                503,
+                &[("Retry-After", "1")],
+                "",
+                false,
+                "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\nRetry-After: 1\r\n\r\n",
+            ),
+            (
+                200,
+                &[("content-type", "text/plain")],
+                "a",
+                true,
+                "HTTP/1.1 200 OK\r\nContent-Length: 1\r\ncontent-type: text/plain\r\n\r\na",
+            ),
+        ] {
+            let out = written(|out| write_response(out, status, headers, body.as_bytes(), keep_alive));
+            assert_eq!(out, expected);
+            let head = parse_response(out.as_bytes(), 8192).unwrap().unwrap();
+            assert_eq!((head.status, head.keep_alive), (status, keep_alive));
+            assert_eq!(
+                whole_body(head.framing, &out.as_bytes()[head.len..]),
+                Some(body.as_bytes())
+            );
+        }
+        assert_eq!(written(write_continue), "HTTP/1.1 100 Continue\r\n\r\n");
+    }
+
+    #[test]
+    fn a_value_cannot_become_a_header_of_its_own() {
+        for byte in 0..=u8::MAX {
+            let safe = byte == b'\t' || (byte >= 0x20 && byte != 0x7F);
+            assert_eq!(is_header_value_safe(&[b'a', byte, b'b']), safe, "{byte:#x}");
+        }
+        assert!(is_header_value_safe(b""));
+    }
+
+    #[test]
+    #[should_panic(expected = "a header value has no control character")]
+    fn an_injected_header_is_our_own_error() {
+        write_response(&mut Vec::new(), 200, &[("A", "b\r\nSet-Cookie: c")], b"", true);
+    }
+
+    #[test]
+    #[should_panic(expected = "pieces of a target are percent-encoded")]
+    fn an_injected_target_is_our_own_error() {
+        write_request(&mut Vec::new(), "GET", &["/a", " HTTP/1.1\r\n"], "h", &[], None);
+    }
+}
