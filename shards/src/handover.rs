@@ -33,7 +33,7 @@ pub struct Parcel {
 /// So many sockets travel in one packet at the most.
 pub const BATCH_MAX: usize = 16;
 /// So many bytes go with one socket at the most.
-pub const BYTES_MAX: usize = 64 * 1024;
+pub const BYTES_MAX: usize = 65 * 1024;
 /// So many sockets wait for one receiver at the most; one more is refused.
 pub const WAITING_MAX: usize = 1024;
 

@@ -205,6 +205,13 @@ impl Reactor {
         elapsed.as_nanos().div_ceil(TICK.as_nanos()) as u64
     }
 
+    /// Moves a timer that is still set to `tick` and returns its new key; `None` when it has fired.
+    pub(crate) fn move_timer(&self, key: Key, tick: u64) -> Option<Key> {
+        let mut wheel = self.wheel.borrow_mut();
+        let waker = wheel.remove(key)?;
+        Some(wheel.insert(tick, waker))
+    }
+
     pub(crate) fn insert_timer(&self, tick: u64, waker: Waker) -> Key {
         self.wheel.borrow_mut().insert(tick, waker)
     }
@@ -337,6 +344,15 @@ impl Entry {
             return Poll::Ready(());
         }
         remember(&self.write_waker, context.waker());
+        Poll::Pending
+    }
+
+    /// Ready when the CLOSED bit is set; keeps the reader's waker until then.
+    pub(crate) fn poll_closed(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.is_closed() {
+            return Poll::Ready(());
+        }
+        remember(&self.read_waker, context.waker());
         Poll::Pending
     }
 

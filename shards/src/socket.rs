@@ -116,6 +116,20 @@ impl Socket {
         entry.try_read(capacity, || recv(entry.fd(), buffer))
     }
 
+    /// Ready once the peer has closed its side or the connection is broken; reads nothing.
+    pub fn poll_closed(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.entry().poll_closed(context)
+    }
+
+    /// Asks the kernel, without waiting for epoll's word, whether the peer has closed a connection on which nothing is
+    /// expected: true for the end, an error, and bytes nobody asked for.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        let mut byte = [0];
+        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        self.is_closed() || !matches!(net::recv(self.as_fd(), &mut byte, flags), Err(rustix::io::Errno::AGAIN))
+    }
+
     /// Says that no more will be written; what was written is still delivered.
     pub fn shutdown_write(&self) {
         // The peer may be gone already, which is what this asks for.

@@ -11,8 +11,11 @@ thread_local! {
 }
 
 /// Starts a task on the calling shard. It runs until it ends; its owner learns of the end through what they share.
+///
+/// It does not run within this call: the executor would poll it right here, in the midst of its maker's borrows.
 pub fn spawn(future: impl Future<Output = ()> + 'static) {
     glommio::spawn_local(async move {
+        yield_now().await;
         let mut future = pin!(future);
         std::future::poll_fn(move |context| {
             POLLS.set(POLLS.get().wrapping_add(1));

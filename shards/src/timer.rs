@@ -28,15 +28,29 @@ impl Timer {
         }
     }
 
-    /// Moves the deadline; `None` removes it. Takes effect at the next [`poll_expired`](Self::poll_expired), which
-    /// the task is to call after it.
+    /// Moves the deadline; `None` removes it. Once the task has called [`poll_expired`](Self::poll_expired) this may
+    /// be done from elsewhere on the shard: the task is woken in time.
     pub fn set(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
+        if let (Some(deadline), Some((key, scheduled))) = (deadline, self.entry) {
+            let tick = self.reactor.tick_at(deadline);
+            if tick < scheduled {
+                self.entry = self.reactor.move_timer(key, tick).map(|key| (key, tick));
+            }
+        }
+    }
+
+    /// The deadline, if there is one.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     /// Ready once the deadline has passed (then it is taken out). The waker is kept until then.
     pub fn poll_expired(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = self.deadline else {
+            // The waker stays in the wheel, so that a deadline set from elsewhere finds the task.
+            self.schedule(self.reactor.tick_at(self.reactor.now() + PARKED), context.waker());
             return Poll::Pending;
         };
         if self.reactor.now() >= deadline {
@@ -67,6 +81,9 @@ impl Drop for Timer {
         }
     }
 }
+
+/// How far ahead a timer without a deadline keeps its task's waker. It then only asks again.
+const PARKED: Duration = Duration::from_secs(3600);
 
 /// Waits for `duration` (rounded up to the wheel's tick).
 pub async fn sleep(reactor: &Rc<Reactor>, duration: Duration) {
