@@ -18,11 +18,11 @@ pub struct RequestTemplate {
 }
 
 impl RequestTemplate {
-    /// POSTs to `host` (the value of `Host`) at targets that begin with `prefix` (percent-encoded, begins with `/`).
+    /// POSTs to `host` (the value of `Host`) at targets that begin with `prefix` (percent-encoded, `""` or begins with `/`).
     #[must_use]
     pub fn new(host: &str, prefix: &str) -> Self {
         assert!(
-            prefix.starts_with('/') && is_target_safe(prefix),
+            (prefix.is_empty() || prefix.starts_with('/')) && is_target_safe(prefix),
             "the prefix is a path"
         );
         assert!(is_header_value_safe(host.as_bytes()), "the host is a header value");

@@ -1,0 +1,223 @@
+//! What the backend must learn at least once: `/result`, `/error`, `/send`, `/resulterror`.
+//!
+//! A post is tried at once. If that fails it waits here, with a back-off that doubles, until `result_ttl` has passed;
+//! every try carries the same `Idempotency-Key`. When more than `results_queued_max` wait, the oldest is dropped and
+//! counted.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use shards::{Reactor, Timer, spawn};
+
+use super::pool::{Pool, Response};
+use super::request::Request;
+use crate::client::identity::Identity;
+use crate::counters::Counters;
+use crate::http::RequestTemplate;
+use crate::protocol::{Action, Failure, MessageId, PostKind};
+
+/// One thing that the backend must learn.
+#[derive(Debug)]
+pub struct Post {
+    identity: Rc<Identity>,
+    kind: PostKind,
+    action: Action,
+    message_id: MessageId,
+    body: Bytes,
+    made_here: bool,
+    /// The same for every try.
+    number: u64,
+    first_try: Instant,
+    deadline: Instant,
+    tries: u32,
+}
+
+/// A shard's undelivered posts.
+pub struct Outbox {
+    reactor: Rc<Reactor>,
+    counters: Rc<Counters>,
+    pool: Weak<Pool<Request>>,
+    limits: OutboxLimits,
+    waiting: RefCell<VecDeque<(Instant, Box<Post>)>>,
+    in_flight: Cell<usize>,
+    next_number: Cell<u64>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// The outbox's bounds, from the shard's config.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxLimits {
+    /// `result_ttl`.
+    pub ttl: Duration,
+    /// `results_queued_max`.
+    pub waiting_max: usize,
+    /// A single try takes no longer than a CALL may.
+    pub try_timeout: Duration,
+}
+
+impl Outbox {
+    /// An empty outbox that posts through `pool`.
+    pub fn new(
+        reactor: &Rc<Reactor>,
+        counters: Rc<Counters>,
+        pool: &Rc<Pool<Request>>,
+        limits: OutboxLimits,
+    ) -> Rc<Self> {
+        let outbox = Rc::new(Self {
+            reactor: reactor.clone(),
+            counters,
+            pool: Rc::downgrade(pool),
+            limits,
+            waiting: RefCell::new(VecDeque::new()),
+            in_flight: Cell::new(0),
+            next_number: Cell::new(0),
+            waker: RefCell::new(None),
+        });
+        spawn(outbox.clone().retry());
+        outbox
+    }
+
+    /// Posts `body` to `/<kind>/<action>/<client>/<message_id>`.
+    pub fn post(
+        self: &Rc<Self>,
+        identity: Rc<Identity>,
+        kind: PostKind,
+        (action, message_id): (Action, MessageId),
+        body: Bytes,
+        made_here: bool,
+    ) {
+        let number = self.next_number.replace(self.next_number.get() + 1);
+        let now = self.reactor.now();
+        let deadline = now + self.limits.try_timeout;
+        let post = Post {
+            identity,
+            kind,
+            action,
+            message_id,
+            body,
+            made_here,
+            number,
+            first_try: now,
+            deadline,
+            tries: 0,
+        };
+        self.try_post(Box::new(post));
+    }
+
+    /// Posts that are not delivered yet.
+    pub fn len(&self) -> usize {
+        self.waiting.borrow().len() + self.in_flight.get()
+    }
+
+    /// True when everything was delivered or given up.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn handle_response(self: &Rc<Self>, post: Box<Post>, response: Result<Response<'_>, Failure>) {
+        self.in_flight.set(self.in_flight.get() - 1);
+        match response.map(|response| response.head.status) {
+            Ok(200..300) => self.counters.posts_delivered.add(),
+            // The backend understood and does not want it: asking again would change nothing.
+            Ok(400..=407 | 409..=428 | 430..500) => self.counters.posts_dropped.add(),
+            _ => self.keep(post),
+        }
+    }
+
+    fn try_post(self: &Rc<Self>, mut post: Box<Post>) {
+        post.tries += 1;
+        post.deadline = self.reactor.now() + self.limits.try_timeout;
+        let Some(pool) = self.pool.upgrade() else {
+            self.counters.posts_dropped.add();
+            return;
+        };
+        self.in_flight.set(self.in_flight.get() + 1);
+        if let Err(Request::Post(_, post)) = pool.submit(Request::Post(self.clone(), post)) {
+            self.in_flight.set(self.in_flight.get() - 1);
+            self.keep(post);
+        }
+    }
+
+    fn keep(&self, post: Box<Post>) {
+        let now = self.reactor.now();
+        let pause = BACK_OFF_FIRST * 2_u32.saturating_pow(post.tries.saturating_sub(1).min(BACK_OFF_DOUBLINGS));
+        let due = now + pause;
+        if due > post.first_try + self.limits.ttl {
+            self.counters.posts_dropped.add();
+            return;
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.len() >= self.limits.waiting_max {
+            waiting.pop_front();
+            self.counters.posts_dropped.add();
+        }
+        waiting.push_back((due, post));
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    async fn retry(self: Rc<Self>) {
+        let mut timer = Timer::new(&self.reactor);
+        loop {
+            poll_fn(|context| {
+                *self.waker.borrow_mut() = Some(context.waker().clone());
+                let next = self.waiting.borrow().iter().map(|(due, _)| *due).min();
+                timer.set(next);
+                if next.is_none() {
+                    Poll::Pending
+                } else {
+                    timer.poll_expired(context)
+                }
+            })
+            .await;
+            for post in self.take_due() {
+                self.counters.posts_retried.add();
+                self.try_post(post);
+            }
+            shards::yield_now().await;
+        }
+    }
+
+    fn take_due(&self) -> Vec<Box<Post>> {
+        let now = self.reactor.now();
+        let mut due = Vec::new();
+        let mut left = VecDeque::new();
+        for (at, post) in self.waiting.borrow_mut().drain(..) {
+            // A few at a time: a backend that has just come back is not met by everything at once.
+            if at <= now && due.len() < RETRIES_AT_ONCE {
+                due.push(post);
+            } else {
+                left.push_back((at, post));
+            }
+        }
+        *self.waiting.borrow_mut() = left;
+        due
+    }
+}
+
+impl Post {
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    pub(super) fn write(&self, template: &RequestTemplate, out: &mut Vec<u8>) {
+        let identity = &self.identity;
+        let (action, client) = (self.action.encoded(), identity.client.encoded());
+        let message_id = self.message_id.encoded();
+        let path = ["/", self.kind.segment(), "/", &action, "/", &client, "/", &message_id];
+        let key = format!("{}-{:x}", identity.connection, self.number);
+        let extra = [("Idempotency-Key", &*key), ("X-Origin", "ws2api")];
+        let extra = if self.made_here { &extra[..] } else { &extra[..1] };
+        identity.with_headers(extra, |headers| template.write(out, &path, headers, &self.body));
+    }
+}
+
+const BACK_OFF_FIRST: Duration = Duration::from_millis(250);
+const BACK_OFF_DOUBLINGS: u32 = 5;
+const RETRIES_AT_ONCE: usize = 64;

@@ -1,0 +1,208 @@
+//! The requests that ws2api sends to the backend, and where each answer goes.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::outbox::{Outbox, Post};
+use super::pool::{Exchange, Response};
+use crate::client::Connection;
+use crate::client::identity::Identity;
+use crate::counters::Counters;
+use crate::http::RequestTemplate;
+use crate::protocol::{Action, Answer, CallKey, Failure, MessageId};
+
+/// A request and its purpose.
+pub enum Request {
+    /// `POST /connect`: may this client come in?
+    Connect(Box<Connect>),
+    /// `POST /call/…`: a client's CALL.
+    Call(Call),
+    /// `POST /result/…` and its like, at least once.
+    Post(Rc<Outbox>, Box<Post>),
+    /// `POST /disconnect`, best effort.
+    Disconnect(Box<Disconnect>),
+}
+
+/// A CALL on its way to the backend.
+pub struct Call {
+    /// Who asked, and who gets the answer.
+    pub connection: Rc<Connection>,
+    /// Which of its CALLs.
+    pub key: CallKey,
+    /// For the path.
+    pub action: Action,
+    /// For the path.
+    pub message_id: MessageId,
+    /// The body.
+    pub payload: Bytes,
+    /// When the client must have its answer.
+    pub deadline: Instant,
+}
+
+/// The question that precedes every connection.
+pub struct Connect {
+    /// Who asks.
+    pub identity: Rc<Identity>,
+    /// What of the client's request goes along: `forward_headers`, `trusted_headers`, the offered subprotocols.
+    pub headers: Vec<(String, String)>,
+    /// When the client must have its answer.
+    pub deadline: Instant,
+    /// Where the handshake waits.
+    pub verdict: Rc<Verdict>,
+}
+
+/// The place where a handshake waits for the backend's word.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    answer: RefCell<Option<Admission>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// The backend's word on a new connection, by SPEC section 3.4.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Admission {
+    /// `"ok"`.
+    Admitted,
+    /// The status for the client, and headers that pass through.
+    Denied {
+        /// 401, 403, 404, 429 or 503.
+        status: u16,
+        /// `WWW-Authenticate` and `Retry-After`.
+        headers: Vec<(&'static str, String)>,
+    },
+    /// No word: 502 or 504.
+    Unanswered {
+        /// For the client.
+        status: u16,
+    },
+}
+
+/// The notice that a connection has ended.
+pub struct Disconnect {
+    /// Whose.
+    pub identity: Rc<Identity>,
+    /// The JSON body.
+    pub body: Vec<u8>,
+    /// Given up then.
+    pub deadline: Instant,
+    /// Counts a loss.
+    pub counters: Rc<Counters>,
+}
+
+impl Exchange for Request {
+    fn deadline(&self) -> Instant {
+        match self {
+            Self::Connect(connect) => connect.deadline,
+            Self::Call(call) => call.deadline,
+            Self::Post(_, post) => post.deadline(),
+            Self::Disconnect(disconnect) => disconnect.deadline,
+        }
+    }
+
+    fn write(&self, template: &RequestTemplate, out: &mut Vec<u8>) {
+        match self {
+            Self::Connect(connect) => {
+                let extra: Vec<(&str, &str)> = connect
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (&**name, &**value))
+                    .collect();
+                let body = connect.identity.client.json();
+                connect.identity.with_headers(&extra, |headers| {
+                    template.write(out, &["/connect"], headers, body.as_bytes());
+                });
+            }
+            Self::Call(call) => {
+                let identity = call.connection.identity();
+                let (action, client) = (call.action.encoded(), identity.client.encoded());
+                let message_id = call.message_id.encoded();
+                let path = ["/call/", &action, "/", &client, "/", &message_id];
+                identity.with_headers(&[], |headers| template.write(out, &path, headers, &call.payload));
+            }
+            Self::Post(_, post) => post.write(template, out),
+            Self::Disconnect(disconnect) => {
+                let body = &disconnect.body;
+                let write = |headers: &[(&str, &str)]| template.write(out, &["/disconnect"], headers, body);
+                disconnect.identity.with_headers(&[], write);
+            }
+        }
+    }
+
+    fn finish(self, response: Result<Response<'_>, Failure>) {
+        match self {
+            Self::Connect(connect) => connect.verdict.set(Admission::from_response(response)),
+            Self::Call(call) => {
+                let answer = match response {
+                    Ok(response) => Answer::Response {
+                        status: response.head.status,
+                        deferred: response.head.header("x-deferred") == Some(b"1"),
+                        content: response.content,
+                    },
+                    Err(failure) => Answer::Failed(failure),
+                };
+                call.connection.handle_answer(call.key, answer);
+            }
+            Self::Post(outbox, post) => outbox.handle_response(post, response),
+            Self::Disconnect(disconnect) => {
+                if !response.is_ok_and(|response| (200..300).contains(&response.head.status)) {
+                    disconnect.counters.disconnects_lost.add();
+                }
+            }
+        }
+    }
+}
+
+impl Verdict {
+    /// Waits for the backend's word; it always comes, at the latest at the request's deadline.
+    pub async fn wait(&self) -> Admission {
+        poll_fn(|context| {
+            if let Some(answer) = self.answer.borrow_mut().take() {
+                return Poll::Ready(answer);
+            }
+            *self.waker.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn set(&self, admission: Admission) {
+        *self.answer.borrow_mut() = Some(admission);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Admission {
+    fn from_response(response: Result<Response<'_>, Failure>) -> Self {
+        let response = match response {
+            Ok(response) => response,
+            Err(Failure::Deadline) => return Self::Unanswered { status: 504 },
+            Err(Failure::Overloaded | Failure::Shutdown) => return Self::Unanswered { status: 503 },
+            Err(_) => return Self::Unanswered { status: 502 },
+        };
+        let status = match response.head.status {
+            200..300 if response.content.trim_ascii() == b"\"ok\"" => return Self::Admitted,
+            200..300 => 403,
+            status @ (401 | 403 | 404 | 429 | 503) => status,
+            400..500 => 403,
+            _ => return Self::Unanswered { status: 502 },
+        };
+        let passing = [("WWW-Authenticate", "www-authenticate"), ("Retry-After", "retry-after")];
+        let headers = passing.into_iter().flat_map(|(name, key)| {
+            response
+                .head
+                .headers(key)
+                .filter_map(move |value| Some((name, str::from_utf8(value).ok()?.to_owned())))
+        });
+        Self::Denied {
+            status,
+            headers: headers.collect(),
+        }
+    }
+}
