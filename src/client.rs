@@ -1,0 +1,14 @@
+//! Acts: the clients' side. Accepts, checks the opening handshake, asks the backend, and holds the WebSockets.
+
+pub mod accept;
+pub mod connection;
+pub mod forwarded;
+pub mod handshake;
+pub mod identity;
+pub mod registry;
+mod sending;
+mod websocket;
+
+pub use connection::Connection;
+pub use identity::{ConnectionId, Identity};
+pub use registry::Registry;

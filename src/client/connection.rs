@@ -1,0 +1,698 @@
+//! One client's WebSocket: what its session decides is done here.
+//!
+//! The connection's task reads and waits; whoever has news for the client (an answer of the backend, a push) writes
+//! the frame at once, without waking the task. The task is woken only for what must wait: a socket that is full, a
+//! deadline, an end.
+//!
+//! Invariants: `finish` runs once, and from then on the connection is in no registry. The session is not touched
+//! while it borrows anything of ours.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant, SystemTime};
+
+use async_tungstenite::WebSocketStream;
+use async_tungstenite::tungstenite::error::ProtocolError;
+use async_tungstenite::tungstenite::protocol::CloseFrame;
+use async_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
+use bytes::Bytes;
+use futures_core::Stream;
+use futures_sink::Sink;
+use shards::{Socket, Timer};
+
+use super::identity::{ConnectionId, Identity};
+use super::sending::Sending;
+use crate::backend::Request;
+use crate::backend::request::{Call, Disconnect};
+use crate::protocol::{Accepted, Answer, CallKey, DeferredRefusal, FailReason, Failure, MessageId, Output, Pending};
+use crate::protocol::{Push, PushKey, PushRefusal, Reply, Session, Subprotocol, json};
+use crate::shard::Shard;
+
+/// A connected client.
+pub struct Connection {
+    /// Itself, for the requests that hold it until they are answered.
+    me: Weak<Connection>,
+    shard: Rc<Shard>,
+    identity: Rc<Identity>,
+    since: SystemTime,
+    state: RefCell<State>,
+}
+
+struct State {
+    session: Session,
+    /// `None` once the connection is over: a CALL at the backend may hold the rest for longer.
+    stream: Option<WebSocketStream<Socket>>,
+    timer: Timer,
+    waker: Option<Waker>,
+    /// Only while the socket takes no more.
+    sending: Option<Box<Sending>>,
+    phase: Phase,
+    opened: Instant,
+    finished: bool,
+    /// Not read until the session wants to.
+    paused: bool,
+    /// Draining: close as soon as nothing is under way.
+    leaving: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    Open,
+    /// Our close frame is on its way; the client's is awaited until then.
+    Closing(Instant),
+    /// The client broke the protocol: what it still sends is read and dropped until it closes, so that our close frame
+    /// is not lost to a reset.
+    Lingering(Instant),
+    Over,
+}
+
+/// What became of a message.
+enum Written {
+    /// The kernel has all of it.
+    Whole,
+    /// The socket is full; the rest leaves when it is not.
+    Partly,
+    Failed,
+}
+
+/// How a connection ended, for `/disconnect`.
+struct End<'a> {
+    /// RFC 6455, 7.4.1: the client's code, ours, or 1005 and 1006 for none.
+    code: u16,
+    reason: &'a str,
+    pushes: FailReason,
+    replaced_by: Option<ConnectionId>,
+}
+
+impl Connection {
+    /// A client whose opening handshake is done. [`run`](Self::run) is its life.
+    pub fn new(
+        shard: &Rc<Shard>,
+        identity: Rc<Identity>,
+        session: Session,
+        stream: WebSocketStream<Socket>,
+    ) -> Rc<Self> {
+        let state = State {
+            session,
+            stream: Some(stream),
+            timer: Timer::new(&shard.reactor),
+            waker: None,
+            sending: None,
+            phase: Phase::Open,
+            opened: shard.reactor.now(),
+            finished: false,
+            paused: false,
+            leaving: false,
+        };
+        Rc::new_cyclic(|me| Self {
+            me: me.clone(),
+            shard: shard.clone(),
+            identity,
+            since: SystemTime::now(),
+            state: RefCell::new(state),
+        })
+    }
+
+    /// Who it is.
+    pub fn identity(&self) -> &Rc<Identity> {
+        &self.identity
+    }
+
+    /// When the handshake was done.
+    pub fn since(&self) -> SystemTime {
+        self.since
+    }
+
+    /// What is under way.
+    pub fn pending(&self) -> Pending {
+        self.state.borrow().session.pending()
+    }
+
+    /// The rules that its subprotocol sets.
+    pub fn subprotocol(&self) -> Subprotocol {
+        self.state.borrow().session.subprotocol()
+    }
+
+    /// The connection's task.
+    pub async fn run(self: Rc<Self>) {
+        poll_fn(|context| self.poll(context)).await;
+        self.state.borrow_mut().release();
+    }
+
+    /// The backend's answer to one of its CALLs.
+    pub fn handle_answer(&self, key: CallKey, answer: Answer<'_>) {
+        self.with_session(|session, now, out| session.handle_answer(now, key, answer, out));
+    }
+
+    /// A CALL from the backend.
+    ///
+    /// # Errors
+    /// See [`PushRefusal`].
+    pub fn handle_push(&self, push: Push) -> Result<Accepted, PushRefusal> {
+        self.with_session(|session, now, out| session.handle_push(now, push, out))
+    }
+
+    /// The backend's answer to a CALL that it had deferred.
+    ///
+    /// # Errors
+    /// See [`DeferredRefusal`].
+    pub fn handle_deferred(&self, id: &MessageId, reply: &Reply<'_>) -> Result<(), DeferredRefusal> {
+        self.with_session(|session, now, out| session.handle_deferred(now, id, reply, out))
+    }
+
+    /// Pushes that its predecessor had not sent.
+    pub fn adopt(&self, pushes: Vec<Push>) {
+        if !pushes.is_empty() {
+            self.with_session(|session, now, out| session.adopt(now, pushes, out));
+        }
+    }
+
+    /// A newer connection of the same ClientId has taken its place: closed with 4001. Gives back the pushes that were
+    /// not sent.
+    pub fn handle_replaced(&self, by: ConnectionId) -> Vec<Push> {
+        let mut state = self.state.borrow_mut();
+        let end = End {
+            code: CLOSE_REPLACED,
+            reason: "replaced",
+            pushes: FailReason::Replaced,
+            replaced_by: Some(by),
+        };
+        let pushes = self.finish(&mut state, &end);
+        self.start_closing(&mut state, CLOSE_REPLACED, "replaced");
+        pushes
+    }
+
+    /// Closes it with `code` and `reason` (at most 123 bytes).
+    pub fn close(&self, code: u16, reason: &str) {
+        let mut state = self.state.borrow_mut();
+        self.close_now(&mut state, code, reason, FailReason::Disconnected);
+    }
+
+    /// The process drains: no push is begun any more.
+    pub fn handle_shutdown(&self) {
+        self.with_session(|session, now, out| session.handle_shutdown(now, out));
+    }
+
+    /// Draining: closes it with 1001, as soon as its CALLs and the pushes that it got are answered.
+    pub fn leave(&self) {
+        let mut state = self.state.borrow_mut();
+        state.leaving = true;
+        self.settle(&mut state);
+    }
+
+    /// The drain is at its end: closes it with 1001 whatever is under way.
+    pub fn leave_now(&self) {
+        let mut state = self.state.borrow_mut();
+        self.close_now(&mut state, CLOSE_AWAY, "going away", FailReason::Shutdown);
+    }
+
+    fn with_session<R>(&self, handle: impl FnOnce(&mut Session, Instant, &mut Vec<Output>) -> R) -> R {
+        let mut state = self.state.borrow_mut();
+        let mut out = self.shard.take_outputs();
+        let result = handle(&mut state.session, self.shard.reactor.now(), &mut out);
+        self.act(&mut state, &mut out);
+        self.shard.return_outputs(out);
+        self.settle(&mut state);
+        result
+    }
+
+    fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state.borrow_mut();
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => state.waker = Some(context.waker().clone()),
+        }
+        let mut out = self.shard.take_outputs();
+        self.flush(&mut state, context, &mut out);
+        let mut budget = MESSAGES_PER_TURN;
+        while self.poll_message(&mut state, context, &mut out) {
+            self.act(&mut state, &mut out);
+            budget -= 1;
+            if budget == 0 {
+                // Others first; there may be more.
+                context.waker().wake_by_ref();
+                break;
+            }
+        }
+        while state.phase != Phase::Over {
+            let deadline = self.next_deadline(&state);
+            state.timer.set(deadline);
+            if state.timer.poll_expired(context).is_pending() {
+                break;
+            }
+            self.handle_deadline(&mut state, &mut out);
+            self.act(&mut state, &mut out);
+        }
+        self.shard.return_outputs(out);
+        if state.phase == Phase::Over {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Takes one message from the socket. False: there is none now, or none will be read.
+    fn poll_message(&self, state: &mut State, context: &mut Context<'_>, out: &mut Vec<Output>) -> bool {
+        match state.phase {
+            Phase::Over => return false,
+            Phase::Lingering(_) => return self.discard(state, context),
+            Phase::Closing(_) => {}
+            Phase::Open => {
+                state.paused = !state.session.wants_read();
+                if state.paused {
+                    return false;
+                }
+            }
+        }
+        let Some(stream) = &mut state.stream else { return false };
+        let message = match Pin::new(stream).poll_next(context) {
+            Poll::Pending => return false,
+            Poll::Ready(message) => message,
+        };
+        match message {
+            Some(Ok(message)) => self.handle_message(state, message, out),
+            Some(Err(error)) => self.handle_error(state, &error),
+            None => self.end_lost(state),
+        }
+        true
+    }
+
+    fn handle_message(&self, state: &mut State, message: Message, out: &mut Vec<Output>) {
+        let now = self.shard.reactor.now();
+        if state.phase != Phase::Open {
+            return;
+        }
+        match message {
+            Message::Text(text) => {
+                self.shard.counters.messages_received.add();
+                state.session.handle_text(now, &Bytes::from(text), out);
+            }
+            Message::Binary(_) => state.session.handle_binary(out),
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => state.session.handle_heard(now),
+            Message::Close(frame) => {
+                let (code, reason) = match &frame {
+                    Some(frame) => (u16::from(frame.code), frame.reason.as_str()),
+                    None => (CLOSE_WITHOUT_CODE, ""),
+                };
+                let end = End {
+                    code,
+                    reason,
+                    pushes: FailReason::Disconnected,
+                    replaced_by: None,
+                };
+                self.finish(state, &end);
+                // The library has our answer ready; it leaves with the next read.
+                state.phase = Phase::Closing(now + CLOSE_TIMEOUT);
+            }
+        }
+    }
+
+    fn handle_error(&self, state: &mut State, error: &WsError) {
+        let (code, reason) = match error {
+            WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake)
+            | WsError::Io(_)
+            | WsError::ConnectionClosed
+            | WsError::AlreadyClosed => return self.end_lost(state),
+            WsError::Utf8(_) => (1007, "invalid UTF-8"),
+            WsError::Capacity(_) => (1009, "message too large"),
+            _ => (1002, "protocol error"),
+        };
+        self.close_now(state, code, reason, FailReason::Disconnected);
+        if state.phase != Phase::Over {
+            state.phase = Phase::Lingering(self.shard.reactor.now() + CLOSE_TIMEOUT);
+            self.finish_lingering_send(state);
+        }
+    }
+
+    /// The connection is gone without a close frame of the client's, or both were exchanged.
+    fn end_lost(&self, state: &mut State) {
+        let end = End {
+            code: CLOSE_LOST,
+            reason: "",
+            pushes: FailReason::Disconnected,
+            replaced_by: None,
+        };
+        self.finish(state, &end);
+        state.phase = Phase::Over;
+    }
+
+    fn handle_deadline(&self, state: &mut State, out: &mut Vec<Output>) {
+        let now = self.shard.reactor.now();
+        let sending = state
+            .sending
+            .as_ref()
+            .map(|sending| sending.since + self.shard.core.send_timeout);
+        match state.phase {
+            Phase::Closing(deadline) | Phase::Lingering(deadline) if now >= deadline => state.phase = Phase::Over,
+            Phase::Open if sending.is_some_and(|deadline| now >= deadline) => self.end_slow(state),
+            Phase::Open => state.session.handle_deadline(now, out),
+            _ => {}
+        }
+    }
+
+    fn next_deadline(&self, state: &State) -> Option<Instant> {
+        match state.phase {
+            Phase::Closing(deadline) | Phase::Lingering(deadline) => Some(deadline),
+            Phase::Over => None,
+            Phase::Open => {
+                let sending = state
+                    .sending
+                    .as_ref()
+                    .map(|sending| sending.since + self.shard.core.send_timeout);
+                let session = state.session.next_deadline();
+                sending.into_iter().chain(session).min()
+            }
+        }
+    }
+
+    /// Does what the session decided. More may follow from it (a CALL that finds no place has its answer at once).
+    fn act(&self, state: &mut State, out: &mut Vec<Output>) {
+        let mut more = Vec::new();
+        while !out.is_empty() {
+            for output in out.drain(..) {
+                self.act_on(state, output, &mut more);
+            }
+            std::mem::swap(out, &mut more);
+        }
+    }
+
+    fn act_on(&self, state: &mut State, output: Output, more: &mut Vec<Output>) {
+        match output {
+            Output::Send { frame, push } => match Utf8Bytes::try_from(frame) {
+                Ok(text) => {
+                    self.shard.counters.messages_sent.add();
+                    self.send(state, Message::Text(text), push, more);
+                }
+                Err(_) => unreachable!("frames are built from checked text"),
+            },
+            Output::Call {
+                key,
+                action,
+                message_id,
+                payload,
+                deadline,
+            } => {
+                self.shard.counters.calls_started.add();
+                let connection = self.me.upgrade().expect("a connection that acts is held by somebody");
+                let call = Call {
+                    connection,
+                    key,
+                    action,
+                    message_id,
+                    payload,
+                    deadline,
+                };
+                if self.shard.pool.submit(Request::Call(call)).is_err() {
+                    let answer = Answer::Failed(Failure::Overloaded);
+                    state.session.handle_answer(self.shard.reactor.now(), key, answer, more);
+                }
+            }
+            Output::Post {
+                kind,
+                action,
+                message_id,
+                body,
+                made_here,
+            } => {
+                self.shard.count_post(kind, made_here);
+                self.shard
+                    .outbox
+                    .post(self.identity.clone(), kind, (action, message_id), body, made_here);
+            }
+            Output::Outcome {
+                action,
+                message_id,
+                waiter,
+                outcome,
+            } => {
+                self.shard.count_outcome(&outcome);
+                self.shard
+                    .deliver_outcome(waiter, &self.identity, (action, message_id), outcome);
+            }
+            Output::Ping => self.send(state, Message::Ping(Bytes::new()), None, more),
+            Output::Close { code, reason } => self.close_now(state, code, reason, FailReason::Disconnected),
+            Output::Drop => {
+                self.shard.counters.clients_dead.add();
+                let end = End {
+                    code: CLOSE_LOST,
+                    reason: "silent",
+                    pushes: FailReason::Disconnected,
+                    replaced_by: None,
+                };
+                self.finish(state, &end);
+                self.end_now(state);
+            }
+            Output::Count(event) => self.shard.counters.count_event(event),
+        }
+    }
+
+    /// Writes a message, or queues it behind those that wait.
+    fn send(&self, state: &mut State, message: Message, push: Option<PushKey>, more: &mut Vec<Output>) {
+        let now = self.shard.reactor.now();
+        if let Some(sending) = &mut state.sending {
+            let len = message.len();
+            sending.push(message, push, now);
+            if sending.len() > self.shard.core.send_queue_bytes && sending.len() > len {
+                self.end_slow(state);
+            }
+            return;
+        }
+        let len = message.len();
+        match state.try_write(message) {
+            Written::Whole => {
+                if let Some(key) = push {
+                    state.session.handle_push_written(now, key, more);
+                }
+            }
+            Written::Partly => state.sending = Some(Box::new(Sending::new(push, len, now))),
+            Written::Failed => {
+                let end = End {
+                    code: CLOSE_LOST,
+                    reason: "",
+                    pushes: FailReason::Disconnected,
+                    replaced_by: None,
+                };
+                self.finish(state, &end);
+                self.end_now(state);
+            }
+        }
+    }
+
+    /// Goes on with what the socket did not take before.
+    fn flush(&self, state: &mut State, context: &mut Context<'_>, out: &mut Vec<Output>) {
+        let now = self.shard.reactor.now();
+        while state.phase != Phase::Over {
+            let State {
+                sending: Some(sending),
+                stream: Some(stream),
+                session,
+                ..
+            } = state
+            else {
+                break;
+            };
+            match Pin::new(&mut *stream).poll_flush(context) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return self.end_lost(state),
+            }
+            if let Some(key) = sending.writing.take() {
+                session.handle_push_written(now, key, out);
+            }
+            match sending.next() {
+                Some((message, _)) => {
+                    if Pin::new(stream).start_send(message).is_err() {
+                        return self.end_lost(state);
+                    }
+                }
+                None => state.sending = None,
+            }
+        }
+        self.act(state, out);
+        if matches!(state.phase, Phase::Lingering(_)) {
+            self.finish_lingering_send(state);
+        }
+    }
+
+    /// Reads and drops what a client sends that has broken the protocol. False: nothing more now.
+    fn discard(&self, state: &mut State, context: &mut Context<'_>) -> bool {
+        let mut scratch = [0; DISCARD_LEN];
+        let Some(stream) = &state.stream else { return false };
+        match stream.get_ref().poll_recv(context, &mut scratch) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(len)) if len > 0 => true,
+            Poll::Ready(_) => {
+                state.phase = Phase::Over;
+                false
+            }
+        }
+    }
+
+    /// Once the close frame has left, so does our side of the connection.
+    fn finish_lingering_send(&self, state: &mut State) {
+        if let (None, Some(stream)) = (&state.sending, &state.stream) {
+            stream.get_ref().shutdown_write();
+        }
+    }
+
+    fn end_slow(&self, state: &mut State) {
+        self.shard.counters.clients_slow.add();
+        let end = End {
+            code: 1008,
+            reason: "not reading",
+            pushes: FailReason::Disconnected,
+            replaced_by: None,
+        };
+        self.finish(state, &end);
+        self.end_now(state);
+    }
+
+    fn end_now(&self, state: &mut State) {
+        state.phase = Phase::Over;
+        state.wake();
+    }
+
+    fn close_now(&self, state: &mut State, code: u16, reason: &str, pushes: FailReason) {
+        self.finish(
+            state,
+            &End {
+                code,
+                reason,
+                pushes,
+                replaced_by: None,
+            },
+        );
+        self.start_closing(state, code, reason);
+    }
+
+    fn start_closing(&self, state: &mut State, code: u16, reason: &str) {
+        if state.phase != Phase::Open {
+            return;
+        }
+        let now = self.shard.reactor.now();
+        state.phase = Phase::Closing(now + CLOSE_TIMEOUT);
+        let frame = CloseFrame {
+            code: code.into(),
+            reason: reason.into(),
+        };
+        // The session has ended: nothing can follow from this frame.
+        self.send(state, Message::Close(Some(frame)), None, &mut Vec::new());
+        state.wake();
+    }
+
+    /// The client is no longer connected, as far as anybody else is concerned. Once.
+    fn finish(&self, state: &mut State, end: &End<'_>) -> Vec<Push> {
+        if std::mem::replace(&mut state.finished, true) {
+            return Vec::new();
+        }
+        self.shard.registry.borrow_mut().remove(self);
+        self.shard.counters.clients_closed.add();
+        let now = self.shard.reactor.now();
+        let mut out = Vec::new();
+        let pushes = state.session.handle_end(now, end.pushes, &mut out);
+        self.act(state, &mut out);
+        if self.shard.node.notify_disconnect {
+            let seconds = now.saturating_duration_since(state.opened).as_secs();
+            self.notify_disconnect(end, seconds);
+        }
+        pushes
+    }
+
+    fn notify_disconnect(&self, end: &End<'_>, seconds: u64) {
+        let mut body = format!(
+            r#"{{"clientId":{},"connectionId":"{}","code":{},"reason":{},"seconds":{seconds}"#,
+            self.identity.client.json(),
+            self.identity.connection,
+            end.code,
+            json::string(end.reason),
+        );
+        if let Some(by) = end.replaced_by {
+            body.push_str(&format!(r#","replacedBy":"{by}""#));
+        }
+        body.push('}');
+        let disconnect = Disconnect {
+            identity: self.identity.clone(),
+            body: body.into_bytes(),
+            deadline: self.shard.reactor.now() + self.shard.core.call_timeout,
+            counters: self.shard.counters.clone(),
+        };
+        if self
+            .shard
+            .pool
+            .submit(Request::Disconnect(Box::new(disconnect)))
+            .is_err()
+        {
+            self.shard.counters.disconnects_lost.add();
+        }
+    }
+
+    /// After anything was decided outside of the connection's task: what the task must know of it.
+    fn settle(&self, state: &mut State) {
+        if state.leaving && state.session.pending() == Pending::default() {
+            self.close_now(state, CLOSE_AWAY, "going away", FailReason::Shutdown);
+        }
+        if state.paused && state.session.wants_read() {
+            state.paused = false;
+            state.wake();
+        }
+        let deadline = self.next_deadline(state);
+        state.timer.set(deadline);
+    }
+}
+
+impl State {
+    fn try_write(&mut self, message: Message) -> Written {
+        // Before the task's first turn there is no waker; its first turn flushes.
+        let mut context = Context::from_waker(self.waker.as_ref().unwrap_or(Waker::noop()));
+        match &mut self.stream {
+            Some(stream) => write(Pin::new(stream), &mut context, message),
+            None => Written::Failed,
+        }
+    }
+
+    /// The connection is over: nothing of it is needed but what a request at the backend refers to.
+    fn release(&mut self) {
+        self.stream = None;
+        self.sending = None;
+        self.waker = None;
+        self.timer.set(None);
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+fn write(mut stream: Pin<&mut WebSocketStream<Socket>>, context: &mut Context<'_>, message: Message) -> Written {
+    // A pong may still wait in the library; the message then waits behind it.
+    if let Poll::Ready(Err(_)) = stream.as_mut().poll_ready(context) {
+        return Written::Failed;
+    }
+    let is_close = message.is_close();
+    match stream.as_mut().start_send(message) {
+        Ok(()) => {}
+        Err(_) if is_close => return Written::Whole,
+        Err(_) => return Written::Failed,
+    }
+    match stream.poll_flush(context) {
+        Poll::Pending => Written::Partly,
+        Poll::Ready(Ok(())) => Written::Whole,
+        Poll::Ready(Err(_)) if is_close => Written::Whole,
+        Poll::Ready(Err(_)) => Written::Failed,
+    }
+}
+
+const CLOSE_AWAY: u16 = 1001;
+const CLOSE_WITHOUT_CODE: u16 = 1005;
+const CLOSE_LOST: u16 = 1006;
+const CLOSE_REPLACED: u16 = 4001;
+/// How long the other side may take to answer a close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A client with a firehose lets others go first after so many messages.
+const MESSAGES_PER_TURN: u32 = 32;
+const DISCARD_LEN: usize = 2048;

@@ -1,0 +1,107 @@
+//! What of a client's request the backend is told, and what of it is believed.
+
+use std::net::IpAddr;
+
+use super::identity::address_text;
+use crate::config::{Network, Node};
+use crate::http::RequestHead;
+use crate::protocol::ClientId;
+
+/// The value of `X-Forwarded-For` for the backend: the client's address, after what a trusted proxy said before it.
+#[must_use]
+pub fn forwarded_for(head: &RequestHead<'_>, peer: IpAddr, trusted: &[Network]) -> String {
+    let mut chain = String::new();
+    if is_trusted(peer, trusted) {
+        for value in head
+            .headers("x-forwarded-for")
+            .filter_map(|value| str::from_utf8(value).ok())
+        {
+            if chain.len() + value.len() <= CHAIN_LEN_MAX {
+                chain.push_str(value);
+                chain.push_str(", ");
+            }
+        }
+    }
+    chain.push_str(&address_text(peer));
+    chain
+}
+
+/// The headers that `/connect` carries: those of `forward_headers`, of `trusted_headers` if the peer is trusted, and
+/// the offered subprotocols. Ours are never among them: the config refuses their names.
+#[must_use]
+pub fn passing_headers(head: &RequestHead<'_>, peer: IpAddr, node: &Node) -> Vec<(String, String)> {
+    let trusted: &[String] = if is_trusted(peer, &node.trusted_proxies) {
+        &node.trusted_headers
+    } else {
+        &[]
+    };
+    let offered = "sec-websocket-protocol".to_owned();
+    let names = node
+        .forward_headers
+        .iter()
+        .chain(trusted)
+        .chain(std::iter::once(&offered));
+    let passing = names.flat_map(|name| {
+        let values = head.headers(name).filter_map(|value| str::from_utf8(value).ok());
+        values.map(|value| (name.clone(), value.to_owned()))
+    });
+    passing.take(PASSING_MAX).collect()
+}
+
+/// Whether the user part of `Authorization: Basic`, if there is one, is the ClientId (RFC 7617; the id may contain
+/// colons, so it is compared as a prefix).
+#[must_use]
+pub fn basic_user_fits(head: &RequestHead<'_>, client: &ClientId) -> bool {
+    head.headers("authorization").all(|value| {
+        let Some((scheme, credentials)) = split_scheme(value) else {
+            return true;
+        };
+        if !scheme.eq_ignore_ascii_case(b"basic") {
+            return true;
+        }
+        let Ok(decoded) = data_encoding::BASE64.decode(credentials) else {
+            return false;
+        };
+        decoded
+            .strip_prefix(client.as_str().as_bytes())
+            .is_some_and(|rest| rest.first() == Some(&b':'))
+    })
+}
+
+fn is_trusted(peer: IpAddr, trusted: &[Network]) -> bool {
+    trusted.iter().any(|network| network.contains(peer))
+}
+
+fn split_scheme(value: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = value.iter().position(|byte| *byte == b' ')?;
+    Some((&value[..end], value[end..].trim_ascii()))
+}
+
+/// Some dozens of hops; what is longer is not a chain of proxies.
+const CHAIN_LEN_MAX: usize = 1024;
+const PASSING_MAX: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::parse_request;
+
+    fn fits(authorization: &str, client: &str) -> bool {
+        let head = format!("GET / HTTP/1.1\r\nHost: h\r\nAuthorization: {authorization}\r\n\r\n");
+        let head = parse_request(head.as_bytes(), 8192).unwrap().unwrap();
+        basic_user_fits(&head, &ClientId::parse(client).unwrap())
+    }
+
+    #[test]
+    fn the_basic_user_is_the_client_id_colons_included() {
+        let basic = |text: &str| format!("Basic {}", data_encoding::BASE64.encode(text.as_bytes()));
+        assert!(fits(&basic("CP1:secret"), "CP1"));
+        assert!(fits(&basic("urn:cp:1:secret:too"), "urn:cp:1"));
+        assert!(fits(&basic("CP1:").replace("Basic", "bAsIc"), "CP1"));
+        for wrong in ["CP2:secret", "CP1", "CP", "CP11:x", ":CP1", ""] {
+            assert!(!fits(&basic(wrong), "CP1"), "{wrong}");
+        }
+        assert!(!fits("Basic not-base64", "CP1"));
+        assert!(fits("Bearer abc", "CP1"), "another scheme is the backend's business");
+    }
+}

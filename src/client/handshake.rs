@@ -1,0 +1,426 @@
+//! The opening handshake: from an accepted connection to a client, or to an answer that says why not.
+//!
+//! The shard that accepted reads the request, checks all that needs no state, and finds the ClientId's home shard; the
+//! rest happens there. The backend is asked last, and only about a request that is good in every other way.
+
+use std::future::poll_fn;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use async_tungstenite::tungstenite::Message;
+use async_tungstenite::tungstenite::protocol::CloseFrame;
+use shards::handover::Parcel;
+use shards::{Socket, Timer, spawn};
+
+use super::accept::Turn;
+use super::connection::Connection;
+use super::identity::Identity;
+use super::websocket;
+use crate::backend::Request;
+use crate::backend::request::{Admission, Connect, Verdict};
+use crate::client::forwarded;
+use crate::http::{self, RequestHead, UpgradeRefusal, check_upgrade, parse_request};
+use crate::protocol::subprotocol::negotiate;
+use crate::protocol::{ClientId, Negotiated, Session, Subprotocol};
+use crate::proxy_protocol;
+use crate::shard::Shard;
+
+/// A connection was accepted here.
+pub async fn begin(turn: Turn, socket: Socket, peer: SocketAddr) {
+    let shard = turn.shard().clone();
+    let deadline = shard.reactor.now() + shard.core.handshake_timeout;
+    let Some((head, peer)) = read_head(&shard, &socket, peer, deadline).await else {
+        shard.counters.handshakes_unfinished.add();
+        return;
+    };
+    let home = match check(&shard, &head) {
+        Ok(checked) => shard.home_of(&checked.client),
+        Err(refusal) => return refuse(&shard, socket, &refusal, deadline).await,
+    };
+    if home == shard.index {
+        return enter(&shard, socket, &head, peer, deadline).await;
+    }
+    shard.counters.handovers_sent.add();
+    let parcel = Parcel {
+        socket: socket.into_fd(),
+        bytes: pack(peer, &head),
+    };
+    if let Err(parcel) = shard.handover.try_send(home, parcel) {
+        shard.counters.handovers_failed.add();
+        if let Ok(socket) = Socket::adopt(&shard.reactor, parcel.socket) {
+            refuse(&shard, socket, &Refusal::shed(), deadline).await;
+        }
+    }
+}
+
+/// Another shard read the request; this one is the ClientId's home.
+pub async fn resume(turn: Turn, socket: Socket, bytes: Vec<u8>) {
+    let shard = turn.shard().clone();
+    let deadline = shard.reactor.now() + shard.core.handshake_timeout;
+    let Some((peer, head)) = unpack(&bytes) else {
+        unreachable!("shards pack what they hand over");
+    };
+    enter(&shard, socket, head, peer, deadline).await;
+}
+
+/// Why a request does not become a client.
+#[derive(Debug)]
+struct Refusal {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    count: fn(&Shard),
+}
+
+/// A request that is good as far as it can be told without the backend.
+struct Checked<'h> {
+    client: ClientId,
+    key: &'h [u8],
+    /// `None`: offered, but none in common; the handshake is finished and the connection closed at once.
+    subprotocol: Option<(Subprotocol, Option<Box<str>>)>,
+    head: RequestHead<'h>,
+}
+
+/// At the home shard: everything that needs its state, then the backend, then the client's life.
+async fn enter(shard: &Rc<Shard>, socket: Socket, head: &[u8], peer: SocketAddr, deadline: Instant) {
+    let checked = match check(shard, head) {
+        Ok(checked) => checked,
+        Err(refusal) => return refuse(shard, socket, &refusal, deadline).await,
+    };
+    let Some((subprotocol, name)) = checked.subprotocol else {
+        shard.counters.handshakes_refused.add();
+        return finish_and_close(shard, socket, checked.key, deadline).await;
+    };
+    let now = shard.reactor.now();
+    let full = shard.registry.borrow().len() + shard.handshakes_asking.get() >= shard.core.clients_max;
+    if full || shard.is_draining() || !shard.upgrade_rate.try_take(now) {
+        return refuse(shard, socket, &Refusal::shed(), deadline).await;
+    }
+    let identity = Rc::new(Identity {
+        client: checked.client,
+        connection: shard.next_connection_id(),
+        subprotocol: name,
+        forwarded_for: forwarded::forwarded_for(&checked.head, peer.ip(), &shard.node.trusted_proxies).into(),
+    });
+    let headers = forwarded::passing_headers(&checked.head, peer.ip(), &shard.node);
+    let admission = ask(shard, &identity, headers, deadline).await;
+    if let Some(refusal) = Refusal::from_admission(admission) {
+        return refuse(shard, socket, &refusal, deadline).await;
+    }
+    let mut answer = Vec::with_capacity(ANSWER_LEN);
+    http::write_switching_protocols(&mut answer, checked.key, identity.subprotocol.as_deref());
+    // If it can't be written the client has gone; its end is noticed and reported like any other.
+    let _ = send_all(shard, &socket, &answer, deadline.max(now + LAST_WORD_TIMEOUT)).await;
+    let session = Session::new(
+        subprotocol,
+        shard.session_limits.clone(),
+        shard.next_random(),
+        shard.reactor.now(),
+    );
+    let stream = websocket::open(socket, &shard.core).await;
+    let connection = Connection::new(shard, identity, session, stream);
+    admit(shard, connection);
+}
+
+/// The newest connection wins, now that the backend has said ok.
+fn admit(shard: &Rc<Shard>, connection: Rc<Connection>) {
+    shard.counters.clients_opened.add();
+    spawn(connection.clone().run());
+    let id = connection.identity().connection;
+    let present = shard.registry.borrow().get(&connection.identity().client).cloned();
+    if let Some(present) = present {
+        shard.counters.clients_replaced.add();
+        let newest = present.identity().connection;
+        if newest.is_newer_than(&id) {
+            // The backend answered the two in the other order.
+            connection.handle_replaced(newest);
+            return;
+        }
+        let pushes = present.handle_replaced(id);
+        shard.registry.borrow_mut().insert(connection.clone());
+        connection.adopt(pushes);
+    } else {
+        shard.registry.borrow_mut().insert(connection.clone());
+    }
+    if shard.is_draining() {
+        connection.handle_shutdown();
+        connection.leave();
+    }
+}
+
+async fn ask(
+    shard: &Rc<Shard>,
+    identity: &Rc<Identity>,
+    headers: Vec<(String, String)>,
+    deadline: Instant,
+) -> Admission {
+    let verdict = Rc::new(Verdict::default());
+    let connect = Connect {
+        identity: identity.clone(),
+        headers,
+        deadline,
+        verdict: verdict.clone(),
+    };
+    if shard.pool.submit(Request::Connect(Box::new(connect))).is_err() {
+        return Admission::Unanswered { status: 503 };
+    }
+    shard.handshakes_asking.set(shard.handshakes_asking.get() + 1);
+    let admission = verdict.wait().await;
+    shard.handshakes_asking.set(shard.handshakes_asking.get() - 1);
+    admission
+}
+
+/// Reads the request, and the PROXY protocol header before it where one is due. `None`: the client went, or was slow.
+/// A head that is refused is answered here.
+async fn read_head(
+    shard: &Rc<Shard>,
+    socket: &Socket,
+    peer: SocketAddr,
+    deadline: Instant,
+) -> Option<(Vec<u8>, SocketAddr)> {
+    let mut bytes = Vec::new();
+    let mut peer = peer;
+    let mut expects_proxy = shard.node.proxy_protocol;
+    let mut timer = Timer::new(&shard.reactor);
+    timer.set(Some(deadline));
+    loop {
+        let mut piece = [0; READ_LEN];
+        let received = poll_fn(|context| match socket.poll_recv(context, &mut piece) {
+            Poll::Pending => timer.poll_expired(context).map(|()| 0),
+            Poll::Ready(received) => Poll::Ready(received.unwrap_or(0)),
+        })
+        .await;
+        if received == 0 {
+            return None;
+        }
+        bytes.extend_from_slice(&piece[..received]);
+        if expects_proxy {
+            match proxy_protocol::parse(&bytes) {
+                Ok(None) => continue,
+                Ok(Some(header)) => {
+                    bytes.drain(..header.len);
+                    peer = header.source.unwrap_or(peer);
+                    expects_proxy = false;
+                }
+                Err(_) => return None,
+            }
+            if bytes.is_empty() {
+                continue;
+            }
+        }
+        // Complete, broken or too long: `check` says which.
+        if !matches!(parse_request(&bytes, shard.core.head_max), Ok(None)) {
+            return Some((bytes, peer));
+        }
+    }
+}
+
+/// All that can be said of a request without state: the answer is the same on every shard.
+fn check<'h>(shard: &Shard, head: &'h [u8]) -> Result<Checked<'h>, Refusal> {
+    let bad = |status| Refusal::new(status, |shard| shard.counters.handshakes_bad.add());
+    let refused = |status| Refusal::new(status, |shard| shard.counters.handshakes_refused.add());
+    let node = &shard.node;
+    let request = match parse_request(head, shard.core.head_max) {
+        Ok(Some(request)) => request,
+        Ok(None) => return Err(bad(400)),
+        Err(error) => return Err(bad(error.status())),
+    };
+    let upgrade = check_upgrade(&request).map_err(|refusal| Refusal::from_upgrade(refusal, bad(refusal.status())))?;
+    if request.len != head.len() {
+        // Nothing may come before the 101 (RFC 6455, 4.1): who passes it on is who gets smuggled to (CVE-2026-2833).
+        return Err(bad(400));
+    }
+    let path = request.target.split_once('?').map_or(request.target, |(path, _)| path);
+    let segment = path.strip_prefix(&*node.path_prefix).ok_or_else(|| refused(404))?;
+    let client = ClientId::from_percent_encoded(segment).map_err(|_| refused(404))?;
+    let is_allowed = |origin: &[u8]| node.origins.iter().any(|allowed| allowed.as_bytes() == origin);
+    if !node.origins.is_empty() && !request.headers("origin").all(is_allowed) {
+        return Err(refused(403));
+    }
+    if node.basic_user_is_client_id && !forwarded::basic_user_fits(&request, &client) {
+        let challenge = (
+            "WWW-Authenticate",
+            "Basic realm=\"ws2api\", charset=\"UTF-8\"".to_owned(),
+        );
+        return Err(Refusal {
+            headers: vec![challenge],
+            ..refused(401)
+        });
+    }
+    let offered = request
+        .headers("sec-websocket-protocol")
+        .filter_map(|value| str::from_utf8(value).ok());
+    let negotiated = negotiate(offered, &node.subprotocols, node.subprotocol_required);
+    let subprotocol = match negotiated {
+        Negotiated::Chosen { subprotocol, name } => Some((subprotocol, Some(name.into()))),
+        Negotiated::NoneOffered => Some((Subprotocol::None, None)),
+        Negotiated::Required => return Err(refused(400)),
+        Negotiated::NoneInCommon => None,
+    };
+    Ok(Checked {
+        client,
+        key: upgrade.key,
+        subprotocol,
+        head: request,
+    })
+}
+
+/// Finishes the handshake without a subprotocol and closes with 1002 (OCPP-J 1.6, 3.2).
+async fn finish_and_close(shard: &Rc<Shard>, socket: Socket, key: &[u8], deadline: Instant) {
+    let mut answer = Vec::with_capacity(ANSWER_LEN);
+    http::write_switching_protocols(&mut answer, key, None);
+    if send_all(shard, &socket, &answer, deadline).await.is_err() {
+        return;
+    }
+    let mut stream = websocket::open(socket, &shard.core).await;
+    let frame = CloseFrame {
+        code: 1002.into(),
+        reason: "no subprotocol in common".into(),
+    };
+    let mut timer = Timer::new(&shard.reactor);
+    timer.set(Some(shard.reactor.now() + LAST_WORD_TIMEOUT));
+    let mut closing = std::pin::pin!(async {
+        if stream.send(Message::Close(Some(frame))).await.is_ok() {
+            while let Some(Ok(_)) =
+                poll_fn(|context| futures_core::Stream::poll_next(std::pin::Pin::new(&mut stream), context)).await
+            {
+            }
+        }
+    });
+    poll_fn(|context| match closing.as_mut().poll(context) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => timer.poll_expired(context),
+    })
+    .await;
+}
+
+/// Answers, and closes so that the answer is not lost to a reset.
+async fn refuse(shard: &Rc<Shard>, socket: Socket, refusal: &Refusal, deadline: Instant) {
+    (refusal.count)(shard);
+    let mut answer = Vec::with_capacity(ANSWER_LEN);
+    let headers: Vec<(&str, &str)> = refusal.headers.iter().map(|(name, value)| (*name, &**value)).collect();
+    http::write_response(&mut answer, refusal.status, &headers, b"", false);
+    let deadline = deadline.max(shard.reactor.now() + LAST_WORD_TIMEOUT);
+    if send_all(shard, &socket, &answer, deadline).await.is_ok() {
+        linger(shard, &socket).await;
+    }
+}
+
+/// Reads and drops what the other side still sends, until it closes or time is up.
+pub(crate) async fn linger(shard: &Rc<Shard>, socket: &Socket) {
+    socket.shutdown_write();
+    let mut timer = Timer::new(&shard.reactor);
+    timer.set(Some(shard.reactor.now() + LAST_WORD_TIMEOUT));
+    for _ in 0..LINGER_READS_MAX {
+        let mut scratch = [0; READ_LEN];
+        let received = poll_fn(|context| match socket.poll_recv(context, &mut scratch) {
+            Poll::Pending => timer.poll_expired(context).map(|()| 0),
+            Poll::Ready(received) => Poll::Ready(received.unwrap_or(0)),
+        });
+        if received.await == 0 {
+            return;
+        }
+    }
+}
+
+pub(crate) async fn send_all(
+    shard: &Rc<Shard>,
+    socket: &Socket,
+    bytes: &[u8],
+    deadline: Instant,
+) -> std::io::Result<()> {
+    let mut sent = 0;
+    let mut timer = Timer::new(&shard.reactor);
+    timer.set(Some(deadline));
+    while sent < bytes.len() {
+        sent += poll_fn(|context| match socket.poll_send(context, &bytes[sent..]) {
+            Poll::Pending => timer
+                .poll_expired(context)
+                .map(|()| Err(std::io::ErrorKind::TimedOut.into())),
+            ready => ready,
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+impl Refusal {
+    fn new(status: u16, count: fn(&Shard)) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            count,
+        }
+    }
+
+    fn shed() -> Self {
+        let retry = ("Retry-After", RETRY_AFTER.to_owned());
+        Self {
+            status: 503,
+            headers: vec![retry],
+            count: |shard| shard.counters.handshakes_shed.add(),
+        }
+    }
+
+    fn from_upgrade(refusal: UpgradeRefusal, bad: Self) -> Self {
+        let headers = refusal.headers().iter().filter(|(name, _)| *name != "Connection");
+        Self {
+            headers: headers.map(|(name, value)| (*name, (*value).to_owned())).collect(),
+            ..bad
+        }
+    }
+
+    fn from_admission(admission: Admission) -> Option<Self> {
+        match admission {
+            Admission::Admitted => None,
+            Admission::Denied { status, headers } => Some(Self {
+                status,
+                headers,
+                count: |shard| shard.counters.handshakes_denied.add(),
+            }),
+            Admission::Unanswered { status: 503 } => Some(Self::shed()),
+            Admission::Unanswered { status } => {
+                Some(Self::new(status, |shard| shard.counters.handshakes_unanswered.add()))
+            }
+        }
+    }
+}
+
+/// A request with its sender, as it travels to the home shard.
+fn pack(peer: SocketAddr, head: &[u8]) -> Vec<u8> {
+    let address = match peer.ip() {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    };
+    [&address.octets()[..], &peer.port().to_be_bytes(), head].concat()
+}
+
+fn unpack(bytes: &[u8]) -> Option<(SocketAddr, &[u8])> {
+    let (address, rest) = bytes.split_first_chunk::<16>()?;
+    let (port, head) = rest.split_first_chunk::<2>()?;
+    let address = Ipv6Addr::from(*address).to_canonical();
+    Some((SocketAddr::new(address, u16::from_be_bytes(*port)), head))
+}
+
+/// For those who should not come back at once.
+const RETRY_AFTER: &str = "5";
+/// How long the last answer on a connection may take to leave, and the other side to close.
+const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
+const LINGER_READS_MAX: usize = 64;
+const READ_LEN: usize = 2048;
+const ANSWER_LEN: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_handed_over_arrives_as_it_was() {
+        for peer in ["10.1.2.3:4567", "[2001:db8::7]:1"] {
+            let peer: SocketAddr = peer.parse().unwrap();
+            let bytes = pack(peer, b"GET / HTTP/1.1\r\n\r\n");
+            assert_eq!(unpack(&bytes), Some((peer, &b"GET / HTTP/1.1\r\n\r\n"[..])));
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! A shard's clients by name, and in a stable order for listing.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use foldhash::fast::RandomState;
+use slab::Slab;
+
+use super::connection::Connection;
+use crate::protocol::ClientId;
+
+/// ClientId → connection. At most one connection per ClientId.
+#[derive(Default)]
+pub struct Registry {
+    connections: Slab<Rc<Connection>>,
+    slots: HashMap<ClientId, u32, RandomState>,
+}
+
+impl Registry {
+    /// How many clients are connected.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// True when no client is connected.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// The client's connection.
+    #[must_use]
+    pub fn get(&self, client: &ClientId) -> Option<&Rc<Connection>> {
+        self.slots.get(client).map(|slot| &self.connections[*slot as usize])
+    }
+
+    /// Registers a connection; gives back the one whose place it takes.
+    pub fn insert(&mut self, connection: Rc<Connection>) -> Option<Rc<Connection>> {
+        let client = &connection.identity().client;
+        if let Some(slot) = self.slots.get(client) {
+            return Some(std::mem::replace(&mut self.connections[*slot as usize], connection));
+        }
+        let client = client.clone();
+        let slot = u32::try_from(self.connections.insert(connection)).expect("fewer than 2^32 clients");
+        self.slots.insert(client, slot);
+        None
+    }
+
+    /// Removes `connection`, and only it: a late end of an old connection never touches the new one.
+    pub fn remove(&mut self, connection: &Connection) {
+        let identity = connection.identity();
+        let Some(slot) = self.slots.get(&identity.client).copied() else {
+            return;
+        };
+        if self.connections[slot as usize].identity().connection == identity.connection {
+            self.connections.remove(slot as usize);
+            self.slots.remove(&identity.client);
+        }
+    }
+
+    /// Up to `limit` connections from `slot` on, and the slot to go on from. A client that stays connected is listed
+    /// exactly once while the pages are turned.
+    #[must_use]
+    pub fn page(&self, slot: usize, limit: usize) -> (Vec<Rc<Connection>>, Option<usize>) {
+        let mut page = Vec::new();
+        // The slab is walked from the slot on; `get` past its end is cheap.
+        for slot in slot..self.slots_end() {
+            if page.len() == limit {
+                return (page, Some(slot));
+            }
+            if let Some(connection) = self.connections.get(slot) {
+                page.push(connection.clone());
+            }
+        }
+        (page, None)
+    }
+
+    /// All connections.
+    pub fn iter(&self) -> impl Iterator<Item = &Rc<Connection>> {
+        self.connections.iter().map(|(_, connection)| connection)
+    }
+
+    fn slots_end(&self) -> usize {
+        self.connections.capacity()
+    }
+}

@@ -1,0 +1,63 @@
+//! The word that the shard drains, for tasks that wait for something else meanwhile.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
+
+/// Said once; everybody who watches is woken.
+#[derive(Debug, Default)]
+pub struct DrainSignal {
+    said: Cell<bool>,
+    watchers: RefCell<Slab<Option<Waker>>>,
+}
+
+/// One task's ear for the signal.
+#[derive(Debug)]
+pub struct DrainWatch {
+    signal: Rc<DrainSignal>,
+    key: usize,
+}
+
+impl DrainSignal {
+    /// Says it.
+    pub fn say(&self) {
+        self.said.set(true);
+        for (_, waker) in self.watchers.borrow_mut().iter_mut() {
+            if let Some(waker) = waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Whether it was said.
+    pub fn is_said(&self) -> bool {
+        self.said.get()
+    }
+
+    /// A watch for one task.
+    pub fn watch(self: &Rc<Self>) -> DrainWatch {
+        DrainWatch {
+            signal: self.clone(),
+            key: self.watchers.borrow_mut().insert(None),
+        }
+    }
+}
+
+impl DrainWatch {
+    /// Ready once the shard drains.
+    pub fn poll_said(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.signal.is_said() {
+            return Poll::Ready(());
+        }
+        self.signal.watchers.borrow_mut()[self.key] = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for DrainWatch {
+    fn drop(&mut self) {
+        self.signal.watchers.borrow_mut().remove(self.key);
+    }
+}
