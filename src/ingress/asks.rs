@@ -1,0 +1,88 @@
+//! Questions to other shards, and the tasks that wait for the replies.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use shards::Timer;
+
+use crate::mail::{ClientReply, ClientRequest, Mail};
+use crate::shard::Shard;
+
+/// A shard's open questions. Bounded by the ingress connections: each asks one at a time.
+#[derive(Default)]
+pub struct Asks {
+    open: RefCell<HashMap<u64, Ask, foldhash::fast::RandomState>>,
+    next: Cell<u64>,
+}
+
+#[derive(Default)]
+struct Ask {
+    reply: Option<ClientReply>,
+    waker: Option<Waker>,
+}
+
+/// The other shard did not take the question, or did not reply in time.
+#[derive(Clone, Copy, Debug)]
+pub struct Overloaded;
+
+impl Asks {
+    /// A number that no request of this shard had before.
+    pub fn next_token(&self) -> u64 {
+        self.next.replace(self.next.get() + 1)
+    }
+
+    /// The reply to a question. One that came too late is dropped.
+    pub fn handle_reply(&self, token: u64, reply: ClientReply) {
+        if let Some(ask) = self.open.borrow_mut().get_mut(&token) {
+            ask.reply = Some(reply);
+            if let Some(waker) = ask.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Shard {
+    /// Asks shard `home`, which may be this one.
+    ///
+    /// # Errors
+    /// [`Overloaded`]; the caller answers 503.
+    pub async fn ask(self: &Rc<Self>, home: usize, request: ClientRequest) -> Result<ClientReply, Overloaded> {
+        if home == self.index {
+            return Ok(self.handle_request(request));
+        }
+        let token = self.asks.next_token();
+        self.asks.open.borrow_mut().insert(token, Ask::default());
+        let mail = Mail::Ask {
+            from: self.index as u16,
+            token,
+            request: Box::new(request),
+        };
+        if self.mesh.try_send(home, mail).is_err() {
+            self.counters.mesh_full.add();
+            self.asks.open.borrow_mut().remove(&token);
+            return Err(Overloaded);
+        }
+        let mut timer = Timer::new(&self.reactor);
+        timer.set(Some(self.reactor.now() + REPLY_TIMEOUT));
+        let reply = poll_fn(|context| {
+            let mut open = self.asks.open.borrow_mut();
+            let ask = open.get_mut(&token).expect("an ask is open until its reply is taken");
+            if let Some(reply) = ask.reply.take() {
+                return Poll::Ready(Ok(reply));
+            }
+            ask.waker = Some(context.waker().clone());
+            timer.poll_expired(context).map(|()| Err(Overloaded))
+        })
+        .await;
+        self.asks.open.borrow_mut().remove(&token);
+        reply
+    }
+}
+
+/// Far longer than a shard that lives takes.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,0 +1,267 @@
+//! What a request at the ingress does, and its answer.
+
+use std::rc::Rc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use shards::Socket;
+
+use super::asks::Overloaded;
+use super::connection::Answer;
+use super::routes::{Cursor, Route};
+use super::waits::Waited;
+use crate::mail::{AnswerRefusal, ClientReply, ClientRequest, Description};
+use crate::protocol::{Accepted, ClientId, DeferredRefusal, FailReason, Outcome, Pending, Push};
+use crate::protocol::{PushRefusal, Waiter, json};
+use crate::shard::Shard;
+
+/// Does what the request asks for. `None`: the backend hung up while it waited.
+pub(super) async fn answer(
+    shard: &Rc<Shard>,
+    route: Route,
+    body: Vec<u8>,
+    wait: Option<Duration>,
+    socket: &Socket,
+) -> Option<Answer> {
+    match route {
+        Route::Push {
+            action,
+            client,
+            message_id,
+        } => {
+            if let Err(error) = json::check_value(&body, shard.core.json_depth_max) {
+                shard.counters.ingress_bad.add();
+                return Some(Answer::error(400, &format!("the body is not a JSON value: {error}")));
+            }
+            let push = Push {
+                action,
+                message_id,
+                payload: trimmed(body),
+                waiter: None,
+            };
+            match wait {
+                None => Some(push_and_go(shard, client, push).await),
+                Some(wait) => push_and_wait(shard, client, push, wait, socket).await,
+            }
+        }
+        Route::Answer {
+            client,
+            message_id,
+            is_error,
+        } => {
+            let home = shard.home_of(&client);
+            let body = Bytes::from(body);
+            let reply = shard
+                .ask(
+                    home,
+                    ClientRequest::Answer {
+                        client,
+                        message_id,
+                        is_error,
+                        body,
+                    },
+                )
+                .await;
+            Some(deferred(reply))
+        }
+        Route::Describe(client) => {
+            let home = shard.home_of(&client);
+            Some(match shard.ask(home, ClientRequest::Describe { client }).await {
+                Ok(ClientReply::Described(description)) => Answer::json(200, described(&description).into_bytes()),
+                Ok(_) => not_connected(),
+                Err(Overloaded) => overloaded(),
+            })
+        }
+        Route::Close { client, code, reason } => {
+            let home = shard.home_of(&client);
+            Some(
+                match shard.ask(home, ClientRequest::Close { client, code, reason }).await {
+                    Ok(ClientReply::Closed) => Answer::json(204, Vec::new()),
+                    Ok(_) => not_connected(),
+                    Err(Overloaded) => overloaded(),
+                },
+            )
+        }
+        Route::List { after, limit } => Some(list(shard, after.unwrap_or_default(), limit).await),
+    }
+}
+
+async fn push_and_go(shard: &Rc<Shard>, client: ClientId, push: Push) -> Answer {
+    let message_id = push.message_id.clone();
+    let home = shard.home_of(&client);
+    match shard.ask(home, ClientRequest::Push { client, push }).await {
+        Ok(ClientReply::Pushed { accepted, connection }) => {
+            let status = match accepted {
+                Accepted::Sent => "sent",
+                Accepted::Queued => "queued",
+            };
+            let message_id = message_id.json();
+            let body = format!(r#"{{"status":"{status}","messageId":{message_id},"connectionId":"{connection}"}}"#);
+            Answer::json(202, body.into_bytes())
+        }
+        reply => refused(reply),
+    }
+}
+
+async fn push_and_wait(
+    shard: &Rc<Shard>,
+    client: ClientId,
+    push: Push,
+    wait: Duration,
+    socket: &Socket,
+) -> Option<Answer> {
+    let token = shard.asks.next_token();
+    let until = shard.reactor.now() + wait;
+    shard.waits.begin(token);
+    let push = Push {
+        waiter: Some(Waiter {
+            shard: shard.index as u16,
+            token,
+        }),
+        ..push
+    };
+    let home = shard.home_of(&client);
+    match shard.ask(home, ClientRequest::Push { client, push }).await {
+        Ok(ClientReply::Pushed { .. }) => {}
+        reply => {
+            shard.waits.cancel(token);
+            return Some(refused(reply));
+        }
+    }
+    match shard.wait_for_outcome(token, socket, until).await {
+        Waited::Outcome(Outcome::Result(payload)) => Some(Answer::json(200, payload.to_vec())),
+        Waited::Outcome(Outcome::Error { body }) => Some(Answer::json(422, body.to_vec())),
+        Waited::Outcome(Outcome::Failed { reason, sent }) => {
+            let status = if reason == FailReason::Timeout { 504 } else { 502 };
+            Some(Answer::json(status, reason.body(sent).as_bytes().to_vec()))
+        }
+        Waited::TimedOut => Some(Answer::json(504, FailReason::Timeout.body(true).as_bytes().to_vec())),
+        Waited::Gone => None,
+    }
+}
+
+fn refused(reply: Result<ClientReply, Overloaded>) -> Answer {
+    match reply {
+        Ok(ClientReply::PushRefused(refusal)) => {
+            let answer = |status| Answer::error(status, &refusal.to_string());
+            match refusal {
+                PushRefusal::Pending => answer(409),
+                PushRefusal::Full => answer(429).with_retry_after(RETRY_AFTER),
+                PushRefusal::MessageId => answer(400),
+                PushRefusal::Ending => answer(503).with_retry_after(RETRY_AFTER),
+            }
+        }
+        Err(Overloaded) => overloaded(),
+        Ok(_) => not_connected(),
+    }
+}
+
+fn deferred(reply: Result<ClientReply, Overloaded>) -> Answer {
+    match reply {
+        Ok(ClientReply::Answered(Ok(()))) => Answer::json(204, Vec::new()),
+        Ok(ClientReply::Answered(Err(refusal))) => match refusal {
+            AnswerRefusal::Deferred(refusal @ DeferredRefusal::NoneOpen) => Answer::error(404, &refusal.to_string()),
+            AnswerRefusal::Deferred(refusal @ DeferredRefusal::Answered) => Answer::error(409, &refusal.to_string()),
+            AnswerRefusal::Body => Answer::error(400, "the body is not what the client can be answered with"),
+        },
+        Err(Overloaded) => overloaded(),
+        Ok(_) => not_connected(),
+    }
+}
+
+async fn list(shard: &Rc<Shard>, after: Cursor, limit: usize) -> Answer {
+    let mut clients: Vec<Description> = Vec::new();
+    let mut cursor = Some(after);
+    while let Some(at) = cursor.filter(|at| at.shard < shard.count && clients.len() < limit) {
+        let request = ClientRequest::List {
+            slot: at.slot,
+            limit: limit - clients.len(),
+        };
+        match shard.ask(at.shard, request).await {
+            Ok(ClientReply::Listed { clients: more, next }) => {
+                clients.extend(more);
+                cursor = Some(match next {
+                    Some(slot) => Cursor { slot, ..at },
+                    None => Cursor {
+                        shard: at.shard + 1,
+                        slot: 0,
+                    },
+                });
+            }
+            _ => return overloaded(),
+        }
+    }
+    let next = cursor.filter(|at| at.shard < shard.count);
+    let mut body = String::from(r#"{"clients":["#);
+    for (index, client) in clients.iter().enumerate() {
+        if index > 0 {
+            body.push(',');
+        }
+        body.push_str(&described(client));
+    }
+    body.push_str(r#"],"next":"#);
+    match next {
+        Some(cursor) => body.push_str(&json::string(&cursor.text())),
+        None => body.push_str("null"),
+    }
+    body.push('}');
+    Answer::json(200, body.into_bytes())
+}
+
+fn described(client: &Description) -> String {
+    let Description {
+        identity,
+        since_ms,
+        pending,
+    } = client;
+    let Pending {
+        calls_in_flight,
+        calls_deferred,
+        calls_queued,
+        pushes_in_flight,
+        pushes_queued,
+    } = pending;
+    let address = identity.forwarded_for.rsplit(", ").next().unwrap_or_default();
+    let subprotocol = identity
+        .subprotocol
+        .as_deref()
+        .map_or_else(|| "null".to_owned(), json::string);
+    format!(
+        concat!(
+            r#"{{"clientId":{},"connectionId":"{}","since":{},"address":{},"subprotocol":{},"pending":"#,
+            r#"{{"callsInFlight":{},"callsDeferred":{},"callsQueued":{},"pushesInFlight":{},"pushesQueued":{}}}}}"#
+        ),
+        identity.client.json(),
+        identity.connection,
+        json::string(&utc(*since_ms)),
+        json::string(address),
+        subprotocol,
+        calls_in_flight,
+        calls_deferred,
+        calls_queued,
+        pushes_in_flight,
+        pushes_queued,
+    )
+}
+
+/// The payload without white space around it; inside it nothing is touched.
+fn trimmed(body: Vec<u8>) -> Bytes {
+    let len = json::trim(&body).len();
+    let start = body.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
+    Bytes::from(body).slice(start..start + len)
+}
+
+fn not_connected() -> Answer {
+    Answer::error(404, "this client is not connected here")
+}
+
+fn overloaded() -> Answer {
+    Answer::error(503, "the client's shard is overloaded").with_retry_after(RETRY_AFTER)
+}
+
+const RETRY_AFTER: &str = "1";
+
+/// RFC 3339, in UTC.
+fn utc(since_ms: u64) -> String {
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(since_ms)).to_string()
+}

@@ -1,0 +1,307 @@
+//! What a request at the ingress asks for.
+
+use crate::http::RequestHead;
+use crate::protocol::{Action, ClientId, IdError, MessageId};
+
+/// A request's meaning.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Route {
+    /// `POST /call/<Action>/<ClientId>/<MessageId>`
+    Push {
+        /// What.
+        action: Action,
+        /// To whom.
+        client: ClientId,
+        /// The backend's id for it.
+        message_id: MessageId,
+    },
+    /// `POST /result/…` and `POST /error/…`: the answer to a deferred CALL.
+    Answer {
+        /// Whose CALL.
+        client: ClientId,
+        /// Which.
+        message_id: MessageId,
+        /// `/error`.
+        is_error: bool,
+    },
+    /// `GET /clients/<ClientId>`
+    Describe(ClientId),
+    /// `DELETE /clients/<ClientId>?code=&reason=`
+    Close {
+        /// Whom.
+        client: ClientId,
+        /// 1000, 1001, 1008 and 1011 to 1013, or 3000 to 4999 (RFC 6455, 7.4).
+        code: u16,
+        /// At most 123 bytes.
+        reason: String,
+    },
+    /// `GET /clients?after=&limit=`
+    List {
+        /// Where the last page ended.
+        after: Option<Cursor>,
+        /// Clients on a page.
+        limit: usize,
+    },
+}
+
+/// A place in the list of all clients: a shard, and a slot in its registry.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Cursor {
+    /// Index.
+    pub shard: usize,
+    /// Slot.
+    pub slot: usize,
+}
+
+/// Why a request has no meaning here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum RouteError {
+    /// 404
+    #[error("no such path")]
+    Path,
+    /// 405
+    #[error("method not allowed")]
+    Method {
+        /// For `Allow`.
+        allow: &'static str,
+    },
+    /// 400
+    #[error("{part}: {error}")]
+    Id {
+        /// Of the path.
+        part: &'static str,
+        /// What is wrong with it.
+        error: IdError,
+    },
+    /// 400
+    #[error("code is 1000, 1001, 1008, 1011, 1012, 1013, or 3000 to 4999")]
+    CloseCode,
+    /// 400
+    #[error("reason is at most 123 bytes of percent-encoded UTF-8")]
+    CloseReason,
+    /// 400
+    #[error("limit is 1 to 1000")]
+    Limit,
+    /// 400
+    #[error("after is the `next` of the page before")]
+    After,
+}
+
+/// Most clients on a page.
+pub const PAGE_MAX: usize = 1000;
+const PAGE_DEFAULT: usize = 100;
+const CLOSE_REASON_LEN_MAX: usize = 123;
+const CLOSE_CODE_DEFAULT: u16 = 1000;
+
+impl RouteError {
+    /// The status to answer with.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Path => 404,
+            Self::Method { .. } => 405,
+            _ => 400,
+        }
+    }
+}
+
+/// Reads a request's target and method.
+///
+/// # Errors
+/// [`RouteError`], with the status to answer.
+pub fn route(head: &RequestHead<'_>) -> Result<Route, RouteError> {
+    let (path, query) = head.target.split_once('?').unwrap_or((head.target, ""));
+    let segments: Vec<&str> = path.split('/').skip(1).take(SEGMENTS_MAX + 1).collect();
+    match segments[..] {
+        ["call", action, client, message_id] => {
+            allow(head, "POST")?;
+            Ok(Route::Push {
+                action: Action::from_percent_encoded(action).map_err(of_part("Action"))?,
+                client: ClientId::from_percent_encoded(client).map_err(of_part("ClientId"))?,
+                message_id: MessageId::from_percent_encoded(message_id).map_err(of_part("MessageId"))?,
+            })
+        }
+        [kind @ ("result" | "error"), action, client, message_id] => {
+            allow(head, "POST")?;
+            Action::from_percent_encoded(action).map_err(of_part("Action"))?;
+            Ok(Route::Answer {
+                client: ClientId::from_percent_encoded(client).map_err(of_part("ClientId"))?,
+                message_id: MessageId::from_percent_encoded(message_id).map_err(of_part("MessageId"))?,
+                is_error: kind == "error",
+            })
+        }
+        ["clients"] | ["clients", ""] => {
+            allow(head, "GET")?;
+            list(query)
+        }
+        ["clients", client] => {
+            allow(head, "GET, DELETE")?;
+            let client = ClientId::from_percent_encoded(client).map_err(of_part("ClientId"))?;
+            if head.method == "GET" {
+                Ok(Route::Describe(client))
+            } else {
+                close(client, query)
+            }
+        }
+        _ => Err(RouteError::Path),
+    }
+}
+
+impl Cursor {
+    /// As `next` has it.
+    #[must_use]
+    pub fn text(self) -> String {
+        format!("{}.{}", self.shard, self.slot)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (shard, slot) = text.split_once('.')?;
+        Some(Self {
+            shard: shard.parse().ok()?,
+            slot: slot.parse().ok()?,
+        })
+    }
+}
+
+fn allow(head: &RequestHead<'_>, methods: &'static str) -> Result<(), RouteError> {
+    if methods.split(", ").any(|method| method == head.method) {
+        Ok(())
+    } else {
+        Err(RouteError::Method { allow: methods })
+    }
+}
+
+fn of_part(part: &'static str) -> impl Fn(IdError) -> RouteError {
+    move |error| RouteError::Id { part, error }
+}
+
+fn close(client: ClientId, query: &str) -> Result<Route, RouteError> {
+    let code = match parameter(query, "code") {
+        None => CLOSE_CODE_DEFAULT,
+        Some(text) => text.parse().map_err(|_| RouteError::CloseCode)?,
+    };
+    if !matches!(code, 1000 | 1001 | 1008 | 1011..=1013 | 3000..=4999) {
+        return Err(RouteError::CloseCode);
+    }
+    let reason = percent_encoding::percent_decode_str(parameter(query, "reason").unwrap_or(""))
+        .decode_utf8()
+        .map_err(|_| RouteError::CloseReason)?;
+    if reason.len() > CLOSE_REASON_LEN_MAX {
+        return Err(RouteError::CloseReason);
+    }
+    Ok(Route::Close {
+        client,
+        code,
+        reason: reason.into_owned(),
+    })
+}
+
+fn list(query: &str) -> Result<Route, RouteError> {
+    let limit = match parameter(query, "limit") {
+        None => PAGE_DEFAULT,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|limit| (1..=PAGE_MAX).contains(limit))
+            .ok_or(RouteError::Limit)?,
+    };
+    let after = match parameter(query, "after") {
+        None | Some("") => None,
+        Some(text) => Some(Cursor::parse(text).ok_or(RouteError::After)?),
+    };
+    Ok(Route::List { after, limit })
+}
+
+fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+    query.split('&').find_map(|pair| {
+        pair.split_once('=')
+            .filter(|(key, _)| *key == name)
+            .map(|(_, value)| value)
+    })
+}
+
+const SEGMENTS_MAX: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::parse_request;
+
+    fn of(method: &str, target: &str) -> Result<Route, RouteError> {
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: h\r\n\r\n");
+        route(&parse_request(head.as_bytes(), 8192).unwrap().unwrap())
+    }
+
+    #[test]
+    fn pushes_are_percent_decoded_part_by_part() {
+        let Ok(Route::Push {
+            action,
+            client,
+            message_id,
+        }) = of("POST", "/call/Reset/CP%201%3A%C3%A9/m%2B1")
+        else {
+            panic!("a push");
+        };
+        assert_eq!(
+            (action.as_str(), client.as_str(), message_id.as_str()),
+            ("Reset", "CP 1:é", "m+1")
+        );
+    }
+
+    #[test]
+    fn other_paths_and_methods_have_their_status() {
+        let cases = [
+            ("GET", "/call/A/B/C", 405),
+            ("POST", "/call/A/B", 404),
+            ("POST", "/call/A/B/C/D", 404),
+            ("POST", "/call/A//C", 400),
+            ("POST", "/call/A/../C", 400),
+            ("POST", "/call/A/%2e%2e/C", 400),
+            ("POST", "/call/A/a%2Fb/C", 400),
+            ("POST", "/call/A/a%5Cb/C", 400),
+            ("POST", "/call/A/%00/C", 400),
+            ("POST", "/call/A/%FF/C", 400),
+            ("POST", "/call/A/%4/C", 400),
+            ("GET", "/", 404),
+            ("GET", "/Clients", 404),
+            ("PUT", "/clients/x", 405),
+            ("POST", "/clients", 405),
+            ("DELETE", "/clients/x?code=999", 400),
+            ("DELETE", "/clients/x?code=1005", 400),
+            ("DELETE", "/clients/x?code=5000", 400),
+            ("DELETE", "/clients/x?reason=%FF", 400),
+            ("GET", "/clients?limit=0", 400),
+            ("GET", "/clients?limit=1001", 400),
+            ("GET", "/clients?after=x", 400),
+        ];
+        for (method, target, status) in cases {
+            assert_eq!(of(method, target).unwrap_err().status(), status, "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn lists_and_closes_take_their_parameters_in_any_order() {
+        let after = Some(Cursor { shard: 3, slot: 17 });
+        assert_eq!(
+            of("GET", "/clients?limit=7&after=3.17"),
+            Ok(Route::List { after, limit: 7 })
+        );
+        assert_eq!(
+            of("GET", "/clients"),
+            Ok(Route::List {
+                after: None,
+                limit: PAGE_DEFAULT
+            })
+        );
+        let client = ClientId::parse("x").unwrap();
+        let reason = "go away".to_owned();
+        assert_eq!(
+            of("DELETE", "/clients/x?reason=go%20away&code=4999"),
+            Ok(Route::Close {
+                client,
+                code: 4999,
+                reason
+            })
+        );
+    }
+}

@@ -1,0 +1,173 @@
+//! What shards tell each other.
+
+use std::net::SocketAddr;
+use std::sync::mpsc;
+
+use bytes::Bytes;
+
+use crate::client::{ConnectionId, Identity};
+use crate::protocol::{Accepted, Action, ClientId, DeferredRefusal, MessageId, Outcome, Pending, Push, PushRefusal};
+
+/// A message in the mesh. The large ones are boxed: a ring's slots are as large as the largest message.
+#[derive(Debug)]
+pub enum Mail {
+    /// An ingress request about a client whose home is the receiver.
+    Ask {
+        /// The shard that wants the reply.
+        from: u16,
+        /// What it knows the request by.
+        token: u64,
+        /// The request.
+        request: Box<ClientRequest>,
+    },
+    /// The reply to an `Ask`.
+    Reply {
+        /// Of the `Ask`.
+        token: u64,
+        /// The reply.
+        reply: Box<ClientReply>,
+    },
+    /// A push's outcome, for the ingress request that waits for it on the receiver.
+    Outcome(Box<PushOutcome>),
+    /// From the ordinary threads.
+    Control(Control),
+}
+
+/// What the process wants of a shard.
+#[derive(Debug)]
+pub enum Control {
+    /// Copy your counters.
+    Report(mpsc::Sender<Report>),
+    /// End: no new clients, and those that there are leave.
+    Drain,
+    /// Backend `index` has these addresses now.
+    Addresses {
+        /// In the config's order.
+        index: usize,
+        /// All that its name has.
+        addresses: Vec<SocketAddr>,
+    },
+}
+
+/// What the ingress wants of a client's home shard.
+#[derive(Debug)]
+pub enum ClientRequest {
+    /// `POST /call/…`
+    Push {
+        /// To whom.
+        client: ClientId,
+        /// What.
+        push: Push,
+    },
+    /// `POST /result/…` or `/error/…`: the backend answers a CALL that it had deferred.
+    Answer {
+        /// Whose CALL.
+        client: ClientId,
+        /// Which.
+        message_id: MessageId,
+        /// `/error`: the body has code, description and details.
+        is_error: bool,
+        /// The body.
+        body: Bytes,
+    },
+    /// `GET /clients/<ClientId>`
+    Describe {
+        /// Whom.
+        client: ClientId,
+    },
+    /// `DELETE /clients/<ClientId>`
+    Close {
+        /// Whom.
+        client: ClientId,
+        /// Close code.
+        code: u16,
+        /// Close reason, at most 123 bytes.
+        reason: String,
+    },
+    /// `GET /clients`: from this slot on.
+    List {
+        /// First slot of the registry.
+        slot: usize,
+        /// At most so many.
+        limit: usize,
+    },
+}
+
+/// The home shard's reply.
+#[derive(Debug)]
+pub enum ClientReply {
+    /// No such client here.
+    NotConnected,
+    /// To `Push`.
+    Pushed {
+        /// Sent or queued.
+        accepted: Accepted,
+        /// Over which connection.
+        connection: ConnectionId,
+    },
+    /// To `Push`.
+    PushRefused(PushRefusal),
+    /// To `Answer`.
+    Answered(Result<(), AnswerRefusal>),
+    /// To `Describe`.
+    Described(Description),
+    /// To `Close`.
+    Closed,
+    /// To `List`.
+    Listed {
+        /// The clients.
+        clients: Vec<Description>,
+        /// Where the next page of this shard begins.
+        next: Option<usize>,
+    },
+}
+
+/// Why a deferred answer was not taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AnswerRefusal {
+    /// No such CALL, or answered already.
+    Deferred(DeferredRefusal),
+    /// The body is not what it should be.
+    Body,
+}
+
+/// A client, for people and programs.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// Who.
+    pub identity: Identity,
+    /// Milliseconds since 1970.
+    pub since_ms: u64,
+    /// What is under way.
+    pub pending: Pending,
+}
+
+/// A push's outcome on its way to the request that waits.
+#[derive(Debug)]
+pub struct PushOutcome {
+    /// What the waiting shard knows the request by.
+    pub token: u64,
+    /// Whose push: if the request has gone, the outcome is posted after all.
+    pub identity: Identity,
+    /// The push's Action and MessageId.
+    pub call: (Action, MessageId),
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// A copy of what a shard counts, and how it is.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Which shard.
+    pub shard: usize,
+    /// Its CPU.
+    pub cpu: usize,
+    /// Name, help, value.
+    pub counters: Vec<(&'static str, &'static str, u64)>,
+    /// Name, help, value.
+    pub gauges: Vec<(&'static str, &'static str, f64)>,
+    /// It drains.
+    pub draining: bool,
+    /// No backend can be connected to.
+    pub backend_down: bool,
+}
