@@ -1,6 +1,17 @@
 //! ws2api: very many WebSocket clients on one machine, served by a plain HTTP backend.
 
+pub mod admin;
+pub mod backend;
 pub mod cli;
+pub mod client;
 pub mod config;
+pub mod counters;
+pub mod demo;
+pub mod drain;
 pub mod http;
+pub mod ingress;
+pub mod mail;
 pub mod protocol;
+pub mod proxy_protocol;
+pub mod server;
+pub mod shard;

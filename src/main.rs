@@ -1,2 +1,128 @@
-//! The `ws2api` program.
-fn main() {}
+//! The `ws2api` program: arguments → config → run → exit code. The one place that prints a fatal error.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use nix::sys::signal::{SigSet, Signal};
+use shards::mesh::Outside;
+use ws2api::cli::{self, Command, ServeArgs};
+use ws2api::config::{self, Config};
+use ws2api::demo;
+use ws2api::mail::Mail;
+use ws2api::server::{self, Server};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let command = match cli::parse(std::env::args_os().skip(1)) {
+        Ok(command) => command,
+        Err(error) => {
+            eprintln!("ws2api: {error}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let result = match command {
+        Command::Help => print(&cli::help()),
+        Command::Version => print(&format!("{}\n", cli::version())),
+        Command::Check(args) => load(&args).and_then(|config| check(&config)),
+        Command::Serve(args) => load(&args).and_then(|config| serve(&config, &args, |_| String::new())),
+        Command::Demo(args) => demonstrate(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ws2api: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn load(args: &ServeArgs) -> Result<Config, String> {
+    // Before any thread is pinned: a pinned one sees one CPU.
+    config::load(args.config.as_deref(), &args.overrides, &config::usable_cpus()).map_err(|error| error.to_string())
+}
+
+fn check(config: &Config) -> Result<(), String> {
+    print(&config.render())?;
+    for warning in config::warnings(config, &config::Machine::read()) {
+        eprintln!("{warning}");
+    }
+    Ok(())
+}
+
+fn demonstrate(mut args: ServeArgs) -> Result<(), String> {
+    let backend = demo::start_backend().map_err(|error| format!("the demo's backend: {error}"))?;
+    let mut overrides = config::Overrides::default();
+    for key in ["listen", "ingress", "admin"] {
+        overrides.set(key, "127.0.0.1:0");
+    }
+    overrides.set("backend", format!("http://{backend}"));
+    // What the command line says comes later and wins.
+    overrides.set.append(&mut args.overrides.set);
+    overrides.cores = args.overrides.cores.take();
+    args.overrides = overrides;
+    serve(&load(&args)?, &args, demo::guide)
+}
+
+fn serve(config: &Config, args: &ServeArgs, guide: impl Fn(&server::Addresses) -> String) -> Result<(), String> {
+    // No thread takes these but the one that waits for them: a handler could run on any shard, with its own table.
+    let signals = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect::<SigSet>();
+    signals
+        .thread_block()
+        .map_err(|error| format!("signals can't be blocked: {error}"))?;
+    abort_on_panic();
+    for (flag, file) in [("cpuprofile", &args.cpuprofile), ("memprofile", &args.memprofile)] {
+        if file.is_some() {
+            eprintln!("ws2api: -{flag} is not written yet by this version");
+        }
+    }
+    let _ = shards::fd_table::raise_limit();
+    for warning in config::warnings(config, &config::Machine::read()) {
+        eprintln!("{warning}");
+    }
+    let server = Server::start(config).map_err(|error| error.to_string())?;
+    let server::Addresses { listen, ingress, admin } = server.addresses;
+    print(&format!(
+        "ready listen={listen} ingress={ingress} admin={admin} shards={}\n",
+        config.cores.len()
+    ))?;
+    print(&guide(&server.addresses))?;
+    let outside = server.outside();
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || watch(signals, &outside))
+        .map_err(|error| error.to_string())?;
+    server.join().map_err(|error| error.to_string())
+}
+
+/// The first signal drains, the second ends.
+fn watch(signals: SigSet, outside: &Arc<Outside<Mail>>) {
+    if let Ok(signal) = signals.wait() {
+        eprintln!("ws2api: {signal}: draining; once more ends at once");
+        server::drain(outside);
+    }
+    if signals.wait().is_ok() {
+        std::process::exit(EXIT_SECOND_SIGNAL);
+    }
+}
+
+/// A shard that broke can't be trusted with its clients: the process ends, and whoever watches it starts a new one.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+}
+
+fn print(text: &str) -> Result<(), String> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| format!("standard output: {error}"))
+}
+
+const EXIT_USAGE: u8 = 2;
+const EXIT_SECOND_SIGNAL: i32 = 130;

@@ -1,0 +1,103 @@
+//! `ws2api demo`: the proxy with a small charging back end built in, so that there is something to try at once.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::SystemTime;
+
+use crate::http::{BodyDecoder, parse_request, write_response};
+use crate::server::Addresses;
+
+/// Starts the backend on a free port of this machine; it prints every request and what it answered.
+///
+/// # Errors
+/// When there is no port or thread for it.
+pub fn start_backend() -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    std::thread::Builder::new().name("demo".into()).spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // Without a thread for it the connection closes, which the proxy knows how to take.
+            let _ = std::thread::Builder::new()
+                .name("demo-connection".into())
+                .spawn(move || serve(stream));
+        }
+    })?;
+    Ok(address)
+}
+
+/// What to try, as text for a terminal.
+#[must_use]
+pub fn guide(addresses: &Addresses) -> String {
+    let Addresses { listen, ingress, admin } = addresses;
+    format!(
+        "ws2api demo: clients connect to ws://{listen}/<ClientId>; the built-in backend prints what reaches it.\n\n\
+         1. Connect a charge point, in another terminal (Node.js):\n\n    \
+         npx wscat -c ws://{listen}/CP1 -s ocpp1.6\n\n\
+         2. Type a CALL; the backend's answer comes back as a CALLRESULT:\n\n    \
+         [2,\"1\",\"Heartbeat\",{{}}]\n\n\
+         3. Push a CALL to it from a third terminal, as a backend would:\n\n    \
+         curl -i -H 'Content-Type: application/json' -d '{{\"type\":\"Soft\"}}' http://{ingress}/call/Reset/CP1/p1\n\n\
+         4. Answer it in the first: the backend gets POST /result/Reset/CP1/p1.\n\n    \
+         [3,\"p1\",{{\"status\":\"Accepted\"}}]\n\n\
+         Who is connected:  curl http://{ingress}/clients\n\
+         Metrics:           curl http://{admin}/metrics\n\n\
+         Ctrl-C ends it.\n"
+    )
+}
+
+fn serve(mut stream: TcpStream) {
+    let mut buffer = Vec::new();
+    while let Ok(Some((method, target, body, len))) = read_request(&mut stream, &mut buffer) {
+        buffer.drain(..len);
+        let (status, answer) = answer(&target);
+        println!(
+            "{method} {target} {} -> {status} {answer}",
+            String::from_utf8_lossy(&body)
+        );
+        let mut bytes = Vec::new();
+        write_response(&mut bytes, status, &[], answer.as_bytes(), true);
+        if stream.write_all(&bytes).is_err() {
+            return;
+        }
+    }
+}
+
+type Request = (String, String, Vec<u8>, usize);
+
+fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<Request>> {
+    loop {
+        if let Some(head) = parse_request(buffer, 65_535).map_err(io::Error::other)? {
+            let mut decoder = BodyDecoder::new(head.framing, usize::MAX >> 1).map_err(io::Error::other)?;
+            let mut body = Vec::new();
+            let decoded = decoder
+                .decode(&buffer[head.len..], &mut body)
+                .map_err(io::Error::other)?;
+            if decoded.done {
+                let len = head.len + decoded.consumed;
+                return Ok(Some((head.method.to_owned(), head.target.to_owned(), body, len)));
+            }
+        }
+        let mut piece = [0; 4096];
+        let count = stream.read(&mut piece)?;
+        if count == 0 {
+            return Ok(None);
+        }
+        buffer.extend_from_slice(&piece[..count]);
+    }
+}
+
+fn answer(target: &str) -> (u16, String) {
+    let mut segments = target.split('/').skip(1);
+    let now = humantime::format_rfc3339_seconds(SystemTime::now());
+    match (segments.next(), segments.next()) {
+        (Some("connect"), _) => (200, "\"ok\"".to_owned()),
+        (Some("call"), Some("BootNotification")) => (
+            200,
+            format!(r#"{{"currentTime":"{now}","interval":300,"status":"Accepted"}}"#),
+        ),
+        (Some("call"), Some("Heartbeat")) => (200, format!(r#"{{"currentTime":"{now}"}}"#)),
+        (Some("call"), Some("Authorize")) => (200, r#"{"idTagInfo":{"status":"Accepted"}}"#.to_owned()),
+        (Some("call"), Some(_)) => (200, "{}".to_owned()),
+        _ => (204, String::new()),
+    }
+}

@@ -1,0 +1,191 @@
+//! The whole process: reserves the ports, starts the shards, watches for signals, waits for the end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use shards::listener::{self, Reservation};
+use shards::mesh::Outside;
+use shards::node::{self, StartError};
+
+use crate::admin;
+use crate::backend::targets;
+use crate::config::{BackendUrl, Config};
+use crate::ingress::Token;
+use crate::mail::{Control, Mail};
+use crate::shard::{self, Plan};
+
+/// Why the server did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A listener's address is taken or not ours.
+    #[error("{key} = {address}: {error}{}", hint(.error))]
+    Listen {
+        /// The key of the address.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// The kernel's word.
+        error: io::Error,
+    },
+    /// The token file.
+    #[error("ingress_token_file = {}: {error}", .file.display())]
+    Token {
+        /// The file.
+        file: std::path::PathBuf,
+        /// What is wrong with it.
+        error: io::Error,
+    },
+    /// A shard could not be set up, or broke.
+    #[error(transparent)]
+    Shards(#[from] StartError),
+    /// A shard could not serve.
+    #[error("{0}")]
+    Shard(String),
+    /// Signals or threads.
+    #[error("can't be set up: {0}")]
+    System(#[from] io::Error),
+}
+
+/// A server that serves.
+pub struct Server {
+    /// Real addresses, ports chosen.
+    pub addresses: Addresses,
+    node: node::Node<Mail>,
+}
+
+/// Where it listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// For clients.
+    pub listen: SocketAddr,
+    /// For the backend.
+    pub ingress: SocketAddr,
+    /// For operators.
+    pub admin: SocketAddr,
+}
+
+impl Server {
+    /// Starts the shards; on return all of them serve.
+    ///
+    /// # Errors
+    /// [`ServeError`] says in one line what was refused and what to change.
+    pub fn start(config: &Config) -> Result<Self, ServeError> {
+        let listen = reserve("listen", config.node.listen)?;
+        let ingress = reserve("ingress", config.node.ingress)?;
+        let admin_error = |error| ServeError::Listen {
+            key: "admin",
+            address: config.node.admin,
+            error,
+        };
+        let admin = std::net::TcpListener::bind(config.node.admin).map_err(admin_error)?;
+        let addresses = Addresses {
+            listen: listen.address(),
+            ingress: ingress.address(),
+            admin: admin.local_addr()?,
+        };
+        let ingress_token = match &config.node.ingress_token_file {
+            Some(file) => Some(Token::read(file).map_err(|error| ServeError::Token {
+                file: file.clone(),
+                error,
+            })?),
+            None => None,
+        };
+        let plan = Plan {
+            node: Arc::new(config.node.clone()),
+            cores: config.cores.clone().into(),
+            listen: addresses.listen,
+            ingress: addresses.ingress,
+            addresses: config.node.backends.iter().map(targets::look_up).collect(),
+            ingress_token,
+            hasher: std::hash::RandomState::new(),
+        };
+        let cpus: Vec<usize> = config.cores.iter().map(|core| core.cpu).collect();
+        let mesh_queue = config.cores.iter().map(|core| core.mesh_queue).max().unwrap_or(1);
+        let (started, starts) = mpsc::channel();
+        let node = node::start(&cpus, mesh_queue, move |shard| {
+            shard::run(shard, plan.clone(), started.clone())
+        })?;
+        for _ in &cpus {
+            starts
+                .recv()
+                .map_err(|_| ServeError::Shard("a shard ended before it served".into()))?
+                .map_err(ServeError::Shard)?;
+        }
+        drop((listen, ingress));
+        admin::start(admin, node.outside.clone())?;
+        refresh_addresses(&config.node.backends, &node.outside)?;
+        Ok(Self { addresses, node })
+    }
+
+    /// The way to the shards, for signals and the admin listener.
+    #[must_use]
+    pub fn outside(&self) -> Arc<Outside<Mail>> {
+        self.node.outside.clone()
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// When a shard broke.
+    pub fn join(self) -> Result<(), ServeError> {
+        Ok(self.node.join()?)
+    }
+}
+
+/// Begins the end: no new clients; those that there are leave.
+pub fn drain(outside: &Outside<Mail>) {
+    for shard in 0..outside.shards_count() {
+        // A shard that does not even take this is beyond draining; the second signal ends it.
+        let _ = outside.try_send(shard, Mail::Control(Control::Drain));
+    }
+}
+
+fn reserve(key: &'static str, address: SocketAddr) -> Result<Reservation, ServeError> {
+    listener::reserve(address).map_err(|error| ServeError::Listen { key, address, error })
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another program (or another ws2api) has it: `ss -ltnp` shows which",
+        io::ErrorKind::AddrNotAvailable => "; it is not an address of this machine",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+        _ => "",
+    }
+}
+
+/// Looks up the backends' names again from time to time, beside the shards: a look-up blocks.
+fn refresh_addresses(backends: &[BackendUrl], outside: &Arc<Outside<Mail>>) -> io::Result<()> {
+    let named: Vec<(usize, BackendUrl)> = backends
+        .iter()
+        .cloned()
+        .enumerate()
+        .filter(|(_, url)| targets::is_name(url))
+        .collect();
+    if named.is_empty() {
+        return Ok(());
+    }
+    let outside = outside.clone();
+    std::thread::Builder::new().name("names".into()).spawn(move || {
+        loop {
+            std::thread::sleep(LOOK_UP_PAUSE);
+            for (index, url) in &named {
+                let addresses = targets::look_up(url);
+                if addresses.is_empty() {
+                    continue;
+                }
+                for shard in 0..outside.shards_count() {
+                    let news = Control::Addresses {
+                        index: *index,
+                        addresses: addresses.clone(),
+                    };
+                    let _ = outside.try_send(shard, Mail::Control(news));
+                }
+            }
+        }
+    })?;
+    Ok(())
+}
+
+const LOOK_UP_PAUSE: Duration = Duration::from_secs(30);

@@ -1,0 +1,534 @@
+//! What one shard owns, and its life: start, serve, drain. The only file that knows all the others.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use shards::handover::Handover;
+use shards::listener::Listener;
+use shards::mesh::{Full, Mesh};
+use shards::{Reactor, spawn};
+
+use crate::backend::outbox::OutboxLimits;
+use crate::backend::{Outbox, Pool, PoolLimits, Request, targets};
+use crate::client::accept::{self, Handshakes, UpgradeRate};
+use crate::client::{Connection, ConnectionId, Identity, Registry};
+use crate::config::{Core, Node};
+use crate::counters::Counters;
+use crate::drain::DrainSignal;
+use crate::ingress::{self, Asks, Token, Waits};
+use crate::mail::{AnswerRefusal, ClientReply, ClientRequest, Control, Description, Mail, PushOutcome, Report};
+use crate::protocol::{Action, ClientId, Limits, MessageId, Outcome, Output, PostKind, Reply, Waiter};
+
+/// What every shard is told at the start.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The whole node's config.
+    pub node: Arc<Node>,
+    /// Each shard's.
+    pub cores: Arc<[Core]>,
+    /// Real addresses, ports chosen.
+    pub listen: SocketAddr,
+    /// Real addresses, ports chosen.
+    pub ingress: SocketAddr,
+    /// Per backend, what its name had.
+    pub addresses: Arc<[Vec<SocketAddr>]>,
+    /// Who may push.
+    pub ingress_token: Option<Token>,
+    /// Keyed at the start: nobody can choose ids that crowd one shard (SPEC section 7).
+    pub hasher: RandomState,
+}
+
+/// One shard: one thread, and everything it owns.
+pub struct Shard {
+    /// 0 to `count - 1`.
+    pub index: usize,
+    /// Shards of this node.
+    pub count: usize,
+    /// The whole node's config.
+    pub node: Arc<Node>,
+    /// This shard's.
+    pub core: Core,
+    /// Clock, timers, sockets.
+    pub reactor: Rc<Reactor>,
+    /// Sockets to other shards.
+    pub handover: Rc<Handover>,
+    /// Messages to other shards.
+    pub mesh: Rc<Mesh<Mail>>,
+    /// What is counted.
+    pub counters: Rc<Counters>,
+    /// Requests to the backend.
+    pub pool: Rc<Pool<Request>>,
+    /// What the backend must learn.
+    pub outbox: Rc<Outbox>,
+    /// The clients.
+    pub registry: RefCell<Registry>,
+    /// For every session.
+    pub session_limits: Rc<Limits>,
+    /// Handshakes under way.
+    pub handshakes: Handshakes,
+    /// Of these, those that have asked the backend.
+    pub handshakes_asking: Cell<usize>,
+    /// `upgrades_per_second_max`
+    pub upgrade_rate: UpgradeRate,
+    /// Who may push.
+    pub ingress_token: Option<Token>,
+    /// Connections at the ingress.
+    pub ingress_connections: Cell<usize>,
+    /// Questions to other shards.
+    pub asks: Asks,
+    /// Requests that wait for a push's outcome.
+    pub waits: Waits,
+    /// Whether the shard drains.
+    pub drain: Rc<DrainSignal>,
+    hasher: RandomState,
+    boot: u32,
+    connections_begun: Cell<u64>,
+    random: Cell<u64>,
+    /// Lent to whoever handles a session, so that its capacity is used again.
+    outputs: Cell<Vec<Output>>,
+    /// Replies and outcomes that found a ring full: they are never lost. Bounded by the requests that they answer.
+    unsent: RefCell<VecDeque<(usize, Mail)>>,
+}
+
+/// A shard's whole life. Says on `started` whether it serves.
+pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sender<Result<(), String>>) {
+    let shards::Shard { arrivals, inbox, .. } = core_parts;
+    let reactor = core_parts.reactor;
+    let core = plan.cores[core_parts.index].clone();
+    let listeners = bind(&reactor, &plan, &core);
+    let shard = Shard::new(
+        core_parts.index,
+        core_parts.count,
+        reactor,
+        core_parts.handover,
+        core_parts.mesh,
+        core,
+        &plan,
+    );
+    let mailed = shard.clone();
+    inbox.set(move |mail| mailed.handle_mail(mail));
+    let (clients, backend) = match listeners {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            // Nobody listens for this when another shard has failed before.
+            let _ = started.send(Err(error));
+            return;
+        }
+    };
+    spawn(accept::receive(shard.clone(), arrivals));
+    spawn(accept::accept(shard.clone(), clients));
+    spawn(ingress::serve(shard.clone(), backend));
+    let _ = started.send(Ok(()));
+    drop(started);
+    let drain = shard.drain.watch();
+    std::future::poll_fn(|context| drain.poll_said(context)).await;
+    shard.leave().await;
+}
+
+fn bind(reactor: &Rc<Reactor>, plan: &Plan, core: &Core) -> Result<(Listener, Listener), String> {
+    let backlog = u32::try_from(core.listen_backlog).unwrap_or(u32::MAX);
+    let bind = |address: SocketAddr| {
+        Listener::bind(reactor, address, backlog).map_err(|error| format!("can't listen on {address}: {error}"))
+    };
+    Ok((bind(plan.listen)?, bind(plan.ingress)?))
+}
+
+impl Shard {
+    fn new(
+        index: usize,
+        count: usize,
+        reactor: Rc<Reactor>,
+        handover: Rc<Handover>,
+        mesh: Rc<Mesh<Mail>>,
+        core: Core,
+        plan: &Plan,
+    ) -> Rc<Self> {
+        let counters = Rc::new(Counters::default());
+        let limits = PoolLimits {
+            connections_max: core.backend_connections_max,
+            waiters_max: core.backend_waiters_max,
+            idle_timeout: core.backend_idle_timeout,
+            connect_timeout: core.connect_timeout,
+            head_max: core.head_max,
+            content_max: core.message_max,
+        };
+        let backends = plan.node.backends.iter().zip(plan.addresses.iter());
+        let targets = backends
+            .map(|(url, addresses)| targets::target(url, addresses))
+            .collect();
+        let pool = Pool::new(&reactor, limits, counters.clone(), targets);
+        let limits = OutboxLimits {
+            ttl: core.result_ttl,
+            waiting_max: core.results_queued_max,
+            try_timeout: core.call_timeout,
+        };
+        let outbox = Outbox::new(&reactor, counters.clone(), &pool, limits);
+        let session_limits = Limits {
+            calls_in_flight: core.calls_in_flight,
+            calls_queued: core.calls_queued,
+            call_timeout: core.call_timeout,
+            pushes_in_flight: core.pushes_in_flight,
+            pushes_queued: core.pushes_queued,
+            push_timeout: core.push_timeout,
+            bad_frames_max: u32::try_from(core.bad_frames_max).unwrap_or(u32::MAX),
+            json_depth_max: core.json_depth_max,
+            ping_after: core.ping_after,
+            dead_after: core.dead_after,
+        };
+        let seed = plan.hasher.hash_one((index, "random"));
+        Rc::new(Self {
+            index,
+            count,
+            node: plan.node.clone(),
+            upgrade_rate: UpgradeRate::new(core.upgrades_per_second_max, reactor.now()),
+            core,
+            reactor,
+            handover,
+            mesh,
+            counters,
+            pool,
+            outbox,
+            registry: RefCell::new(Registry::default()),
+            session_limits: Rc::new(session_limits),
+            handshakes: Handshakes::default(),
+            handshakes_asking: Cell::new(0),
+            ingress_token: plan.ingress_token.clone(),
+            ingress_connections: Cell::new(0),
+            asks: Asks::default(),
+            waits: Waits::default(),
+            drain: Rc::default(),
+            boot: plan.hasher.hash_one("boot") as u32,
+            hasher: plan.hasher.clone(),
+            connections_begun: Cell::new(0),
+            random: Cell::new(seed | 1),
+            outputs: Cell::default(),
+            unsent: RefCell::default(),
+        })
+    }
+
+    /// The shard that owns `client`.
+    pub fn home_of(&self, client: &ClientId) -> usize {
+        (self.hasher.hash_one(client.as_str()) % self.count as u64) as usize
+    }
+
+    /// True from the first word of the end.
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_said()
+    }
+
+    /// A name for a connection that begins now.
+    pub fn next_connection_id(&self) -> ConnectionId {
+        let number = self.connections_begun.replace(self.connections_begun.get() + 1);
+        ConnectionId::new(self.boot, self.index, number)
+    }
+
+    /// For spreading what would otherwise come in waves; of no other use.
+    pub fn next_random(&self) -> u32 {
+        let mut state = self.random.get();
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        self.random.set(state);
+        (state >> 16) as u32
+    }
+
+    /// An empty list for a session's outputs. Give it back with [`return_outputs`](Self::return_outputs).
+    pub fn take_outputs(&self) -> Vec<Output> {
+        self.outputs.take()
+    }
+
+    /// See [`take_outputs`](Self::take_outputs).
+    pub fn return_outputs(&self, outputs: Vec<Output>) {
+        debug_assert!(outputs.is_empty(), "what a session decided was done");
+        if outputs.capacity() <= OUTPUTS_KEPT {
+            self.outputs.set(outputs);
+        }
+    }
+
+    /// Counts a push's outcome that is posted.
+    pub fn count_post(&self, kind: PostKind, made_here: bool) {
+        match (kind, made_here) {
+            (PostKind::Result, _) => self.counters.pushes_answered.add(),
+            (PostKind::Error, false) => self.counters.pushes_rejected.add(),
+            (PostKind::Error, true) => self.counters.pushes_failed.add(),
+            (PostKind::Send | PostKind::ResultError, _) => {}
+        }
+    }
+
+    /// Counts a push's outcome that somebody waits for.
+    pub fn count_outcome(&self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Result(_) => self.counters.pushes_answered.add(),
+            Outcome::Error { .. } => self.counters.pushes_rejected.add(),
+            Outcome::Failed { .. } => self.counters.pushes_failed.add(),
+        }
+    }
+
+    /// Hands a push's outcome to the ingress request that waits for it, on whichever shard.
+    pub fn deliver_outcome(
+        self: &Rc<Self>,
+        waiter: Waiter,
+        identity: &Identity,
+        call: (Action, MessageId),
+        outcome: Outcome,
+    ) {
+        let outcome = PushOutcome {
+            token: waiter.token,
+            identity: identity.clone(),
+            call,
+            outcome,
+        };
+        if usize::from(waiter.shard) == self.index {
+            self.take_outcome(outcome);
+        } else {
+            self.mail(waiter.shard.into(), Mail::Outcome(Box::new(outcome)));
+        }
+    }
+
+    /// An ingress request about a client of this shard.
+    pub fn handle_request(&self, request: ClientRequest) -> ClientReply {
+        match request {
+            ClientRequest::Push { client, push } => {
+                let Some(connection) = self.connection(&client) else {
+                    self.counters.pushes_refused.add();
+                    return ClientReply::NotConnected;
+                };
+                match connection.handle_push(push) {
+                    Ok(accepted) => {
+                        self.counters.pushes_accepted.add();
+                        ClientReply::Pushed {
+                            accepted,
+                            connection: connection.identity().connection,
+                        }
+                    }
+                    Err(refusal) => {
+                        self.counters.pushes_refused.add();
+                        ClientReply::PushRefused(refusal)
+                    }
+                }
+            }
+            ClientRequest::Answer {
+                client,
+                message_id,
+                is_error,
+                body,
+            } => {
+                let Some(connection) = self.connection(&client) else {
+                    return ClientReply::NotConnected;
+                };
+                let depth_max = self.core.json_depth_max;
+                let reply = if is_error {
+                    Reply::from_error(&body, depth_max).map_err(|_| AnswerRefusal::Body)
+                } else {
+                    Reply::from_result(&body, depth_max).map_err(|_| AnswerRefusal::Body)
+                };
+                ClientReply::Answered(reply.and_then(|reply| {
+                    connection
+                        .handle_deferred(&message_id, &reply)
+                        .map_err(AnswerRefusal::Deferred)
+                }))
+            }
+            ClientRequest::Describe { client } => match self.connection(&client) {
+                Some(connection) => ClientReply::Described(describe(&connection)),
+                None => ClientReply::NotConnected,
+            },
+            ClientRequest::Close { client, code, reason } => match self.connection(&client) {
+                Some(connection) => {
+                    connection.close(code, &reason);
+                    ClientReply::Closed
+                }
+                None => ClientReply::NotConnected,
+            },
+            ClientRequest::List { slot, limit } => {
+                let (page, next) = self.registry.borrow().page(slot, limit.min(ingress::PAGE_MAX));
+                ClientReply::Listed {
+                    clients: page.iter().map(|connection| describe(connection)).collect(),
+                    next,
+                }
+            }
+        }
+    }
+
+    /// The client's connection. The registry is free again: what is done to the connection may change it.
+    fn connection(&self, client: &ClientId) -> Option<Rc<Connection>> {
+        self.registry.borrow().get(client).cloned()
+    }
+
+    fn handle_mail(self: &Rc<Self>, mail: Mail) {
+        match mail {
+            Mail::Ask { from, token, request } => {
+                let reply = Box::new(self.handle_request(*request));
+                self.mail(from.into(), Mail::Reply { token, reply });
+            }
+            Mail::Reply { token, reply } => self.asks.handle_reply(token, *reply),
+            Mail::Outcome(outcome) => self.take_outcome(*outcome),
+            Mail::Control(Control::Report(reply)) => drop(reply.send(self.report())),
+            Mail::Control(Control::Drain) => self.drain.say(),
+            Mail::Control(Control::Addresses { index, addresses }) => self.pool.set_addresses(index, addresses),
+        }
+    }
+
+    /// Sends what must arrive. If the ring is full it waits here, in order.
+    fn mail(self: &Rc<Self>, to: usize, mail: Mail) {
+        let mut unsent = self.unsent.borrow_mut();
+        if unsent.is_empty() {
+            match self.mesh.try_send(to, mail) {
+                Ok(()) => return,
+                Err(Full(mail)) => unsent.push_back((to, mail)),
+            }
+            self.counters.mesh_full.add();
+            spawn(self.clone().send_unsent());
+        } else {
+            unsent.push_back((to, mail));
+        }
+    }
+
+    async fn send_unsent(self: Rc<Self>) {
+        loop {
+            shards::timer::sleep(&self.reactor, UNSENT_PAUSE).await;
+            let mut unsent = self.unsent.borrow_mut();
+            for _ in 0..unsent.len() {
+                let Some((to, mail)) = unsent.pop_front() else { break };
+                if let Err(Full(mail)) = self.mesh.try_send(to, mail) {
+                    unsent.push_back((to, mail));
+                }
+            }
+            if unsent.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// SIGTERM: everything under way is finished, or told that it will not be, within `drain_timeout`.
+    async fn leave(self: &Rc<Self>) {
+        let start = self.reactor.now();
+        let end = start + self.node.drain_timeout;
+        // What is stuck then is given up, and the news of it has the rest of the time.
+        let give_up = start + self.node.drain_timeout.mul_f64(0.8);
+        let clients: Vec<Rc<Connection>> = self.registry.borrow().iter().cloned().collect();
+        for client in &clients {
+            client.handle_shutdown();
+        }
+        let spread = self.node.drain_spread.min(self.node.drain_timeout.mul_f64(0.7));
+        for (index, client) in clients.iter().enumerate() {
+            let due = start + spread.mul_f64(index as f64 / clients.len() as f64);
+            if due > self.reactor.now() {
+                shards::timer::sleep(&self.reactor, due.saturating_duration_since(self.reactor.now())).await;
+            }
+            client.leave();
+        }
+        drop(clients);
+        self.wait_until(give_up, || self.is_quiet()).await;
+        self.pool
+            .give_up(|request| matches!(request, Request::Call(_) | Request::Connect(_)));
+        let clients: Vec<Rc<Connection>> = self.registry.borrow().iter().cloned().collect();
+        for client in clients {
+            client.leave_now();
+        }
+        self.wait_until(end, || {
+            self.is_quiet() && self.outbox.is_empty() && self.unsent.borrow().is_empty()
+        })
+        .await;
+        // The last frames and answers are with the kernel; their sockets close in order.
+        let last_words = self.reactor.now() + LAST_WORDS;
+        self.wait_until(last_words.min(end), || self.reactor.sockets_count() <= OWN_SOCKETS)
+            .await;
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.registry.borrow().is_empty() && self.handshakes.count() == 0 && self.waits.is_empty()
+    }
+
+    async fn wait_until(&self, deadline: Instant, done: impl Fn() -> bool) {
+        while !done() && self.reactor.now() < deadline {
+            shards::timer::sleep(&self.reactor, DRAIN_LOOK).await;
+        }
+    }
+
+    fn report(&self) -> Report {
+        let (connections, idle) = self.pool.connections_count();
+        let load = self.reactor.load();
+        let gauges = vec![
+            ("clients", "Clients connected.", self.registry.borrow().len() as f64),
+            (
+                "clients_max",
+                "Clients that the shard may hold.",
+                self.core.clients_max as f64,
+            ),
+            (
+                "handshakes",
+                "Opening handshakes under way.",
+                self.handshakes.count() as f64,
+            ),
+            (
+                "ingress_connections",
+                "Connections at the ingress.",
+                self.ingress_connections.get() as f64,
+            ),
+            ("backend_connections", "Connections to the backend.", connections as f64),
+            ("backend_connections_idle", "Of these, idle ones.", idle as f64),
+            (
+                "backend_waiting",
+                "Requests that wait for a connection.",
+                self.pool.waiting_count() as f64,
+            ),
+            (
+                "posts_waiting",
+                "Posts that are not delivered yet.",
+                self.outbox.len() as f64,
+            ),
+            (
+                "push_waits",
+                "Pushes that an ingress request waits for.",
+                self.waits.len() as f64,
+            ),
+            (
+                "mesh_depth_max",
+                "Deepest queue from another shard since the last look.",
+                self.mesh.take_depth_max() as f64,
+            ),
+            ("sockets", "Sockets of the shard.", self.reactor.sockets_count() as f64),
+            ("timers", "Timers set.", self.reactor.timers_count() as f64),
+            (
+                "busy_seconds",
+                "Time spent working since the start.",
+                load.busy.as_secs_f64(),
+            ),
+            ("passes", "Rounds of the loop since the start.", load.passes as f64),
+            (
+                "longest_pass_seconds",
+                "Longest round since the last look.",
+                self.reactor.take_longest_pass().as_secs_f64(),
+            ),
+        ];
+        Report {
+            shard: self.index,
+            cpu: self.core.cpu,
+            counters: self.counters.read(),
+            gauges,
+            draining: self.is_draining(),
+            backend_down: self.pool.is_down(),
+        }
+    }
+}
+
+fn describe(connection: &Connection) -> Description {
+    let since = connection.since().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Description {
+        identity: Identity::clone(connection.identity()),
+        since_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        pending: connection.pending(),
+    }
+}
+
+const OUTPUTS_KEPT: usize = 64;
+const UNSENT_PAUSE: Duration = Duration::from_millis(1);
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// The socket on which handed-over ones arrive.
+const OWN_SOCKETS: usize = 1;
