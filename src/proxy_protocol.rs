@@ -28,8 +28,14 @@ pub const PROXY_HEADER_LEN_MAX: usize = 4096;
 /// [`NoProxyHeader`]: nothing that follows would make it one, or it is longer than [`PROXY_HEADER_LEN_MAX`].
 pub fn parse(bytes: &[u8]) -> Result<Option<ProxyHeader>, NoProxyHeader> {
     let bytes = &bytes[..bytes.len().min(PROXY_HEADER_LEN_MAX)];
+    // The library guesses at a version 1 line that is not complete; a line is short, so it is waited for.
+    let is_line = bytes.iter().zip(V1_PREFIX).all(|(byte, expected)| byte == expected);
+    let line_ended = bytes.len() >= V1_LEN_MAX || bytes.contains(&b'\n');
+    if is_line && !line_ended {
+        return Ok(None);
+    }
     let result = HeaderResult::parse(bytes);
-    if result.is_incomplete() && bytes.len() < PROXY_HEADER_LEN_MAX {
+    if !is_line && result.is_incomplete() && bytes.len() < PROXY_HEADER_LEN_MAX {
         return Ok(None);
     }
     match result {
@@ -63,6 +69,10 @@ pub fn parse(bytes: &[u8]) -> Result<Option<ProxyHeader>, NoProxyHeader> {
         HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)) => Err(NoProxyHeader),
     }
 }
+
+const V1_PREFIX: &[u8] = b"PROXY ";
+/// With its line end (proxy-protocol.txt, 2.1).
+const V1_LEN_MAX: usize = 107;
 
 #[cfg(test)]
 mod tests {

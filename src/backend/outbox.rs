@@ -184,6 +184,8 @@ impl Outbox {
         }
     }
 
+    // They stay in the boxes that they travel in.
+    #[allow(clippy::vec_box)]
     fn take_due(&self) -> Vec<Box<Post>> {
         let now = self.reactor.now();
         let mut due = Vec::new();

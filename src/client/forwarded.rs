@@ -72,9 +72,9 @@ fn is_trusted(peer: IpAddr, trusted: &[Network]) -> bool {
     trusted.iter().any(|network| network.contains(peer))
 }
 
-fn split_scheme(value: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = value.iter().position(|byte| *byte == b' ')?;
-    Some((&value[..end], value[end..].trim_ascii()))
+fn split_scheme(value: &[u8]) -> (&[u8], &[u8]) {
+    let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+    (&value[..end], value[end..].trim_ascii())
 }
 
 /// Some dozens of hops; what is longer is not a chain of proxies.

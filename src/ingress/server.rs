@@ -39,7 +39,7 @@ pub async fn serve(shard: Rc<Shard>, mut listener: Listener) {
             });
         }
         since_yield += 1;
-        if since_yield % ACCEPTS_PER_TURN == 0 {
+        if since_yield.is_multiple_of(ACCEPTS_PER_TURN) {
             yield_now().await;
         }
     }
