@@ -1,1 +1,21 @@
-//! The latency harness: it speaks only the wire.
+//! The latency harness: it speaks only the wire, and imports nothing of what it measures.
+//!
+//! Three programs: `hold120k` (the load, the checks and the report), `stub_backend` (the HTTP server behind the
+//! proxy) and `floor` (the least that any relay of this shape can do, to compare with).
+
+pub mod clients;
+pub mod flags;
+pub mod floor;
+pub mod http;
+pub mod launch;
+pub mod net;
+pub mod outcomes;
+pub mod poller;
+pub mod pushes;
+pub mod rpc;
+pub mod sample;
+pub mod schedule;
+pub mod stats;
+pub mod sys;
+pub mod tally;
+pub mod websocket;

@@ -1,0 +1,572 @@
+//! The load: one thread's WebSocket clients on one epoll, from a [`Schedule`] or in a closed loop.
+//!
+//! A client costs its socket and the few fields of `Client`; what it must send and what it must get back is computed
+//! from its number, so nothing is remembered per message but one bit. Every answer is compared with the one
+//! possible right one.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::{io, mem};
+
+use hdrhistogram::Histogram;
+
+use crate::net::{self, Received};
+use crate::poller::{Event, Poller, now_ns, thread_cpu_ns};
+use crate::rpc::{self, Message, Shape};
+use crate::schedule::Schedule;
+use crate::tally::{Control, Count, Counts, Slice, Tally, micros, slice_histogram};
+use crate::websocket::{self, Header};
+use crate::http;
+
+/// When clients send Calls.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Traffic {
+    /// Never.
+    Silent,
+    /// When the schedule says so, whatever became of the one before.
+    OpenLoop,
+    /// As soon as the one before is answered.
+    ClosedLoop,
+}
+
+/// What one thread is to do.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// Which thread this is, and of how many.
+    pub thread: u32,
+    /// Number of threads.
+    pub threads: u32,
+    /// Clients of this thread: at least 1.
+    pub clients: u32,
+    /// When what is due.
+    pub schedule: Schedule,
+    /// Time of the first connect.
+    pub start_ns: u64,
+    /// Handshakes at once per thread; `None`: by the schedule.
+    pub handshakes_at_once: Option<u32>,
+    /// Where to connect to, in turn.
+    pub targets: Arc<[SocketAddr]>,
+    /// Offered, and to be answered with.
+    pub subprotocol: Option<Arc<str>>,
+    /// What the Calls look like.
+    pub shape: Shape,
+    /// When they are sent.
+    pub traffic: Traffic,
+    /// A right answer after this is late.
+    pub late_ns: u64,
+}
+
+/// Runs the thread's load until `control.stop`.
+///
+/// # Errors
+/// No private descriptor table or no epoll; what happens to single clients is counted, never an error.
+pub fn run(load: Load, counts: Arc<Counts>, control: Arc<Control>, slices: Sender<Slice>) -> io::Result<Tally> {
+    let mut generator = Generator {
+        poller: Poller::new()?,
+        clients: (0..load.clients).map(|_| Client::default()).collect(),
+        counts,
+        control,
+        slices,
+        tally: Tally::default(),
+        next_connect: 0,
+        next_turn: 0,
+        handshaking: 0,
+        kicked: false,
+        second: 0,
+        slice_calls: slice_histogram(),
+        slice_pushes: slice_histogram(),
+        mask: 0x9e37_79b9 ^ load.thread,
+        text: Vec::new(),
+        frame: Vec::new(),
+        buffer: vec![0; READ_LEN],
+        load,
+    };
+    generator.run()?;
+    Ok(generator.finish())
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum State {
+    #[default]
+    Unborn,
+    Handshaking,
+    Open,
+    Gone,
+}
+
+#[derive(Default)]
+struct Client {
+    socket: Option<OwnedFd>,
+    state: State,
+    /// The Call that is sent next.
+    next_round: u32,
+    /// Bit n: the Call `next_round - 1 - n` has no answer yet.
+    unanswered: u64,
+    /// When the connect was due; in a closed loop, when the last Call was sent.
+    since_ns: u64,
+    input: Vec<u8>,
+    unsent: Vec<u8>,
+}
+
+// 1,000,000 clients in one process: their user memory is this and nothing else.
+const _: () = assert!(size_of::<Client>() <= 96);
+
+struct Generator {
+    load: Load,
+    poller: Poller,
+    clients: Vec<Client>,
+    counts: Arc<Counts>,
+    control: Arc<Control>,
+    slices: Sender<Slice>,
+    tally: Tally,
+    next_connect: u32,
+    next_turn: u64,
+    handshaking: u32,
+    /// The closed loop has begun.
+    kicked: bool,
+    second: u64,
+    slice_calls: Histogram<u32>,
+    slice_pushes: Histogram<u32>,
+    mask: u32,
+    text: Vec<u8>,
+    frame: Vec<u8>,
+    buffer: Vec<u8>,
+}
+
+impl Generator {
+    fn run(&mut self) -> io::Result<()> {
+        while !self.control.stop.load(Ordering::Relaxed) {
+            let now = now_ns();
+            let connect_due = self.connect_due(now);
+            let message_due = match self.load.traffic {
+                Traffic::Silent => u64::MAX,
+                Traffic::OpenLoop => self.send_due(now),
+                Traffic::ClosedLoop => self.kick(now),
+            };
+            self.roll_second(now);
+            let deadline = connect_due.min(message_due).min(now + NAP_NS);
+            for index in 0..self.poller.wait(Some(deadline))? {
+                let event = self.poller.event(index);
+                self.handle_event(event);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins what connects are due and says when the next is.
+    fn connect_due(&mut self, now: u64) -> u64 {
+        for _ in 0..CONNECTS_PER_PASS {
+            if self.next_connect == self.load.clients {
+                return u64::MAX;
+            }
+            let due = match self.load.handshakes_at_once {
+                Some(at_once) if self.handshaking >= at_once => return u64::MAX,
+                Some(_) => now,
+                None => self.load.schedule.connect_due(self.next_connect),
+            };
+            if due > now || now < self.load.start_ns {
+                return due.max(self.load.start_ns);
+            }
+            let slot = self.load.schedule.slot_of(self.next_connect);
+            self.next_connect += 1;
+            self.counts.bump(Count::Connecting);
+            self.handshaking += 1;
+            self.clients[slot as usize].since_ns = due;
+            self.clients[slot as usize].next_round = self.load.schedule.first_round(slot);
+            if let Err(error) = self.connect(slot) {
+                self.lose(slot as usize, &error.to_string());
+            }
+        }
+        now
+    }
+
+    fn connect(&mut self, slot: u32) -> io::Result<()> {
+        let number = self.client_number(slot as usize);
+        let target = self.load.targets[number as usize % self.load.targets.len()];
+        let source = target.ip().is_loopback() && target.is_ipv4();
+        let socket = net::connect(target, source.then(|| source_address(number)))?;
+        self.poller.add(&socket, u64::from(slot))?;
+        self.text.clear();
+        self.text.extend_from_slice(b"GET /");
+        rpc::write_client_id(&mut self.text, number);
+        self.text.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+        self.text.extend_from_slice(target.to_string().as_bytes());
+        self.text.extend_from_slice(
+            b"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ",
+        );
+        self.text.extend_from_slice(&websocket::client_key(nonce(number)));
+        if let Some(subprotocol) = &self.load.subprotocol {
+            self.text.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
+            self.text.extend_from_slice(subprotocol.as_bytes());
+        }
+        self.text.extend_from_slice(b"\r\n\r\n");
+        let client = &mut self.clients[slot as usize];
+        client.state = State::Handshaking;
+        net::transmit_or_keep(&socket, &self.text, &mut client.unsent, UNSENT_MAX)?;
+        client.socket = Some(socket);
+        Ok(())
+    }
+
+    /// Sends what Calls are due and says when the next is.
+    fn send_due(&mut self, now: u64) -> u64 {
+        let end = self.control.window_end();
+        for _ in 0..SENDS_PER_PASS {
+            let (slot, round) = self.load.schedule.turn(self.next_turn);
+            let due = self.load.schedule.message_due(slot, round);
+            if due >= end {
+                return u64::MAX;
+            }
+            if due > now {
+                return due;
+            }
+            self.next_turn += 1;
+            if round < self.load.schedule.first_round(slot) {
+                continue;
+            }
+            match self.clients[slot as usize].state {
+                State::Open => self.send_until(slot as usize, round),
+                State::Gone => self.counts.bump(Count::Missed),
+                // Sent when the handshake is done; its latency counts from now.
+                State::Unborn | State::Handshaking => {}
+            }
+        }
+        now
+    }
+
+    fn send_until(&mut self, slot: usize, last_round: u32) {
+        while self.clients[slot].state == State::Open && self.clients[slot].next_round <= last_round {
+            self.send_call(slot);
+        }
+    }
+
+    /// Starts the closed loop when it is time, and says when that is.
+    fn kick(&mut self, now: u64) -> u64 {
+        let begin = self.control.window_start().saturating_sub(WARM_UP_NS);
+        if self.kicked || now < begin {
+            return if self.kicked { u64::MAX } else { begin };
+        }
+        self.kicked = true;
+        for slot in 0..self.clients.len() {
+            if self.clients[slot].state == State::Open {
+                self.send_call(slot);
+            }
+        }
+        u64::MAX
+    }
+
+    fn send_call(&mut self, slot: usize) {
+        let number = self.client_number(slot);
+        let client = &mut self.clients[slot];
+        let round = client.next_round;
+        client.next_round += 1;
+        client.unanswered = client.unanswered << 1 | 1;
+        self.text.clear();
+        self.load.shape.write_call(&mut self.text, number, round);
+        let now = now_ns();
+        if self.load.traffic == Traffic::ClosedLoop {
+            client.since_ns = now;
+        } else {
+            let due = self.load.schedule.message_due(slot as u32, round);
+            if due >= self.control.window_start() {
+                self.tally.latencies.send_lag.saturating_record(micros(due, now));
+            }
+        }
+        self.counts.bump(Count::Sent);
+        self.send_frame(slot, websocket::TEXT);
+    }
+
+    /// Sends `self.text` as one masked frame.
+    fn send_frame(&mut self, slot: usize, opcode: u8) {
+        self.mask ^= self.mask << 13;
+        self.mask ^= self.mask >> 17;
+        self.mask ^= self.mask << 5;
+        self.frame.clear();
+        websocket::write_client_frame(&mut self.frame, opcode, &self.text, self.mask.to_ne_bytes());
+        let client = &mut self.clients[slot];
+        let Some(socket) = &client.socket else { return };
+        if let Err(error) = net::transmit_or_keep(socket, &self.frame, &mut client.unsent, UNSENT_MAX) {
+            self.lose(slot, &error.to_string());
+        }
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        let slot = event.token as usize;
+        let client = &mut self.clients[slot];
+        if event.writable
+            && !client.unsent.is_empty()
+            && let Some(socket) = &client.socket
+            && let Err(error) = net::flush(socket, &mut client.unsent)
+        {
+            return self.lose(slot, &error.to_string());
+        }
+        while event.readable {
+            let Some(socket) = &self.clients[slot].socket else { return };
+            match net::receive(socket, &mut self.buffer) {
+                Received::Nothing => return,
+                Received::Closed => return self.lose(slot, "closed by the other side"),
+                Received::Bytes(len) => {
+                    let buffer = mem::take(&mut self.buffer);
+                    self.handle_bytes(slot, &buffer[..len]);
+                    let full = len == buffer.len();
+                    self.buffer = buffer;
+                    if !full && !event.closed {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn handle_bytes(&mut self, slot: usize, fresh: &[u8]) {
+        let mut kept = mem::take(&mut self.clients[slot].input);
+        let mut bytes = if kept.is_empty() {
+            fresh
+        } else {
+            kept.extend_from_slice(fresh);
+            &kept[..]
+        };
+        if self.clients[slot].state == State::Handshaking {
+            let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
+                self.clients[slot].input = bytes.to_vec();
+                if bytes.len() > http::HEAD_LEN_MAX {
+                    self.lose(slot, "an endless answer to the handshake");
+                }
+                return;
+            };
+            self.handle_upgrade(slot, &bytes[..end + 4]);
+            bytes = &bytes[end + 4..];
+        }
+        while self.clients[slot].state == State::Open {
+            match Header::parse(bytes) {
+                Ok(Some(header)) if bytes.len() >= header.frame_len() => {
+                    let payload = &bytes[header.header_len..header.frame_len()];
+                    bytes = &bytes[header.frame_len()..];
+                    self.handle_frame(slot, header, payload);
+                }
+                Ok(_) => {
+                    if !bytes.is_empty() {
+                        self.clients[slot].input = bytes.to_vec();
+                    }
+                    return;
+                }
+                Err(error) => return self.lose(slot, &format!("not a frame: {error:?}")),
+            }
+        }
+    }
+
+    fn handle_upgrade(&mut self, slot: usize, head: &[u8]) {
+        let accept = websocket::accept_key(&websocket::client_key(nonce(self.client_number(slot))));
+        let subprotocol = http::find_header(head, "sec-websocket-protocol");
+        if !head.starts_with(b"HTTP/1.1 101 ")
+            || http::find_header(head, "sec-websocket-accept") != Some(&accept[..])
+            || subprotocol != self.load.subprotocol.as_deref().map(str::as_bytes)
+        {
+            let head = String::from_utf8_lossy(&head[..head.len().min(200)]).into_owned();
+            return self.lose(slot, &format!("upgrade refused or wrong: {head:?}"));
+        }
+        let now = now_ns();
+        let client = &mut self.clients[slot];
+        client.state = State::Open;
+        self.handshaking -= 1;
+        self.counts.bump(Count::Opened);
+        self.tally.latencies.connects.saturating_record(micros(client.since_ns, now));
+        let end = self.control.window_end();
+        if self.load.traffic == Traffic::OpenLoop {
+            loop {
+                let due = self.load.schedule.message_due(slot as u32, self.clients[slot].next_round);
+                if due > now || due >= end || self.clients[slot].state != State::Open {
+                    break;
+                }
+                self.send_call(slot);
+            }
+        } else if self.kicked && self.load.traffic == Traffic::ClosedLoop && now < end {
+            self.send_call(slot);
+        }
+    }
+
+    fn handle_frame(&mut self, slot: usize, header: Header, payload: &[u8]) {
+        match header.opcode {
+            websocket::TEXT if header.fin && header.mask.is_none() => self.handle_text(slot, payload),
+            websocket::PING => {
+                self.counts.bump(Count::Pings);
+                self.text.clear();
+                self.text.extend_from_slice(payload);
+                self.send_frame(slot, websocket::PONG);
+            }
+            websocket::PONG => {}
+            websocket::CLOSE => {
+                let code = payload.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code));
+                self.text.clear();
+                self.text.extend_from_slice(payload);
+                self.send_frame(slot, websocket::CLOSE);
+                self.lose(slot, &format!("closed with {code}"));
+            }
+            _ => self.lose(slot, "a frame that no server of ours sends"),
+        }
+    }
+
+    fn handle_text(&mut self, slot: usize, text: &[u8]) {
+        let compact = rpc::compact_result(text).map(|(id, payload)| Message::Result { id, payload });
+        match compact.or_else(|| rpc::split(text)) {
+            Some(Message::Result { id, payload }) => self.handle_result(slot, id, payload.trim_ascii(), text),
+            Some(Message::Call { id, action, payload }) => self.handle_push(slot, id, action, payload),
+            Some(Message::Error { .. }) | None => self.wrong(slot, text),
+        }
+    }
+
+    fn handle_result(&mut self, slot: usize, id: &str, payload: &[u8], text: &[u8]) {
+        let number = self.client_number(slot);
+        let client = &mut self.clients[slot];
+        let Some((_, round)) = rpc::parse_call_id(id)
+            .filter(|(client_named, round)| *client_named == number && *round < client.next_round)
+        else {
+            return self.wrong(slot, text);
+        };
+        let bit = 1_u64.checked_shl(client.next_round - 1 - round).unwrap_or(0);
+        if client.unanswered & bit == 0 {
+            return self.counts.bump(Count::Duplicated);
+        }
+        client.unanswered &= !bit;
+        let since = client.since_ns;
+        self.text.clear();
+        self.load.shape.write_payload(&mut self.text, number, round);
+        if payload != self.text {
+            return self.wrong(slot, text);
+        }
+        self.counts.bump(Count::Answered);
+        let now = now_ns();
+        let closed_loop = self.load.traffic == Traffic::ClosedLoop;
+        let due = if closed_loop { since } else { self.load.schedule.message_due(slot as u32, round) };
+        if now.saturating_sub(due) > self.load.late_ns {
+            self.counts.bump(Count::Late);
+        }
+        let micros = micros(due, now);
+        let latencies = &mut self.tally.latencies;
+        let (start, end) = (self.control.window_start(), self.control.window_end());
+        if due < start {
+            latencies.calls_in_ramp.saturating_record(micros);
+        } else {
+            latencies.calls.saturating_record(micros);
+        }
+        self.slice_calls.saturating_record(micros);
+        if closed_loop && now < end {
+            self.send_call(slot);
+        }
+    }
+
+    fn handle_push(&mut self, slot: usize, id: &str, action: &str, payload: &[u8]) {
+        let number = self.client_number(slot);
+        let named = rpc::parse_push_payload(payload);
+        self.text.clear();
+        rpc::write_client_id(&mut self.text, number);
+        match named {
+            Some((to, push, due)) if to.as_bytes() == self.text && rpc::parse_push_id(id) == Some(push) => {
+                let micros = micros(due, now_ns());
+                if action != rpc::PUSH_ACTION {
+                    return self.counts.bump(Count::PushedWrong);
+                }
+                self.counts.bump(Count::Pushed);
+                self.tally.latencies.pushes.saturating_record(micros);
+                self.slice_pushes.saturating_record(micros);
+            }
+            _ => {
+                self.counts.bump(Count::PushedWrong);
+                self.tally.note(|| format!("client c{number} got the push {id} {:?}", String::from_utf8_lossy(payload)));
+            }
+        }
+        self.text.clear();
+        self.text.extend_from_slice(b"[3,\"");
+        self.text.extend_from_slice(id.as_bytes());
+        self.text.extend_from_slice(b"\",{}]");
+        self.send_frame(slot, websocket::TEXT);
+    }
+
+    fn wrong(&mut self, slot: usize, text: &[u8]) {
+        let number = self.client_number(slot);
+        self.counts.bump(Count::Wrong);
+        self.tally.note(|| format!("client c{number} got {:?}", String::from_utf8_lossy(&text[..text.len().min(200)])));
+        // In a closed loop a wrong answer must not silence the client.
+        if self.load.traffic == Traffic::ClosedLoop && now_ns() < self.control.window_end() {
+            self.send_call(slot);
+        }
+    }
+
+    fn lose(&mut self, slot: usize, why: &str) {
+        let number = self.client_number(slot);
+        let client = &mut self.clients[slot];
+        let state = mem::replace(&mut client.state, State::Gone);
+        (client.input, client.unsent) = (Vec::new(), Vec::new());
+        client.socket = None;
+        match state {
+            State::Open => self.counts.bump(Count::Closed),
+            State::Gone => return,
+            State::Unborn | State::Handshaking => {
+                self.handshaking -= 1;
+                self.counts.bump(Count::Failed);
+            }
+        }
+        self.tally.note(|| format!("client c{number} lost while {state:?}: {why}"));
+    }
+
+    /// Hands over the last second's latencies, once per second.
+    fn roll_second(&mut self, now: u64) {
+        let second = now.saturating_sub(self.load.start_ns) / 1_000_000_000;
+        if second != self.second {
+            self.send_slice();
+            self.second = second;
+        }
+    }
+
+    fn send_slice(&mut self) {
+        self.counts.set(Count::CpuNs, thread_cpu_ns());
+        if self.slice_calls.is_empty() && self.slice_pushes.is_empty() {
+            return;
+        }
+        let slice =
+            Slice { second: self.second, calls: self.slice_calls.clone(), pushes: self.slice_pushes.clone() };
+        self.slice_calls.reset();
+        self.slice_pushes.reset();
+        // The main thread may have given up on us; then nobody needs it.
+        let _ = self.slices.send(slice);
+    }
+
+    fn finish(mut self) -> Tally {
+        self.send_slice();
+        for client in &mut self.clients {
+            if client.state == State::Handshaking {
+                self.counts.bump(Count::Failed);
+                self.tally.note(|| "a handshake was never finished".to_owned());
+            }
+            if let Some(socket) = client.socket.take() {
+                net::close_with_reset(socket);
+            }
+        }
+        self.tally
+    }
+
+    fn client_number(&self, slot: usize) -> u32 {
+        slot as u32 * self.load.threads + self.load.thread
+    }
+}
+
+/// 127.0.x.y: one address for each 4,000 clients, so that a free port is found at once.
+fn source_address(client: u32) -> Ipv4Addr {
+    let index = client / CLIENTS_PER_ADDRESS;
+    Ipv4Addr::new(127, 0, 1 + (index / 250 % 250) as u8, 1 + (index % 250) as u8)
+}
+
+fn nonce(client: u32) -> u128 {
+    u128::from(crate::outcomes::digest(u64::from(client))) << 64 | u128::from(client)
+}
+
+const CLIENTS_PER_ADDRESS: u32 = 4_000;
+/// The closed loop runs for so long before the measurement begins.
+pub const WARM_UP_NS: u64 = 500_000_000;
+const NAP_NS: u64 = 100_000_000;
+const CONNECTS_PER_PASS: usize = 16;
+const SENDS_PER_PASS: usize = 32;
+const READ_LEN: usize = 64 << 10;
+const UNSENT_MAX: usize = 4 << 20;

@@ -1,0 +1,138 @@
+//! What processes and the kernel use, read from /proc once per second.
+
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+/// One process at one moment.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Process {
+    /// User and system time, in microseconds.
+    pub cpu_us: u64,
+    /// Of it, in the kernel.
+    pub system_us: u64,
+    /// Resident bytes.
+    pub rss: u64,
+    /// Threads.
+    pub threads: u64,
+}
+
+impl Process {
+    /// Reads `/proc/PID`; `None` when there is no such process (any more).
+    #[must_use]
+    pub fn read(pid: u32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    fn parse(stat: &str) -> Option<Self> {
+        // The name in brackets may hold anything; the fields behind it are numbers. The first of them is number 3.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+        let tick_us = 1_000_000 / rustix::param::clock_ticks_per_second();
+        let (user, system) = (field(14)? * tick_us, field(15)? * tick_us);
+        Some(Self {
+            cpu_us: user + system,
+            system_us: system,
+            threads: field(20)?,
+            rss: field(24)? * rustix::param::page_size() as u64,
+        })
+    }
+}
+
+/// The kernel's memory at one moment, in bytes. Both ends of every loopback connection are in it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// Buffers of TCP sockets.
+    pub tcp_buffers: u64,
+    /// Slab: the sockets themselves, files, epoll entries and all else that the kernel keeps in objects.
+    pub slab: u64,
+    /// TCP sockets that are in use.
+    pub tcp_sockets: u64,
+    /// Memory that is left to be used.
+    pub available: u64,
+    /// Time that all CPUs were busy since boot, in microseconds.
+    pub busy_us: u64,
+}
+
+impl Kernel {
+    /// Reads what /proc offers; what it does not is 0.
+    #[must_use]
+    pub fn read() -> Self {
+        let text = |path| fs::read_to_string(path).unwrap_or_default();
+        let mut kernel = Self::default();
+        kernel.handle_sockstat(&text("/proc/net/sockstat"));
+        kernel.handle_meminfo(&text("/proc/meminfo"));
+        kernel.handle_stat(&text("/proc/stat"));
+        kernel
+    }
+
+    /// Memory of sockets: buffers and objects.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.tcp_buffers + self.slab
+    }
+
+    fn handle_sockstat(&mut self, text: &str) {
+        let Some(line) = text.lines().find_map(|line| line.strip_prefix("TCP: ")) else { return };
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        for pair in words.as_chunks::<2>().0 {
+            let value = pair[1].parse().unwrap_or(0);
+            match pair[0] {
+                "alloc" => self.tcp_sockets = value,
+                "mem" => self.tcp_buffers = value * rustix::param::page_size() as u64,
+                _ => {}
+            }
+        }
+    }
+
+    fn handle_meminfo(&mut self, text: &str) {
+        for line in text.lines() {
+            let mut words = line.split_ascii_whitespace();
+            let (name, value) = (words.next(), words.next().and_then(|value| value.parse::<u64>().ok()).unwrap_or(0));
+            match name {
+                Some("Slab:") => self.slab = value * 1024,
+                Some("MemAvailable:") => self.available = value * 1024,
+                _ => {}
+            }
+        }
+    }
+
+    fn handle_stat(&mut self, text: &str) {
+        let Some(line) = text.lines().next().and_then(|line| line.strip_prefix("cpu ")) else { return };
+        let ticks: Vec<u64> = line.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let tick_us = 1_000_000 / rustix::param::clock_ticks_per_second();
+        // user, nice, system, [idle, iowait,] irq, softirq, steal
+        let busy: u64 = ticks.iter().enumerate().filter(|(index, _)| matches!(index, 0..=2 | 5..=6)).map(|(_, t)| t).sum();
+        self.busy_us = busy * tick_us;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_whose_name_has_brackets_is_read() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 3 0 9 1000 25 18446744073709551615";
+        let process = Process::parse(stat).unwrap();
+        let tick_us = 1_000_000 / rustix::param::clock_ticks_per_second();
+        assert_eq!((process.cpu_us, process.system_us), (200 * tick_us, 50 * tick_us));
+        assert_eq!((process.threads, process.rss), (3, 25 * rustix::param::page_size() as u64));
+    }
+
+    #[test]
+    fn we_can_be_read_ourselves() {
+        assert!(Process::read(std::process::id()).unwrap().rss > 0);
+        assert_eq!(Process::parse("nonsense"), None);
+    }
+
+    #[test]
+    fn the_kernels_tables_are_read() {
+        let mut kernel = Kernel::default();
+        kernel.handle_sockstat("sockets: used 13\nTCP: inuse 1 orphan 0 tw 0 alloc 7 mem 3\nUDP: inuse 0 mem 0\n");
+        kernel.handle_meminfo("MemTotal: 9 kB\nMemAvailable:  8 kB\nSlab:   5 kB\n");
+        assert_eq!(kernel.tcp_sockets, 7);
+        assert_eq!(kernel.memory(), 3 * rustix::param::page_size() as u64 + 5 * 1024);
+        assert_eq!(kernel.available, 8 * 1024);
+    }
+}

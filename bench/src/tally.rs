@@ -1,0 +1,228 @@
+//! What a load thread counts while it runs and hands over when it ends.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use hdrhistogram::Histogram;
+
+/// Things that are counted. [`Counts`] has one cell for each.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Count {
+    /// Connects begun.
+    Connecting,
+    /// Opening handshakes finished.
+    Opened,
+    /// Connects that failed or were refused.
+    Failed,
+    /// Open connections that ended before the harness ended them.
+    Closed,
+    /// Calls sent.
+    Sent,
+    /// Calls answered right.
+    Answered,
+    /// Answers of any kind that were not what was asked for.
+    Wrong,
+    /// Second answers.
+    Duplicated,
+    /// Right answers after the time allowed.
+    Late,
+    /// Calls that were due on a connection that had failed.
+    Missed,
+    /// Pushes that arrived at their client.
+    Pushed,
+    /// Pushes that arrived at another client, or broken.
+    PushedWrong,
+    /// Pings answered.
+    Pings,
+    /// CPU time of the thread in nanoseconds, as of its last second.
+    CpuNs,
+}
+
+const COUNTS: usize = Count::CpuNs as usize + 1;
+
+/// One thread's counters: it alone writes them, anybody reads.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Counts {
+    cells: [AtomicU64; COUNTS],
+}
+
+impl Counts {
+    /// Adds one.
+    pub fn bump(&self, count: Count) {
+        let cell = &self.cells[count as usize];
+        cell.store(cell.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Replaces a value that is not a count of events.
+    pub fn set(&self, count: Count, value: u64) {
+        self.cells[count as usize].store(value, Ordering::Relaxed);
+    }
+
+    /// Reads one.
+    #[must_use]
+    pub fn get(&self, count: Count) -> u64 {
+        self.cells[count as usize].load(Ordering::Relaxed)
+    }
+}
+
+/// The sums over all threads at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    sums: [u64; COUNTS],
+}
+
+impl Totals {
+    /// Adds up.
+    #[must_use]
+    pub fn of<'a>(threads: impl IntoIterator<Item = &'a Counts>) -> Self {
+        let mut totals = Self::default();
+        for counts in threads {
+            for (sum, cell) in totals.sums.iter_mut().zip(&counts.cells) {
+                *sum += cell.load(Ordering::Relaxed);
+            }
+        }
+        totals
+    }
+
+    /// Reads one.
+    #[must_use]
+    pub fn get(&self, count: Count) -> u64 {
+        self.sums[count as usize]
+    }
+
+    /// Calls without an answer of any kind.
+    #[must_use]
+    pub fn unanswered(&self) -> u64 {
+        self.get(Count::Sent).saturating_sub(self.get(Count::Answered) + self.get(Count::Wrong))
+    }
+}
+
+/// How the main thread steers the load threads. Times are [`crate::poller::now_ns`]; `u64::MAX`: not known yet.
+#[derive(Debug)]
+pub struct Control {
+    /// The measurement begins.
+    pub window_start_ns: AtomicU64,
+    /// No Call is due from here on.
+    pub window_end_ns: AtomicU64,
+    /// The threads close everything and hand over.
+    pub stop: AtomicBool,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        let unknown = || AtomicU64::new(u64::MAX);
+        Self { window_start_ns: unknown(), window_end_ns: unknown(), stop: AtomicBool::new(false) }
+    }
+}
+
+impl Control {
+    /// When the measurement begins.
+    #[must_use]
+    pub fn window_start(&self) -> u64 {
+        self.window_start_ns.load(Ordering::Relaxed)
+    }
+
+    /// When the measurement ends.
+    #[must_use]
+    pub fn window_end(&self) -> u64 {
+        self.window_end_ns.load(Ordering::Relaxed)
+    }
+}
+
+/// Latencies in microseconds.
+#[derive(Clone, Debug)]
+pub struct Latencies {
+    /// Calls due while the measurement ran: from due to answered.
+    pub calls: Histogram<u64>,
+    /// Calls due before: during the ramp.
+    pub calls_in_ramp: Histogram<u64>,
+    /// From due to upgraded.
+    pub connects: Histogram<u64>,
+    /// From due to arrived at the client.
+    pub pushes: Histogram<u64>,
+    /// From due to answered with 202 at the ingress.
+    pub accepts: Histogram<u64>,
+    /// From due to sent: how late the harness itself was.
+    pub send_lag: Histogram<u64>,
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self {
+            calls: histogram(),
+            calls_in_ramp: histogram(),
+            connects: histogram(),
+            pushes: histogram(),
+            accepts: histogram(),
+            send_lag: histogram(),
+        }
+    }
+}
+
+impl Latencies {
+    /// Adds another thread's.
+    pub fn merge(&mut self, other: &Self) {
+        for (into, from) in [
+            (&mut self.calls, &other.calls),
+            (&mut self.calls_in_ramp, &other.calls_in_ramp),
+            (&mut self.connects, &other.connects),
+            (&mut self.pushes, &other.pushes),
+            (&mut self.accepts, &other.accepts),
+            (&mut self.send_lag, &other.send_lag),
+        ] {
+            // All have the same bounds, so adding cannot fail.
+            let _ = into.add(from);
+        }
+    }
+}
+
+/// What a thread hands over at its end.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// All latencies.
+    pub latencies: Latencies,
+    /// The first few things that went wrong, in words.
+    pub faults: Vec<String>,
+}
+
+impl Tally {
+    /// Keeps `fault` if it is one of the first few.
+    pub fn note(&mut self, fault: impl FnOnce() -> String) {
+        if self.faults.len() < FAULTS_MAX {
+            self.faults.push(fault());
+        }
+    }
+}
+
+/// One thread's latencies of one second.
+#[derive(Debug)]
+pub struct Slice {
+    /// Seconds since the first connect was due.
+    pub second: u64,
+    /// Calls answered in it, in microseconds from due.
+    pub calls: Histogram<u32>,
+    /// Pushes that arrived in it.
+    pub pushes: Histogram<u32>,
+}
+
+/// Microseconds up to two minutes, three digits, fixed size.
+#[must_use]
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, MICROS_MAX, 3).unwrap_or_else(|_| unreachable!("constant bounds"))
+}
+
+/// The same range with two digits: one is sent per thread and second.
+#[must_use]
+pub fn slice_histogram() -> Histogram<u32> {
+    Histogram::new_with_bounds(1, MICROS_MAX, 2).unwrap_or_else(|_| unreachable!("constant bounds"))
+}
+
+/// The time from `due_ns` to `now_ns` in whole microseconds.
+#[must_use]
+pub fn micros(due_ns: u64, now_ns: u64) -> u64 {
+    now_ns.saturating_sub(due_ns) / 1_000
+}
+
+/// Faults that a thread keeps in words.
+pub const FAULTS_MAX: usize = 8;
+const MICROS_MAX: u64 = 120_000_000;
