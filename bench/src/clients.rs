@@ -13,13 +13,13 @@ use std::{io, mem};
 
 use hdrhistogram::Histogram;
 
+use crate::http;
 use crate::net::{self, Received};
 use crate::poller::{Event, Poller, now_ns, thread_cpu_ns};
 use crate::rpc::{self, Message, Shape};
 use crate::schedule::Schedule;
 use crate::tally::{Control, Count, Counts, Slice, Tally, micros, slice_histogram};
 use crate::websocket::{self, Header};
-use crate::http;
 
 /// When clients send Calls.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -76,6 +76,7 @@ pub fn run(load: Load, counts: Arc<Counts>, control: Arc<Control>, slices: Sende
         handshaking: 0,
         kicked: false,
         second: 0,
+        cpu_read_ns: 0,
         slice_calls: slice_histogram(),
         slice_pushes: slice_histogram(),
         mask: 0x9e37_79b9 ^ load.thread,
@@ -128,6 +129,7 @@ struct Generator {
     /// The closed loop has begun.
     kicked: bool,
     second: u64,
+    cpu_read_ns: u64,
     slice_calls: Histogram<u32>,
     slice_pushes: Histogram<u32>,
     mask: u32,
@@ -302,8 +304,13 @@ impl Generator {
         {
             return self.lose(slot, &error.to_string());
         }
-        while event.readable {
-            let Some(socket) = &self.clients[slot].socket else { return };
+        if !event.readable {
+            return;
+        }
+        loop {
+            let Some(socket) = &self.clients[slot].socket else {
+                return;
+            };
             match net::receive(socket, &mut self.buffer) {
                 Received::Nothing => return,
                 Received::Closed => return self.lose(slot, "closed by the other side"),
@@ -372,11 +379,17 @@ impl Generator {
         client.state = State::Open;
         self.handshaking -= 1;
         self.counts.bump(Count::Opened);
-        self.tally.latencies.connects.saturating_record(micros(client.since_ns, now));
+        self.tally
+            .latencies
+            .connects
+            .saturating_record(micros(client.since_ns, now));
         let end = self.control.window_end();
         if self.load.traffic == Traffic::OpenLoop {
             loop {
-                let due = self.load.schedule.message_due(slot as u32, self.clients[slot].next_round);
+                let due = self
+                    .load
+                    .schedule
+                    .message_due(slot as u32, self.clients[slot].next_round);
                 if due > now || due >= end || self.clients[slot].state != State::Open {
                     break;
                 }
@@ -439,7 +452,11 @@ impl Generator {
         self.counts.bump(Count::Answered);
         let now = now_ns();
         let closed_loop = self.load.traffic == Traffic::ClosedLoop;
-        let due = if closed_loop { since } else { self.load.schedule.message_due(slot as u32, round) };
+        let due = if closed_loop {
+            since
+        } else {
+            self.load.schedule.message_due(slot as u32, round)
+        };
         if now.saturating_sub(due) > self.load.late_ns {
             self.counts.bump(Count::Late);
         }
@@ -474,7 +491,12 @@ impl Generator {
             }
             _ => {
                 self.counts.bump(Count::PushedWrong);
-                self.tally.note(|| format!("client c{number} got the push {id} {:?}", String::from_utf8_lossy(payload)));
+                self.tally.note(|| {
+                    format!(
+                        "client c{number} got the push {id} {:?}",
+                        String::from_utf8_lossy(payload)
+                    )
+                });
             }
         }
         self.text.clear();
@@ -487,7 +509,12 @@ impl Generator {
     fn wrong(&mut self, slot: usize, text: &[u8]) {
         let number = self.client_number(slot);
         self.counts.bump(Count::Wrong);
-        self.tally.note(|| format!("client c{number} got {:?}", String::from_utf8_lossy(&text[..text.len().min(200)])));
+        self.tally.note(|| {
+            format!(
+                "client c{number} got {:?}",
+                String::from_utf8_lossy(&text[..text.len().min(200)])
+            )
+        });
         // In a closed loop a wrong answer must not silence the client.
         if self.load.traffic == Traffic::ClosedLoop && now_ns() < self.control.window_end() {
             self.send_call(slot);
@@ -508,7 +535,8 @@ impl Generator {
                 self.counts.bump(Count::Failed);
             }
         }
-        self.tally.note(|| format!("client c{number} lost while {state:?}: {why}"));
+        self.tally
+            .note(|| format!("client c{number} lost while {state:?}: {why}"));
     }
 
     /// Hands over the last second's latencies, once per second.
@@ -518,15 +546,21 @@ impl Generator {
             self.send_slice();
             self.second = second;
         }
+        if now > self.cpu_read_ns + CPU_READ_NS {
+            self.cpu_read_ns = now;
+            self.counts.set(Count::CpuNs, thread_cpu_ns());
+        }
     }
 
     fn send_slice(&mut self) {
-        self.counts.set(Count::CpuNs, thread_cpu_ns());
         if self.slice_calls.is_empty() && self.slice_pushes.is_empty() {
             return;
         }
-        let slice =
-            Slice { second: self.second, calls: self.slice_calls.clone(), pushes: self.slice_pushes.clone() };
+        let slice = Slice {
+            second: self.second,
+            calls: self.slice_calls.clone(),
+            pushes: self.slice_pushes.clone(),
+        };
         self.slice_calls.reset();
         self.slice_pushes.reset();
         // The main thread may have given up on us; then nobody needs it.
@@ -565,6 +599,7 @@ fn nonce(client: u32) -> u128 {
 const CLIENTS_PER_ADDRESS: u32 = 4_000;
 /// The closed loop runs for so long before the measurement begins.
 pub const WARM_UP_NS: u64 = 500_000_000;
+const CPU_READ_NS: u64 = 50_000_000;
 const NAP_NS: u64 = 100_000_000;
 const CONNECTS_PER_PASS: usize = 16;
 const SENDS_PER_PASS: usize = 32;

@@ -11,7 +11,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// # Errors
 /// What is wrong and what is allowed.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
+    let split = text
+        .find(|character: char| !character.is_ascii_digit() && character != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let seconds = match (unit, number) {
         ("us", _) => 1e-6,
@@ -22,7 +24,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         ("", "0") => 0.0,
         _ => return Err(format!("`{text}` is not a duration: write 250us, 10ms, 30s, 2m or 1h")),
     };
-    let number: f64 = number.parse().map_err(|_| format!("`{text}` is not a duration: write 10ms, 30s or 2m"))?;
+    let number: f64 = number
+        .parse()
+        .map_err(|_| format!("`{text}` is not a duration: write 10ms, 30s or 2m"))?;
     if number * seconds > DURATION_MAX.as_secs_f64() {
         return Err(format!("`{text}` is more than a day"));
     }
@@ -42,8 +46,13 @@ pub fn parse_addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
 /// # Errors
 /// What is wrong and what is allowed.
 pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    let bare = text.trim().strip_prefix("http://").unwrap_or(text.trim()).trim_end_matches('/');
-    bare.parse().map_err(|_| format!("`{text}` is not an address: write 127.0.0.1:4000"))
+    let bare = text
+        .trim()
+        .strip_prefix("http://")
+        .unwrap_or(text.trim())
+        .trim_end_matches('/');
+    bare.parse()
+        .map_err(|_| format!("`{text}` is not an address: write 127.0.0.1:4000"))
 }
 
 /// `0,1,4-7`; a CPU may be named twice.
@@ -53,7 +62,9 @@ pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
 pub fn parse_cores(text: &str) -> Result<Vec<usize>, String> {
     let number = |part: &str| match part.trim().parse::<usize>() {
         Ok(cpu) if cpu < CPU_MAX => Ok(cpu),
-        _ => Err(format!("`{part}` in `{text}` is not a CPU: write 0,1,4-7 with numbers below {CPU_MAX}")),
+        _ => Err(format!(
+            "`{part}` in `{text}` is not a CPU: write 0,1,4-7 with numbers below {CPU_MAX}"
+        )),
     };
     let mut cores = Vec::new();
     for part in text.split(',') {
@@ -63,7 +74,10 @@ pub fn parse_cores(text: &str) -> Result<Vec<usize>, String> {
         }
     }
     if cores.is_empty() || cores.len() > SHARDS_MAX {
-        return Err(format!("`{text}` names {} CPUs: 1 to {SHARDS_MAX} are allowed", cores.len()));
+        return Err(format!(
+            "`{text}` names {} CPUs: 1 to {SHARDS_MAX} are allowed",
+            cores.len()
+        ));
     }
     Ok(cores)
 }
@@ -72,7 +86,13 @@ pub fn parse_cores(text: &str) -> Result<Vec<usize>, String> {
 #[must_use]
 pub fn raise_open_files() -> u64 {
     let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
@@ -93,7 +113,13 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        let cases = [("250us", 250), ("10ms", 10_000), ("1.5s", 1_500_000), ("2m", 120_000_000), ("0", 0)];
+        let cases = [
+            ("250us", 250),
+            ("10ms", 10_000),
+            ("1.5s", 1_500_000),
+            ("2m", 120_000_000),
+            ("0", 0),
+        ];
         for (text, micros) in cases {
             assert_eq!(parse_duration(text), Ok(Duration::from_micros(micros)), "{text}");
         }
@@ -117,7 +143,10 @@ mod tests {
 
     #[test]
     fn an_address_may_be_written_as_a_url() {
-        assert_eq!(parse_address("http://127.0.0.1:80/"), Ok(SocketAddr::from(([127, 0, 0, 1], 80))));
+        assert_eq!(
+            parse_address("http://127.0.0.1:80/"),
+            Ok(SocketAddr::from(([127, 0, 0, 1], 80)))
+        );
         assert!(parse_address("localhost:80").is_err());
         assert_eq!(parse_addresses("127.0.0.1:1,127.0.0.1:2").map(|list| list.len()), Ok(2));
     }

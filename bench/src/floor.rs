@@ -40,7 +40,10 @@ impl Mail {
     /// Out of descriptors.
     pub fn new() -> io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        Ok(Self { letters: Mutex::default(), wake })
+        Ok(Self {
+            letters: Mutex::default(),
+            wake,
+        })
     }
 }
 
@@ -166,7 +169,9 @@ impl Shard {
 
     fn accept_clients(&mut self) {
         for _ in 0..ACCEPTS_PER_EVENT {
-            let Ok(Some(socket)) = net::accept(&self.listener) else { return };
+            let Ok(Some(socket)) = net::accept(&self.listener) else {
+                return;
+            };
             self.generation += 1;
             let entry = self.clients.vacant_entry();
             if self.poller.add(&socket, (entry.key() as u64) << 2 | CLIENT).is_ok() {
@@ -188,26 +193,42 @@ impl Shard {
         while let Ok(Some(socket)) = net::accept(&self.ingress) {
             let entry = self.pushers.vacant_entry();
             if self.poller.add(&socket, (entry.key() as u64) << 2 | PUSHER).is_ok() {
-                entry.insert(Pusher { socket, input: Vec::new(), unsent: Vec::new() });
+                entry.insert(Pusher {
+                    socket,
+                    input: Vec::new(),
+                    unsent: Vec::new(),
+                });
             }
         }
     }
 
     fn close_client(&mut self, key: usize) {
-        let Some(client) = self.clients.try_remove(key) else { return };
+        let Some(client) = self.clients.try_remove(key) else {
+            return;
+        };
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        if registry.get(&client.id).is_some_and(|owner| *owner == (self.index, key, client.generation)) {
+        if registry
+            .get(&client.id)
+            .is_some_and(|owner| *owner == (self.index, key, client.generation))
+        {
             registry.remove(&client.id);
         }
     }
 
     fn handle_client(&mut self, key: usize, event: Event) {
-        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
         if event.writable && net::flush(&client.socket, &mut client.unsent).is_err() {
             return self.close_client(key);
         }
-        while event.readable {
-            let Some(client) = self.clients.get_mut(key) else { return };
+        if !event.readable {
+            return;
+        }
+        loop {
+            let Some(client) = self.clients.get_mut(key) else {
+                return;
+            };
             match net::receive(&client.socket, &mut self.buffer) {
                 Received::Nothing => return,
                 Received::Closed => return self.close_client(key),
@@ -277,7 +298,9 @@ impl Shard {
             return client.id.is_empty();
         }
         let head = std::mem::take(&mut client.input);
-        let path = head.strip_prefix(b"GET /").and_then(|rest| rest.split(|byte| *byte == b' ').next());
+        let path = head
+            .strip_prefix(b"GET /")
+            .and_then(|rest| rest.split(|byte| *byte == b' ').next());
         let (Some(id), Some(websocket_key)) = (path, http::find_header(&head, "sec-websocket-key")) else {
             return false;
         };
@@ -287,7 +310,10 @@ impl Shard {
             .and_then(|offered| offered.split(|byte| *byte == b',').next())
             .unwrap_or_default()
             .into();
-        let job = Job::Connect { client: key, generation: client.generation };
+        let job = Job::Connect {
+            client: key,
+            generation: client.generation,
+        };
         self.request.clear();
         let _ = write!(
             self.request,
@@ -307,11 +333,16 @@ impl Shard {
         self.request.extend_from_slice(&self.call_head);
         let _ = write!(self.request, "{}\r\n\r\n", payload.len());
         self.request.extend_from_slice(payload);
-        self.send_request(Job::Call { client: key, generation });
+        self.send_request(Job::Call {
+            client: key,
+            generation,
+        });
     }
 
     fn send_result(&mut self, key: usize, frame: &[u8]) {
-        let Some((id, payload)) = rpc::compact_result(frame) else { return };
+        let Some((id, payload)) = rpc::compact_result(frame) else {
+            return;
+        };
         self.request.clear();
         let _ = write!(self.request, "POST /result/{}/", rpc::PUSH_ACTION);
         self.request.extend_from_slice(&self.clients[key].id);
@@ -336,7 +367,12 @@ impl Shard {
             let entry = self.backends.vacant_entry();
             let key = entry.key();
             if self.poller.add(&socket, (key as u64) << 2 | BACKEND).is_ok() {
-                entry.insert(Backend { socket, input: Vec::new(), unsent: Vec::new(), job: None });
+                entry.insert(Backend {
+                    socket,
+                    input: Vec::new(),
+                    unsent: Vec::new(),
+                    job: None,
+                });
                 return self.start(key, job);
             }
         }
@@ -355,22 +391,34 @@ impl Shard {
 
     /// The job of a failed connection is lost: its client is closed, so that nobody waits for ever.
     fn close_backend(&mut self, key: usize) {
-        let Some(backend) = self.backends.try_remove(key) else { return };
+        let Some(backend) = self.backends.try_remove(key) else {
+            return;
+        };
         self.idle.retain(|idle| *idle != key);
         if let Some(Job::Connect { client, generation } | Job::Call { client, generation }) = backend.job
-            && self.clients.get(client).is_some_and(|client| client.generation == generation)
+            && self
+                .clients
+                .get(client)
+                .is_some_and(|client| client.generation == generation)
         {
             self.close_client(client);
         }
     }
 
     fn handle_backend(&mut self, key: usize, event: Event) {
-        let Some(backend) = self.backends.get_mut(key) else { return };
+        let Some(backend) = self.backends.get_mut(key) else {
+            return;
+        };
         if event.writable && net::flush(&backend.socket, &mut backend.unsent).is_err() {
             return self.close_backend(key);
         }
-        while event.readable {
-            let Some(backend) = self.backends.get_mut(key) else { return };
+        if !event.readable {
+            return;
+        }
+        loop {
+            let Some(backend) = self.backends.get_mut(key) else {
+                return;
+            };
             match net::receive(&backend.socket, &mut self.buffer) {
                 Received::Nothing => return,
                 Received::Closed => return self.close_backend(key),
@@ -430,7 +478,13 @@ impl Shard {
     }
 
     fn finish_connect(&mut self, key: usize, generation: u64, ok: bool) {
-        let Some(client) = self.clients.get_mut(key).filter(|client| client.generation == generation) else { return };
+        let Some(client) = self
+            .clients
+            .get_mut(key)
+            .filter(|client| client.generation == generation)
+        else {
+            return;
+        };
         if !ok {
             return self.close_client(key);
         }
@@ -447,14 +501,23 @@ impl Shard {
         self.frame.extend_from_slice(b"\r\n\r\n");
         client.protocol = Box::default();
         let owner = (self.index, key, generation);
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner).insert(client.id.clone(), owner);
+        self.registry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(client.id.clone(), owner);
         let frame = std::mem::take(&mut self.frame);
         self.send_frame(key, generation, &frame);
         self.frame = frame;
     }
 
     fn send_frame(&mut self, key: usize, generation: u64, frame: &[u8]) {
-        let Some(client) = self.clients.get_mut(key).filter(|client| client.generation == generation) else { return };
+        let Some(client) = self
+            .clients
+            .get_mut(key)
+            .filter(|client| client.generation == generation)
+        else {
+            return;
+        };
         if net::transmit_or_keep(&client.socket, frame, &mut client.unsent, UNSENT_MAX).is_err() {
             self.close_client(key);
         }
@@ -470,13 +533,20 @@ impl Shard {
     }
 
     fn handle_pusher(&mut self, key: usize, event: Event) {
-        let Some(pusher) = self.pushers.get_mut(key) else { return };
+        let Some(pusher) = self.pushers.get_mut(key) else {
+            return;
+        };
         if event.writable && net::flush(&pusher.socket, &mut pusher.unsent).is_err() {
             self.pushers.remove(key);
             return;
         }
-        while event.readable {
-            let Some(pusher) = self.pushers.get_mut(key) else { return };
+        if !event.readable {
+            return;
+        }
+        loop {
+            let Some(pusher) = self.pushers.get_mut(key) else {
+                return;
+            };
             let healthy = match net::receive(&pusher.socket, &mut self.buffer) {
                 Received::Nothing => return,
                 Received::Closed => false,
@@ -520,8 +590,15 @@ impl Shard {
         let (Some(action), Some(id), Some(message_id)) = (parts.next(), parts.next(), parts.next()) else {
             return false;
         };
-        let owner = self.registry.lock().unwrap_or_else(PoisonError::into_inner).get(id.as_bytes()).copied();
-        let Some((shard, client, generation)) = owner else { return false };
+        let owner = self
+            .registry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(id.as_bytes())
+            .copied();
+        let Some((shard, client, generation)) = owner else {
+            return false;
+        };
         let mut message = Vec::with_capacity(body.len() + 64);
         let _ = write!(message, "[2,\"{message_id}\",\"{action}\",");
         message.extend_from_slice(body);
@@ -533,7 +610,14 @@ impl Shard {
             return true;
         }
         let mail = &self.mail[shard];
-        mail.letters.lock().unwrap_or_else(PoisonError::into_inner).push(Letter { client, generation, frame });
+        mail.letters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Letter {
+                client,
+                generation,
+                frame,
+            });
         rustix::io::write(&mail.wake, &1_u64.to_ne_bytes()).is_ok()
     }
 }

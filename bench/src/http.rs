@@ -52,10 +52,19 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<Request<'_>>, Malformed> {
         Ok(httparse::Status::Partial) if bytes.len() <= HEAD_LEN_MAX => return Ok(None),
         _ => return Err(Malformed),
     };
-    let (Some(method), Some(path)) = (request.method, request.path) else { return Err(Malformed) };
+    let (Some(method), Some(path)) = (request.method, request.path) else {
+        return Err(Malformed);
+    };
     let fields = Fields::read(request.headers, request.version == Some(1))?;
     let (body_len, keep_alive, made_by_proxy) = (fields.body_len, fields.keep_alive, fields.made_by_proxy);
-    Ok(Some(Request { method, path, head_len, body_len, keep_alive, made_by_proxy }))
+    Ok(Some(Request {
+        method,
+        path,
+        head_len,
+        body_len,
+        keep_alive,
+        made_by_proxy,
+    }))
 }
 
 /// Reads an answer's head at the start of `bytes`; `None`: more bytes are needed.
@@ -70,10 +79,21 @@ pub fn parse_answer(bytes: &[u8]) -> Result<Option<Answer>, Malformed> {
         Ok(httparse::Status::Partial) if bytes.len() <= HEAD_LEN_MAX => return Ok(None),
         _ => return Err(Malformed),
     };
-    let Some(status) = answer.code else { return Err(Malformed) };
+    let Some(status) = answer.code else {
+        return Err(Malformed);
+    };
     let fields = Fields::read(answer.headers, answer.version == Some(1))?;
-    let body_len = if matches!(status, 100..=199 | 204 | 304) { 0 } else { fields.body_len };
-    Ok(Some(Answer { status, head_len, body_len, keep_alive: fields.keep_alive }))
+    let body_len = if matches!(status, 100..=199 | 204 | 304) {
+        0
+    } else {
+        fields.body_len
+    };
+    Ok(Some(Answer {
+        status,
+        head_len,
+        body_len,
+        keep_alive: fields.keep_alive,
+    }))
 }
 
 /// The value of header `name` (lower case) in a head that has ended, by searching: no more is looked at.
@@ -82,7 +102,7 @@ pub fn find_header<'a>(head: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let mut rest = head;
     while let Some(at) = memmem::find(rest, b"\r\n") {
         rest = &rest[at + 2..];
-        let Some((candidate, after)) = rest.split_at_checked(name.len()) else { return None };
+        let (candidate, after) = rest.split_at_checked(name.len())?;
         if candidate.eq_ignore_ascii_case(name.as_bytes()) && after.first() == Some(&b':') {
             let end = memmem::find(after, b"\r\n").unwrap_or(after.len());
             return Some(after[1..end].trim_ascii());
@@ -99,7 +119,10 @@ pub fn fetch(address: SocketAddr, method: &str, path: &str) -> io::Result<(u16, 
     let mut stream = TcpStream::connect_timeout(&address, FETCH_TIMEOUT)?;
     stream.set_read_timeout(Some(FETCH_TIMEOUT))?;
     stream.set_write_timeout(Some(FETCH_TIMEOUT))?;
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )?;
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
     loop {
@@ -125,7 +148,11 @@ struct Fields {
 
 impl Fields {
     fn read(headers: &[httparse::Header<'_>], http_1_1: bool) -> Result<Self, Malformed> {
-        let mut fields = Self { body_len: 0, keep_alive: http_1_1, made_by_proxy: false };
+        let mut fields = Self {
+            body_len: 0,
+            keep_alive: http_1_1,
+            made_by_proxy: false,
+        };
         for header in headers {
             if header.name.eq_ignore_ascii_case("content-length") {
                 let text = str::from_utf8(header.value).map_err(|_| Malformed)?;
@@ -160,7 +187,10 @@ mod tests {
     fn a_request_is_read_when_its_head_is_whole() {
         let bytes = b"POST /call/A/c1/m1 HTTP/1.1\r\nHost: x\r\ncontent-length: 2\r\nX-Origin: ws2api\r\n\r\n{}";
         let request = parse_request(bytes).unwrap().unwrap();
-        assert_eq!((request.method, request.path, request.body_len), ("POST", "/call/A/c1/m1", 2));
+        assert_eq!(
+            (request.method, request.path, request.body_len),
+            ("POST", "/call/A/c1/m1", 2)
+        );
         assert_eq!(&bytes[request.head_len..], b"{}");
         assert!(request.keep_alive && request.made_by_proxy);
         for cut in 0..request.head_len {
@@ -170,15 +200,26 @@ mod tests {
 
     #[test]
     fn an_answer_without_a_body_needs_no_length() {
-        let answer = parse_answer(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").unwrap().unwrap();
+        let answer = parse_answer(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+            .unwrap()
+            .unwrap();
         assert_eq!((answer.status, answer.body_len, answer.keep_alive), (204, 0, false));
     }
 
     #[test]
     fn what_this_package_does_not_speak_is_refused() {
-        assert_eq!(parse_answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), Err(Malformed));
-        assert_eq!(parse_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\n"), Err(Malformed));
-        assert_eq!(parse_request(b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"), Err(Malformed));
+        assert_eq!(
+            parse_answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            Err(Malformed)
+        );
+        assert_eq!(
+            parse_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\n"),
+            Err(Malformed)
+        );
+        assert_eq!(
+            parse_request(b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"),
+            Err(Malformed)
+        );
         assert_eq!(parse_request(&vec![b'a'; HEAD_LEN_MAX + 1]), Err(Malformed));
     }
 

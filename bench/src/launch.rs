@@ -36,7 +36,10 @@ impl Running {
                 return Err(format!("{} ended at its start: {status}", self.name));
             }
             if Instant::now() > deadline {
-                return Err(format!("{} does not listen at {address} after {START_TIMEOUT:?}", self.name));
+                return Err(format!(
+                    "{} does not listen at {address} after {START_TIMEOUT:?}",
+                    self.name
+                ));
             }
             std::thread::sleep(POLL);
         }
@@ -97,7 +100,9 @@ pub fn start_relay(
     let reserved = [reserve()?, reserve()?, reserve()?];
     let [(_, listen), (_, ingress), (_, admin)] = &reserved;
     let cores: Vec<String> = cores.iter().map(ToString::to_string).collect();
-    let name = program.file_name().map_or_else(|| program.display().to_string(), |name| name.display().to_string());
+    let name = program
+        .file_name()
+        .map_or_else(|| program.display().to_string(), |name| name.display().to_string());
     let mut command = Command::new(program);
     command.args(["--listen", &listen.to_string(), "--ingress", &ingress.to_string()]);
     command.args(["--admin", &admin.to_string(), "--backend", &format!("http://{backend}")]);
@@ -105,7 +110,10 @@ pub fn start_relay(
     let mut running = spawn(command, &name)?;
     running.wait_for(*listen)?;
     running.wait_for(*ingress)?;
-    let relay = Relay { listen: *listen, ingress: *ingress };
+    let relay = Relay {
+        listen: *listen,
+        ingress: *ingress,
+    };
     drop(reserved);
     Ok((running, relay))
 }
@@ -117,9 +125,17 @@ pub fn start_relay(
 pub fn sibling(name: &str) -> Result<PathBuf, String> {
     let own = env::current_exe().map_err(|error| format!("where is our own executable? {error}"))?;
     // A test's executable is one folder below the programs.
-    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
+    let found = own
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file());
     found.ok_or_else(|| {
-        format!("{name} is not beside {}: build it with `cargo build --release --workspace`", own.display())
+        format!(
+            "{name} is not beside {}: build it with `cargo build --release --workspace`",
+            own.display()
+        )
     })
 }
 
@@ -133,7 +149,10 @@ fn spawn(mut command: Command, name: &str) -> Result<Running, String> {
         .stdout(Stdio::null())
         .spawn()
         .map_err(|error: io::Error| format!("{}: {error}", command.get_program().display()))?;
-    Ok(Running { child, name: name.to_owned() })
+    Ok(Running {
+        child,
+        name: name.to_owned(),
+    })
 }
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);

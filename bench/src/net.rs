@@ -62,7 +62,11 @@ pub fn accept(listener: impl AsFd) -> io::Result<Option<OwnedFd>> {
 /// # Errors
 /// Refused at once, out of descriptors or ports.
 pub fn connect(address: SocketAddr, source: Option<Ipv4Addr>) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     sockopt::set_tcp_nodelay(&socket, true)?;
@@ -119,12 +123,7 @@ pub fn transmit(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
 ///
 /// # Errors
 /// The connection has failed, or more than `unsent_max` bytes would wait.
-pub fn transmit_or_keep(
-    socket: impl AsFd,
-    bytes: &[u8],
-    unsent: &mut Vec<u8>,
-    unsent_max: usize,
-) -> io::Result<()> {
+pub fn transmit_or_keep(socket: impl AsFd, bytes: &[u8], unsent: &mut Vec<u8>, unsent_max: usize) -> io::Result<()> {
     if unsent.is_empty() {
         let len = transmit(socket, bytes)?;
         if len < bytes.len() {

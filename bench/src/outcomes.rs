@@ -129,7 +129,13 @@ mod tests {
         let outcomes = Outcomes::default();
         outcomes.handle_outcome(Some(NUMBERS_MAX));
         outcomes.handle_outcome(None);
-        assert_eq!(outcomes.seen(), Seen { unknown: 2, ..Seen::default() });
+        assert_eq!(
+            outcomes.seen(),
+            Seen {
+                unknown: 2,
+                ..Seen::default()
+            }
+        );
         outcomes.reset();
         assert_eq!(outcomes.seen(), Seen::default());
     }

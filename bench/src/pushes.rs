@@ -132,7 +132,10 @@ impl Pusher {
             if due_ns > now {
                 return due_ns;
             }
-            let push = Push { number: self.next, due_ns };
+            let push = Push {
+                number: self.next,
+                due_ns,
+            };
             self.next += 1;
             add(&self.counts.sent, 1);
             if let Some(key) = self.idle.pop().or_else(|| self.open()) {
@@ -141,7 +144,8 @@ impl Pusher {
                 self.waiting.push_back(push);
             } else {
                 add(&self.counts.failed, 1);
-                self.tally.note(|| format!("{WAITING_MAX} pushes wait for a connection to the ingress"));
+                self.tally
+                    .note(|| format!("{WAITING_MAX} pushes wait for a connection to the ingress"));
             }
         }
         now
@@ -156,10 +160,17 @@ impl Pusher {
             let entry = self.connections.vacant_entry();
             self.poller.add(&socket, entry.key() as u64)?;
             let key = entry.key();
-            entry.insert(Connection { socket, input: Vec::new(), unsent: Vec::new(), push: None });
+            entry.insert(Connection {
+                socket,
+                input: Vec::new(),
+                unsent: Vec::new(),
+                push: None,
+            });
             Ok(key)
         });
-        opened.inspect_err(|error| self.tally.note(|| format!("ingress {target}: {error}"))).ok()
+        opened
+            .inspect_err(|error| self.tally.note(|| format!("ingress {target}: {error}")))
+            .ok()
     }
 
     fn send(&mut self, key: usize, push: Push) {
@@ -186,14 +197,21 @@ impl Pusher {
 
     fn handle_event(&mut self, event: Event) {
         let key = event.token as usize;
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if event.writable
             && let Err(error) = net::flush(&connection.socket, &mut connection.unsent)
         {
             return self.close(key, &error.to_string());
         }
-        while event.readable {
-            let Some(connection) = self.connections.get_mut(key) else { return };
+        if !event.readable {
+            return;
+        }
+        loop {
+            let Some(connection) = self.connections.get_mut(key) else {
+                return;
+            };
             match net::receive(&connection.socket, &mut self.buffer) {
                 Received::Nothing => return,
                 Received::Closed => return self.close(key, "closed by the ingress"),
@@ -212,15 +230,21 @@ impl Pusher {
             Ok(_) => return,
             Err(http::Malformed) => return self.close(key, "not an HTTP answer"),
         };
-        let Some(push) = connection.push.take() else { return self.close(key, "an answer to nothing") };
+        let Some(push) = connection.push.take() else {
+            return self.close(key, "an answer to nothing");
+        };
         if answer.status == 202 {
             add(&self.counts.accepted, 1);
             add(&self.counts.sum, digest(push.number));
-            self.tally.latencies.accepts.saturating_record(micros(push.due_ns, now_ns()));
+            self.tally
+                .latencies
+                .accepts
+                .saturating_record(micros(push.due_ns, now_ns()));
         } else {
             add(&self.counts.refused, 1);
             let text = String::from_utf8_lossy(&connection.input).into_owned();
-            self.tally.note(|| format!("push p{} got {}: {text:?}", push.number, answer.status));
+            self.tally
+                .note(|| format!("push p{} got {}: {text:?}", push.number, answer.status));
         }
         connection.input.clear();
         if !answer.keep_alive {
@@ -233,11 +257,14 @@ impl Pusher {
     }
 
     fn close(&mut self, key: usize, why: &str) {
-        let Some(connection) = self.connections.try_remove(key) else { return };
+        let Some(connection) = self.connections.try_remove(key) else {
+            return;
+        };
         self.idle.retain(|idle| *idle != key);
         if let Some(push) = connection.push {
             add(&self.counts.failed, 1);
-            self.tally.note(|| format!("push p{} lost its connection: {why}", push.number));
+            self.tally
+                .note(|| format!("push p{} lost its connection: {why}", push.number));
         }
         if let Some(push) = self.waiting.pop_front() {
             match self.open() {

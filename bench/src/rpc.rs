@@ -93,8 +93,15 @@ pub fn split(text: &[u8]) -> Option<Message<'_>> {
     };
     let id = string(1)?;
     match (parts[0].get(), parts.len()) {
-        ("2", 4) => Some(Message::Call { id, action: string(2)?, payload: parts[3].get().as_bytes() }),
-        ("3", 3) => Some(Message::Result { id, payload: parts[2].get().as_bytes() }),
+        ("2", 4) => Some(Message::Call {
+            id,
+            action: string(2)?,
+            payload: parts[3].get().as_bytes(),
+        }),
+        ("3", 3) => Some(Message::Result {
+            id,
+            payload: parts[2].get().as_bytes(),
+        }),
         ("4", 5) => Some(Message::Error { id }),
         _ => None,
     }
@@ -104,7 +111,10 @@ pub fn split(text: &[u8]) -> Option<Message<'_>> {
 #[must_use]
 pub fn parse_call_id(id: &str) -> Option<(u32, u32)> {
     let (client, round) = id.strip_prefix('m')?.split_once('.')?;
-    Some((u32::from_str_radix(client, 16).ok()?, u32::from_str_radix(round, 16).ok()?))
+    Some((
+        u32::from_str_radix(client, 16).ok()?,
+        u32::from_str_radix(round, 16).ok()?,
+    ))
 }
 
 /// The number that a push's id names (`p17`).
@@ -171,7 +181,9 @@ mod tests {
     fn a_call_splits_into_what_it_was_built_of() {
         let mut out = Vec::new();
         Shape { payload_len: 64 }.write_call(&mut out, 27, 5);
-        let Some(Message::Call { id, action, payload }) = split(&out) else { panic!("no Call") };
+        let Some(Message::Call { id, action, payload }) = split(&out) else {
+            panic!("no Call")
+        };
         assert_eq!((parse_call_id(id), action), (Some((27, 5)), CALL_ACTION));
         assert_eq!(compact_call(&out), Some((id.as_bytes(), payload)));
         assert_eq!(payload.len(), 64);
@@ -180,12 +192,28 @@ mod tests {
     #[test]
     fn white_space_between_elements_is_free() {
         let message = split(b" [ 3 , \"m1.2\" , {\"k\": 1} ] ");
-        assert_eq!(message, Some(Message::Result { id: "m1.2", payload: b"{\"k\": 1}" }));
+        assert_eq!(
+            message,
+            Some(Message::Result {
+                id: "m1.2",
+                payload: b"{\"k\": 1}"
+            })
+        );
     }
 
     #[test]
     fn what_is_no_message_is_none() {
-        let texts = ["", "[]", "[3]", "[3,\"a\"]", "[3,1,{}]", "[3,\"a\",{}", "[5,\"a\",{}]", "{}", "[2,\"a\",3,{}]"];
+        let texts = [
+            "",
+            "[]",
+            "[3]",
+            "[3,\"a\"]",
+            "[3,1,{}]",
+            "[3,\"a\",{}",
+            "[5,\"a\",{}]",
+            "{}",
+            "[2,\"a\",3,{}]",
+        ];
         for text in texts {
             assert_eq!(split(text.as_bytes()), None, "{text}");
         }

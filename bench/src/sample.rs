@@ -73,7 +73,9 @@ impl Kernel {
     }
 
     fn handle_sockstat(&mut self, text: &str) {
-        let Some(line) = text.lines().find_map(|line| line.strip_prefix("TCP: ")) else { return };
+        let Some(line) = text.lines().find_map(|line| line.strip_prefix("TCP: ")) else {
+            return;
+        };
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         for pair in words.as_chunks::<2>().0 {
             let value = pair[1].parse().unwrap_or(0);
@@ -88,7 +90,10 @@ impl Kernel {
     fn handle_meminfo(&mut self, text: &str) {
         for line in text.lines() {
             let mut words = line.split_ascii_whitespace();
-            let (name, value) = (words.next(), words.next().and_then(|value| value.parse::<u64>().ok()).unwrap_or(0));
+            let (name, value) = (
+                words.next(),
+                words.next().and_then(|value| value.parse::<u64>().ok()).unwrap_or(0),
+            );
             match name {
                 Some("Slab:") => self.slab = value * 1024,
                 Some("MemAvailable:") => self.available = value * 1024,
@@ -98,11 +103,21 @@ impl Kernel {
     }
 
     fn handle_stat(&mut self, text: &str) {
-        let Some(line) = text.lines().next().and_then(|line| line.strip_prefix("cpu ")) else { return };
-        let ticks: Vec<u64> = line.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let Some(line) = text.lines().next().and_then(|line| line.strip_prefix("cpu ")) else {
+            return;
+        };
+        let ticks: Vec<u64> = line
+            .split_ascii_whitespace()
+            .filter_map(|word| word.parse().ok())
+            .collect();
         let tick_us = 1_000_000 / rustix::param::clock_ticks_per_second();
         // user, nice, system, [idle, iowait,] irq, softirq, steal
-        let busy: u64 = ticks.iter().enumerate().filter(|(index, _)| matches!(index, 0..=2 | 5..=6)).map(|(_, t)| t).sum();
+        let busy: u64 = ticks
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| matches!(index, 0..=2 | 5..=6))
+            .map(|(_, t)| t)
+            .sum();
         self.busy_us = busy * tick_us;
     }
 }
@@ -117,7 +132,10 @@ mod tests {
         let process = Process::parse(stat).unwrap();
         let tick_us = 1_000_000 / rustix::param::clock_ticks_per_second();
         assert_eq!((process.cpu_us, process.system_us), (200 * tick_us, 50 * tick_us));
-        assert_eq!((process.threads, process.rss), (3, 25 * rustix::param::page_size() as u64));
+        assert_eq!(
+            (process.threads, process.rss),
+            (3, 25 * rustix::param::page_size() as u64)
+        );
     }
 
     #[test]

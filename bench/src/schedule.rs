@@ -41,8 +41,21 @@ impl Schedule {
         assert!(clients > 0, "a thread without clients needs no schedule");
         assert!(thread < threads);
         let (stride, inverse) = coprime_stride(clients);
-        let Timing { start_ns, ramp_ns, interval_ns } = timing;
-        Self { clients, thread, threads, start_ns, ramp_ns, interval_ns, stride, inverse }
+        let Timing {
+            start_ns,
+            ramp_ns,
+            interval_ns,
+        } = timing;
+        Self {
+            clients,
+            thread,
+            threads,
+            start_ns,
+            ramp_ns,
+            interval_ns,
+            stride,
+            inverse,
+        }
     }
 
     /// When the connect number `order` of this thread is due.
@@ -81,8 +94,7 @@ impl Schedule {
         let place = (u128::from(slot) << 16) + u128::from(crate::outcomes::digest(u64::from(slot)) & 0xffff);
         let within = interval * place / (u128::from(self.clients) << 16);
         // The threads' slices interleave.
-        let shift = interval * u128::from(self.thread)
-            / (u128::from(self.clients) * u128::from(self.threads));
+        let shift = interval * u128::from(self.thread) / (u128::from(self.clients) * u128::from(self.threads));
         self.start_ns + u64::from(round) * self.interval_ns + (within + shift) as u64
     }
 
@@ -126,13 +138,17 @@ fn inverse(value: u32, modulus: u32) -> Option<u32> {
     (old.0 == 1).then(|| old.1.rem_euclid(i64::from(modulus)) as u32)
 }
 
-const CONNECT_GRACE_NS: u64 = 1_000_000_000;
+const CONNECT_GRACE_NS: u64 = 100_000_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const TIMING: Timing = Timing { start_ns: 1_000, ramp_ns: 30_000_000_000, interval_ns: 10_000_000_000 };
+    const TIMING: Timing = Timing {
+        start_ns: 1_000,
+        ramp_ns: 30_000_000_000,
+        interval_ns: 10_000_000_000,
+    };
 
     #[test]
     fn every_client_connects_once_and_order_of_undoes_slot_of() {
@@ -142,7 +158,10 @@ mod tests {
             let mut seen = vec![false; clients as usize];
             for order in 0..clients {
                 let slot = schedule.slot_of(order);
-                assert!(!std::mem::replace(&mut seen[slot as usize], true), "slot {slot} of {clients} twice");
+                assert!(
+                    !std::mem::replace(&mut seen[slot as usize], true),
+                    "slot {slot} of {clients} twice"
+                );
                 assert_eq!(schedule.order_of(slot), order);
             }
         }
@@ -173,7 +192,10 @@ mod tests {
             assert!(due >= last, "turn {number}");
             last = due;
         }
-        assert_eq!(schedule.message_due(7, 2) - schedule.message_due(7, 1), TIMING.interval_ns);
+        assert_eq!(
+            schedule.message_due(7, 2) - schedule.message_due(7, 1),
+            TIMING.interval_ns
+        );
     }
 
     #[test]

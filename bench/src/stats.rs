@@ -80,9 +80,30 @@ pub fn sum(counters: &[Counters], outcomes: &Outcomes) -> Stats {
             *sum += cell.load(Ordering::Relaxed);
         }
     }
-    let [connects, disconnects, calls, results, errors, errors_by_proxy, strangers, malformed, accepted] = sums;
+    let [
+        connects,
+        disconnects,
+        calls,
+        results,
+        errors,
+        errors_by_proxy,
+        strangers,
+        malformed,
+        accepted,
+    ] = sums;
     let outcomes = outcomes.seen();
-    Stats { connects, disconnects, calls, results, errors, errors_by_proxy, strangers, malformed, accepted, outcomes }
+    Stats {
+        connects,
+        disconnects,
+        calls,
+        results,
+        errors,
+        errors_by_proxy,
+        strangers,
+        malformed,
+        accepted,
+        outcomes,
+    }
 }
 
 /// Back to nothing; between runs only.

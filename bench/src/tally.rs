@@ -93,7 +93,8 @@ impl Totals {
     /// Calls without an answer of any kind.
     #[must_use]
     pub fn unanswered(&self) -> u64 {
-        self.get(Count::Sent).saturating_sub(self.get(Count::Answered) + self.get(Count::Wrong))
+        self.get(Count::Sent)
+            .saturating_sub(self.get(Count::Answered) + self.get(Count::Wrong))
     }
 }
 
@@ -111,7 +112,11 @@ pub struct Control {
 impl Default for Control {
     fn default() -> Self {
         let unknown = || AtomicU64::new(u64::MAX);
-        Self { window_start_ns: unknown(), window_end_ns: unknown(), stop: AtomicBool::new(false) }
+        Self {
+            window_start_ns: unknown(),
+            window_end_ns: unknown(),
+            stop: AtomicBool::new(false),
+        }
     }
 }
 

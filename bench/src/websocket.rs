@@ -46,7 +46,9 @@ impl Header {
     /// # Errors
     /// [`FrameError`]; the connection is beyond repair.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, FrameError> {
-        let [first, second, rest @ ..] = bytes else { return Ok(None) };
+        let [first, second, rest @ ..] = bytes else {
+            return Ok(None);
+        };
         if first & 0x70 != 0 {
             return Err(FrameError::ReservedBits);
         }
@@ -70,13 +72,21 @@ impl Header {
         }
         let mut header_len = 2 + length_len;
         let mask = if second & 0x80 != 0 {
-            let Some(mask) = rest[length_len..].first_chunk::<4>() else { return Ok(None) };
+            let Some(mask) = rest[length_len..].first_chunk::<4>() else {
+                return Ok(None);
+            };
             header_len += 4;
             Some(*mask)
         } else {
             None
         };
-        Ok(Some(Self { fin, opcode, mask, header_len, payload_len: payload_len as usize }))
+        Ok(Some(Self {
+            fin,
+            opcode,
+            mask,
+            header_len,
+            payload_len: payload_len as usize,
+        }))
     }
 
     /// Bytes of header and payload together.
@@ -149,7 +159,11 @@ fn write_start(out: &mut Vec<u8>, opcode: u8, len: usize, mask_bit: u8) {
 
 fn base64(bytes: &[u8], out: &mut [u8]) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    assert_eq!(out.len(), bytes.len().div_ceil(3) * 4, "base64 writes four characters for three bytes");
+    assert_eq!(
+        out.len(),
+        bytes.len().div_ceil(3) * 4,
+        "base64 writes four characters for three bytes"
+    );
     for (three, four) in bytes.chunks(3).zip(out.chunks_mut(4)) {
         let byte = |index: usize| u32::from(three.get(index).copied().unwrap_or(0));
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
@@ -191,7 +205,12 @@ fn sha1(message: &[u8]) -> [u8; 20] {
                 40..=59 => ((b & c) | (b & d) | (c & d), 0x8f1b_bcdc),
                 _ => (b ^ c ^ d, 0xca62_c1d6_u32),
             };
-            let next = a.rotate_left(5).wrapping_add(f).wrapping_add(e).wrapping_add(k).wrapping_add(*word);
+            let next = a
+                .rotate_left(5)
+                .wrapping_add(f)
+                .wrapping_add(e)
+                .wrapping_add(k)
+                .wrapping_add(*word);
             (e, d, c, b, a) = (d, c, b.rotate_left(30), a, next);
         }
         for (sum, value) in state.iter_mut().zip([a, b, c, d, e]) {
@@ -211,7 +230,10 @@ mod tests {
 
     #[test]
     fn accept_key_is_the_one_of_the_rfc() {
-        assert_eq!(&accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(
+            &accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="),
+            b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
     }
 
     #[test]
@@ -246,7 +268,11 @@ mod tests {
             write_client_frame(&mut frame, TEXT, &vec![b'x'; len], [9, 9, 9, 9]);
             let header = Header::parse(&frame).unwrap().unwrap();
             for cut in 0..header.header_len {
-                assert_eq!(Header::parse(&frame[..cut]), Ok(None), "{cut} bytes of a frame of {len}");
+                assert_eq!(
+                    Header::parse(&frame[..cut]),
+                    Ok(None),
+                    "{cut} bytes of a frame of {len}"
+                );
             }
         }
     }
@@ -256,7 +282,13 @@ mod tests {
         assert_eq!(Header::parse(&[0xc1, 0]), Err(FrameError::ReservedBits));
         assert_eq!(Header::parse(&[0x09, 0]), Err(FrameError::Control));
         assert_eq!(Header::parse(&[0x89, 126, 0, 126]), Err(FrameError::Control));
-        assert_eq!(Header::parse(&[0x81, 127, 255, 0, 0, 0, 0, 0, 0, 0]), Err(FrameError::TooLong));
-        assert_eq!(Header::parse(&[0x81, 127, 0, 0, 0, 0, 0, 16, 0, 1]), Err(FrameError::TooLong));
+        assert_eq!(
+            Header::parse(&[0x81, 127, 255, 0, 0, 0, 0, 0, 0, 0]),
+            Err(FrameError::TooLong)
+        );
+        assert_eq!(
+            Header::parse(&[0x81, 127, 0, 0, 0, 0, 0, 16, 0, 1]),
+            Err(FrameError::TooLong)
+        );
     }
 }

@@ -30,7 +30,10 @@ fn main() -> ExitCode {
         Err(error) => return fail("floor", &error),
     };
     let _ = flags::raise_open_files();
-    let mail = match (0..options.cores.len()).map(|_| Mail::new()).collect::<Result<Vec<_>, _>>() {
+    let mail = match (0..options.cores.len())
+        .map(|_| Mail::new())
+        .collect::<Result<Vec<_>, _>>()
+    {
         Ok(mail) => Arc::from(mail),
         Err(error) => return fail("floor", &error),
     };
@@ -68,7 +71,12 @@ struct Options {
 fn parse_options() -> Result<Option<Options>, String> {
     use lexopt::prelude::{Long, Short};
     let local = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
-    let mut options = Options { listen: local(4000), ingress: local(4001), backend: local(5000), cores: vec![0] };
+    let mut options = Options {
+        listen: local(4000),
+        ingress: local(4001),
+        backend: local(5000),
+        cores: vec![0],
+    };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         let flag = match argument {

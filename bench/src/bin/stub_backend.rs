@@ -68,8 +68,11 @@ fn main() -> ExitCode {
 
 fn parse_options() -> Result<Option<Options>, String> {
     use lexopt::prelude::{Long, Short};
-    let mut options =
-        Options { listen: SocketAddr::from(([127, 0, 0, 1], 5000)), threads: 1, delay: Duration::ZERO };
+    let mut options = Options {
+        listen: SocketAddr::from(([127, 0, 0, 1], 5000)),
+        threads: 1,
+        delay: Duration::ZERO,
+    };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         let flag = match argument {
@@ -127,12 +130,7 @@ struct Thinking {
 }
 
 impl Server {
-    fn new(
-        options: &Options,
-        index: usize,
-        counters: Arc<[Counters]>,
-        outcomes: Arc<Outcomes>,
-    ) -> io::Result<Self> {
+    fn new(options: &Options, index: usize, counters: Arc<[Counters]>, outcomes: Arc<Outcomes>) -> io::Result<Self> {
         let (poller, listener) = (Poller::new()?, net::listen(options.listen)?);
         poller.add_listener(&listener, LISTENER)?;
         Ok(Self {
@@ -166,7 +164,9 @@ impl Server {
     fn accept(&mut self) {
         for _ in 0..ACCEPTS_PER_EVENT {
             // Out of descriptors: the listener is level-triggered, so it comes again.
-            let Ok(Some(socket)) = net::accept(&self.listener) else { return };
+            let Ok(Some(socket)) = net::accept(&self.listener) else {
+                return;
+            };
             self.generation += 1;
             let entry = self.connections.vacant_entry();
             if self.poller.add(&socket, entry.key() as u64).is_ok() {
@@ -183,13 +183,20 @@ impl Server {
 
     fn handle_event(&mut self, event: Event) {
         let key = event.token as usize;
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if event.writable && net::flush(&connection.socket, &mut connection.unsent).is_err() {
             self.connections.remove(key);
             return;
         }
-        while event.readable {
-            let Some(connection) = self.connections.get_mut(key) else { return };
+        if !event.readable {
+            return;
+        }
+        loop {
+            let Some(connection) = self.connections.get_mut(key) else {
+                return;
+            };
             match net::receive(&connection.socket, &mut self.buffer) {
                 Received::Nothing => return,
                 Received::Closed => {
@@ -207,7 +214,9 @@ impl Server {
     }
 
     fn handle_bytes(&mut self, key: usize, len: usize) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         let mut input = std::mem::take(&mut connection.input);
         let bytes = if input.is_empty() {
             &self.buffer[..len]
@@ -242,7 +251,12 @@ impl Server {
             if thinks && self.delay_ns > 0 {
                 let answer = self.answer.split_off(start);
                 let due_ns = now_ns() + self.delay_ns;
-                self.thinking.push_back(Thinking { due_ns, connection: key, generation, answer });
+                self.thinking.push_back(Thinking {
+                    due_ns,
+                    connection: key,
+                    generation,
+                    answer,
+                });
             }
             healthy = request.keep_alive;
             rest = &rest[end..];
@@ -264,7 +278,9 @@ impl Server {
     fn answer_due(&mut self) {
         let now = now_ns();
         while let Some(thinking) = self.thinking.pop_front_if(|thinking| thinking.due_ns <= now) {
-            let Some(connection) = self.connections.get_mut(thinking.connection) else { continue };
+            let Some(connection) = self.connections.get_mut(thinking.connection) else {
+                continue;
+            };
             let (socket, unsent) = (&connection.socket, &mut connection.unsent);
             if connection.generation == thinking.generation
                 && net::transmit_or_keep(socket, &thinking.answer, unsent, UNSENT_MAX).is_err()

@@ -1,0 +1,601 @@
+//! The figures of a run: one value that becomes the JSON file, the table on the terminal and the HTML page.
+
+use std::fmt::Write;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::options::Mode;
+use crate::sample::{Kernel, Process};
+
+/// Everything there is to say about a run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// The name of what was measured: `ws2api`, `floor`, or its address.
+    pub relay: String,
+    /// The command line.
+    pub command: String,
+    /// Seconds since 1970.
+    pub started_unix: u64,
+    /// Where it ran.
+    pub machine: Machine,
+    /// How.
+    pub scene: Scene,
+    /// Empty: all is well.
+    pub problems: Vec<String>,
+    /// Where the harness itself was the limit; its figures then say less about what was measured.
+    pub bottlenecks: Vec<String>,
+    /// The first few things that went wrong, in words.
+    pub faults: Vec<String>,
+    /// What was counted.
+    pub counts: Counted,
+    /// Latencies from due, in microseconds.
+    pub latency: LatencyReport,
+    /// Per second.
+    pub rates: Rates,
+    /// Over the measurement.
+    pub cpu: Cpu,
+    /// At its end.
+    pub memory: Memory,
+    /// Second by second.
+    pub seconds: Vec<Second>,
+    /// The percentile curve of the Calls (of the pushes or connects where there are no Calls).
+    pub curve: Vec<CurvePoint>,
+    /// The same scene with the floor relay.
+    pub floor: Option<Floor>,
+}
+
+/// The machine.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Machine {
+    /// Model name of the CPU.
+    pub cpu: String,
+    /// CPUs that we may use.
+    pub cpus: usize,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Kernel release.
+    pub kernel: String,
+    /// Open files that a descriptor table may hold.
+    pub open_files: u64,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "each is the flag of its name; seconds and bytes")]
+pub struct Scene {
+    pub mode: Mode,
+    pub clients: u32,
+    pub ramp_seconds: f64,
+    pub interval_seconds: f64,
+    pub hold_seconds: f64,
+    pub payload_bytes: usize,
+    pub pushes_per_second: u32,
+    pub subprotocol: Option<String>,
+    pub load_threads: u32,
+    pub relay_cores: Vec<usize>,
+}
+
+/// Counts over the whole run, ramp included.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Counted {
+    /// Handshakes finished.
+    pub connected: u64,
+    /// Connects that failed, or were never begun.
+    pub failed_connects: u64,
+    /// Connections lost before the end.
+    pub lost_connections: u64,
+    /// Calls sent.
+    pub sent: u64,
+    /// Calls answered right.
+    pub answered: u64,
+    /// Calls without an answer.
+    pub lost: u64,
+    /// Wrong answers.
+    pub wrong: u64,
+    /// Second answers.
+    pub duplicated: u64,
+    /// Right, but late.
+    pub late: u64,
+    /// Due on a connection that was gone.
+    pub missed: u64,
+    /// Pings answered.
+    pub pings: u64,
+    /// Pushes posted at the ingress.
+    pub pushes: u64,
+    /// Of them, accepted with 202.
+    pub pushes_accepted: u64,
+    /// Of them, refused or without an answer.
+    pub pushes_failed: u64,
+    /// Pushes that arrived at the right client.
+    pub pushes_arrived: u64,
+    /// Pushes that arrived broken or at another client.
+    pub pushes_wrong: u64,
+    /// Accepted pushes with an outcome at the backend.
+    pub outcomes: u64,
+    /// Outcomes beyond the first of a push.
+    pub outcomes_duplicated: u64,
+    /// Outcomes that were errors (`Timeout`, `Disconnected`, …), which no client of ours sends.
+    pub outcomes_failed: u64,
+}
+
+/// Percentiles in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "percentiles are their names")]
+pub struct Percentiles {
+    pub count: u64,
+    pub mean: f64,
+    pub p50: u64,
+    pub p90: u64,
+    pub p99: u64,
+    pub p999: u64,
+    pub p9999: u64,
+    pub max: u64,
+}
+
+/// All latencies of a run.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct LatencyReport {
+    /// Calls that were due while the measurement ran.
+    pub calls: Percentiles,
+    /// Calls that were due during the ramp.
+    pub calls_in_ramp: Percentiles,
+    /// Connects: from due to upgraded.
+    pub connects: Percentiles,
+    /// Pushes: from due to arrived at the client.
+    pub pushes: Percentiles,
+    /// Pushes: from due to 202.
+    pub accepts: Percentiles,
+    /// How late the harness sent.
+    pub send_lag: Percentiles,
+}
+
+/// Rates that were reached.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Rates {
+    /// Handshakes per second, from the first due to the last done.
+    pub connects: f64,
+    /// Calls answered per second of the measurement.
+    pub messages: f64,
+    /// Pushes accepted per second of the measurement.
+    pub pushes: f64,
+}
+
+/// CPU over the measurement; cores are CPU seconds per second.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Cpu {
+    /// What the relay took.
+    pub relay_cores: f64,
+    /// Of it, the part in the kernel: 0 to 1.
+    pub relay_kernel_part: f64,
+    /// What the backend stub took.
+    pub backend_cores: f64,
+    /// What the harness took.
+    pub harness_cores: f64,
+    /// What the whole machine took.
+    pub machine_cores: f64,
+    /// Microseconds of the relay per Call, push or connect, whichever the mode counts.
+    pub relay_us_per_message: f64,
+    /// The busiest thread of the load: 0 to 1.
+    pub busiest_load_thread: f64,
+}
+
+/// Memory in bytes.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// The relay before the first connect.
+    pub rss_empty: u64,
+    /// The relay at the end.
+    pub rss: u64,
+    /// Growth per client.
+    pub rss_per_client: f64,
+    /// Growth of the kernel's socket buffers and objects, both ends of every connection together.
+    pub kernel_growth: u64,
+    /// The relay's half of it.
+    pub kernel_share: u64,
+    /// `rss + kernel_share`.
+    pub total: u64,
+    /// Threads of the relay.
+    pub threads: u64,
+}
+
+/// One second of the run.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Second {
+    /// Seconds since the first connect was due.
+    pub second: u64,
+    /// Open connections at its end.
+    pub connections: u64,
+    /// Calls answered in it.
+    pub messages: u64,
+    /// Pushes that arrived in it.
+    pub pushes: u64,
+    /// Latencies of what was answered in it.
+    pub p50: u64,
+    /// See `p50`.
+    pub p99: u64,
+    /// See `p50`.
+    pub p999: u64,
+    /// See `p50`.
+    pub max: u64,
+    /// The relay at its end.
+    pub relay: Process,
+    /// The kernel at its end.
+    pub kernel: Kernel,
+    /// CPU that the relay took in it, in cores.
+    pub relay_cores: f64,
+}
+
+/// One point of the percentile curve.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct CurvePoint {
+    /// 0 to 100.
+    pub percentile: f64,
+    /// Latency at it.
+    pub micros: u64,
+}
+
+/// The floor relay in the same scene.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Floor {
+    /// Its CPU-µs per message.
+    pub us_per_message: f64,
+    /// Ours divided by it.
+    pub ratio: f64,
+    /// Its rate.
+    pub messages_per_second: f64,
+    /// Its latencies.
+    pub calls: Percentiles,
+}
+
+impl Percentiles {
+    /// Reads them off.
+    #[must_use]
+    pub fn of(histogram: &Histogram<u64>) -> Self {
+        if histogram.is_empty() {
+            return Self::default();
+        }
+        let at = |quantile| histogram.value_at_quantile(quantile);
+        Self {
+            count: histogram.len(),
+            mean: histogram.mean(),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            p9999: at(0.9999),
+            max: histogram.max(),
+        }
+    }
+}
+
+/// The curve from the median's left to the maximum, denser towards the tail.
+#[must_use]
+pub fn curve(histogram: &Histogram<u64>) -> Vec<CurvePoint> {
+    if histogram.is_empty() {
+        return Vec::new();
+    }
+    // Steps of a tenth of a decade of 1 / (1 - quantile), as far as there are samples.
+    let steps = ((histogram.len() as f64).log10() * 10.0).ceil() as u32;
+    (0..=steps)
+        .map(|step| 1.0 - 10_f64.powf(-f64::from(step) / 10.0))
+        .map(|quantile| CurvePoint {
+            percentile: quantile * 100.0,
+            micros: histogram.value_at_quantile(quantile),
+        })
+        .collect()
+}
+
+impl Report {
+    /// Nothing failed.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// Writes down what must not have happened, out of the counts.
+    pub fn judge(&mut self) {
+        let counts = &self.counts;
+        let cases = [
+            (counts.failed_connects, "connects failed"),
+            (counts.lost_connections, "connections were lost"),
+            (counts.lost, "Calls got no answer"),
+            (counts.wrong, "answers were wrong"),
+            (counts.duplicated, "answers came twice"),
+            (counts.late, "answers were late"),
+            (counts.missed, "Calls could not be sent"),
+            (counts.pushes_failed, "pushes were refused or got no answer"),
+            (counts.pushes_wrong, "pushes arrived broken or at another client"),
+            (
+                counts.pushes_accepted.saturating_sub(counts.outcomes),
+                "accepted pushes have no outcome",
+            ),
+            (
+                counts.outcomes.saturating_sub(counts.pushes_accepted),
+                "outcomes are of no accepted push",
+            ),
+            (counts.outcomes_duplicated, "outcomes came twice"),
+            (counts.outcomes_failed, "outcomes are errors"),
+        ];
+        for (count, what) in cases {
+            if count > 0 {
+                self.problems.push(format!("{} {what}", grouped(count)));
+            }
+        }
+    }
+
+    /// The table on the terminal.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut out = String::new();
+        let mut row = |name: &str, text: String| {
+            let _ = writeln!(out, "  {name:<14} {text}");
+        };
+        let (counts, cpu, memory) = (&self.counts, &self.cpu, &self.memory);
+        row("scene", self.scene_line());
+        row(
+            "clients",
+            format!(
+                "{} connected, {} failed, {} lost; {:.0}/s",
+                grouped(counts.connected),
+                counts.failed_connects,
+                counts.lost_connections,
+                self.rates.connects
+            ),
+        );
+        row("connect", line(&self.latency.connects));
+        if counts.sent > 0 {
+            row(
+                "messages",
+                format!(
+                    "{} sent, {} answered, {} lost, {} wrong, {} duplicated, {} late; {}/s",
+                    grouped(counts.sent),
+                    grouped(counts.answered),
+                    counts.lost,
+                    counts.wrong,
+                    counts.duplicated,
+                    counts.late,
+                    grouped(self.rates.messages.round() as u64)
+                ),
+            );
+            if self.latency.calls_in_ramp.count > 0 && self.scene.mode == Mode::Hold {
+                row("in the ramp", line(&self.latency.calls_in_ramp));
+            }
+            row("latency", line(&self.latency.calls));
+        }
+        if counts.pushes > 0 {
+            row(
+                "pushes",
+                format!(
+                    "{} sent, {} accepted, {} arrived, {} outcomes, {} twice, {} errors; {}/s",
+                    grouped(counts.pushes),
+                    grouped(counts.pushes_accepted),
+                    grouped(counts.pushes_arrived),
+                    grouped(counts.outcomes),
+                    counts.outcomes_duplicated,
+                    counts.outcomes_failed,
+                    grouped(self.rates.pushes.round() as u64)
+                ),
+            );
+            row("to the client", line(&self.latency.pushes));
+            row("to the 202", line(&self.latency.accepts));
+        }
+        row(
+            "CPU (cores)",
+            format!(
+                "{} {:.2} ({:.0} % kernel), backend {:.2}, harness {:.2}, machine {:.2} of {}",
+                self.relay,
+                cpu.relay_cores,
+                cpu.relay_kernel_part * 100.0,
+                cpu.backend_cores,
+                cpu.harness_cores,
+                cpu.machine_cores,
+                self.machine.cpus
+            ),
+        );
+        if cpu.relay_us_per_message > 0.0 {
+            let floor = self.floor.map_or(String::new(), |floor| {
+                format!("; floor {:.1}: {:.2} of the floor", floor.us_per_message, floor.ratio)
+            });
+            row(
+                "CPU each",
+                format!("{:.1} µs per {}{floor}", cpu.relay_us_per_message, self.unit()),
+            );
+        }
+        row(
+            "memory",
+            format!(
+                "RSS {} ({} empty, {:.0} B per client), kernel sockets {} (half of {}), together {}",
+                bytes(memory.rss),
+                bytes(memory.rss_empty),
+                memory.rss_per_client,
+                bytes(memory.kernel_share),
+                bytes(memory.kernel_growth),
+                bytes(memory.total)
+            ),
+        );
+        row("send lag", line(&self.latency.send_lag));
+        for bottleneck in &self.bottlenecks {
+            row("BOTTLENECK", bottleneck.clone());
+        }
+        for fault in &self.faults {
+            row("fault", fault.clone());
+        }
+        row(
+            "verdict",
+            if self.passed() {
+                "passed".to_owned()
+            } else {
+                format!("FAILED: {}", self.problems.join("; "))
+            },
+        );
+        out
+    }
+
+    /// What the mode counts one by one.
+    #[must_use]
+    pub fn unit(&self) -> &'static str {
+        match self.scene.mode {
+            Mode::Ramp => "connect",
+            Mode::Push => "push",
+            Mode::Hold | Mode::Saturate | Mode::Idle => "message",
+        }
+    }
+
+    /// The scene in one line.
+    #[must_use]
+    pub fn scene_line(&self) -> String {
+        let scene = &self.scene;
+        let clients = grouped(u64::from(scene.clients));
+        let what = match scene.mode {
+            Mode::Hold => format!(
+                "{clients} clients in {} s, a message of {} B each {} s, held for {} s",
+                scene.ramp_seconds, scene.payload_bytes, scene.interval_seconds, scene.hold_seconds
+            ),
+            Mode::Saturate => {
+                format!(
+                    "{clients} clients, each one message of {} B in flight, {} s",
+                    scene.payload_bytes, scene.hold_seconds
+                )
+            }
+            Mode::Ramp if scene.ramp_seconds > 0.0 => format!("{clients} connects in {} s", scene.ramp_seconds),
+            Mode::Ramp => format!("{clients} connects as fast as possible"),
+            Mode::Push => format!(
+                "{} pushes/s to {clients} clients, {} s",
+                scene.pushes_per_second, scene.hold_seconds
+            ),
+            Mode::Idle => format!("{clients} silent clients, {} s", scene.hold_seconds),
+        };
+        let shards = match scene.relay_cores.len() {
+            0 => String::new(),
+            1 => ", 1 shard".to_owned(),
+            count => format!(", {count} shards"),
+        };
+        format!("{}: {what}{shards}, {} load threads", self.relay, scene.load_threads)
+    }
+}
+
+/// 1234567 as `1,234,567`.
+#[must_use]
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// 1,200,000,000 as `1.20 GB`.
+#[must_use]
+pub fn bytes(count: u64) -> String {
+    let value = count as f64;
+    match count {
+        0..1_000 => format!("{count} B"),
+        1_000..1_000_000 => format!("{:.1} kB", value / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", value / 1e6),
+        _ => format!("{:.2} GB", value / 1e9),
+    }
+}
+
+/// 1,500 µs as `1.50 ms`.
+#[must_use]
+pub fn duration(micros: u64) -> String {
+    let value = micros as f64;
+    match micros {
+        0..1_000 => format!("{micros} µs"),
+        1_000..100_000 => format!("{:.2} ms", value / 1e3),
+        100_000..1_000_000 => format!("{:.0} ms", value / 1e3),
+        _ => format!("{:.2} s", value / 1e6),
+    }
+}
+
+fn line(percentiles: &Percentiles) -> String {
+    if percentiles.count == 0 {
+        return "—".to_owned();
+    }
+    format!(
+        "p50 {}, p90 {}, p99 {}, p99.9 {}, max {}",
+        duration(percentiles.p50),
+        duration(percentiles.p90),
+        duration(percentiles.p99),
+        duration(percentiles.p999),
+        duration(percentiles.max)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tally::histogram;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(
+            (grouped(0), grouped(999), grouped(1_000)),
+            ("0".into(), "999".into(), "1,000".into())
+        );
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!((bytes(999), bytes(1_200_000_000)), ("999 B".into(), "1.20 GB".into()));
+        assert_eq!(
+            (duration(999), duration(1_500), duration(2_000_000)),
+            ("999 µs".into(), "1.50 ms".into(), "2.00 s".into())
+        );
+    }
+
+    #[test]
+    fn percentiles_are_those_of_the_samples() {
+        let mut samples = histogram();
+        for micros in 1..=1_000 {
+            samples.saturating_record(micros);
+        }
+        let percentiles = Percentiles::of(&samples);
+        assert_eq!(
+            (percentiles.count, percentiles.p50, percentiles.p99, percentiles.max),
+            (1_000, 500, 990, 1_000)
+        );
+        assert_eq!(Percentiles::of(&histogram()), Percentiles::default());
+    }
+
+    #[test]
+    fn the_curve_rises_to_the_maximum() {
+        let mut samples = histogram();
+        for micros in 1..=1_000 {
+            samples.saturating_record(micros);
+        }
+        let points = curve(&samples);
+        assert_eq!(points.last().map(|point| point.micros), Some(999));
+        assert!(points.windows(2).all(|pair| pair[0].micros <= pair[1].micros));
+    }
+
+    #[test]
+    fn every_kind_of_trouble_fails_the_run() {
+        let cases: [fn(&mut Counted); 13] = [
+            |counts| counts.failed_connects = 1,
+            |counts| counts.lost_connections = 1,
+            |counts| counts.lost = 1,
+            |counts| counts.wrong = 1,
+            |counts| counts.duplicated = 1,
+            |counts| counts.late = 1,
+            |counts| counts.missed = 1,
+            |counts| counts.pushes_failed = 1,
+            |counts| counts.pushes_wrong = 1,
+            |counts| counts.pushes_accepted = 1,
+            |counts| counts.outcomes = 1,
+            |counts| counts.outcomes_duplicated = 1,
+            |counts| counts.outcomes_failed = 1,
+        ];
+        for (index, spoil) in cases.iter().enumerate() {
+            let mut report = Report::default();
+            spoil(&mut report.counts);
+            report.judge();
+            assert_eq!(report.problems.len(), 1, "case {index}");
+        }
+        let mut report = Report::default();
+        report.judge();
+        assert!(report.passed());
+    }
+}

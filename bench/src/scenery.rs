@@ -1,0 +1,152 @@
+//! What stands around a run: the programs we start (or the addresses of running ones), and the machine.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::launch::{self, Running};
+use crate::options::Options;
+use crate::report::Machine;
+
+/// The relay and the backend of one run. Those that we started end when it is dropped, the relay first.
+#[derive(Debug)]
+pub struct Scenery {
+    /// What is measured, by name.
+    pub relay: String,
+    /// Where clients connect.
+    pub targets: Vec<SocketAddr>,
+    /// Where pushes go.
+    pub ingress: Vec<SocketAddr>,
+    /// The stub, if we know it.
+    pub backend: Option<SocketAddr>,
+    /// The relay's process, if we know it.
+    pub relay_pid: Option<u32>,
+    /// The stub's process, if we started it.
+    pub backend_pid: Option<u32>,
+    /// The CPUs of its shards, if we started it.
+    pub cores: Vec<usize>,
+    _running: Vec<Running>,
+}
+
+impl Scenery {
+    /// Starts the stub and `program` (`None`: as the options say), or takes the addresses of running ones.
+    ///
+    /// # Errors
+    /// In words: what is missing and what to do.
+    pub fn set(options: &Options, program: Option<PathBuf>, open_files: u64) -> Result<Self, String> {
+        if !options.target.is_empty() {
+            let names: Vec<String> = options.target.iter().map(ToString::to_string).collect();
+            return Ok(Self {
+                relay: names.join(","),
+                targets: options.target.clone(),
+                ingress: options.ingress.clone(),
+                backend: options.backend,
+                relay_pid: options.pid,
+                backend_pid: None,
+                cores: Vec::new(),
+                _running: Vec::new(),
+            });
+        }
+        let (program, extra) = match (program, &options.proxy) {
+            (Some(program), _) => (program, &[][..]),
+            (None, Some(program)) => (program.clone(), &options.proxy_settings[..]),
+            (None, None) => (launch::sibling("ws2api")?, &options.proxy_settings[..]),
+        };
+        let cores = match &options.proxy_cores {
+            Some(cores) => cores.clone(),
+            None => deal(
+                options
+                    .proxy_shards
+                    .unwrap_or_else(|| shards(options.clients, open_files, usable_cpus().len())),
+                &usable_cpus(),
+            ),
+        };
+        let (stub, backend) = launch::start_stub(options.backend_threads, options.backend_delay)?;
+        let (relay, addresses) = launch::start_relay(&program, &cores, backend, extra)?;
+        Ok(Self {
+            relay: program
+                .file_stem()
+                .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+            targets: vec![addresses.listen],
+            ingress: vec![addresses.ingress],
+            backend: Some(backend),
+            relay_pid: Some(relay.pid()),
+            backend_pid: Some(stub.pid()),
+            cores,
+            _running: vec![relay, stub],
+        })
+    }
+}
+
+/// Threads of the load that `clients` need, each with its own descriptor table of `open_files`.
+#[must_use]
+pub fn load_threads(clients: u32, open_files: u64) -> u32 {
+    let per_thread = open_files.saturating_sub(LOAD_RESERVE).clamp(1, 1 << 20);
+    u64::from(clients).div_ceil(per_thread) as u32
+}
+
+/// Shards that `clients` need: their hash spreads them unevenly, and a shard has other descriptors too. One per CPU at
+/// least, the same number on each.
+#[must_use]
+pub fn shards(clients: u32, open_files: u64, cpus: usize) -> usize {
+    let per_shard = (open_files / 100 * SHARD_FILL_PERCENT).clamp(1, 1 << 20);
+    (u64::from(clients).div_ceil(per_shard) as usize).next_multiple_of(cpus.max(1))
+}
+
+/// The machine under us.
+#[must_use]
+pub fn machine(open_files: u64) -> Machine {
+    let text = |path| fs::read_to_string(path).unwrap_or_default();
+    let value = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    let memory = value(&text("/proc/meminfo"), "MemTotal").unwrap_or_default();
+    Machine {
+        cpu: value(&text("/proc/cpuinfo"), "model name").unwrap_or_else(|| "unknown".to_owned()),
+        cpus: usable_cpus().len(),
+        memory: memory.trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024,
+        kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
+        open_files,
+    }
+}
+
+/// The CPUs that this thread may run on.
+fn usable_cpus() -> Vec<usize> {
+    let Ok(set) = rustix::thread::sched_getaffinity(None) else {
+        return vec![0];
+    };
+    (0..rustix::thread::CpuSet::MAX_CPU)
+        .filter(|cpu| set.is_set(*cpu))
+        .collect()
+}
+
+/// `count` shards over `cpus`, neighbours on the same CPU: 0,0,0,1,1.
+fn deal(count: usize, cpus: &[usize]) -> Vec<usize> {
+    (0..count).map(|index| cpus[index * cpus.len() / count]).collect()
+}
+
+/// Descriptors of a load thread that are no clients.
+const LOAD_RESERVE: u64 = 100;
+const SHARD_FILL_PERCENT: u64 = 93;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_headline_gets_eight_shards_and_a_million_fifty_four() {
+        assert_eq!(shards(120_000, 20_000, 2), 8);
+        assert_eq!(shards(1_000_000, 20_000, 2), 54);
+        assert_eq!(shards(200, 20_000, 2), 2);
+        assert_eq!(load_threads(120_000, 20_000), 7);
+        assert_eq!(load_threads(19_900, 20_000), 1);
+        assert_eq!(load_threads(19_901, 20_000), 2);
+    }
+
+    #[test]
+    fn shards_are_dealt_evenly() {
+        assert_eq!(deal(5, &[0, 1]), [0, 0, 0, 1, 1]);
+        assert_eq!(deal(2, &[3, 5, 7]), [3, 5]);
+    }
+}

@@ -1,0 +1,97 @@
+//! The three programs together, on free ports: the load finds nothing wrong with the floor, and finds what is wrong.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use bench::report::Report;
+
+#[test]
+fn the_floor_loses_nothing_and_every_push_has_one_outcome() {
+    let (output, report) = hold120k(
+        "messages",
+        "--smoke --clients 500 --ramp 500ms --hold 1s --interval 500ms --proxy-shards 2",
+    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let counts = report.counts;
+    assert_eq!(
+        (counts.connected, counts.lost, counts.wrong, counts.duplicated),
+        (500, 0, 0, 0)
+    );
+    assert!(counts.sent >= 1_000, "{counts:?}");
+    assert_eq!(
+        (counts.pushes, counts.pushes_accepted, counts.outcomes),
+        (200, 200, 200)
+    );
+    assert_eq!(
+        report.latency.calls.count + report.latency.calls_in_ramp.count,
+        counts.answered
+    );
+}
+
+#[test]
+fn the_closed_loop_answers_all_that_it_sends() {
+    let (output, report) = hold120k(
+        "saturate",
+        "--mode saturate --clients 20 --ramp 0 --hold 1s --payload 2000 --threads 2",
+    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!((report.counts.connected, report.counts.lost), (20, 0));
+    assert!(report.cpu.relay_us_per_message > 0.0);
+}
+
+#[test]
+fn a_target_that_refuses_fails_the_run() {
+    // Bound and not listening: nobody can be there.
+    let (_reserved, address) = bench::net::reserve_port(std::net::Ipv4Addr::LOCALHOST).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_hold120k"))
+        .args([
+            "--quiet",
+            "--clients",
+            "5",
+            "--ramp",
+            "0",
+            "--hold",
+            "100ms",
+            "--interval",
+            "50ms",
+            "--target",
+        ])
+        .arg(address.to_string())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("5 connects failed"));
+}
+
+#[test]
+fn a_bad_flag_is_one_line_and_exit_code_2() {
+    let output = Command::new(env!("CARGO_BIN_EXE_hold120k"))
+        .arg("--clients=none")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.lines().count() == 1 && text.contains("`none` is not a number"),
+        "{text}"
+    );
+}
+
+fn hold120k(name: &str, arguments: &str) -> (Output, Report) {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let (json, html) = (folder.join(format!("{name}.json")), folder.join(format!("{name}.html")));
+    let output = Command::new(env!("CARGO_BIN_EXE_hold120k"))
+        .args(["--quiet", "--proxy", env!("CARGO_BIN_EXE_floor")])
+        .args(arguments.split_ascii_whitespace())
+        .arg("--json")
+        .arg(&json)
+        .arg("--html")
+        .arg(&html)
+        .output()
+        .unwrap();
+    assert!(output.status.code() != Some(2), "{output:?}");
+    let report = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    let page = std::fs::read_to_string(html).unwrap();
+    assert!(page.contains("floor"), "the page names what was measured");
+    (output, report)
+}
