@@ -12,6 +12,7 @@ pub mod net;
 pub mod options;
 pub mod outcomes;
 pub mod page;
+pub mod plot;
 pub mod poller;
 pub mod pushes;
 pub mod report;
