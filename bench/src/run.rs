@@ -455,12 +455,13 @@ impl<'a> Watch<'a> {
             .iter()
             .zip(&begin.threads_cpu_ns)
             .map(|(end, begin)| end.saturating_sub(*begin));
+        let idle_us = end.kernel.idle_us.saturating_sub(begin.kernel.idle_us) as f64;
         let cpu = Cpu {
             relay_cores: cores(begin.relay, end.relay, elapsed),
             relay_kernel_part: if relay_us > 0.0 { system_us / relay_us } else { 0.0 },
             backend_cores: cores(begin.backend, end.backend, elapsed),
             harness_cores: cores(begin.harness, end.harness, elapsed),
-            machine_cores: end.kernel.busy_us.saturating_sub(begin.kernel.busy_us) as f64 * 1e3 / elapsed,
+            machine_cores: (end.kernel.cpus as f64 - idle_us * 1e3 / elapsed).max(0.0),
             relay_us_per_message: if counted > 0.0 { relay_us / counted } else { 0.0 },
             busiest_load_thread: busiest.max().unwrap_or(0) as f64 / elapsed,
         };

@@ -50,8 +50,11 @@ pub struct Kernel {
     pub tcp_sockets: u64,
     /// Memory that is left to be used.
     pub available: u64,
-    /// Time that all CPUs were busy since boot, in microseconds.
-    pub busy_us: u64,
+    /// Time that all CPUs were idle (or given to others by the hypervisor) since boot, in microseconds. Idle time is
+    /// measured where busy time is only guessed at each tick.
+    pub idle_us: u64,
+    /// CPUs of the machine.
+    pub cpus: u64,
 }
 
 impl Kernel {
@@ -111,14 +114,9 @@ impl Kernel {
             .filter_map(|word| word.parse().ok())
             .collect();
         let tick_us = 1_000_000 / rustix::param::clock_ticks_per_second();
-        // user, nice, system, [idle, iowait,] irq, softirq, steal
-        let busy: u64 = ticks
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| matches!(index, 0..=2 | 5..=6))
-            .map(|(_, t)| t)
-            .sum();
-        self.busy_us = busy * tick_us;
+        // user, nice, system, [idle, iowait], irq, softirq, [steal]
+        self.idle_us = [3, 4, 7].iter().filter_map(|index| ticks.get(*index)).sum::<u64>() * tick_us;
+        self.cpus = text.lines().skip(1).take_while(|line| line.starts_with("cpu")).count() as u64;
     }
 }
 
@@ -148,6 +146,9 @@ mod tests {
     fn the_kernels_tables_are_read() {
         let mut kernel = Kernel::default();
         kernel.handle_sockstat("sockets: used 13\nTCP: inuse 1 orphan 0 tw 0 alloc 7 mem 3\nUDP: inuse 0 mem 0\n");
+        kernel.handle_stat("cpu  9 9 9 100 20 9 9 3 0 0\ncpu0 1\ncpu1 1\nintr 5\n");
+        let tick_us = 1_000_000 / rustix::param::clock_ticks_per_second();
+        assert_eq!((kernel.idle_us, kernel.cpus), (123 * tick_us, 2));
         kernel.handle_meminfo("MemTotal: 9 kB\nMemAvailable:  8 kB\nSlab:   5 kB\n");
         assert_eq!(kernel.tcp_sockets, 7);
         assert_eq!(kernel.memory(), 3 * rustix::param::page_size() as u64 + 5 * 1024);
