@@ -29,7 +29,7 @@ What to do
   --payload BYTES          size of a message's payload (64)
   --pushes-per-second N    pushes through the ingress meanwhile (0; push 2000)
   --subprotocol NAME       offered and demanded (ocpp1.6; `none`: none)
-  --late DURATION          an answer after this counts as late (5s)
+  --late DURATION          an answer after this counts as late, after twice this as lost (5s)
   --threads T              threads of the load (as many as the open-file limit asks for)
 
 What to measure

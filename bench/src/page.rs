@@ -165,7 +165,7 @@ fn charts(report: &Report) -> Vec<Chart> {
         line("p99", "b", false, |second| second.p99 as f64),
         line("p99.9", "c", false, |second| second.p999 as f64),
     ];
-    let first = report.seconds.first().map_or(0, |second| second.kernel.memory());
+    let first = report.memory.kernel_before;
     let half = report.seconds.iter();
     let half = half.map(|second| {
         (
@@ -201,7 +201,7 @@ fn charts(report: &Report) -> Vec<Chart> {
         y_text: time,
         x_text: |nines| {
             let percentile = 100.0 * (1.0 - 10_f64.powf(-nines));
-            let digits = (nines.floor() as usize).saturating_sub(1);
+            let digits = (nines.ceil() as usize).saturating_sub(2);
             format!("{percentile:.digits$} %")
         },
         x_ticks: vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0],

@@ -217,11 +217,15 @@ impl Axes {
                 (0.0, top, ticks(0.0, top, 5))
             }
             Scale::Logarithmic => {
-                let (bottom, top) = (low.log10().floor(), (high * 1.05).log10());
+                let (bottom, top) = ((low * 0.6).log10(), (high * 1.3).log10());
                 let steps: &[f64] = if top - bottom < 2.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
-                let decades = bottom as i32..=top.ceil() as i32;
+                let decades = bottom.floor() as i32..=top.ceil() as i32;
                 let ticks = decades.flat_map(|decade| steps.iter().map(move |step| step * 10_f64.powi(decade)));
-                (bottom, top, ticks.filter(|tick| tick.log10() <= top).collect())
+                (
+                    bottom,
+                    top,
+                    ticks.filter(|tick| (bottom..=top).contains(&tick.log10())).collect(),
+                )
             }
         };
         let x_ticks = x_ticks

@@ -189,6 +189,8 @@ pub struct Memory {
     pub rss: u64,
     /// Growth per client.
     pub rss_per_client: f64,
+    /// The kernel's socket buffers and objects before the first connect.
+    pub kernel_before: u64,
     /// Growth of the kernel's socket buffers and objects, both ends of every connection together.
     pub kernel_growth: u64,
     /// The relay's half of it.

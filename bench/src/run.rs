@@ -187,7 +187,9 @@ impl<'a> Watch<'a> {
             }
             if self.end.is_some() && self.connected_ns.is_some() {
                 let unanswered = self.totals().unanswered() + self.push_counts.open();
-                if unanswered == 0 || now > end.saturating_add(DRAIN.as_nanos() as u64) {
+                let answered = unanswered == 0 || now > end.saturating_add(2 * self.options.late.as_nanos() as u64);
+                // The last full second of the measurement is still to be read off.
+                if answered && next_tick - TICK_LAG_NS > end {
                     break;
                 }
             }
@@ -200,8 +202,9 @@ impl<'a> Watch<'a> {
             });
             std::thread::sleep(Duration::from_nanos(wake.saturating_sub(now)).min(PAUSE));
         }
-        // What was answered since the last full second.
-        self.tick((now_ns() - self.start_ns) / SECOND_NS);
+        if self.seconds.is_empty() {
+            self.tick(0);
+        }
         if self.terminal && !self.options.quiet {
             eprintln!();
         }
@@ -253,41 +256,49 @@ impl<'a> Watch<'a> {
 
     /// One second is over: notes its figures and shows them.
     fn tick(&mut self, second: u64) {
-        for slice in self.slices.try_iter() {
-            let merged = self
-                .by_second
-                .entry(slice.second)
-                .or_insert_with(|| (slice_histogram(), slice_histogram()));
-            let _ = merged.0.add(&slice.calls);
-            let _ = merged.1.add(&slice.pushes);
-        }
+        self.take_slices();
         let now = self.snapshot();
-        let grown = |count| now.totals.get(count) - self.last.totals.get(count);
         let elapsed = now.at_ns.saturating_sub(self.last.at_ns).max(1) as f64;
         let open = now.totals.get(Count::Opened) - now.totals.get(Count::Closed);
-        let latencies = self
-            .by_second
-            .get(&second)
-            .map(|(calls, pushes)| if calls.is_empty() { pushes } else { calls });
-        let at = |quantile| latencies.map_or(0, |latencies| latencies.value_at_quantile(quantile));
-        let seen = Second {
+        let mut seen = Second {
             second,
             connections: open,
-            messages: grown(Count::Answered),
-            pushes: grown(Count::Pushed),
-            p50: at(0.5),
-            p99: at(0.99),
-            p999: at(0.999),
-            max: latencies.map_or(0, Histogram::max),
             relay: now.relay,
             kernel: now.kernel,
             relay_cores: cores(self.last.relay, now.relay, elapsed),
+            ..Second::default()
         };
+        self.fill_latencies(&mut seen);
         if !self.options.quiet {
             self.show(&seen, &now.totals);
         }
         self.seconds.push(seen);
         self.last = now;
+    }
+
+    fn take_slices(&mut self) {
+        for slice in self.slices.try_iter() {
+            let merged = self
+                .by_second
+                .entry(slice.second)
+                .or_insert_with(|| (slice_histogram(), slice_histogram()));
+            // All have the same bounds, so adding cannot fail.
+            let _ = merged.0.add(&slice.calls);
+            let _ = merged.1.add(&slice.pushes);
+        }
+    }
+
+    /// What was answered in that second: its number, and its latencies (those of the Calls, if there are any).
+    fn fill_latencies(&self, seen: &mut Second) {
+        let Some((calls, pushes)) = self.by_second.get(&seen.second) else {
+            return;
+        };
+        let latencies = if calls.is_empty() { pushes } else { calls };
+        (seen.messages, seen.pushes) = (calls.len(), pushes.len());
+        seen.p50 = latencies.value_at_quantile(0.5);
+        seen.p99 = latencies.value_at_quantile(0.99);
+        seen.p999 = latencies.value_at_quantile(0.999);
+        seen.max = latencies.max();
     }
 
     fn show(&self, seen: &Second, totals: &Totals) {
@@ -372,7 +383,11 @@ impl<'a> Watch<'a> {
         };
         report.curve = report::curve(curve_of);
         (report.rates, report.cpu) = self.rates_and_cpu();
-        report.seconds = self.seconds;
+        // A thread that was late with its slice has handed it over by now.
+        self.take_slices();
+        let mut seconds = std::mem::take(&mut self.seconds);
+        seconds.iter_mut().for_each(|seen| self.fill_latencies(seen));
+        report.seconds = seconds;
         report.judge();
         judge_ourselves(&mut report);
         Ok(report)
@@ -475,6 +490,7 @@ impl<'a> Watch<'a> {
             rss_empty: self.empty.relay.rss,
             rss: held.relay.rss,
             rss_per_client: held.relay.rss.saturating_sub(self.empty.relay.rss) as f64 / clients,
+            kernel_before: self.empty.kernel.memory(),
             kernel_growth,
             kernel_share: kernel_growth / 2,
             total: held.relay.rss + kernel_growth / 2,
@@ -568,7 +584,6 @@ const TICK_LAG_NS: u64 = 150_000_000;
 const START_DELAY: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-const DRAIN: Duration = Duration::from_secs(30);
 const OUTCOMES_TIMEOUT: Duration = Duration::from_secs(15);
 const SEND_LAG_MAX_US: u64 = 1_000;
 const HANDSHAKES_AT_ONCE: u32 = 64;
