@@ -138,6 +138,7 @@ impl Pusher {
             };
             self.next += 1;
             add(&self.counts.sent, 1);
+            self.tally.latencies.send_lag.saturating_record(micros(due_ns, now));
             if let Some(key) = self.idle.pop().or_else(|| self.open()) {
                 self.send(key, push);
             } else if self.waiting.len() < WAITING_MAX {

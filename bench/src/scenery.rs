@@ -35,9 +35,19 @@ impl Scenery {
     /// In words: what is missing and what to do.
     pub fn set(options: &Options, program: Option<PathBuf>, open_files: u64) -> Result<Self, String> {
         if !options.target.is_empty() {
-            let names: Vec<String> = options.target.iter().map(ToString::to_string).collect();
+            let addresses = || {
+                options
+                    .target
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(",")
+            };
+            let name = options
+                .pid
+                .and_then(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok());
             return Ok(Self {
-                relay: names.join(","),
+                relay: name.map_or_else(addresses, |name| name.trim().to_owned()),
                 targets: options.target.clone(),
                 ingress: options.ingress.clone(),
                 backend: options.backend,
