@@ -3,20 +3,22 @@
 //! Everything a shard owns is in slabs; a token is the place in one of them and its kind. What another shard may do is
 //! put a frame for one of our clients into our mailbox.
 
+mod clients;
+mod pushes;
+
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
 
 use crate::net::{self, Received};
 use crate::poller::{Event, Poller};
-use crate::websocket::{self, Header};
-use crate::{http, rpc};
+use crate::{http, websocket};
 
 /// Which shard has which client: (shard, place, generation).
 pub type Registry = Mutex<HashMap<Box<[u8]>, (usize, usize, u64)>>;
@@ -189,173 +191,6 @@ impl Shard {
         }
     }
 
-    fn accept_pushers(&mut self) {
-        while let Ok(Some(socket)) = net::accept(&self.ingress) {
-            let entry = self.pushers.vacant_entry();
-            if self.poller.add(&socket, (entry.key() as u64) << 2 | PUSHER).is_ok() {
-                entry.insert(Pusher {
-                    socket,
-                    input: Vec::new(),
-                    unsent: Vec::new(),
-                });
-            }
-        }
-    }
-
-    fn close_client(&mut self, key: usize) {
-        let Some(client) = self.clients.try_remove(key) else {
-            return;
-        };
-        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        if registry
-            .get(&client.id)
-            .is_some_and(|owner| *owner == (self.index, key, client.generation))
-        {
-            registry.remove(&client.id);
-        }
-    }
-
-    fn handle_client(&mut self, key: usize, event: Event) {
-        let Some(client) = self.clients.get_mut(key) else {
-            return;
-        };
-        if event.writable && net::flush(&client.socket, &mut client.unsent).is_err() {
-            return self.close_client(key);
-        }
-        if !event.readable {
-            return;
-        }
-        loop {
-            let Some(client) = self.clients.get_mut(key) else {
-                return;
-            };
-            match net::receive(&client.socket, &mut self.buffer) {
-                Received::Nothing => return,
-                Received::Closed => return self.close_client(key),
-                Received::Bytes(len) => {
-                    // Taken out and put back, so that the bytes and the shard can be used at the same time.
-                    let mut buffer = std::mem::take(&mut self.buffer);
-                    let healthy = self.handle_client_bytes(key, &mut buffer[..len]);
-                    let full = len == buffer.len();
-                    self.buffer = buffer;
-                    if !healthy {
-                        return self.close_client(key);
-                    }
-                    if !full && !event.closed {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// False: the client is to be closed.
-    fn handle_client_bytes(&mut self, key: usize, fresh: &mut [u8]) -> bool {
-        let client = &mut self.clients[key];
-        let mut kept = std::mem::take(&mut client.input);
-        let bytes = if kept.is_empty() {
-            fresh
-        } else {
-            kept.extend_from_slice(fresh);
-            &mut kept[..]
-        };
-        if !client.open {
-            client.input = bytes.to_vec();
-            return bytes.len() <= http::HEAD_LEN_MAX && self.handle_handshake(key);
-        }
-        let mut at = 0;
-        loop {
-            let header = match Header::parse(&bytes[at..]) {
-                Ok(Some(header)) if bytes.len() - at >= header.frame_len() => header,
-                Ok(_) => break,
-                Err(_) => return false,
-            };
-            let payload = &mut bytes[at + header.header_len..at + header.frame_len()];
-            websocket::apply_mask(payload, header.mask.unwrap_or_default());
-            at += header.frame_len();
-            match header.opcode {
-                websocket::TEXT if payload.starts_with(b"[3,") => self.send_result(key, payload),
-                websocket::TEXT => self.send_call(key, payload),
-                websocket::CLOSE => return false,
-                _ => {}
-            }
-            // Its backend connection may have failed and taken it along.
-            if !self.clients.contains(key) {
-                return false;
-            }
-        }
-        if at < bytes.len()
-            && let Some(client) = self.clients.get_mut(key)
-        {
-            client.input = bytes[at..].to_vec();
-        }
-        true
-    }
-
-    fn handle_handshake(&mut self, key: usize) -> bool {
-        let client = &mut self.clients[key];
-        if !client.id.is_empty() || !client.input.ends_with(b"\r\n\r\n") {
-            return client.id.is_empty();
-        }
-        let head = std::mem::take(&mut client.input);
-        let path = head
-            .strip_prefix(b"GET /")
-            .and_then(|rest| rest.split(|byte| *byte == b' ').next());
-        let (Some(id), Some(websocket_key)) = (path, http::find_header(&head, "sec-websocket-key")) else {
-            return false;
-        };
-        client.id = id.into();
-        client.accept = websocket::accept_key(websocket_key);
-        client.protocol = http::find_header(&head, "sec-websocket-protocol")
-            .and_then(|offered| offered.split(|byte| *byte == b',').next())
-            .unwrap_or_default()
-            .into();
-        let job = Job::Connect {
-            client: key,
-            generation: client.generation,
-        };
-        self.request.clear();
-        let _ = write!(
-            self.request,
-            "POST /connect HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n\"",
-            self.backend,
-            id.len() + 2
-        );
-        self.request.extend_from_slice(id);
-        self.request.push(b'"');
-        self.send_request(job);
-        true
-    }
-
-    fn send_call(&mut self, key: usize, payload: &[u8]) {
-        let generation = self.clients[key].generation;
-        self.request.clear();
-        self.request.extend_from_slice(&self.call_head);
-        let _ = write!(self.request, "{}\r\n\r\n", payload.len());
-        self.request.extend_from_slice(payload);
-        self.send_request(Job::Call {
-            client: key,
-            generation,
-        });
-    }
-
-    fn send_result(&mut self, key: usize, frame: &[u8]) {
-        let Some((id, payload)) = rpc::compact_result(frame) else {
-            return;
-        };
-        self.request.clear();
-        let _ = write!(self.request, "POST /result/{}/", rpc::PUSH_ACTION);
-        self.request.extend_from_slice(&self.clients[key].id);
-        let _ = write!(
-            self.request,
-            "/{id} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            self.backend,
-            payload.len()
-        );
-        self.request.extend_from_slice(payload);
-        self.send_request(Job::Result);
-    }
-
     /// Sends `self.request` over an idle backend connection, a new one, or the next that becomes idle.
     fn send_request(&mut self, job: Job) {
         if let Some(key) = self.idle.pop() {
@@ -475,150 +310,6 @@ impl Shard {
             self.idle.push(key);
         }
         true
-    }
-
-    fn finish_connect(&mut self, key: usize, generation: u64, ok: bool) {
-        let Some(client) = self
-            .clients
-            .get_mut(key)
-            .filter(|client| client.generation == generation)
-        else {
-            return;
-        };
-        if !ok {
-            return self.close_client(key);
-        }
-        client.open = true;
-        self.frame.clear();
-        self.frame.extend_from_slice(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
-        );
-        self.frame.extend_from_slice(&client.accept);
-        if !client.protocol.is_empty() {
-            self.frame.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
-            self.frame.extend_from_slice(&client.protocol);
-        }
-        self.frame.extend_from_slice(b"\r\n\r\n");
-        client.protocol = Box::default();
-        let owner = (self.index, key, generation);
-        self.registry
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(client.id.clone(), owner);
-        let frame = std::mem::take(&mut self.frame);
-        self.send_frame(key, generation, &frame);
-        self.frame = frame;
-    }
-
-    fn send_frame(&mut self, key: usize, generation: u64, frame: &[u8]) {
-        let Some(client) = self
-            .clients
-            .get_mut(key)
-            .filter(|client| client.generation == generation)
-        else {
-            return;
-        };
-        if net::transmit_or_keep(&client.socket, frame, &mut client.unsent, UNSENT_MAX).is_err() {
-            self.close_client(key);
-        }
-    }
-
-    fn handle_mail(&mut self) {
-        let mail = Arc::clone(&self.mail);
-        let _ = rustix::io::read(&mail[self.index].wake, &mut [0; 8]);
-        let letters = std::mem::take(&mut *mail[self.index].letters.lock().unwrap_or_else(PoisonError::into_inner));
-        for letter in letters {
-            self.send_frame(letter.client, letter.generation, &letter.frame);
-        }
-    }
-
-    fn handle_pusher(&mut self, key: usize, event: Event) {
-        let Some(pusher) = self.pushers.get_mut(key) else {
-            return;
-        };
-        if event.writable && net::flush(&pusher.socket, &mut pusher.unsent).is_err() {
-            self.pushers.remove(key);
-            return;
-        }
-        if !event.readable {
-            return;
-        }
-        loop {
-            let Some(pusher) = self.pushers.get_mut(key) else {
-                return;
-            };
-            let healthy = match net::receive(&pusher.socket, &mut self.buffer) {
-                Received::Nothing => return,
-                Received::Closed => false,
-                Received::Bytes(len) => {
-                    pusher.input.extend_from_slice(&self.buffer[..len]);
-                    self.handle_pushes(key)
-                }
-            };
-            if !healthy {
-                self.pushers.remove(key);
-                return;
-            }
-        }
-    }
-
-    fn handle_pushes(&mut self, key: usize) -> bool {
-        let mut input = std::mem::take(&mut self.pushers[key].input);
-        let mut at = 0;
-        while at < input.len() {
-            let request = match http::parse_request(&input[at..]) {
-                Ok(Some(request)) if input.len() - at >= request.head_len + request.body_len => request,
-                Ok(_) => break,
-                Err(http::Malformed) => return false,
-            };
-            let body = at + request.head_len..at + request.head_len + request.body_len;
-            let found = self.push(request.path, &input[body.clone()]);
-            at = body.end;
-            let answer = if found { ACCEPTED } else { NOT_FOUND };
-            let pusher = &mut self.pushers[key];
-            if net::transmit_or_keep(&pusher.socket, answer, &mut pusher.unsent, UNSENT_MAX).is_err() {
-                return false;
-            }
-        }
-        input.drain(..at);
-        self.pushers[key].input = input;
-        true
-    }
-
-    fn push(&mut self, path: &str, body: &[u8]) -> bool {
-        let mut parts = path.split('/').skip(2);
-        let (Some(action), Some(id), Some(message_id)) = (parts.next(), parts.next(), parts.next()) else {
-            return false;
-        };
-        let owner = self
-            .registry
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(id.as_bytes())
-            .copied();
-        let Some((shard, client, generation)) = owner else {
-            return false;
-        };
-        let mut message = Vec::with_capacity(body.len() + 64);
-        let _ = write!(message, "[2,\"{message_id}\",\"{action}\",");
-        message.extend_from_slice(body);
-        message.push(b']');
-        let mut frame = Vec::with_capacity(message.len() + 10);
-        websocket::write_server_frame(&mut frame, websocket::TEXT, &message);
-        if shard == self.index {
-            self.send_frame(client, generation, &frame);
-            return true;
-        }
-        let mail = &self.mail[shard];
-        mail.letters
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Letter {
-                client,
-                generation,
-                frame,
-            });
-        rustix::io::write(&mail.wake, &1_u64.to_ne_bytes()).is_ok()
     }
 }
 

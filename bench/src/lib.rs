@@ -23,5 +23,7 @@ pub mod scenery;
 pub mod schedule;
 pub mod stats;
 pub mod sys;
+pub mod table;
 pub mod tally;
+mod watch;
 pub mod websocket;

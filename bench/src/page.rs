@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use crate::options::Mode;
 use crate::plot::{Chart, Scale, Series, escape};
-use crate::report::{Percentiles, Report, Second, bytes, duration, grouped};
+use crate::report::{Percentiles, Report, Second};
+use crate::table::{bytes, duration, grouped};
 
 /// The page.
 #[must_use]

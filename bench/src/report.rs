@@ -1,12 +1,11 @@
 //! The figures of a run: one value that becomes the JSON file, the table on the terminal and the HTML page.
 
-use std::fmt::Write;
-
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::options::Mode;
 use crate::sample::{Kernel, Process};
+use crate::table::grouped;
 
 /// Everything there is to say about a run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -325,228 +324,12 @@ impl Report {
             }
         }
     }
-
-    /// The table on the terminal.
-    #[must_use]
-    pub fn table(&self) -> String {
-        let mut out = String::new();
-        let mut row = |name: &str, text: String| {
-            let _ = writeln!(out, "  {name:<14} {text}");
-        };
-        let (counts, cpu, memory) = (&self.counts, &self.cpu, &self.memory);
-        row("scene", self.scene_line());
-        row(
-            "clients",
-            format!(
-                "{} connected, {} failed, {} lost; {:.0}/s",
-                grouped(counts.connected),
-                counts.failed_connects,
-                counts.lost_connections,
-                self.rates.connects
-            ),
-        );
-        row("connect", line(&self.latency.connects));
-        if counts.sent > 0 {
-            row(
-                "messages",
-                format!(
-                    "{} sent, {} answered, {} lost, {} wrong, {} duplicated, {} late; {}/s",
-                    grouped(counts.sent),
-                    grouped(counts.answered),
-                    counts.lost,
-                    counts.wrong,
-                    counts.duplicated,
-                    counts.late,
-                    grouped(self.rates.messages.round() as u64)
-                ),
-            );
-            if self.latency.calls_in_ramp.count > 0 && self.scene.mode == Mode::Hold {
-                row("in the ramp", line(&self.latency.calls_in_ramp));
-            }
-            row("latency", line(&self.latency.calls));
-        }
-        if counts.pushes > 0 {
-            row(
-                "pushes",
-                format!(
-                    "{} sent, {} accepted, {} arrived, {} outcomes, {} twice, {} errors; {}/s",
-                    grouped(counts.pushes),
-                    grouped(counts.pushes_accepted),
-                    grouped(counts.pushes_arrived),
-                    grouped(counts.outcomes),
-                    counts.outcomes_duplicated,
-                    counts.outcomes_failed,
-                    grouped(self.rates.pushes.round() as u64)
-                ),
-            );
-            row("to the client", line(&self.latency.pushes));
-            row("to the 202", line(&self.latency.accepts));
-        }
-        row(
-            "CPU (cores)",
-            format!(
-                "{} {:.2} ({:.0} % kernel), backend {:.2}, harness {:.2}, machine {:.2} of {}",
-                self.relay,
-                cpu.relay_cores,
-                cpu.relay_kernel_part * 100.0,
-                cpu.backend_cores,
-                cpu.harness_cores,
-                cpu.machine_cores,
-                self.machine.cpus
-            ),
-        );
-        if cpu.relay_us_per_message > 0.0 {
-            let floor = self.floor.map_or(String::new(), |floor| {
-                format!("; floor {:.1}: {:.2} of the floor", floor.us_per_message, floor.ratio)
-            });
-            row(
-                "CPU each",
-                format!("{:.1} µs per {}{floor}", cpu.relay_us_per_message, self.unit()),
-            );
-        }
-        row(
-            "memory",
-            format!(
-                "RSS {} ({} empty, {:.0} B per client), kernel sockets {} (half of {}), together {}",
-                bytes(memory.rss),
-                bytes(memory.rss_empty),
-                memory.rss_per_client,
-                bytes(memory.kernel_share),
-                bytes(memory.kernel_growth),
-                bytes(memory.total)
-            ),
-        );
-        row("send lag", line(&self.latency.send_lag));
-        for bottleneck in &self.bottlenecks {
-            row("BOTTLENECK", bottleneck.clone());
-        }
-        for fault in &self.faults {
-            row("fault", fault.clone());
-        }
-        row(
-            "verdict",
-            if self.passed() {
-                "passed".to_owned()
-            } else {
-                format!("FAILED: {}", self.problems.join("; "))
-            },
-        );
-        out
-    }
-
-    /// What the mode counts one by one.
-    #[must_use]
-    pub fn unit(&self) -> &'static str {
-        match self.scene.mode {
-            Mode::Ramp => "connect",
-            Mode::Push => "push",
-            Mode::Hold | Mode::Saturate | Mode::Idle => "message",
-        }
-    }
-
-    /// The scene in one line.
-    #[must_use]
-    pub fn scene_line(&self) -> String {
-        let scene = &self.scene;
-        let clients = grouped(u64::from(scene.clients));
-        let what = match scene.mode {
-            Mode::Hold => format!(
-                "{clients} clients in {} s, a message of {} B each {} s, held for {} s",
-                scene.ramp_seconds, scene.payload_bytes, scene.interval_seconds, scene.hold_seconds
-            ),
-            Mode::Saturate => {
-                format!(
-                    "{clients} clients, each one message of {} B in flight, {} s",
-                    scene.payload_bytes, scene.hold_seconds
-                )
-            }
-            Mode::Ramp if scene.ramp_seconds > 0.0 => format!("{clients} connects in {} s", scene.ramp_seconds),
-            Mode::Ramp => format!("{clients} connects as fast as possible"),
-            Mode::Push => format!(
-                "{} pushes/s to {clients} clients, {} s",
-                scene.pushes_per_second, scene.hold_seconds
-            ),
-            Mode::Idle => format!("{clients} silent clients, {} s", scene.hold_seconds),
-        };
-        let shards = match scene.relay_cores.len() {
-            0 => String::new(),
-            1 => ", 1 shard".to_owned(),
-            count => format!(", {count} shards"),
-        };
-        format!("{}: {what}{shards}, {} load threads", self.relay, scene.load_threads)
-    }
-}
-
-/// 1234567 as `1,234,567`.
-#[must_use]
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// 1,200,000,000 as `1.20 GB`.
-#[must_use]
-pub fn bytes(count: u64) -> String {
-    let value = count as f64;
-    match count {
-        0..1_000 => format!("{count} B"),
-        1_000..1_000_000 => format!("{:.1} kB", value / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", value / 1e6),
-        _ => format!("{:.2} GB", value / 1e9),
-    }
-}
-
-/// 1,500 µs as `1.50 ms`.
-#[must_use]
-pub fn duration(micros: u64) -> String {
-    let value = micros as f64;
-    match micros {
-        0..1_000 => format!("{micros} µs"),
-        1_000..100_000 => format!("{:.2} ms", value / 1e3),
-        100_000..1_000_000 => format!("{:.0} ms", value / 1e3),
-        _ => format!("{:.2} s", value / 1e6),
-    }
-}
-
-fn line(percentiles: &Percentiles) -> String {
-    if percentiles.count == 0 {
-        return "—".to_owned();
-    }
-    format!(
-        "p50 {}, p90 {}, p99 {}, p99.9 {}, max {}",
-        duration(percentiles.p50),
-        duration(percentiles.p90),
-        duration(percentiles.p99),
-        duration(percentiles.p999),
-        duration(percentiles.max)
-    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::tally::histogram;
-
-    #[test]
-    fn numbers_read_well() {
-        assert_eq!(
-            (grouped(0), grouped(999), grouped(1_000)),
-            ("0".into(), "999".into(), "1,000".into())
-        );
-        assert_eq!(grouped(1_234_567), "1,234,567");
-        assert_eq!((bytes(999), bytes(1_200_000_000)), ("999 B".into(), "1.20 GB".into()));
-        assert_eq!(
-            (duration(999), duration(1_500), duration(2_000_000)),
-            ("999 µs".into(), "1.50 ms".into(), "2.00 s".into())
-        );
-    }
 
     #[test]
     fn percentiles_are_those_of_the_samples() {
