@@ -53,9 +53,7 @@ pub fn passing_headers(head: &RequestHead<'_>, peer: IpAddr, node: &Node) -> Vec
 #[must_use]
 pub fn basic_user_fits(head: &RequestHead<'_>, client: &ClientId) -> bool {
     head.headers("authorization").all(|value| {
-        let Some((scheme, credentials)) = split_scheme(value) else {
-            return true;
-        };
+        let (scheme, credentials) = split_scheme(value);
         if !scheme.eq_ignore_ascii_case(b"basic") {
             return true;
         }
