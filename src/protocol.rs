@@ -11,12 +11,10 @@
 //! - [`session`]: order, what is in flight, deadlines, exactly one outcome.
 
 pub mod answer;
-mod calls;
 pub mod frame;
 pub mod ids;
 pub mod json;
 pub mod output;
-mod pushes;
 pub mod session;
 pub mod subprotocol;
 
@@ -28,3 +26,6 @@ pub use output::{Accepted, CallKey, DeferredRefusal, Event, FailReason, Outcome,
 pub use output::{Push, PushKey, PushRefusal, Waiter};
 pub use session::{Limits, Session};
 pub use subprotocol::{Negotiated, Subprotocol};
+
+#[cfg(test)]
+mod random;

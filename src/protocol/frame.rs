@@ -287,3 +287,6 @@ fn join(parts: &[&[u8]]) -> Vec<u8> {
     }
     joined
 }
+
+#[cfg(test)]
+mod tests;

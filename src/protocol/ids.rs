@@ -153,7 +153,10 @@ name! {
 impl MessageId {
     /// Whether this id may be used under that subprotocol: [`MESSAGE_ID_CHARACTERS_MAX`] under an OCPP one.
     pub fn fits(&self, subprotocol: Subprotocol) -> bool {
-        !subprotocol.is_ocpp() || self.as_str().chars().nth(MESSAGE_ID_CHARACTERS_MAX).is_none()
+        let text = self.as_str();
+        !subprotocol.is_ocpp()
+            || text.len() <= MESSAGE_ID_CHARACTERS_MAX
+            || text.chars().nth(MESSAGE_ID_CHARACTERS_MAX).is_none()
     }
 }
 
@@ -220,6 +223,11 @@ fn check(text: &str, len_max: usize) -> Result<(), IdError> {
     if text == "." || text == ".." {
         return Err(IdError::DotSegment);
     }
+    // Nearly all are ASCII and fine: one pass without branches.
+    let plain = |byte: u8| (0x20..0x7f).contains(&byte) & (byte != b'/') & (byte != b'\\');
+    if text.bytes().fold(true, |fine, byte| fine & plain(byte)) {
+        return Ok(());
+    }
     match text.chars().find(|c| matches!(c, '/' | '\\') || c.is_control()) {
         Some(c) => Err(IdError::Forbidden { code: c.into() }),
         None => Ok(()),
@@ -254,3 +262,147 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 const INLINE_LEN: usize = 38;
 const _: () = assert!(size_of::<Text>() == 40);
 const _: () = assert!(INLINE_LEN >= MESSAGE_ID_CHARACTERS_MAX && INLINE_LEN <= u8::MAX as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_a_path_could_misread_are_refused() {
+        for (text, error) in [
+            ("", IdError::Empty),
+            (".", IdError::DotSegment),
+            ("..", IdError::DotSegment),
+            ("a/b", IdError::Forbidden { code: 0x2f }),
+            ("a\\b", IdError::Forbidden { code: 0x5c }),
+            ("a\0", IdError::Forbidden { code: 0 }),
+            ("a\r\nX: y", IdError::Forbidden { code: 0x0d }),
+            ("\u{1f}", IdError::Forbidden { code: 0x1f }),
+            ("\u{7f}", IdError::Forbidden { code: 0x7f }),
+            ("\u{85}", IdError::Forbidden { code: 0x85 }),
+            ("\u{9f}", IdError::Forbidden { code: 0x9f }),
+        ] {
+            assert_eq!(ClientId::parse(text).unwrap_err(), error, "{text:?}");
+            assert_eq!(Action::parse(text).unwrap_err(), error, "{text:?}");
+            assert_eq!(MessageId::parse(text).unwrap_err(), error, "{text:?}");
+        }
+        for text in [
+            "...",
+            ".a",
+            " ",
+            "%2F",
+            "a b",
+            "\u{a0}",
+            "ü",
+            "😀",
+            "a?b#c;d:e@f",
+            "\"",
+            "-1",
+        ] {
+            assert_eq!(ClientId::parse(text).expect(text).as_str(), text);
+        }
+    }
+
+    #[test]
+    fn each_name_ends_at_its_length() {
+        let text = "x".repeat(300);
+        let longest = |parse: fn(&str) -> bool| (1..=300).filter(|len| parse(&text[..*len])).max();
+        assert_eq!(longest(|text| ClientId::parse(text).is_ok()), Some(128));
+        assert_eq!(longest(|text| Action::parse(text).is_ok()), Some(128));
+        assert_eq!(longest(|text| MessageId::parse(text).is_ok()), Some(255));
+        assert_eq!(ClientId::parse(&"ä".repeat(64)).expect("128 bytes").as_str().len(), 128);
+        assert_eq!(
+            ClientId::parse(&"ä".repeat(65)).unwrap_err(),
+            IdError::TooLong { len: 130, limit: 128 }
+        );
+    }
+
+    #[test]
+    fn ocpp_counts_the_characters_of_a_message_id() {
+        for (text, fits) in [
+            ("x".repeat(36), true),
+            ("x".repeat(37), false),
+            ("ä".repeat(36), true),
+            ("ä".repeat(37), false),
+        ] {
+            let id = MessageId::parse(&text).expect("short enough without OCPP");
+            assert!(id.fits(Subprotocol::None) && id.fits(Subprotocol::Other(0)));
+            for subprotocol in [Subprotocol::Ocpp16, Subprotocol::Ocpp201, Subprotocol::Ocpp21] {
+                assert_eq!(id.fits(subprotocol), fits, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn percent_encoding_is_undone_strictly_and_redone_completely() {
+        for (segment, decoded, encoded) in [
+            ("CP-1_a.b~c", "CP-1_a.b~c", "CP-1_a.b~c"),
+            ("a%20b", "a b", "a%20b"),
+            ("a+b", "a+b", "a%2Bb"),
+            ("%41%7a", "Az", "Az"),
+            ("%C3%BC", "ü", "%C3%BC"),
+            ("ü", "ü", "%C3%BC"),
+            (
+                "a:b@c!$&'()*,;=",
+                "a:b@c!$&'()*,;=",
+                "a%3Ab%40c%21%24%26%27%28%29%2A%2C%3B%3D",
+            ),
+            ("%2541", "%41", "%2541"),
+            ("...", "...", "..."),
+        ] {
+            let id = ClientId::from_percent_encoded(segment).expect(segment);
+            assert_eq!((id.as_str(), &*id.encoded()), (decoded, encoded));
+            assert_eq!(ClientId::from_percent_encoded(&id.encoded()), Ok(id));
+        }
+        for (segment, error) in [
+            ("%", IdError::PercentEncoding { at: 0 }),
+            ("a%4", IdError::PercentEncoding { at: 1 }),
+            ("a%4g", IdError::PercentEncoding { at: 1 }),
+            ("a%%41", IdError::PercentEncoding { at: 1 }),
+            ("%+1", IdError::PercentEncoding { at: 0 }),
+            ("%2F", IdError::Forbidden { code: 0x2f }),
+            ("%5c", IdError::Forbidden { code: 0x5c }),
+            ("%2e%2E", IdError::DotSegment),
+            ("%2e", IdError::DotSegment),
+            ("%00", IdError::Forbidden { code: 0 }),
+            ("a%ff", IdError::NotUtf8 { at: 1 }),
+            ("%c0%af", IdError::NotUtf8 { at: 0 }),
+            ("%ed%a0%80", IdError::NotUtf8 { at: 0 }),
+            ("", IdError::Empty),
+        ] {
+            assert_eq!(ClientId::from_percent_encoded(segment).unwrap_err(), error, "{segment}");
+        }
+        let longest = "%41".repeat(CLIENT_ID_LEN_MAX);
+        assert!(ClientId::from_percent_encoded(&longest).is_ok());
+        assert!(matches!(
+            ClientId::from_percent_encoded(&(longest + "%")),
+            Err(IdError::TooLong { .. })
+        ));
+    }
+
+    #[test]
+    fn short_and_long_names_compare_hash_and_print_as_their_text() {
+        use std::collections::{HashMap, HashSet};
+        let texts: Vec<_> = (1..=60).map(|len| "x".repeat(len)).collect();
+        let set: HashSet<_> = texts.iter().map(|text| Action::parse(text).expect("fine")).collect();
+        let map: HashMap<ClientId, usize> = texts
+            .iter()
+            .map(|text| (ClientId::parse(text).expect("fine"), text.len()))
+            .collect();
+        for text in &texts {
+            assert!(set.contains(text.as_str()));
+            assert_eq!(map.get(text.as_str()), Some(&text.len()), "a map by id is asked by str");
+            assert_eq!(Action::parse(text).expect("fine").to_string(), *text);
+        }
+        assert_eq!(ClientId::parse("a\"b").expect("fine").json(), r#""a\"b""#);
+        assert_eq!(format!("{:?}", ClientId::parse("a").expect("fine")), "ClientId(\"a\")");
+    }
+
+    #[test]
+    fn names_travel_between_shards() {
+        fn travels<T: Send + Clone + 'static>() {}
+        travels::<ClientId>();
+        travels::<Action>();
+        travels::<MessageId>();
+    }
+}

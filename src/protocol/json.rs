@@ -1,8 +1,8 @@
 //! JSON without values: validated, bounded in depth, cut into slices of the input. The only user of sonic-rs.
 //!
-//! sonic-rs checks structure, numbers and literals and finds where elements begin and end. Three things it does not
-//! do, so a scan of our own goes first (one pass, no recursion): it recurses (a 10 KB message of `[` would end the
-//! process), it accepts `\u` with anything behind it, and it ignores what follows the closing `]` of an array.
+//! sonic-rs checks structure, numbers and literals and finds where elements begin and end. Three of its ways are not
+//! ours, so a scan of our own goes first (one pass, no recursion): it recurses (a 10 KB message of `[` would end the
+//! process), it takes `\u` with any four bytes behind it, and it ignores what follows the closing `]` of an array.
 //!
 //! The texts are messages and bodies whose size the caller has bounded. Grammar: RFC 8259, to the letter: lone
 //! surrogates as escapes, numbers of any size and repeated names pass, since nothing here computes with them.
@@ -167,7 +167,7 @@ pub fn trim(text: &[u8]) -> &[u8] {
 /// as in PHP. `None` when the text is another kind of value.
 ///
 /// The text must have passed [`check_value`].
-pub fn members<'t, const N: usize>(text: &'t str, names: [&str; N]) -> Option<[Option<&'t str>; N]> {
+pub(super) fn members<'t, const N: usize>(text: &'t str, names: [&str; N]) -> Option<[Option<&'t str>; N]> {
     let bytes = text.as_bytes();
     let mut at = skip_space(bytes, 0);
     if bytes.get(at) != Some(&b'{') {
@@ -321,3 +321,6 @@ fn is_space(byte: u8) -> bool {
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
+
+#[cfg(test)]
+mod tests;

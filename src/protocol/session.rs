@@ -8,23 +8,33 @@
 //! - One outcome for each push that was accepted, never two.
 //! - A client's answers never wait behind its CALLs.
 //! - Calls and pushes, in flight and queued, never exceed their limits.
-//! - After [`Output::Close`] or [`Output::Drop`] only [`Session::handle_end`] has outputs, and no deadline is left.
+//! - After [`Output::Close`] or [`Output::Drop`] nothing comes out but counts, until [`Session::handle_end`] gives the
+//!   outcomes; no deadline is left.
 //! - No heap while nothing is in flight, but what OCPP 2.1's CALLRESULTERROR and deferred answers have to remember.
 
-use std::collections::VecDeque;
+mod calling;
+mod calls;
+mod past;
+mod pushes;
+mod pushing;
+mod silence;
+#[cfg(test)]
+mod tests;
+
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::answer::{self, Answer, Failure, Reply};
-use super::calls::{Call, CallState, Calls};
-use super::frame::{self, CallFault, Frame, FrameError, RawError};
-use super::ids::{Action, MessageId};
+use self::calls::{Call, CallState, Calls};
+use self::past::Past;
+use self::pushes::Pushes;
+use self::pushing::post;
+use self::silence::{Silence, Silent};
+use super::answer::{Failure, Reply};
+use super::frame::{self, Frame, FrameError};
 use super::json;
-use super::output::{Accepted, CallKey, DeferredRefusal, Event, FailReason, Outcome, Output, Pending, PostKind};
-use super::output::{Push, PushKey, PushRefusal, Waiter};
-use super::pushes::Pushes;
+use super::output::{Event, FailReason, Outcome, Output, Pending, PostKind, Push};
 use super::subprotocol::Subprotocol;
 
 /// The bounds of every session of a shard.
@@ -58,15 +68,12 @@ pub struct Session {
     limits: Rc<Limits>,
     calls: Calls,
     pushes: Pushes,
-    /// What answers may still refer to after the CALL is over.
     past: Option<Box<Past>>,
-    heard_at: Instant,
+    silence: Silence,
     key_next: u64,
-    spread: u32,
     bad_frames: u32,
     subprotocol: Subprotocol,
     phase: Phase,
-    pinged: bool,
     #[cfg(test)]
     pub(super) fault: Option<Fault>,
 }
@@ -82,16 +89,7 @@ enum Phase {
     Ended,
 }
 
-#[derive(Debug, Default)]
-struct Past {
-    /// The CALL that got the last CALLRESULT: what OCPP 2.1's CALLRESULTERROR refers to.
-    result: Option<(MessageId, Action)>,
-    /// Deferred CALLs that have been answered, the latest last; at most [`PAST_DEFERRED_MAX`].
-    deferred: VecDeque<MessageId>,
-}
-
-/// A rule broken on purpose: the simulation has to notice.
-#[cfg(test)]
+/// A rule broken on purpose, in tests only: the simulation has to notice.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Fault {
     /// A push that has timed out can still be answered.
@@ -118,13 +116,11 @@ impl Session {
             calls: Calls::default(),
             pushes: Pushes::default(),
             past: None,
-            heard_at: now,
+            silence: Silence::new(spread, now),
             key_next: 0,
-            spread,
             bad_frames: 0,
             subprotocol,
             phase: Phase::Open,
-            pinged: false,
             #[cfg(test)]
             fault: None,
         }
@@ -174,124 +170,7 @@ impl Session {
 
     /// Anything from the client: a message, a ping, a pong.
     pub fn handle_heard(&mut self, now: Instant) {
-        self.heard_at = now;
-        self.pinged = false;
-    }
-
-    /// What became of an [`Output::Call`]. Each gets exactly one; if it is a deferral, the CALL stays open until
-    /// [`Session::handle_deferred`] or its deadline.
-    pub fn handle_answer(&mut self, now: Instant, key: CallKey, answer: Answer<'_>, out: &mut Vec<Output>) {
-        assert!(key.0 < self.key_next, "an answer to a CALL of another session");
-        let found = if self.phase >= Phase::Closing {
-            None
-        } else {
-            self.calls.find_key(key)
-        };
-        let Some(index) = found else {
-            out.push(Output::Count(Event::BackendAnswerDropped));
-            return;
-        };
-        let reply = answer::map(answer, self.subprotocol, self.limits.json_depth_max);
-        let call = self.calls.get_mut(index);
-        match (call.state, &reply) {
-            (CallState::Sent, Reply::Deferred) => call.state = CallState::Deferred,
-            (CallState::Sent, _) => self.answer_call(now, index, &reply, out),
-            (CallState::Answered, _) => {
-                if reply != Reply::Deferred {
-                    out.push(Output::Count(Event::BackendAnswerDropped));
-                }
-                self.remove_call(now, index);
-                self.send_calls(now, out);
-            }
-            (CallState::Queued | CallState::Deferred, _) => {
-                debug_assert!(false, "a second answer to one CALL");
-            }
-        }
-    }
-
-    /// The late answer to a CALL that the backend has deferred, or is about to: its worker may be faster than its 202.
-    ///
-    /// # Errors
-    /// [`DeferredRefusal`]; the client is not told anything then.
-    pub fn handle_deferred(
-        &mut self,
-        now: Instant,
-        message_id: &MessageId,
-        reply: &Reply<'_>,
-        out: &mut Vec<Output>,
-    ) -> Result<(), DeferredRefusal> {
-        assert!(*reply != Reply::Deferred, "an answer, not another deferral");
-        let open = if self.phase >= Phase::Closing {
-            None
-        } else {
-            self.calls.find_open(message_id.as_str())
-        };
-        match open.map(|index| (index, self.calls.get(index).state)) {
-            Some((index, CallState::Deferred)) => {
-                self.remember_deferred(message_id.clone());
-                self.answer_call(now, index, reply, out);
-                Ok(())
-            }
-            Some((index, CallState::Sent)) => {
-                self.remember_deferred(message_id.clone());
-                self.send_answer(index, reply, out);
-                self.calls.get_mut(index).state = CallState::Answered;
-                Ok(())
-            }
-            _ => match &self.past {
-                Some(past) if past.deferred.contains(message_id) => Err(DeferredRefusal::Answered),
-                _ => Err(DeferredRefusal::NoneOpen),
-            },
-        }
-    }
-
-    /// A CALL from the backend. Accepted, it has exactly one outcome; refused, none.
-    ///
-    /// # Errors
-    /// [`PushRefusal`].
-    pub fn handle_push(&mut self, now: Instant, push: Push, out: &mut Vec<Output>) -> Result<Accepted, PushRefusal> {
-        let _ = now;
-        if self.phase != Phase::Open {
-            return Err(PushRefusal::Ending);
-        }
-        if !push.message_id.fits(self.subprotocol) {
-            return Err(PushRefusal::MessageId);
-        }
-        if self.pushes.contains(push.message_id.as_str()) {
-            return Err(PushRefusal::Pending);
-        }
-        if self.pushes.in_flight() < self.limits.pushes_in_flight {
-            debug_assert_eq!(self.pushes.queued(), 0, "pushes wait although there is room");
-            self.pushes.push(push);
-            self.send_pushes(out);
-            return Ok(Accepted::Sent);
-        }
-        if self.pushes.queued() >= self.limits.pushes_queued {
-            return Err(PushRefusal::Full);
-        }
-        self.pushes.push(push);
-        Ok(Accepted::Queued)
-    }
-
-    /// A push's frame has left: its time counts from here. One that was answered meanwhile is not touched.
-    pub fn handle_push_written(&mut self, now: Instant, key: PushKey, out: &mut Vec<Output>) {
-        let _ = out;
-        #[cfg(test)]
-        if self.fault == Some(Fault::PushTimeForgotten) {
-            return;
-        }
-        if self.phase < Phase::Closing {
-            self.pushes.written(key, now.checked_add(self.limits.push_timeout));
-        }
-    }
-
-    /// The ingress request that waited for this push has gone: the outcome will be posted.
-    pub fn handle_waiter_gone(&mut self, message_id: &MessageId, waiter: Waiter) {
-        if let Some(push) = self.pushes.get_mut(message_id.as_str())
-            && push.waiter == Some(waiter)
-        {
-            push.waiter = None;
-        }
+        self.silence.heard(now);
     }
 
     /// [`Session::next_deadline`] has passed (or has not: then nothing happens).
@@ -312,15 +191,22 @@ impl Session {
         }
         while let Some(index) = self.calls.find_expired(now) {
             out.push(Output::Count(Event::CallDeferredTimeout));
-            self.remember_deferred(self.calls.get(index).message_id());
-            let reply = answer::map(
-                Answer::Failed(Failure::Deadline),
-                self.subprotocol,
-                self.limits.json_depth_max,
-            );
+            let message_id = self.calls.get(index).message_id();
+            self.past.get_or_insert_default().remember_deferred(message_id);
+            let reply = Reply::error("InternalError", Failure::Deadline.description());
             self.answer_call(now, index, &reply, out);
         }
-        self.handle_silence(now, out);
+        if !self.wants_read() {
+            return;
+        }
+        match self.silence.handle_deadline(now, &self.limits) {
+            None => {}
+            Some(Silent::Ping) => out.push(Output::Ping),
+            Some(Silent::Drop) => {
+                self.phase = Phase::Closing;
+                out.push(Output::Drop);
+            }
+        }
     }
 
     /// When [`Session::handle_deadline`] has to be called next; asked anew after every other call.
@@ -328,11 +214,12 @@ impl Session {
         if self.phase >= Phase::Closing {
             return None;
         }
-        let due = [
-            self.pushes.next_deadline(),
-            self.calls.next_deadline(),
-            self.silence_deadline(),
-        ];
+        let silence = if self.wants_read() {
+            self.silence.deadline(&self.limits)
+        } else {
+            None
+        };
+        let due = [self.pushes.next_deadline(), self.calls.next_deadline(), silence];
         due.into_iter().flatten().min()
     }
 
@@ -342,8 +229,7 @@ impl Session {
     }
 
     /// The process drains: pushes that wait end as `Shutdown`, new ones are refused. CALLs go on.
-    pub fn handle_shutdown(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let _ = now;
+    pub fn handle_shutdown(&mut self, _now: Instant, out: &mut Vec<Output>) {
         if self.phase == Phase::Open {
             self.phase = Phase::Draining;
             for push in self.pushes.take_queued() {
@@ -363,8 +249,7 @@ impl Session {
     ///
     /// Every push gets its outcome. But with [`FailReason::Replaced`] those that were not sent are returned, for
     /// [`Session::adopt`] of the new connection's session; else the list is empty.
-    pub fn handle_end(&mut self, now: Instant, reason: FailReason, out: &mut Vec<Output>) -> Vec<Push> {
-        let _ = now;
+    pub fn handle_end(&mut self, _now: Instant, reason: FailReason, out: &mut Vec<Output>) -> Vec<Push> {
         if self.phase == Phase::Ended {
             return Vec::new();
         }
@@ -376,9 +261,7 @@ impl Session {
         self.past = None;
         let mut queued = self.pushes.take_queued();
         let sent = self.pushes.take_sent();
-        #[cfg(test)]
-        let sent = sent.filter(|_| self.fault != Some(Fault::SentPushForgotten));
-        for push in sent {
+        for push in sent.filter(|_| !self.breaks(Fault::SentPushForgotten)) {
             post(push, Outcome::Failed { reason, sent: true }, out);
         }
         if reason != FailReason::Replaced {
@@ -387,34 +270,6 @@ impl Session {
             }
         }
         queued
-    }
-
-    /// Takes over the pushes that the replaced connection has not sent; they go before this session's own.
-    ///
-    /// One that has no place here, or whose MessageId is pending here, ends as `Replaced`, not sent.
-    pub fn adopt(&mut self, now: Instant, pushes: Vec<Push>, out: &mut Vec<Output>) {
-        let _ = now;
-        let reason = match self.phase {
-            Phase::Open => FailReason::Replaced,
-            Phase::Draining => FailReason::Shutdown,
-            Phase::Closing | Phase::Ended => FailReason::Disconnected,
-        };
-        let room = (self.limits.pushes_in_flight + self.limits.pushes_queued)
-            .saturating_sub(self.pushes.in_flight() + self.pushes.queued());
-        let mut adopted = 0;
-        for push in pushes {
-            let welcome = self.phase == Phase::Open
-                && adopted < room
-                && push.message_id.fits(self.subprotocol)
-                && !self.pushes.contains(push.message_id.as_str());
-            if welcome {
-                self.pushes.insert_queued(adopted, push);
-                adopted += 1;
-            } else {
-                post(push, Outcome::Failed { reason, sent: false }, out);
-            }
-        }
-        self.send_pushes(out);
     }
 
     /// What is under way.
@@ -442,19 +297,8 @@ impl Session {
                 payload,
                 ..
             } => {
-                if let Some(index) = self.calls.find_open(message_id.as_str())
-                    && self.refuse_repeated(index, text, raw_id, out)
-                {
-                    return;
-                }
-                if self.wants_read() {
-                    let call = Call::new(self.call_key(), text, raw_id, raw_action, payload, now);
-                    self.calls.push(call);
-                    self.send_calls(now, out);
-                } else {
-                    out.push(Output::Count(Event::CallShed));
-                    out.push(refusal(raw_id, "InternalError", "too many CALLs wait"));
-                }
+                let call = Call::new(self.call_key(), text, raw_id, raw_action, payload, now);
+                self.handle_call(now, call, &message_id, out);
             }
             Frame::CallResult { message_id, payload } => match self.pushes.find_sent(&message_id) {
                 Some(index) => self.end_push(index, Outcome::Result(share(payload)), out),
@@ -483,43 +327,6 @@ impl Session {
         }
     }
 
-    /// A CALL whose id is open: coalesced or refused. False: let it through (test only).
-    fn refuse_repeated(&mut self, index: usize, text: &Bytes, raw_id: &str, out: &mut Vec<Output>) -> bool {
-        if self.calls.get(index).frame() != text {
-            out.push(Output::Count(Event::CallRepeatedId));
-            out.push(refusal(
-                raw_id,
-                self.subprotocol.repeated_id(),
-                "another CALL with this MessageId is open",
-            ));
-            return true;
-        }
-        #[cfg(test)]
-        if self.fault == Some(Fault::RepeatNotCoalesced) {
-            return false;
-        }
-        out.push(Output::Count(Event::CallCoalesced));
-        true
-    }
-
-    /// Each can be reported once, and only the latest CALLRESULT.
-    fn handle_result_error(&mut self, message_id: &str, error: &RawError<'_>, out: &mut Vec<Output>) {
-        let past = self.past.as_mut().map(|past| &mut past.result);
-        match past.and_then(|result| result.take_if(|(id, _)| id.as_str() == message_id)) {
-            Some((message_id, action)) => {
-                let body = error.body().into();
-                out.push(Output::Post {
-                    kind: PostKind::ResultError,
-                    action,
-                    message_id,
-                    body,
-                    made_here: false,
-                });
-            }
-            None => out.push(Output::Count(Event::AnswerUnmatched)),
-        }
-    }
-
     fn handle_bad_frame(&mut self, error: FrameError<'_>, out: &mut Vec<Output>) {
         match error {
             FrameError::Unreadable => {
@@ -533,7 +340,7 @@ impl Session {
                 out.push(refusal(
                     raw_id,
                     self.subprotocol.format_violation(),
-                    CallFault::description(fault),
+                    fault.description(),
                 ));
             }
             FrameError::NeverAnswered => out.push(Output::Count(Event::AnswerMalformed)),
@@ -545,151 +352,14 @@ impl Session {
         }
     }
 
-    /// After a pause of the whole machine the ping comes late; the client then still gets its time to answer.
-    fn handle_silence(&mut self, now: Instant, out: &mut Vec<Output>) {
-        if self.silence_deadline().is_none_or(|deadline| now < deadline) {
-            return;
-        }
-        let ping_after = self.ping_after();
-        if self.pinged || self.limits.dead_after <= ping_after {
-            self.phase = Phase::Closing;
-            out.push(Output::Drop);
-            return;
-        }
-        self.pinged = true;
-        self.heard_at = now.checked_sub(ping_after).unwrap_or(self.heard_at);
-        out.push(Output::Ping);
-    }
-
-    fn silence_deadline(&self) -> Option<Instant> {
-        if !self.wants_read() {
-            return None;
-        }
-        let dead_after = self.limits.dead_after;
-        let silence = if self.pinged {
-            dead_after
-        } else {
-            self.ping_after().min(dead_after)
-        };
-        self.heard_at.checked_add(silence)
-    }
-
-    fn ping_after(&self) -> Duration {
-        let quarter = u64::try_from(self.limits.ping_after.as_nanos() / 4).unwrap_or(u64::MAX);
-        let earlier = (u128::from(quarter) * u128::from(self.spread)) >> u32::BITS;
-        self.limits.ping_after - Duration::from_nanos(u64::try_from(earlier).unwrap_or(quarter))
-    }
-
-    fn call_key(&mut self) -> CallKey {
-        self.key_next += 1;
-        CallKey(self.key_next - 1)
-    }
-
-    fn calls_in_flight_max(&self) -> usize {
+    fn breaks(&self, fault: Fault) -> bool {
         #[cfg(test)]
-        if self.fault == Some(Fault::OneCallTooMany) {
-            return self.limits.calls_in_flight + 1;
+        return self.fault == Some(fault);
+        #[cfg(not(test))]
+        {
+            let _ = fault;
+            false
         }
-        self.limits.calls_in_flight
-    }
-
-    /// Sends what waits to the backend, as far as there is room.
-    fn send_calls(&mut self, now: Instant, out: &mut Vec<Output>) {
-        while self.calls.in_flight() < self.calls_in_flight_max() {
-            let Some(index) = self.calls.find_queued() else {
-                return;
-            };
-            #[cfg(test)]
-            if self.fault == Some(Fault::QueueOvertaken) && self.calls.queued() > 1 {
-                let overtaken = self.calls.remove(index);
-                self.calls.push(overtaken);
-            }
-            let deadline = now.checked_add(self.limits.call_timeout).unwrap_or(now);
-            let call = self.calls.get_mut(index);
-            call.state = CallState::Sent;
-            call.deadline = deadline;
-            let (action, message_id) = (call.action(), call.message_id());
-            out.push(Output::Call {
-                key: call.key,
-                action,
-                message_id,
-                payload: call.payload(),
-                deadline,
-            });
-        }
-    }
-
-    /// The client's answer goes out, the CALL is over, the next may start.
-    fn answer_call(&mut self, now: Instant, index: usize, reply: &Reply<'_>, out: &mut Vec<Output>) {
-        self.send_answer(index, reply, out);
-        self.remove_call(now, index);
-        self.send_calls(now, out);
-    }
-
-    fn send_answer(&mut self, index: usize, reply: &Reply<'_>, out: &mut Vec<Output>) {
-        let call = self.calls.get(index);
-        let frame = match reply {
-            Reply::Result(payload) => frame::build_call_result(call.raw_id(), payload),
-            Reply::Error {
-                code,
-                description,
-                details,
-            } => frame::build_call_error(call.raw_id(), code, description, details),
-            Reply::Deferred => unreachable!("a deferral is no answer"),
-        };
-        out.push(Output::Send {
-            frame: frame.into(),
-            push: None,
-        });
-        if self.subprotocol.has_send() && matches!(reply, Reply::Result(_)) {
-            let result = (call.message_id(), call.action());
-            self.past.get_or_insert_default().result = Some(result);
-        }
-    }
-
-    fn remove_call(&mut self, now: Instant, index: usize) {
-        let read_before = self.wants_read();
-        self.calls.remove(index);
-        if !read_before {
-            // It could not be heard until now.
-            self.handle_heard(now);
-        }
-    }
-
-    fn remember_deferred(&mut self, message_id: MessageId) {
-        let past = self.past.get_or_insert_default();
-        if past.deferred.len() == PAST_DEFERRED_MAX {
-            past.deferred.pop_front();
-        }
-        past.deferred.push_back(message_id);
-    }
-
-    /// Sends the frames of pushes that wait, as far as there is room.
-    fn send_pushes(&mut self, out: &mut Vec<Output>) {
-        while self.pushes.in_flight() < self.limits.pushes_in_flight {
-            let key = PushKey(self.key_next);
-            let Some(push) = self.pushes.send_next(key) else {
-                return;
-            };
-            self.key_next += 1;
-            let frame = frame::build_call(&push.message_id, &push.action, &push.payload);
-            out.push(Output::Send {
-                frame: frame.into(),
-                push: Some(key),
-            });
-        }
-    }
-
-    fn end_push(&mut self, index: usize, outcome: Outcome, out: &mut Vec<Output>) {
-        let push = self.pushes.remove(index);
-        #[cfg(test)]
-        if self.fault == Some(Fault::TimedOutPushStays) && matches!(outcome, Outcome::Failed { .. }) {
-            self.pushes.insert_queued(0, push.clone());
-            self.pushes.send_next(PushKey(self.key_next));
-            self.key_next += 1;
-        }
-        post(push, outcome, out);
-        self.send_pushes(out);
     }
 
     fn close(&mut self, code: u16, reason: &'static str, out: &mut Vec<Output>) {
@@ -697,25 +367,6 @@ impl Session {
         self.phase = Phase::Closing;
         out.push(Output::Close { code, reason });
     }
-}
-
-/// Tells whoever waits for the push, or else the backend.
-fn post(push: Push, outcome: Outcome, out: &mut Vec<Output>) {
-    let Push {
-        action,
-        message_id,
-        waiter,
-        ..
-    } = push;
-    out.push(match waiter {
-        Some(waiter) => Output::Outcome {
-            action,
-            message_id,
-            waiter,
-            outcome,
-        },
-        None => outcome.into_post(action, message_id),
-    });
 }
 
 /// A CALLERROR of our own.
@@ -726,9 +377,6 @@ fn refusal(raw_id: &str, code: &str, description: &str) -> Output {
         push: None,
     }
 }
-
-/// How many answered deferred CALLs are remembered, to tell "answered" from "never heard of".
-const PAST_DEFERRED_MAX: usize = 4;
 
 #[cfg(all(not(test), target_pointer_width = "64"))]
 const _: () = assert!(size_of::<Session>() <= 200, "held once per idle client");

@@ -126,3 +126,96 @@ impl Subprotocol {
 fn trim(name: &str) -> &str {
     name.trim_matches([' ', '\t'])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIGURED: [&str; 4] = ["ocpp2.1", "ocpp2.0.1", "ocpp1.6", "meter"];
+
+    fn chosen(subprotocol: Subprotocol, name: &str) -> Negotiated<'_> {
+        Negotiated::Chosen { subprotocol, name }
+    }
+
+    #[test]
+    fn the_clients_order_wins_and_names_match_exactly() {
+        let cases: &[(&[&str], Negotiated<'_>)] = &[
+            (&["ocpp1.6"], chosen(Subprotocol::Ocpp16, "ocpp1.6")),
+            (&["ocpp1.6, ocpp2.1"], chosen(Subprotocol::Ocpp16, "ocpp1.6")),
+            (&["ocpp1.6", "ocpp2.1"], chosen(Subprotocol::Ocpp16, "ocpp1.6")),
+            (&["ocpp9, ocpp2.1"], chosen(Subprotocol::Ocpp21, "ocpp2.1")),
+            (&["ocpp9,\tocpp2.0.1 ,,"], chosen(Subprotocol::Ocpp201, "ocpp2.0.1")),
+            (&["x", " meter "], chosen(Subprotocol::Other(3), "meter")),
+            (&["OCPP1.6"], Negotiated::NoneInCommon),
+            (&["ocpp1.60"], Negotiated::NoneInCommon),
+            (&["ocpp1.6 ocpp2.1"], Negotiated::NoneInCommon),
+        ];
+        assert!(!cases.is_empty());
+        for (offered, expected) in cases {
+            for required in [false, true] {
+                assert_eq!(
+                    negotiate(offered.iter().copied(), &CONFIGURED, required),
+                    *expected,
+                    "{offered:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn without_an_offer_a_client_is_accepted_unless_one_is_required() {
+        for offered in [&[][..], &[""], &[" , "]] {
+            assert_eq!(
+                negotiate(offered.iter().copied(), &CONFIGURED, false),
+                Negotiated::NoneOffered
+            );
+            assert_eq!(
+                negotiate(offered.iter().copied(), &CONFIGURED, true),
+                Negotiated::Required
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_configured_means_nothing_in_common() {
+        assert_eq!(negotiate(["ocpp1.6"], &[] as &[&str], false), Negotiated::NoneInCommon);
+    }
+
+    #[test]
+    fn a_chosen_name_is_found_again() {
+        for name in CONFIGURED {
+            let Negotiated::Chosen {
+                subprotocol,
+                name: chosen,
+            } = negotiate([name], &CONFIGURED, false)
+            else {
+                panic!("{name} is configured");
+            };
+            assert_eq!((chosen, subprotocol.name(&CONFIGURED)), (name, Some(name)));
+        }
+        assert_eq!(Subprotocol::None.name(&CONFIGURED), None);
+    }
+
+    #[test]
+    fn ocpp_1_6_has_its_own_words() {
+        let words = |subprotocol: Subprotocol| {
+            (
+                subprotocol.format_violation(),
+                subprotocol.repeated_id(),
+                subprotocol.unreadable(),
+            )
+        };
+        assert_eq!(words(Subprotocol::Ocpp16), ("FormationViolation", "GenericError", None));
+        for other in [
+            Subprotocol::None,
+            Subprotocol::Ocpp201,
+            Subprotocol::Ocpp21,
+            Subprotocol::Other(0),
+        ] {
+            assert_eq!(
+                words(other),
+                ("FormatViolation", "RpcFrameworkError", Some("RpcFrameworkError"))
+            );
+        }
+    }
+}

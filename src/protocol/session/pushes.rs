@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use super::output::{Push, PushKey};
+use crate::protocol::output::{Push, PushKey};
 
 /// How far a push has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -122,7 +122,7 @@ impl Pushes {
     }
 
     /// All that were sent, in order. None may wait.
-    pub(super) fn take_sent(&mut self) -> impl Iterator<Item = Push> {
+    pub(super) fn take_sent(&mut self) -> impl Iterator<Item = Push> + use<> {
         debug_assert_eq!(self.queued(), 0, "those that wait are taken first");
         std::mem::take(&mut self.list).into_iter().map(|(_, push)| push)
     }

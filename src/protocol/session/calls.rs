@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::ids::{Action, MessageId};
-use super::json;
-use super::output::CallKey;
+use crate::protocol::ids::{Action, MessageId};
+use crate::protocol::json;
+use crate::protocol::output::CallKey;
 
 /// How far a CALL has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -203,4 +203,4 @@ fn narrow(len: usize) -> u32 {
     len.try_into().expect("the session refuses messages of 4 GiB")
 }
 
-const _: () = assert!(super::frame::RAW_ID_LEN_MAX <= u16::MAX as usize);
+const _: () = assert!(crate::protocol::frame::RAW_ID_LEN_MAX <= u16::MAX as usize);

@@ -1,0 +1,185 @@
+//! A client's CALLs on their way to the backend, and the answers on their way back.
+
+use std::time::Instant;
+
+use super::calls::{Call, CallState};
+use super::{Fault, Phase, Session, refusal};
+use crate::protocol::answer::{self, Answer, Reply};
+use crate::protocol::frame::{self, RawError};
+use crate::protocol::ids::MessageId;
+use crate::protocol::output::{CallKey, DeferredRefusal, Event, Output, PostKind};
+
+impl Session {
+    /// What became of an [`Output::Call`]. Each gets exactly one; if it is a deferral, the CALL stays open until
+    /// [`Session::handle_deferred`] or its deadline.
+    pub fn handle_answer(&mut self, now: Instant, key: CallKey, answer: Answer<'_>, out: &mut Vec<Output>) {
+        assert!(key.0 < self.key_next, "an answer to a CALL of another session");
+        let found = if self.phase >= Phase::Closing {
+            None
+        } else {
+            self.calls.find_key(key)
+        };
+        let Some(index) = found else {
+            out.push(Output::Count(Event::BackendAnswerDropped));
+            return;
+        };
+        let reply = answer::map(answer, self.subprotocol, self.limits.json_depth_max);
+        let call = self.calls.get_mut(index);
+        match (call.state, &reply) {
+            (CallState::Sent, Reply::Deferred) => call.state = CallState::Deferred,
+            (CallState::Sent, _) => self.answer_call(now, index, &reply, out),
+            (CallState::Answered, _) => {
+                if reply != Reply::Deferred {
+                    out.push(Output::Count(Event::BackendAnswerDropped));
+                }
+                self.remove_call(now, index);
+                self.send_calls(now, out);
+            }
+            (CallState::Queued | CallState::Deferred, _) => {
+                debug_assert!(false, "a second answer to one CALL");
+            }
+        }
+    }
+
+    /// The late answer to a CALL that the backend has deferred, or is about to: its worker may be faster than its 202.
+    ///
+    /// # Errors
+    /// [`DeferredRefusal`]; the client is not told anything then.
+    pub fn handle_deferred(
+        &mut self,
+        now: Instant,
+        message_id: &MessageId,
+        reply: &Reply<'_>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), DeferredRefusal> {
+        assert!(*reply != Reply::Deferred, "an answer, not another deferral");
+        let open = if self.phase >= Phase::Closing {
+            None
+        } else {
+            self.calls.find_open(message_id.as_str())
+        };
+        match open.map(|index| (index, self.calls.get(index).state)) {
+            Some((index, CallState::Deferred)) => {
+                self.past.get_or_insert_default().remember_deferred(message_id.clone());
+                self.answer_call(now, index, reply, out);
+                Ok(())
+            }
+            Some((index, CallState::Sent)) => {
+                self.past.get_or_insert_default().remember_deferred(message_id.clone());
+                self.send_answer(index, reply, out);
+                self.calls.get_mut(index).state = CallState::Answered;
+                Ok(())
+            }
+            _ => match &self.past {
+                Some(past) if past.has_deferred(message_id) => Err(DeferredRefusal::Answered),
+                _ => Err(DeferredRefusal::NoneOpen),
+            },
+        }
+    }
+
+    /// A CALL whose id is open is coalesced or refused; another is sent or queued.
+    pub(super) fn handle_call(&mut self, now: Instant, call: Call, message_id: &MessageId, out: &mut Vec<Output>) {
+        if let Some(index) = self.calls.find_open(message_id.as_str()) {
+            if self.calls.get(index).frame() != call.frame() {
+                out.push(Output::Count(Event::CallRepeatedId));
+                let code = self.subprotocol.repeated_id();
+                return out.push(refusal(call.raw_id(), code, "another CALL with this MessageId is open"));
+            }
+            if !self.breaks(Fault::RepeatNotCoalesced) {
+                return out.push(Output::Count(Event::CallCoalesced));
+            }
+        }
+        if !self.wants_read() {
+            out.push(Output::Count(Event::CallShed));
+            return out.push(refusal(call.raw_id(), "InternalError", "too many CALLs wait"));
+        }
+        self.calls.push(call);
+        self.send_calls(now, out);
+    }
+
+    /// Each can be reported once, and only the latest CALLRESULT.
+    pub(super) fn handle_result_error(&mut self, message_id: &str, error: &RawError<'_>, out: &mut Vec<Output>) {
+        match self.past.as_mut().and_then(|past| past.take_result(message_id)) {
+            Some((message_id, action)) => {
+                let body = error.body().into();
+                out.push(Output::Post {
+                    kind: PostKind::ResultError,
+                    action,
+                    message_id,
+                    body,
+                    made_here: false,
+                });
+            }
+            None => out.push(Output::Count(Event::AnswerUnmatched)),
+        }
+    }
+
+    pub(super) fn call_key(&mut self) -> CallKey {
+        self.key_next += 1;
+        CallKey(self.key_next - 1)
+    }
+
+    /// Sends what waits to the backend, as far as there is room.
+    pub(super) fn send_calls(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let limit = self.limits.calls_in_flight + usize::from(self.breaks(Fault::OneCallTooMany));
+        while self.calls.in_flight() < limit {
+            let Some(index) = self.calls.find_queued() else {
+                return;
+            };
+            if self.breaks(Fault::QueueOvertaken) && self.calls.queued() > 1 {
+                let overtaken = self.calls.remove(index);
+                self.calls.push(overtaken);
+            }
+            let deadline = now.checked_add(self.limits.call_timeout).unwrap_or(now);
+            let call = self.calls.get_mut(index);
+            call.state = CallState::Sent;
+            call.deadline = deadline;
+            let (action, message_id) = (call.action(), call.message_id());
+            out.push(Output::Call {
+                key: call.key,
+                action,
+                message_id,
+                payload: call.payload(),
+                deadline,
+            });
+        }
+    }
+
+    /// The client's answer goes out, the CALL is over, the next may start.
+    pub(super) fn answer_call(&mut self, now: Instant, index: usize, reply: &Reply<'_>, out: &mut Vec<Output>) {
+        self.send_answer(index, reply, out);
+        self.remove_call(now, index);
+        self.send_calls(now, out);
+    }
+
+    fn send_answer(&mut self, index: usize, reply: &Reply<'_>, out: &mut Vec<Output>) {
+        let call = self.calls.get(index);
+        let frame = match reply {
+            Reply::Result(payload) => frame::build_call_result(call.raw_id(), payload),
+            Reply::Error {
+                code,
+                description,
+                details,
+            } => frame::build_call_error(call.raw_id(), code, description, details),
+            Reply::Deferred => unreachable!("a deferral is no answer"),
+        };
+        out.push(Output::Send {
+            frame: frame.into(),
+            push: None,
+        });
+        if self.subprotocol.has_send() && matches!(reply, Reply::Result(_)) {
+            self.past
+                .get_or_insert_default()
+                .remember_result(call.message_id(), call.action());
+        }
+    }
+
+    fn remove_call(&mut self, now: Instant, index: usize) {
+        let read_before = self.wants_read();
+        self.calls.remove(index);
+        if !read_before {
+            // It could not be heard until now.
+            self.silence.heard(now);
+        }
+    }
+}

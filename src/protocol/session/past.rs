@@ -1,0 +1,39 @@
+//! What later messages may still refer to after a CALL is over.
+
+use std::collections::VecDeque;
+
+use crate::protocol::ids::{Action, MessageId};
+
+/// Made when there is something to remember, so that most clients have none. Two ids and [`DEFERRED_MAX`] more at most.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    /// The CALL that got the last CALLRESULT: what OCPP 2.1's CALLRESULTERROR refers to.
+    result: Option<(MessageId, Action)>,
+    /// Deferred CALLs that have been answered, the latest last.
+    deferred: VecDeque<MessageId>,
+}
+
+impl Past {
+    pub(super) fn remember_result(&mut self, message_id: MessageId, action: Action) {
+        self.result = Some((message_id, action));
+    }
+
+    /// The CALL of that id, once.
+    pub(super) fn take_result(&mut self, message_id: &str) -> Option<(MessageId, Action)> {
+        self.result.take_if(|(id, _)| id.as_str() == message_id)
+    }
+
+    pub(super) fn remember_deferred(&mut self, message_id: MessageId) {
+        if self.deferred.len() == DEFERRED_MAX {
+            self.deferred.pop_front();
+        }
+        self.deferred.push_back(message_id);
+    }
+
+    pub(super) fn has_deferred(&self, message_id: &MessageId) -> bool {
+        self.deferred.contains(message_id)
+    }
+}
+
+/// Enough to tell "answered" from "never heard of" for a backend whose worker comes late.
+const DEFERRED_MAX: usize = 4;

@@ -1,0 +1,126 @@
+//! The backend's pushes on their way to the client, and their outcomes.
+
+use std::time::Instant;
+
+use super::{Fault, Phase, Session};
+use crate::protocol::frame;
+use crate::protocol::ids::MessageId;
+use crate::protocol::output::{Accepted, FailReason, Outcome, Output, Push, PushKey, PushRefusal, Waiter};
+
+impl Session {
+    /// A CALL from the backend. Accepted, it has exactly one outcome; refused, none.
+    ///
+    /// # Errors
+    /// [`PushRefusal`].
+    pub fn handle_push(&mut self, _now: Instant, push: Push, out: &mut Vec<Output>) -> Result<Accepted, PushRefusal> {
+        if self.phase != Phase::Open {
+            return Err(PushRefusal::Ending);
+        }
+        if !push.message_id.fits(self.subprotocol) {
+            return Err(PushRefusal::MessageId);
+        }
+        if self.pushes.contains(push.message_id.as_str()) {
+            return Err(PushRefusal::Pending);
+        }
+        if self.pushes.in_flight() < self.limits.pushes_in_flight {
+            debug_assert_eq!(self.pushes.queued(), 0, "pushes wait although there is room");
+            self.pushes.push(push);
+            self.send_pushes(out);
+            return Ok(Accepted::Sent);
+        }
+        if self.pushes.queued() >= self.limits.pushes_queued {
+            return Err(PushRefusal::Full);
+        }
+        self.pushes.push(push);
+        Ok(Accepted::Queued)
+    }
+
+    /// A push's frame has left: its time counts from here. One that was answered meanwhile is not touched.
+    pub fn handle_push_written(&mut self, now: Instant, key: PushKey, _out: &mut Vec<Output>) {
+        if self.phase < Phase::Closing && !self.breaks(Fault::PushTimeForgotten) {
+            self.pushes.written(key, now.checked_add(self.limits.push_timeout));
+        }
+    }
+
+    /// The ingress request that waited for this push has gone: the outcome will be posted.
+    pub fn handle_waiter_gone(&mut self, message_id: &MessageId, waiter: Waiter) {
+        if let Some(push) = self.pushes.get_mut(message_id.as_str())
+            && push.waiter == Some(waiter)
+        {
+            push.waiter = None;
+        }
+    }
+
+    /// Takes over the pushes that the replaced connection has not sent; they go before this session's own.
+    ///
+    /// One that has no place here, or whose MessageId is pending here, ends as `Replaced`, not sent.
+    pub fn adopt(&mut self, _now: Instant, pushes: Vec<Push>, out: &mut Vec<Output>) {
+        let reason = match self.phase {
+            Phase::Open => FailReason::Replaced,
+            Phase::Draining => FailReason::Shutdown,
+            Phase::Closing | Phase::Ended => FailReason::Disconnected,
+        };
+        let room = (self.limits.pushes_in_flight + self.limits.pushes_queued)
+            .saturating_sub(self.pushes.in_flight() + self.pushes.queued());
+        let mut adopted = 0;
+        for push in pushes {
+            let welcome = self.phase == Phase::Open
+                && adopted < room
+                && push.message_id.fits(self.subprotocol)
+                && !self.pushes.contains(push.message_id.as_str());
+            if welcome {
+                self.pushes.insert_queued(adopted, push);
+                adopted += 1;
+            } else {
+                post(push, Outcome::Failed { reason, sent: false }, out);
+            }
+        }
+        self.send_pushes(out);
+    }
+
+    /// Sends the frames of pushes that wait, as far as there is room.
+    pub(super) fn send_pushes(&mut self, out: &mut Vec<Output>) {
+        while self.pushes.in_flight() < self.limits.pushes_in_flight {
+            let key = PushKey(self.key_next);
+            let Some(push) = self.pushes.send_next(key) else {
+                return;
+            };
+            self.key_next += 1;
+            let frame = frame::build_call(&push.message_id, &push.action, &push.payload);
+            out.push(Output::Send {
+                frame: frame.into(),
+                push: Some(key),
+            });
+        }
+    }
+
+    pub(super) fn end_push(&mut self, index: usize, outcome: Outcome, out: &mut Vec<Output>) {
+        let push = self.pushes.remove(index);
+        if self.breaks(Fault::TimedOutPushStays) && matches!(outcome, Outcome::Failed { .. }) {
+            self.pushes.insert_queued(0, push.clone());
+            self.pushes.send_next(PushKey(self.key_next));
+            self.key_next += 1;
+        }
+        post(push, outcome, out);
+        self.send_pushes(out);
+    }
+}
+
+/// Tells whoever waits for the push, or else the backend.
+pub(super) fn post(push: Push, outcome: Outcome, out: &mut Vec<Output>) {
+    let Push {
+        action,
+        message_id,
+        waiter,
+        ..
+    } = push;
+    out.push(match waiter {
+        Some(waiter) => Output::Outcome {
+            action,
+            message_id,
+            waiter,
+            outcome,
+        },
+        None => outcome.into_post(action, message_id),
+    });
+}

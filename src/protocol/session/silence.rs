@@ -1,0 +1,66 @@
+//! How long a client has said nothing: when it is pinged, when it is dead.
+
+use std::time::{Duration, Instant};
+
+use super::Limits;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Silence {
+    heard_at: Instant,
+    spread: u32,
+    pinged: bool,
+}
+
+/// What a silent client gets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Silent {
+    Ping,
+    Drop,
+}
+
+impl Silence {
+    /// `spread`, a random number, puts the ping between 3/4 and all of `ping_after`: clients that came together are not pinged
+    /// together.
+    pub(super) fn new(spread: u32, now: Instant) -> Self {
+        Self {
+            heard_at: now,
+            spread,
+            pinged: false,
+        }
+    }
+
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.heard_at = now;
+        self.pinged = false;
+    }
+
+    pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
+        let silence = if self.pinged {
+            limits.dead_after
+        } else {
+            self.ping_after(limits).min(limits.dead_after)
+        };
+        self.heard_at.checked_add(silence)
+    }
+
+    /// What is due. A ping that comes late (the whole machine was stopped) still gives the client its time to answer.
+    pub(super) fn handle_deadline(&mut self, now: Instant, limits: &Limits) -> Option<Silent> {
+        if self.deadline(limits).is_none_or(|deadline| now < deadline) {
+            return None;
+        }
+        let ping_after = self.ping_after(limits);
+        if self.pinged || limits.dead_after <= ping_after {
+            return Some(Silent::Drop);
+        }
+        self.pinged = true;
+        self.heard_at = now.checked_sub(ping_after).unwrap_or(self.heard_at);
+        Some(Silent::Ping)
+    }
+
+    fn ping_after(&self, limits: &Limits) -> Duration {
+        let quarter = u64::try_from(limits.ping_after.as_nanos() / 4).unwrap_or(u64::MAX);
+        let earlier = (u128::from(quarter) * u128::from(self.spread)) >> u32::BITS;
+        limits.ping_after - Duration::from_nanos(u64::try_from(earlier).unwrap_or(quarter))
+    }
+}

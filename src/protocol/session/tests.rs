@@ -1,0 +1,161 @@
+//! One promise each; what needs many of them at once is in the simulation.
+
+mod calls;
+mod life;
+mod pushes;
+
+use super::*;
+use crate::protocol::answer::Answer;
+use crate::protocol::ids::{Action, MessageId};
+use crate::protocol::output::{Accepted, CallKey, DeferredRefusal, PushKey, PushRefusal, Waiter};
+
+/// A session, its clock, and what comes out of it in words.
+struct Conversation {
+    session: Session,
+    start: Instant,
+    now: Instant,
+    out: Vec<Output>,
+}
+
+fn limits() -> Limits {
+    Limits {
+        calls_in_flight: 1,
+        calls_queued: 2,
+        call_timeout: Duration::from_secs(25),
+        pushes_in_flight: 1,
+        pushes_queued: 2,
+        push_timeout: Duration::from_secs(30),
+        bad_frames_max: 20,
+        json_depth_max: 8,
+        ping_after: Duration::from_secs(60),
+        dead_after: Duration::from_secs(120),
+    }
+}
+
+impl Conversation {
+    fn new(subprotocol: Subprotocol) -> Self {
+        Self::with(subprotocol, limits())
+    }
+
+    fn with(subprotocol: Subprotocol, limits: Limits) -> Self {
+        let now = Instant::now();
+        Self {
+            session: Session::new(subprotocol, Rc::new(limits), 0, now),
+            start: now,
+            now,
+            out: Vec::new(),
+        }
+    }
+
+    fn says(&mut self, text: &str) -> Vec<String> {
+        self.session
+            .handle_text(self.now, &Bytes::copy_from_slice(text.as_bytes()), &mut self.out);
+        self.shown()
+    }
+
+    fn answered(&mut self, key: u64, status: u16, content: &str) -> Vec<String> {
+        let answer = Answer::Response {
+            status,
+            deferred: false,
+            content: content.as_bytes(),
+        };
+        self.session
+            .handle_answer(self.now, CallKey(key), answer, &mut self.out);
+        self.shown()
+    }
+
+    fn deferred(&mut self, key: u64) -> Vec<String> {
+        let answer = Answer::Response {
+            status: 202,
+            deferred: true,
+            content: b"",
+        };
+        self.session
+            .handle_answer(self.now, CallKey(key), answer, &mut self.out);
+        self.shown()
+    }
+
+    fn late(&mut self, id: &str, payload: &str) -> Result<Vec<String>, DeferredRefusal> {
+        let id = MessageId::parse(id).expect("an id");
+        let reply = Reply::Result(payload.as_bytes());
+        self.session.handle_deferred(self.now, &id, &reply, &mut self.out)?;
+        Ok(self.shown())
+    }
+
+    fn pushed(&mut self, id: &str) -> Result<Accepted, PushRefusal> {
+        self.session.handle_push(self.now, push(id, None), &mut self.out)
+    }
+
+    fn written(&mut self, key: u64) -> Vec<String> {
+        self.session.handle_push_written(self.now, PushKey(key), &mut self.out);
+        self.shown()
+    }
+
+    fn after(&mut self, seconds: u64) -> Vec<String> {
+        self.now = self.start + Duration::from_secs(seconds);
+        self.session.handle_deadline(self.now, &mut self.out);
+        self.shown()
+    }
+
+    fn ends(&mut self, reason: FailReason) -> (Vec<Push>, Vec<String>) {
+        let pushes = self.session.handle_end(self.now, reason, &mut self.out);
+        (pushes, self.shown())
+    }
+
+    /// Seconds from the start.
+    fn deadline(&self) -> Option<u64> {
+        self.session
+            .next_deadline()
+            .map(|deadline| (deadline - self.start).as_secs())
+    }
+
+    fn shown(&mut self) -> Vec<String> {
+        self.out.drain(..).map(|output| show(&output)).collect()
+    }
+}
+
+fn push(id: &str, waiter: Option<Waiter>) -> Push {
+    Push {
+        action: Action::parse("Reset").expect("an Action"),
+        message_id: MessageId::parse(id).expect("an id"),
+        payload: Bytes::from_static(b"{\"a\": 1e999}"),
+        waiter,
+    }
+}
+
+fn show(output: &Output) -> String {
+    let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    match output {
+        Output::Send { frame, push: None } => text(frame),
+        Output::Send { frame, push: Some(key) } => format!("push {} {}", key.0, text(frame)),
+        Output::Call {
+            key,
+            action,
+            message_id,
+            payload,
+            ..
+        } => {
+            format!("call {} {action} {message_id} {}", key.0, text(payload))
+        }
+        Output::Post {
+            kind,
+            action,
+            message_id,
+            body,
+            made_here,
+        } => {
+            let origin = if *made_here { " from here" } else { "" };
+            format!("/{}/{action}/{message_id} {}{origin}", kind.segment(), text(body))
+        }
+        Output::Outcome {
+            message_id,
+            waiter,
+            outcome,
+            ..
+        } => format!("tell {} {message_id} {outcome:?}", waiter.token),
+        Output::Ping => "ping".to_owned(),
+        Output::Close { code, reason } => format!("close {code} {reason}"),
+        Output::Drop => "drop".to_owned(),
+        Output::Count(event) => format!("count {event:?}"),
+    }
+}
