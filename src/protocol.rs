@@ -29,3 +29,5 @@ pub use subprotocol::{Negotiated, Subprotocol};
 
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod simulation;

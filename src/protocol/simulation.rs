@@ -1,0 +1,124 @@
+//! Several clients, a backend and its pushes, for 100,000 steps and more, with a virtual clock and everything going wrong:
+//! sessions against a [`Ledger`](ledger::Ledger) of what must be true.
+//!
+//! A failure prints its seed and step; `SIMULATION_SEED=… cargo test simulation` repeats it.
+
+mod backend;
+mod client;
+mod ledger;
+mod life;
+mod world;
+
+use std::collections::BTreeMap;
+
+use self::world::World;
+use super::random::Random;
+use super::session::Fault;
+
+/// Runs one world.
+fn simulate(seed: u64, steps: usize, fault: Option<Fault>) -> Result<BTreeMap<&'static str, usize>, String> {
+    /// A panic in between names the place, too.
+    struct Place(u64, usize);
+    impl Drop for Place {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("SIMULATION_SEED={} step {}", self.0, self.1);
+            }
+        }
+    }
+    let mut place = Place(seed, 0);
+    let located = |step: usize, error: String| format!("SIMULATION_SEED={seed} step {step}: {error}");
+    let mut world = World::new(seed, fault).map_err(|error| located(0, error))?;
+    for step in 0..steps {
+        place.1 = step;
+        world.step().map_err(|error| located(step, error))?;
+    }
+    world.finish().map_err(|error| located(steps, error))?;
+    Ok(world.happened)
+}
+
+#[test]
+fn every_call_is_answered_and_every_push_ends_once_whatever_happens() {
+    let random = Random::seed();
+    let mut happened = BTreeMap::new();
+    for seed in [1, 2, 3, 4, random, random ^ 1, random ^ 2, random ^ 3] {
+        match simulate(seed, STEPS / 8, None) {
+            Ok(counts) => counts
+                .into_iter()
+                .for_each(|(what, count)| *happened.entry(what).or_insert(0) += count),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    // A simulation in which something never happens proves nothing about it.
+    for what in EVERYTHING {
+        let count = happened.remove(what).unwrap_or(0);
+        assert!(count >= 10, "{what}: only {count} times");
+    }
+    assert!(happened.is_empty(), "not in the list: {happened:?}");
+}
+
+#[test]
+fn a_broken_rule_is_noticed() {
+    for (fault, complaints) in [
+        (Fault::TimedOutPushStays, &["pushes_in_flight"][..]),
+        (
+            Fault::RepeatNotCoalesced,
+            &["request for no CALL", "CallCoalesced", "CallShed"],
+        ),
+        (Fault::QueueOvertaken, &["overtook"]),
+        (Fault::SentPushForgotten, &["no outcome came out"]),
+        (Fault::PushTimeForgotten, &["deadline"]),
+        (Fault::OneCallTooMany, &["calls_in_flight"]),
+    ] {
+        // A world with the smallest queues cannot show every fault.
+        let errors: Vec<_> = (1..=8)
+            .filter_map(|seed| simulate(seed, 10_000, Some(fault)).err())
+            .collect();
+        assert!(
+            errors.len() >= 4,
+            "{fault:?} was noticed in {} of 8 worlds",
+            errors.len()
+        );
+        for error in errors {
+            let as_it_is = complaints.iter().any(|complaint| error.contains(complaint));
+            assert!(as_it_is, "{fault:?} was noticed as: {error}");
+        }
+    }
+}
+
+/// Of one run of the tests, over its worlds.
+const STEPS: usize = 400_000;
+
+/// What has to happen in a run, ten times at least.
+const EVERYTHING: &[&str] = &[
+    "call",
+    "call coalesced",
+    "call with an open id",
+    "call result",
+    "call error",
+    "late answer",
+    "bad frame",
+    "closed for bad frames",
+    "binary message",
+    "send",
+    "call result error",
+    "answer",
+    "answer for a client that has gone",
+    "deferral",
+    "deferred answer",
+    "early deferred answer",
+    "deferral timeout",
+    "request deadline",
+    "push sent",
+    "push queued",
+    "push refused",
+    "seen before it was reported written",
+    "push timeout",
+    "ping",
+    "dead peer",
+    "waiter gone",
+    "shutdown",
+    "loss",
+    "replacement",
+    "adoption",
+];

@@ -1,0 +1,200 @@
+//! What the backend does: answers at once, late, never; pushes.
+
+use super::ledger::{Call, CallStage, PushStage, Pushed, Stage, ensure};
+use super::world::{Checked, Request, World};
+use crate::protocol::{
+    Accepted, Action, Answer, DeferredRefusal, Event, Failure, MessageId, Push, PushRefusal, Reply, Waiter,
+};
+
+impl World {
+    pub(super) fn backend_answers(&mut self) -> Checked {
+        if self.requests.is_empty() {
+            return Ok(());
+        }
+        let request = self.random.below(self.requests.len());
+        let answer = self.random.below(ANSWERS.len());
+        self.backend_answers_request(request, answer)
+    }
+
+    pub(super) fn backend_answers_request(&mut self, request: usize, answer: usize) -> Checked {
+        let Request { connection, key, .. } = self.requests.remove(request);
+        let (answer, rest) = ANSWERS[answer];
+        let Some(who) = self.clients.iter().position(|client| client.number == connection) else {
+            self.happen("answer for a client that has gone");
+            let index = self
+                .ended
+                .iter()
+                .position(|ended| ended.number == connection)
+                .expect("kept while a request is out");
+            let ended = &mut self.ended[index];
+            ended.session.handle_answer(self.now, key, answer, &mut self.out);
+            ended.ledger.expected.counts.push(Event::BackendAnswerDropped);
+            ended.ledger.settle(&ended.session, &mut self.out)?;
+            if self.requests.iter().all(|request| request.connection != connection) {
+                self.ended.remove(index);
+            }
+            return Ok(());
+        };
+        let ledger = &mut self.clients[who].ledger;
+        if ledger.stage >= Stage::Closing {
+            ledger.expected.counts.push(Event::BackendAnswerDropped);
+        } else {
+            let at = |call: &Call| matches!(call.stage, CallStage::AtBackend(k, _) | CallStage::AnsweredEarly(k) if k == key);
+            let index = ledger.calls.iter().position(at).expect("the CALL of an open request");
+            match (ledger.calls[index].stage, rest) {
+                (CallStage::AtBackend(key, deadline), "") => {
+                    ledger.calls[index].stage = CallStage::Deferred(key, deadline);
+                    self.happen("deferral");
+                }
+                (CallStage::AtBackend(..), _) => {
+                    ledger.expect_answer(self.now, index, rest, false);
+                    self.happen("answer");
+                }
+                (_, rest) => {
+                    if !rest.is_empty() {
+                        ledger.expected.counts.push(Event::BackendAnswerDropped);
+                    }
+                    let read_before = ledger.wants_read();
+                    ledger.remove_call(self.now, index, read_before);
+                }
+            }
+        }
+        self.act(who, |session, now, out| session.handle_answer(now, key, answer, out))
+    }
+
+    /// At the ingress: for deferred CALLs, for others that are open, for those that are over.
+    pub(super) fn backend_answers_late(&mut self, who: usize) -> Checked {
+        let ledger = &mut self.clients[who].ledger;
+        let mut ids: Vec<_> = ledger.calls.iter().map(|call| call.id.clone()).collect();
+        ids.extend(ledger.answered_deferred.iter().cloned());
+        ids.push("c0".to_owned());
+        let id = ids.swap_remove(self.random.below(ids.len()));
+        let find = |call: &Call| call.id == id && !matches!(call.stage, CallStage::AnsweredEarly(_));
+        let open = match ledger.stage >= Stage::Closing {
+            true => None,
+            false => ledger
+                .calls
+                .iter()
+                .position(find)
+                .filter(|index| ledger.calls[*index].stage != CallStage::Waiting),
+        };
+        let expected = match open {
+            Some(index) => {
+                let early = matches!(ledger.calls[index].stage, CallStage::AtBackend(..));
+                ledger.expect_answer(self.now, index, "3,{\"late\":1}]", early);
+                ledger.remember_deferred(id.clone());
+                self.happen(if early {
+                    "early deferred answer"
+                } else {
+                    "deferred answer"
+                });
+                Ok(())
+            }
+            None if ledger.answered_deferred.contains(&id) => Err(DeferredRefusal::Answered),
+            None => Err(DeferredRefusal::NoneOpen),
+        };
+        let id = MessageId::parse(&id).expect("an id");
+        let mut result = Ok(());
+        self.act(who, |session, now, out| {
+            result = session.handle_deferred(now, &id, &Reply::Result(b"{\"late\":1}"), out);
+        })?;
+        ensure!(result == expected, "{result:?} instead of {expected:?}");
+        Ok(())
+    }
+
+    pub(super) fn backend_pushes(&mut self, who: usize) -> Checked {
+        self.count += 1;
+        let ledger = &mut self.clients[who].ledger;
+        let id = match ledger.pushes.len() {
+            len if len > 0 && self.random.percent(10) => {
+                ledger.pushes[self.random.below(len)].push.message_id.to_string()
+            }
+            _ => format!("p{}", self.count),
+        };
+        let waiter = self.random.percent(30).then_some(Waiter {
+            shard: 1,
+            token: self.count as u64,
+        });
+        let push = Push {
+            action: Action::parse(self.random.pick(&["Reset", "Über"])).expect("an Action"),
+            message_id: MessageId::parse(&id).expect("an id"),
+            payload: format!("{{\"n\": {}}}", self.count).into(),
+            waiter,
+        };
+        let expected = if ledger.stage != Stage::Open {
+            Err(PushRefusal::Ending)
+        } else if ledger
+            .pushes
+            .iter()
+            .any(|pushed| pushed.push.message_id == push.message_id)
+        {
+            Err(PushRefusal::Pending)
+        } else if ledger.pushes_in_flight() < ledger.limits.pushes_in_flight {
+            Ok(Accepted::Sent)
+        } else if ledger.pushes.len() < ledger.limits.pushes_in_flight + ledger.limits.pushes_queued {
+            Ok(Accepted::Queued)
+        } else {
+            Err(PushRefusal::Full)
+        };
+        if expected.is_ok() {
+            ledger.pushes.push(Pushed {
+                push: push.clone(),
+                stage: PushStage::Waiting,
+            });
+            self.accepted += 1;
+        }
+        self.happen(match expected {
+            Ok(Accepted::Sent) => "push sent",
+            Ok(Accepted::Queued) => "push queued",
+            Err(_) => "push refused",
+        });
+        let mut result = Err(PushRefusal::Full);
+        self.act(who, |session, now, out| result = session.handle_push(now, push, out))?;
+        ensure!(result == expected, "{id}: {result:?} instead of {expected:?}");
+        Ok(())
+    }
+
+    pub(super) fn waiter_goes(&mut self, who: usize) -> Checked {
+        let waiting = |pushed: &mut Pushed| {
+            pushed
+                .push
+                .waiter
+                .take()
+                .map(|waiter| (pushed.push.message_id.clone(), waiter))
+        };
+        let Some((id, waiter)) = self.clients[who].ledger.pushes.iter_mut().find_map(waiting) else {
+            return Ok(());
+        };
+        self.happen("waiter gone");
+        self.act(who, |session, _, _| {
+            session.handle_waiter_gone(&id, Waiter { token: 0, ..waiter });
+            session.handle_waiter_gone(&id, waiter);
+        })
+    }
+}
+
+const fn response(status: u16, content: &'static str) -> Answer<'static> {
+    Answer::Response {
+        status,
+        deferred: status == 202,
+        content: content.as_bytes(),
+    }
+}
+
+/// The backend's answers and what the client gets, `…` for anything; nothing for a deferral. The first is the deadline's,
+/// the second always an answer.
+const ANSWERS: &[(Answer<'static>, &str)] = &[
+    (Answer::Failed(Failure::Deadline), "4,\"InternalError\",…"),
+    (response(200, "{\"ok\": 1}"), "3,{\"ok\": 1}]"),
+    (
+        response(200, "{\"n\":1e999,\"n\":\"\\ud800\"}\n"),
+        "3,{\"n\":1e999,\"n\":\"\\ud800\"}]",
+    ),
+    (response(204, ""), "3,{}]"),
+    (response(200, "<html>"), "4,\"InternalError\",…"),
+    (response(403, ""), "4,\"SecurityError\",…"),
+    (response(500, "{\"code\":\"Y\"}"), "4,\"Y\",\"\",{}]"),
+    (Answer::Failed(Failure::CutOff), "4,\"InternalError\",…"),
+    (response(202, ""), ""),
+    (response(202, ""), ""),
+];

@@ -1,0 +1,237 @@
+//! What clients say: CALLs, answers, nonsense.
+
+use bytes::Bytes;
+
+use super::ledger::{Call, CallStage, PushStage, Pushed, Stage};
+use super::world::{Checked, World};
+use crate::protocol::{Event, Outcome, PostKind, Subprotocol};
+
+impl World {
+    pub(super) fn client_calls(&mut self, who: usize) -> Checked {
+        self.count += 1;
+        let count = self.count;
+        let open = &self.clients[who].ledger.calls;
+        let repeated = !open.is_empty() && self.random.percent(25);
+        let id = match repeated {
+            true => open[self.random.below(open.len())].id.clone(),
+            false => format!("c{count}"),
+        };
+        let raw_id = if self.random.percent(20) {
+            format!("\"\\u0063{}\"", &id[1..])
+        } else {
+            format!("\"{id}\"")
+        };
+        let (action, raw_action) = *[("Heartbeat", "\"Heartbeat\""), ("A b", "\"A\\u0020b\"")]
+            .get(self.random.below(2))
+            .expect("one of two");
+        let payload = format!(
+            "{{\"n\": {count},\"s\":\"{}\"}}",
+            self.random.pick(&["", "\\ud800", "ü", "[{\\\""])
+        );
+        let mut frame = Bytes::from(format!("[2, {raw_id},{raw_action} ,{payload}]"));
+        let client = &mut self.clients[who];
+        let ledger = &mut client.ledger;
+        if ledger.stage < Stage::Closing {
+            if !ledger.wants_read() {
+                return Ok(());
+            }
+            ledger.heard(self.now);
+            ledger.bad_frames = 0;
+            let again = ledger.open_call(&id).map(|call| call.frame.clone());
+            if again.is_none() {
+                self.happen("call");
+                let call = Call {
+                    id,
+                    raw_id,
+                    action: action.to_owned(),
+                    payload,
+                    frame: frame.clone(),
+                    stage: CallStage::Waiting,
+                };
+                self.clients[who].ledger.calls.push(call);
+            } else if let Some(again) = again.filter(|_| self.random.percent(50)) {
+                self.happen("call coalesced");
+                // The same bytes, in another message.
+                frame = Bytes::copy_from_slice(&again);
+                self.clients[who].ledger.expected.counts.push(Event::CallCoalesced);
+            } else {
+                self.happen("call with an open id");
+                let ledger = &mut self.clients[who].ledger;
+                let code = if ledger.subprotocol == Subprotocol::Ocpp16 {
+                    "GenericError"
+                } else {
+                    "RpcFrameworkError"
+                };
+                ledger.expected.frames.push(format!("[4,{raw_id},\"{code}\",…"));
+                ledger.expected.counts.push(Event::CallRepeatedId);
+            }
+        }
+        self.client_says(who, &frame)
+    }
+
+    pub(super) fn client_answers(&mut self, who: usize) -> Checked {
+        let seen = &self.clients[who].seen;
+        let id = match seen.len() {
+            0 => "p0".to_owned(),
+            len => seen[self.random.below(len)].clone(),
+        };
+        self.count += 1;
+        let error = self.random.percent(30);
+        let (text, outcome) = match error {
+            true => (
+                format!("[4,\"{id}\",\"X\", \"d{}\"]", self.count),
+                Outcome::Error {
+                    body: format!(
+                        "{{\"code\":\"X\",\"description\":\"d{}\",\"details\":{{}}}}",
+                        self.count
+                    )
+                    .into(),
+                },
+            ),
+            false => (
+                format!("[3 ,\"\\u0070{}\",{{\"n\": {}}} ]", &id[1..], self.count),
+                Outcome::Result(format!("{{\"n\": {}}}", self.count).into()),
+            ),
+        };
+        let ledger = &mut self.clients[who].ledger;
+        if ledger.stage < Stage::Closing {
+            if !ledger.wants_read() {
+                return Ok(());
+            }
+            ledger.heard(self.now);
+            ledger.bad_frames = 0;
+            let sent = |pushed: &Pushed| pushed.stage != PushStage::Waiting && pushed.push.message_id.as_str() == id;
+            if ledger.pushes.iter().any(sent) {
+                ledger.expect_outcome(&id, outcome);
+                self.happen(if error { "call error" } else { "call result" });
+            } else {
+                ledger.expected.counts.push(Event::AnswerUnmatched);
+                self.happen("late answer");
+            }
+        }
+        self.client_says(who, &text.into())
+    }
+
+    pub(super) fn client_errs(&mut self, who: usize) -> Checked {
+        let (text, event) = BAD_FRAMES[self.random.below(BAD_FRAMES.len())];
+        let ledger = &mut self.clients[who].ledger;
+        if ledger.stage < Stage::Closing {
+            if !ledger.wants_read() {
+                return Ok(());
+            }
+            ledger.heard(self.now);
+            let ocpp16 = ledger.subprotocol == Subprotocol::Ocpp16;
+            match event {
+                Event::FrameUnreadable if !ocpp16 => {
+                    ledger
+                        .expected
+                        .frames
+                        .push("[4,\"-1\",\"RpcFrameworkError\",…".to_owned());
+                }
+                Event::CallMalformed => {
+                    let code = if ocpp16 {
+                        "FormationViolation"
+                    } else {
+                        "FormatViolation"
+                    };
+                    ledger.expected.frames.push(format!("[4,\"bad\",\"{code}\",…"));
+                }
+                _ => {}
+            }
+            match event {
+                Event::FrameIgnored | Event::FrameEmpty => ledger.expected.counts.push(event),
+                _ => ledger.expect_bad_frame(event),
+            }
+            if ledger.expected.close.is_some() {
+                self.happen("closed for bad frames");
+            }
+            self.happen("bad frame");
+        }
+        // Several in a row, now and then.
+        self.client_says(who, &Bytes::from_static(text.as_bytes()))?;
+        if self.random.percent(60) {
+            self.client_errs(who)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// SEND and CALLRESULTERROR, which only OCPP 2.1 has; a binary message, rarely.
+    pub(super) fn client_sends(&mut self, who: usize) -> Checked {
+        self.count += 1;
+        let count = self.count;
+        let ledger = &mut self.clients[who].ledger;
+        if ledger.stage < Stage::Closing && !ledger.wants_read() {
+            return Ok(());
+        }
+        let open = ledger.stage < Stage::Closing;
+        if self.random.percent(3) {
+            if open {
+                ledger.expected.counts.push(Event::FrameBinary);
+                ledger.expected.close = Some(1003);
+                self.happen("binary message");
+            }
+            return self.act(who, |session, _, out| session.handle_binary(out));
+        }
+        let result_error = self.random.percent(50);
+        let id = match (&ledger.last_result, self.random.percent(80)) {
+            (Some((id, _)), true) => id.clone(),
+            _ => format!("c{count}"),
+        };
+        let text = match result_error {
+            true => format!("[5,\"{id}\",\"X\",\"\",{{\"n\":{count}}}]"),
+            false => format!("[6,\"s{count}\",\"Notify\",{{\"n\":{count}}}]"),
+        };
+        if open {
+            ledger.heard(self.now);
+            if ledger.subprotocol != Subprotocol::Ocpp21 {
+                ledger.expected.counts.push(Event::FrameIgnored);
+            } else if !result_error {
+                ledger.bad_frames = 0;
+                let post = (
+                    PostKind::Send,
+                    "Notify".to_owned(),
+                    format!("s{count}"),
+                    format!("{{\"n\":{count}}}"),
+                );
+                ledger.expected.posts.push(post);
+                self.happen("send");
+            } else {
+                ledger.bad_frames = 0;
+                match ledger.last_result.take_if(|(last, _)| *last == id) {
+                    Some((id, action)) => {
+                        let body = format!("{{\"code\":\"X\",\"description\":\"\",\"details\":{{\"n\":{count}}}}}");
+                        ledger.expected.posts.push((PostKind::ResultError, action, id, body));
+                        self.happen("call result error");
+                    }
+                    None => ledger.expected.counts.push(Event::AnswerUnmatched),
+                }
+            }
+        }
+        self.client_says(who, &text.into())
+    }
+
+    pub(super) fn client_is_heard(&mut self, who: usize) -> Checked {
+        self.clients[who].ledger.heard(self.now);
+        self.act(who, |session, now, _| session.handle_heard(now))
+    }
+
+    pub(super) fn client_says(&mut self, who: usize, frame: &Bytes) -> Checked {
+        self.act(who, |session, now, out| session.handle_text(now, frame, out))
+    }
+}
+
+const BAD_FRAMES: &[(&str, Event)] = &[
+    ("x", Event::FrameUnreadable),
+    ("{}", Event::FrameUnreadable),
+    ("[2]", Event::FrameUnreadable),
+    ("[2,5,\"A\",{}]", Event::FrameUnreadable),
+    ("[2,\"bad\"", Event::CallMalformed),
+    ("[2,\"bad\",\"A\"]", Event::CallMalformed),
+    ("[2,\"bad\",7,{}]", Event::CallMalformed),
+    ("[2,\"bad\",\"A\",{},[[[[[[[[[[[[[[[[[[[[", Event::CallMalformed),
+    ("[3]", Event::AnswerMalformed),
+    ("[4,\"p1\",5]", Event::AnswerMalformed),
+    ("[9,\"bad\"]", Event::FrameIgnored),
+    ("", Event::FrameEmpty),
+];

@@ -1,0 +1,511 @@
+//! What must be true of one connection, kept apart from the session and much simpler: lists of what is open, and what the
+//! step under way has to bring about. [`Ledger::settle`] compares that with what came out.
+
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::protocol::{
+    CallKey, Event, FailReason, Limits, Outcome, Output, Pending, PostKind, Push, PushKey, Session, Subprotocol, Waiter,
+};
+
+/// A CALL that the client has sent and that is not over.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) id: String,
+    pub(super) raw_id: String,
+    pub(super) action: String,
+    pub(super) payload: String,
+    pub(super) frame: Bytes,
+    pub(super) stage: CallStage,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum CallStage {
+    Waiting,
+    AtBackend(CallKey, Instant),
+    Deferred(CallKey, Instant),
+    AnsweredEarly(CallKey),
+}
+
+/// A push that was accepted and has no outcome.
+#[derive(Debug)]
+pub(super) struct Pushed {
+    pub(super) push: Push,
+    pub(super) stage: PushStage,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum PushStage {
+    Waiting,
+    Sent(PushKey),
+    Written(Instant),
+}
+
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Stage {
+    Open,
+    Draining,
+    Closing,
+    Ended,
+}
+
+/// What the step has to bring about, no more and no less; each list in its order.
+#[derive(Debug, Default)]
+pub(super) struct Expected {
+    /// Whole frames, for refusals; behind the id anything for those that end in `…`.
+    pub(super) frames: Vec<String>,
+    /// MessageId and outcome of pushes, in any order.
+    pub(super) outcomes: Vec<(String, Outcome)>,
+    /// Posts that are not outcomes: kind, Action, MessageId, body.
+    pub(super) posts: Vec<(PostKind, String, String, String)>,
+    pub(super) counts: Vec<Event>,
+    pub(super) ping: bool,
+    pub(super) drop: bool,
+    pub(super) close: Option<u16>,
+}
+
+/// What has left the session and now goes its own way.
+#[derive(Debug)]
+pub(super) enum Effect {
+    Called {
+        key: CallKey,
+        id: String,
+        deadline: Instant,
+    },
+    Pushed {
+        key: PushKey,
+        id: String,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pub(super) limits: Limits,
+    pub(super) subprotocol: Subprotocol,
+    pub(super) stage: Stage,
+    /// In the order of arrival.
+    pub(super) calls: Vec<Call>,
+    /// In the order of acceptance, adopted ones first.
+    pub(super) pushes: Vec<Pushed>,
+    pub(super) expected: Expected,
+    pub(super) bad_frames: u32,
+    /// OCPP 2.1: the CALL that got the last CALLRESULT.
+    pub(super) last_result: Option<(String, String)>,
+    pub(super) answered_deferred: Vec<String>,
+    pub(super) outcomes: usize,
+    heard_at: Instant,
+    pinged: bool,
+    ping_after: Duration,
+}
+
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err(format!($($message)+));
+        }
+    };
+}
+pub(super) use ensure;
+
+impl Ledger {
+    pub(super) fn new(session: &Session, limits: &Limits, now: Instant) -> Result<Self, String> {
+        let ping_after = session.next_deadline().map_or(Duration::MAX, |deadline| deadline - now);
+        ensure!(ping_after <= limits.ping_after, "pinged too late: {ping_after:?}");
+        ensure!(
+            ping_after >= limits.ping_after * 3 / 4,
+            "pinged too early: {ping_after:?}"
+        );
+        Ok(Self {
+            limits: limits.clone(),
+            subprotocol: session.subprotocol(),
+            stage: Stage::Open,
+            calls: Vec::new(),
+            pushes: Vec::new(),
+            expected: Expected::default(),
+            bad_frames: 0,
+            last_result: None,
+            answered_deferred: Vec::new(),
+            outcomes: 0,
+            heard_at: now,
+            pinged: false,
+            ping_after,
+        })
+    }
+
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.heard_at = now;
+        self.pinged = false;
+    }
+
+    /// The CALL of that id that the client waits for.
+    pub(super) fn open_call(&self, id: &str) -> Option<&Call> {
+        self.calls
+            .iter()
+            .find(|call| call.id == id && !matches!(call.stage, CallStage::AnsweredEarly(_)))
+    }
+
+    /// The CALL is over, or answered early; its answer is expected. `result`: it is a CALLRESULT.
+    pub(super) fn expect_answer(&mut self, now: Instant, index: usize, rest: &str, early: bool) {
+        let read_before = self.wants_read();
+        let (call, result) = (&mut self.calls[index], rest.starts_with('3'));
+        self.expected
+            .frames
+            .push(format!("[{},{}{}", &rest[..1], call.raw_id, &rest[1..]));
+        if result && self.subprotocol == Subprotocol::Ocpp21 {
+            self.last_result = Some((call.id.clone(), call.action.clone()));
+        }
+        match (early, call.stage) {
+            (true, CallStage::AtBackend(key, _)) => call.stage = CallStage::AnsweredEarly(key),
+            _ => self.remove_call(now, index, read_before),
+        }
+    }
+
+    pub(super) fn remove_call(&mut self, now: Instant, index: usize, read_before: bool) {
+        self.calls.remove(index);
+        if !read_before {
+            self.heard(now);
+        }
+    }
+
+    pub(super) fn remember_deferred(&mut self, id: String) {
+        self.answered_deferred.push(id);
+        if self.answered_deferred.len() > 4 {
+            self.answered_deferred.remove(0);
+        }
+    }
+
+    pub(super) fn expect_bad_frame(&mut self, event: Event) {
+        self.expected.counts.push(event);
+        self.bad_frames += 1;
+        if self.bad_frames == self.limits.bad_frames_max {
+            self.expected.counts.push(Event::FramesBad);
+            self.expected.close = Some(1008);
+        }
+    }
+
+    pub(super) fn expect_outcome(&mut self, id: &str, outcome: Outcome) {
+        self.expected.outcomes.push((id.to_owned(), outcome));
+    }
+
+    /// Everything that time brings about.
+    pub(super) fn expect_deadline(&mut self, now: Instant) {
+        if self.stage >= Stage::Closing {
+            return;
+        }
+        let reads = self.wants_read();
+        for index in 0..self.pushes.len() {
+            if matches!(self.pushes[index].stage, PushStage::Written(deadline) if deadline <= now) {
+                let id = self.pushes[index].push.message_id.to_string();
+                self.expect_outcome(
+                    &id,
+                    Outcome::Failed {
+                        reason: FailReason::Timeout,
+                        sent: true,
+                    },
+                );
+                self.expected.counts.push(Event::PushTimeout);
+            }
+        }
+        while let Some(index) = self
+            .calls
+            .iter()
+            .position(|call| matches!(call.stage, CallStage::Deferred(_, deadline) if deadline <= now))
+        {
+            self.remember_deferred(self.calls[index].id.clone());
+            self.expected.counts.push(Event::CallDeferredTimeout);
+            self.expect_answer(now, index, "4,\"InternalError\",…", false);
+        }
+        if !reads || self.silence_deadline() > now {
+            return;
+        }
+        if self.pinged {
+            self.expected.drop = true;
+        } else {
+            self.expected.ping = true;
+            self.pinged = true;
+            self.heard_at = now - self.ping_after;
+        }
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.calls
+            .iter()
+            .filter(|call| call.stage != CallStage::Waiting)
+            .count()
+    }
+
+    pub(super) fn pushes_in_flight(&self) -> usize {
+        self.pushes
+            .iter()
+            .filter(|pushed| pushed.stage != PushStage::Waiting)
+            .count()
+    }
+
+    pub(super) fn wants_read(&self) -> bool {
+        let queued = self.calls.len() - self.in_flight();
+        queued < self.limits.calls_queued || self.in_flight() < self.limits.calls_in_flight
+    }
+
+    fn silence_deadline(&self) -> Instant {
+        self.heard_at
+            + if self.pinged {
+                self.limits.dead_after
+            } else {
+                self.ping_after
+            }
+    }
+
+    /// Compares what came out with what was expected, and the session with this ledger. `Ok`: what to do next.
+    pub(super) fn settle(&mut self, session: &Session, out: &mut Vec<Output>) -> Result<Vec<Effect>, String> {
+        let mut effects = Vec::new();
+        let mut over = self.stage >= Stage::Closing;
+        for output in out.drain(..) {
+            let silent = over && self.stage != Stage::Ended && !matches!(output, Output::Count(_));
+            ensure!(!silent, "{output:?} after the close");
+            match output {
+                Output::Send { frame, push: None } => self.settle_frame(&frame)?,
+                Output::Send { frame, push: Some(key) } => effects.push(self.settle_push(key, &frame)?),
+                Output::Call {
+                    key,
+                    action,
+                    message_id,
+                    payload,
+                    deadline,
+                } => {
+                    let next = self.calls.iter_mut().find(|call| call.stage == CallStage::Waiting);
+                    let Some(call) = next else {
+                        return Err(format!("a request for no CALL: {message_id}"));
+                    };
+                    ensure!(call.id == message_id.as_str(), "{message_id} overtook {}", call.id);
+                    ensure!(call.action == action.as_str(), "{action} instead of {}", call.action);
+                    ensure!(call.payload.as_bytes() == payload, "another payload: {payload:?}");
+                    call.stage = CallStage::AtBackend(key, deadline);
+                    effects.push(Effect::Called {
+                        key,
+                        id: call.id.clone(),
+                        deadline,
+                    });
+                }
+                Output::Post {
+                    kind,
+                    action,
+                    message_id,
+                    body,
+                    made_here,
+                } => {
+                    let text = String::from_utf8(body.to_vec()).map_err(|error| error.to_string())?;
+                    let post = (kind, action.to_string(), message_id.to_string(), text);
+                    if matches!(kind, PostKind::Send | PostKind::ResultError) {
+                        take(&mut self.expected.posts, &post)?;
+                    } else {
+                        let (outcome, waiter) = self.settle_outcome(message_id.as_str(), action.as_str())?;
+                        ensure!(waiter.is_none(), "{message_id}: posted although somebody waits");
+                        let expected = outcome.into_post(action, message_id);
+                        let same = matches!(&expected, Output::Post { kind: k, body: b, made_here: m, .. }
+                            if *k == kind && *b == body && *m == made_here);
+                        ensure!(same, "{expected:?} expected, {post:?} posted");
+                    }
+                }
+                Output::Outcome {
+                    action,
+                    message_id,
+                    waiter,
+                    outcome,
+                } => {
+                    let (expected, waits) = self.settle_outcome(message_id.as_str(), action.as_str())?;
+                    ensure!(waits == Some(waiter), "{message_id}: {waiter:?} told, {waits:?} waits");
+                    ensure!(
+                        expected == outcome,
+                        "{message_id}: {expected:?} expected, {outcome:?} told"
+                    );
+                }
+                Output::Ping => ensure!(std::mem::take(&mut self.expected.ping), "an unexpected ping"),
+                Output::Drop => {
+                    ensure!(std::mem::take(&mut self.expected.drop), "an unexpected drop");
+                    over = true;
+                }
+                Output::Close { code, .. } => {
+                    ensure!(self.expected.close.take() == Some(code), "an unexpected close {code}");
+                    over = true;
+                }
+                Output::Count(event) => take(&mut self.expected.counts, &event)?,
+            }
+        }
+        if over && self.stage < Stage::Closing {
+            self.stage = Stage::Closing;
+        }
+        self.check_done()?;
+        self.check_session(session)?;
+        Ok(effects)
+    }
+
+    fn settle_frame(&mut self, frame: &Bytes) -> Result<(), String> {
+        let text = std::str::from_utf8(frame).map_err(|error| error.to_string())?;
+        let parsed: serde_json::Result<Vec<serde::de::IgnoredAny>> = serde_json::from_str(text);
+        ensure!(parsed.is_ok(), "not JSON: {text}");
+        let matches = |expected: &String| match expected.strip_suffix('…') {
+            Some(prefix) => text.starts_with(prefix),
+            None => text == expected,
+        };
+        // Answers go out in the order in which they were given.
+        ensure!(
+            self.expected.frames.first().is_some_and(matches),
+            "{text} instead of {:?}",
+            self.expected.frames
+        );
+        self.expected.frames.remove(0);
+        Ok(())
+    }
+
+    fn settle_push(&mut self, key: PushKey, frame: &Bytes) -> Result<Effect, String> {
+        let Some(pushed) = self.pushes.iter_mut().find(|pushed| {
+            let id = pushed.push.message_id.as_str();
+            pushed.stage == PushStage::Waiting && !self.expected.outcomes.iter().any(|(ended, _)| ended == id)
+        }) else {
+            return Err(format!("a frame for no push: {frame:?}"));
+        };
+        let Push {
+            action,
+            message_id,
+            payload,
+            ..
+        } = &pushed.push;
+        let payload = std::str::from_utf8(payload).map_err(|error| error.to_string())?;
+        let expected = format!("[2,{},{},{payload}]", message_id.json(), action.json());
+        ensure!(frame == expected.as_bytes(), "{frame:?} instead of {expected}");
+        pushed.stage = PushStage::Sent(key);
+        Ok(Effect::Pushed {
+            key,
+            id: message_id.to_string(),
+        })
+    }
+
+    /// Exactly one outcome: the push is over with it.
+    fn settle_outcome(&mut self, id: &str, action: &str) -> Result<(Outcome, Option<Waiter>), String> {
+        let found = self.expected.outcomes.iter().position(|(expected, _)| expected == id);
+        let Some(index) = found else {
+            return Err(format!("an outcome of {id} that nothing has brought about"));
+        };
+        let (_, outcome) = self.expected.outcomes.remove(index);
+        let found = self
+            .pushes
+            .iter()
+            .position(|pushed| pushed.push.message_id.as_str() == id);
+        let Some(index) = found else {
+            return Err(format!("a second outcome of {id}"));
+        };
+        let push = self.pushes.remove(index).push;
+        ensure!(
+            push.action.as_str() == action,
+            "{id}: {action} instead of {}",
+            push.action
+        );
+        self.outcomes += 1;
+        Ok((outcome, push.waiter))
+    }
+
+    fn check_done(&self) -> Result<(), String> {
+        let Expected {
+            frames,
+            outcomes,
+            posts,
+            counts,
+            ping,
+            drop,
+            close,
+        } = &self.expected;
+        ensure!(frames.is_empty(), "no answer came out: {frames:?}");
+        ensure!(outcomes.is_empty(), "no outcome came out: {outcomes:?}");
+        ensure!(posts.is_empty(), "no post came out: {posts:?}");
+        ensure!(counts.is_empty(), "not counted: {counts:?}");
+        ensure!(
+            !ping && !drop && close.is_none(),
+            "no ping {ping}, drop {drop} or close {close:?}"
+        );
+        Ok(())
+    }
+
+    fn check_session(&self, session: &Session) -> Result<(), String> {
+        if self.stage == Stage::Ended {
+            ensure!(
+                session.pending() == Pending::default(),
+                "pending after the end: {:?}",
+                session.pending()
+            );
+        } else {
+            let deferred = self
+                .calls
+                .iter()
+                .filter(|call| matches!(call.stage, CallStage::Deferred(..)))
+                .count();
+            let pending = Pending {
+                calls_in_flight: self.in_flight(),
+                calls_deferred: deferred,
+                calls_queued: self.calls.len() - self.in_flight(),
+                pushes_in_flight: self.pushes_in_flight(),
+                pushes_queued: self.pushes.len() - self.pushes_in_flight(),
+            };
+            ensure!(
+                session.pending() == pending,
+                "{pending:?} expected, {:?} found",
+                session.pending()
+            );
+            let Limits {
+                calls_in_flight,
+                calls_queued,
+                pushes_in_flight,
+                pushes_queued,
+                ..
+            } = self.limits;
+            let within = pending.calls_in_flight <= calls_in_flight
+                && pending.calls_queued <= calls_queued
+                && pending.pushes_in_flight <= pushes_in_flight
+                && pending.pushes_queued <= pushes_queued;
+            ensure!(within, "beyond the limits: {pending:?}");
+            if self.stage < Stage::Closing {
+                let idle = pending.calls_queued > 0 && pending.calls_in_flight < calls_in_flight
+                    || pending.pushes_queued > 0 && pending.pushes_in_flight < pushes_in_flight;
+                ensure!(!idle, "something waits although there is room: {pending:?}");
+                ensure!(
+                    session.wants_read() == self.wants_read(),
+                    "wants_read is {}",
+                    session.wants_read()
+                );
+            }
+        }
+        let deadline = self.next_deadline();
+        ensure!(
+            session.next_deadline() == deadline,
+            "deadline {:?} instead of {deadline:?}",
+            session.next_deadline()
+        );
+        Ok(())
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        if self.stage >= Stage::Closing {
+            return None;
+        }
+        let calls = self.calls.iter().filter_map(|call| match call.stage {
+            CallStage::Deferred(_, deadline) => Some(deadline),
+            _ => None,
+        });
+        let pushes = self.pushes.iter().filter_map(|pushed| match pushed.stage {
+            PushStage::Written(deadline) => Some(deadline),
+            _ => None,
+        });
+        let silence = self.wants_read().then(|| self.silence_deadline());
+        calls.chain(pushes).chain(silence).min()
+    }
+}
+
+fn take<T: Debug + PartialEq>(expected: &mut Vec<T>, found: &T) -> Result<(), String> {
+    let Some(index) = expected.iter().position(|one| one == found) else {
+        return Err(format!("unexpected {found:?}; {expected:?} expected"));
+    };
+    expected.remove(index);
+    Ok(())
+}
