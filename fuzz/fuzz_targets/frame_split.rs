@@ -1,0 +1,96 @@
+//! Any bytes as a client's text message and as a JSON body: no panic, no overflow, the oracle's verdict, exact slices.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use serde_json::value::RawValue;
+use ws2api::protocol::{Answer, Frame, FrameError, JsonError, Reply, Subprotocol, answer, frame, json};
+
+const DEPTH: usize = 64;
+const SUBPROTOCOLS: [Subprotocol; 4] = [
+    Subprotocol::None,
+    Subprotocol::Ocpp16,
+    Subprotocol::Ocpp201,
+    Subprotocol::Ocpp21,
+];
+
+fuzz_target!(|input: &[u8]| {
+    let text = std::str::from_utf8(input);
+    let valid = text.is_ok_and(|text| serde_json::from_str::<&RawValue>(text).is_ok());
+    match json::check_value(input, DEPTH) {
+        Err(JsonError::TooDeep { .. }) => {}
+        checked => assert_eq!(checked.is_ok(), valid, "{checked:?}"),
+    }
+    check_answer(input, valid);
+    let Ok(text) = text else { return };
+    for subprotocol in SUBPROTOCOLS {
+        check_frame(text, subprotocol, valid);
+    }
+});
+
+fn check_frame(text: &str, subprotocol: Subprotocol, valid: bool) {
+    let split = frame::split(text, subprotocol, DEPTH);
+    assert!(valid || split.is_err(), "a frame in what is not JSON");
+    match split {
+        Ok(Frame::Call {
+            message_id,
+            raw_id,
+            action,
+            raw_action,
+            payload,
+        }) => {
+            let elements: Vec<&RawValue> = serde_json::from_str(text).expect("a CALL is an array");
+            let slices: Vec<_> = elements.iter().map(|element| element.get()).collect();
+            assert_eq!(slices, ["2", raw_id, raw_action, payload]);
+            let built = frame::build_call(&message_id, &action, payload.as_bytes());
+            let again = std::str::from_utf8(&built).expect("UTF-8");
+            let Ok(Frame::Call {
+                message_id: id,
+                action: name,
+                payload: same,
+                ..
+            }) = frame::split(again, subprotocol, DEPTH)
+            else {
+                panic!("what is built is a frame: {again}");
+            };
+            assert_eq!((id, name, same), (message_id, action, payload));
+        }
+        Err(FrameError::Call { raw_id, .. }) => {
+            assert!(raw_id.len() <= frame::RAW_ID_LEN_MAX);
+            let error = frame::build_call_error(raw_id, "\"X\"", "\"\"", "{}");
+            serde_json::from_slice::<&RawValue>(&error).expect("the echoed id is JSON");
+        }
+        Ok(Frame::CallError { error, .. } | Frame::CallResultError { error, .. }) => {
+            serde_json::from_slice::<&RawValue>(&error.body()).expect("the body is JSON");
+        }
+        _ => {}
+    }
+}
+
+/// Whatever a backend answers, the client gets a frame.
+fn check_answer(content: &[u8], valid: bool) {
+    for status in [200, 400, 500] {
+        let answer = Answer::Response {
+            status,
+            deferred: false,
+            content,
+        };
+        let frame = match answer::map(answer, Subprotocol::Ocpp16, DEPTH) {
+            Reply::Result(payload) => {
+                assert!(valid || json::trim(content).is_empty());
+                frame::build_call_result("\"1\"", payload)
+            }
+            Reply::Error {
+                code,
+                description,
+                details,
+            } => {
+                let text: String = serde_json::from_str(&code).expect("a string");
+                assert!((1..=answer::CODE_CHARACTERS_MAX).contains(&text.chars().count()));
+                assert!(details.starts_with('{'));
+                frame::build_call_error("\"1\"", &code, &description, details)
+            }
+            Reply::Deferred => panic!("only a 202 is deferred"),
+        };
+        serde_json::from_slice::<&RawValue>(&frame).expect("a frame is JSON");
+    }
+}
