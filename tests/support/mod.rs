@@ -1,0 +1,59 @@
+//! What the tests on real sockets share: the program as a child process, a scripted backend, clients and HTTP requests.
+//!
+//! Everything blocks, with [`DEADLINE`] as the limit of each wait: a test waits for what it wants to see, never for a
+//! time. Ports are the kernel's choice. A test that fails shows what the program wrote to standard error.
+
+// Each test file uses its own part of this.
+#![allow(dead_code, unused_imports)]
+
+pub mod backend;
+pub mod client;
+pub mod gate;
+pub mod http;
+pub mod proxy;
+
+use std::time::{Duration, Instant};
+
+pub use backend::{Backend, Request, Response};
+pub use client::{Client, Handshake, Message};
+pub use gate::Gate;
+pub use http::{Http, Reply};
+pub use proxy::{Builder, Proxy};
+pub use serde_json::{Value, json};
+
+/// How long anything may take before a test fails. Only a broken program comes near.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Asks again and again until there is an answer. Only for what nobody announces.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(started.elapsed() < DEADLINE, "waited {DEADLINE:?} for {what}");
+        std::thread::sleep(Duration::from_millis(3));
+    }
+}
+
+/// As one path segment: everything but RFC 3986 unreserved characters percent-encoded.
+pub fn percent_encode(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(byte.into());
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+/// Parses JSON that has to be JSON.
+#[track_caller]
+pub fn parse(text: &str) -> Value {
+    match serde_json::from_str(text) {
+        Ok(value) => value,
+        Err(error) => panic!("{error}: {text}"),
+    }
+}
