@@ -525,9 +525,7 @@ fn the_old_connection_serves_until_the_backend_has_let_the_new_one_in() {
     let proxy = Proxy::with(&backend).shards(2).start();
     let mut old = proxy.client("CP1");
     backend.take("/connect");
-    let gate = Gate::new();
-    let held = gate.clone();
-    backend.on("/connect", move |_| Response::json("\"ok\"").after(&held));
+    let gate = backend.hold("/connect", |_| Response::json("\"ok\""));
     let waiting = Handshake::new("CP1").send(proxy.listen);
     backend.take("/connect");
     proxy.push("CP1", "Reset", "m1", "{}").expect(202);

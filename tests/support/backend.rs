@@ -248,6 +248,14 @@ impl Backend {
         self
     }
 
+    /// As [`Backend::on`], but the answers wait for the gate.
+    pub fn hold(&self, path: &str, answer: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Gate {
+        let gate = Gate::new();
+        let held = gate.clone();
+        self.on(path, move |request| answer(request).after(&held));
+        gate
+    }
+
     /// Closes the listener and every connection.
     pub fn stop(&mut self) {
         let Some((listener, thread)) = self.accepting.take() else {

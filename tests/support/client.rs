@@ -175,6 +175,11 @@ impl Client {
         self.answers_pings = false;
     }
 
+    /// What is under it.
+    pub fn stream(&self) -> &Stream {
+        &self.connection.stream
+    }
+
     /// Sends bytes as they are.
     #[track_caller]
     pub fn send_raw(&mut self, bytes: impl AsRef<[u8]>) {
