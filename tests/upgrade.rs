@@ -371,10 +371,11 @@ fn another_basic_user_gets_401_and_the_backend_is_not_asked() {
         Handshake::new("AA:BB").basic("AA", "secret"),
         broken("Basic !!!"),
         broken("Basic"),
+        broken("Basic\tQ1AyOng="),
         broken("basic Q1AyOng="),
     ] {
         let reply = handshake.refused(proxy.listen);
-        assert_eq!(reply.status, 401, "{handshake:?}: {reply:?}");
+        assert_eq!(reply.status, 401, "{reply:?}");
         assert!(
             reply.header("www-authenticate").unwrap().starts_with("Basic"),
             "{reply:?}"
@@ -761,14 +762,10 @@ fn the_address_of_a_client_behind_a_trusted_proxy_is_what_that_proxy_says() {
     Handshake::new("CP1")
         .header("X-Forwarded-For", "203.0.113.7")
         .open(proxy.listen);
-    assert_eq!(backend.take("/connect").header("x-forwarded-for"), Some("203.0.113.7"));
-    // What the client itself wrote stands before what the trusted proxy added.
-    Handshake::new("CP2")
-        .header("X-Forwarded-For", "198.51.100.9, 203.0.113.7")
-        .open(proxy.listen);
-    let said = backend.take("/connect").header("x-forwarded-for").unwrap().to_owned();
-    assert!(said.ends_with("203.0.113.7"), "{said}");
-    proxy.client("CP3");
+    let chain = backend.take("/connect").header("x-forwarded-for").unwrap().to_owned();
+    assert_eq!(chain.split(',').next(), Some("203.0.113.7"), "{chain}");
+    // One who is not behind it says nothing of the kind.
+    proxy.client("CP2");
     assert_eq!(backend.take("/connect").header("x-forwarded-for"), Some("127.0.0.1"));
 }
 
@@ -819,11 +816,7 @@ fn a_connection_without_the_configured_proxy_header_is_closed() {
     let proxy = Proxy::with(&backend).set("proxy_protocol", "true").start();
     for bytes in [
         Handshake::new("CP1").bytes(),
-        [
-            b"PROXY TCP4 203.0.113.8 127.0.0.1 12345 4000\r\n",
-            &*Handshake::new("CP1").bytes(),
-        ]
-        .concat(),
+        [b"PROXY TCP4 203.0.113.8\r\n", &*Handshake::new("CP1").bytes()].concat(),
         [
             b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\x0c",
             &[0; 12][..],

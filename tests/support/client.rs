@@ -111,7 +111,11 @@ impl Handshake {
     pub fn refused(&self, address: SocketAddr) -> Reply {
         let mut http = self.send(address);
         let reply = http.any_reply();
-        assert!(reply.status >= 400, "{reply:?}");
+        assert!(
+            reply.status >= 400,
+            "{reply:?} to {}",
+            String::from_utf8_lossy(&self.bytes())
+        );
         http.expect_end();
         reply
     }

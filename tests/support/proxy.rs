@@ -15,6 +15,7 @@ use super::{Backend, Client, DEADLINE, Handshake, Http, Reply};
 #[derive(Clone, Debug)]
 pub struct Builder {
     shards: usize,
+    /// None: it has its own, the demo's.
     backends: Vec<String>,
     args: Vec<String>,
 }
@@ -44,8 +45,12 @@ impl Builder {
 
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ws2api"));
-        for name in ["--listen", "--ingress", "--admin"] {
-            command.args([name, "127.0.0.1:0"]);
+        if self.backends.is_empty() {
+            command.arg("demo");
+        } else {
+            for name in ["--listen", "--ingress", "--admin"] {
+                command.args([name, "127.0.0.1:0"]);
+            }
         }
         for url in &self.backends {
             command.args(["--backend", url]);
@@ -56,7 +61,7 @@ impl Builder {
             .collect();
         command.args(["--cores", &cores.join(",")]);
         // A test that ends does not wait for its clients.
-        command.args(["--set", "drain_spread=0s", "--set", "drain_timeout=1s"]);
+        command.args(["--set", "drain_spread=0s", "--set", "drain_timeout=200ms"]);
         command.args(&self.args);
         command
     }
@@ -105,7 +110,7 @@ impl Builder {
     }
 }
 
-/// A running ws2api. At the end of a test it is told to end, and has to end well.
+/// A running ws2api. At the end of a test it is told to end, and has to end well, unless the test has seen to that.
 #[derive(Debug)]
 pub struct Proxy {
     child: Child,
@@ -128,6 +133,15 @@ impl Proxy {
         Builder {
             shards: 1,
             backends: vec![backend.url()],
+            args: Vec::new(),
+        }
+    }
+
+    /// `ws2api demo`
+    pub fn demo() -> Builder {
+        Builder {
+            shards: 1,
+            backends: Vec::new(),
             args: Vec::new(),
         }
     }
@@ -156,6 +170,31 @@ impl Proxy {
     #[track_caller]
     pub fn push(&self, client: &str, action: &str, message_id: &str, payload: &str) -> Reply {
         self.http().push(client, action, message_id, payload)
+    }
+
+    /// A metric, shard by shard; `clients` is a gauge, `clients_opened_total` a counter.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> Vec<f64> {
+        let text = Http::connect(self.admin).get("/metrics").expect(200).body;
+        let prefix = format!("ws2api_{name}{{");
+        let lines = text.lines().filter(|line| line.starts_with(&prefix));
+        let values: Vec<f64> = lines
+            .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
+            .collect();
+        assert!(!values.is_empty(), "there is no metric {name} in {text}");
+        values
+    }
+
+    /// The sum of a counter over all shards.
+    #[track_caller]
+    pub fn count(&self, name: &str) -> u64 {
+        self.metric(&format!("{name}_total")).iter().sum::<f64>() as u64
+    }
+
+    /// Waits until a counter has got so far.
+    #[track_caller]
+    pub fn wait_count(&self, name: &str, count: u64) {
+        super::eventually(name, || (self.count(name) >= count).then_some(()));
     }
 
     /// What it has logged so far.
@@ -204,8 +243,8 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        let found = self.try_wait();
-        if found.is_none() {
+        let waited = self.exited.is_some();
+        if self.try_wait().is_none() {
             self.signal(Signal::TERM);
             let started = Instant::now();
             while self.try_wait().is_none() && started.elapsed() < DEADLINE / 3 && !thread::panicking() {
@@ -223,6 +262,7 @@ impl Drop for Proxy {
         }
         assert!(!stderr.contains("panicked"), "it panicked:\n{stderr}");
         match self.exited {
+            _ if waited => {}
             Some(status) => assert!(status.success(), "it ended with {status}:\n{stderr}"),
             None => panic!("it did not end after SIGTERM:\n{stderr}"),
         }
