@@ -15,6 +15,8 @@ use super::{Backend, Client, DEADLINE, Handshake, Http, Reply};
 #[derive(Clone, Debug)]
 pub struct Builder {
     shards: usize,
+    cores: bool,
+    open_files: Option<usize>,
     /// None: it has its own, the demo's.
     backends: Vec<String>,
     args: Vec<String>,
@@ -43,8 +45,33 @@ impl Builder {
         self
     }
 
+    /// That many shards will come of the test's own `--cores` or config.
+    pub fn expect_shards(self, shards: usize) -> Self {
+        Builder {
+            shards,
+            cores: false,
+            ..self
+        }
+    }
+
+    /// It may open no more files than that.
+    pub fn open_files(self, limit: usize) -> Self {
+        Builder {
+            open_files: Some(limit),
+            ..self
+        }
+    }
+
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ws2api"));
+        let program = env!("CARGO_BIN_EXE_ws2api");
+        let mut command = match self.open_files {
+            None => Command::new(program),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\""), program]);
+                shell
+            }
+        };
         if self.backends.is_empty() {
             command.arg("demo");
         } else {
@@ -55,11 +82,13 @@ impl Builder {
         for url in &self.backends {
             command.args(["--backend", url]);
         }
-        let cpus = usable_cpus();
-        let cores: Vec<_> = (0..self.shards)
-            .map(|shard| cpus[shard % cpus.len()].to_string())
-            .collect();
-        command.args(["--cores", &cores.join(",")]);
+        if self.cores {
+            let cpus = usable_cpus();
+            let cores: Vec<_> = (0..self.shards)
+                .map(|shard| cpus[shard % cpus.len()].to_string())
+                .collect();
+            command.args(["--cores", &cores.join(",")]);
+        }
         // A test that ends does not wait for its clients.
         command.args(["--set", "drain_spread=0s", "--set", "drain_timeout=200ms"]);
         command.args(&self.args);
@@ -132,6 +161,8 @@ impl Proxy {
     pub fn with(backend: &Backend) -> Builder {
         Builder {
             shards: 1,
+            cores: true,
+            open_files: None,
             backends: vec![backend.url()],
             args: Vec::new(),
         }
@@ -141,6 +172,8 @@ impl Proxy {
     pub fn demo() -> Builder {
         Builder {
             shards: 1,
+            cores: true,
+            open_files: None,
             backends: Vec::new(),
             args: Vec::new(),
         }
