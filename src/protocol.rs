@@ -23,7 +23,7 @@ pub use frame::{Frame, FrameError};
 pub use ids::{Action, ClientId, IdError, MessageId};
 pub use json::JsonError;
 pub use output::{Accepted, CallKey, DeferredRefusal, Event, FailReason, Outcome, Output, Pending, PostKind};
-pub use output::{Push, PushKey, PushRefusal, Waiter};
+pub use output::{Push, PushKey, PushRefusal, WaitOver, Waiter};
 pub use session::{Limits, Session};
 pub use subprotocol::{Negotiated, Subprotocol};
 

@@ -258,6 +258,17 @@ pub enum PushRefusal {
     Ending,
 }
 
+/// What there was of a push when the request that waited for it would wait no longer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WaitOver {
+    /// It had not been sent and never will be; it has no other outcome.
+    Withdrawn,
+    /// Its frame had been sent.
+    Sent,
+    /// Its outcome is known.
+    Ended,
+}
+
 /// Why a deferred answer is not delivered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum DeferredRefusal {

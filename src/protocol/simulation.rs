@@ -116,7 +116,7 @@ const EVERYTHING: &[&str] = &[
     "push timeout",
     "ping",
     "dead peer",
-    "waiter gone",
+    "push withdrawn",
     "shutdown",
     "loss",
     "replacement",

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use crate::protocol::output::{Push, PushKey};
+use crate::protocol::output::{Push, PushKey, Waiter};
 
 /// How far a push has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,11 +39,13 @@ impl Pushes {
         self.list.iter().any(|(_, push)| push.message_id.as_str() == id)
     }
 
-    pub(super) fn get_mut(&mut self, id: &str) -> Option<&mut Push> {
-        self.list
-            .iter_mut()
-            .map(|(_, push)| push)
-            .find(|push| push.message_id.as_str() == id)
+    /// The one of that id that `waiter` waits for, and whether it was sent.
+    pub(super) fn find_waiter(&self, id: &str, waiter: Waiter) -> Option<(usize, bool)> {
+        let index = self
+            .list
+            .iter()
+            .position(|(_, push)| push.waiter == Some(waiter) && push.message_id.as_str() == id)?;
+        Some((index, self.list[index].0 != PushState::Queued))
     }
 
     /// The sent one of that id: what an answer answers.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Fault, Phase, Session};
 use crate::protocol::frame;
 use crate::protocol::ids::MessageId;
-use crate::protocol::output::{Accepted, FailReason, Outcome, Output, Push, PushKey, PushRefusal, Waiter};
+use crate::protocol::output::{Accepted, FailReason, Outcome, Output, Push, PushKey, PushRefusal, WaitOver, Waiter};
 
 impl Session {
     /// A CALL from the backend. Accepted, it has exactly one outcome; refused, none.
@@ -42,13 +42,17 @@ impl Session {
         }
     }
 
-    /// The ingress request that waited for this push has gone: the outcome will be posted.
-    pub fn handle_waiter_gone(&mut self, message_id: &MessageId, waiter: Waiter) {
-        if let Some(push) = self.pushes.get_mut(message_id.as_str())
-            && push.waiter == Some(waiter)
-        {
-            push.waiter = None;
+    /// The ingress request has waited for this push as long as it wanted. One that was not sent is withdrawn and has no
+    /// outcome; one that was sent goes on, and its outcome goes where it would have gone.
+    pub fn handle_wait_over(&mut self, message_id: &MessageId, waiter: Waiter) -> WaitOver {
+        let Some((index, sent)) = self.pushes.find_waiter(message_id.as_str(), waiter) else {
+            return WaitOver::Ended;
+        };
+        if sent {
+            return WaitOver::Sent;
         }
+        self.pushes.remove(index);
+        WaitOver::Withdrawn
     }
 
     /// Takes over the pushes that the replaced connection has not sent; they go before this session's own.

@@ -7,7 +7,7 @@ mod pushes;
 use super::*;
 use crate::protocol::answer::Answer;
 use crate::protocol::ids::{Action, MessageId};
-use crate::protocol::output::{Accepted, CallKey, DeferredRefusal, PushKey, PushRefusal, Waiter};
+use crate::protocol::output::{Accepted, CallKey, DeferredRefusal, PushKey, PushRefusal, WaitOver, Waiter};
 
 /// A session, its clock, and what comes out of it in words.
 struct Conversation {

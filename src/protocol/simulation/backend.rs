@@ -3,7 +3,7 @@
 use super::ledger::{Call, CallStage, PushStage, Pushed, Stage, ensure};
 use super::world::{Checked, Request, World};
 use crate::protocol::{
-    Accepted, Action, Answer, DeferredRefusal, Event, Failure, MessageId, Push, PushRefusal, Reply, Waiter,
+    Accepted, Action, Answer, DeferredRefusal, Event, Failure, MessageId, Push, PushRefusal, Reply, WaitOver, Waiter,
 };
 
 impl World {
@@ -154,22 +154,31 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn waiter_goes(&mut self, who: usize) -> Checked {
-        let waiting = |pushed: &mut Pushed| {
-            pushed
-                .push
-                .waiter
-                .take()
-                .map(|waiter| (pushed.push.message_id.clone(), waiter))
-        };
-        let Some((id, waiter)) = self.clients[who].ledger.pushes.iter_mut().find_map(waiting) else {
+    pub(super) fn wait_is_over(&mut self, who: usize) -> Checked {
+        let ledger = &mut self.clients[who].ledger;
+        let waits = |pushed: &Pushed| pushed.push.waiter.is_some();
+        // The last one: the first was mostly sent.
+        let Some(index) = ledger.pushes.iter().rposition(waits) else {
             return Ok(());
         };
-        self.happen("waiter gone");
+        let Push { message_id, waiter, .. } = ledger.pushes[index].push.clone();
+        let waiter = waiter.expect("it was looked for");
+        let expected = if ledger.pushes[index].stage == PushStage::Waiting {
+            ledger.pushes.remove(index);
+            self.accepted -= 1;
+            self.happen("push withdrawn");
+            WaitOver::Withdrawn
+        } else {
+            WaitOver::Sent
+        };
+        let mut over = WaitOver::Ended;
         self.act(who, |session, _, _| {
-            session.handle_waiter_gone(&id, Waiter { token: 0, ..waiter });
-            session.handle_waiter_gone(&id, waiter);
-        })
+            let other = session.handle_wait_over(&message_id, Waiter { token: 0, ..waiter });
+            debug_assert_eq!(other, WaitOver::Ended);
+            over = session.handle_wait_over(&message_id, waiter);
+        })?;
+        ensure!(over == expected, "{message_id}: {over:?} instead of {expected:?}");
+        Ok(())
     }
 }
 

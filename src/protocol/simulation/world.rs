@@ -125,7 +125,7 @@ impl World {
             160..178 => self.socket_writes(who),
             178..190 => self.time_passes(),
             190..193 => self.client_is_heard(who),
-            193..196 => self.waiter_goes(who),
+            193..196 => self.wait_is_over(who),
             196 => self.shut_down(who),
             _ => self.end(who),
         }

@@ -84,16 +84,43 @@ fn a_waiting_request_is_told_in_the_place_of_a_post() {
     }
     client.shown();
     assert_eq!(client.says(r#"[3,"a",{"r":1}]"#)[0], r#"tell 7 a Result(b"{\"r\":1}")"#);
-    let gone = MessageId::parse("b").expect("an id");
-    client.session.handle_waiter_gone(&gone, Waiter { token: 8, ..waiter });
-    client.session.handle_waiter_gone(&gone, waiter);
-    assert_eq!(
-        client.says(r#"[3,"b",{"r":2}]"#)[0],
-        r#"/result/Reset/b {"r":2}"#,
-        "nobody waits any more"
-    );
     let (_, out) = client.ends(FailReason::Disconnected);
-    assert_eq!(out, ["tell 7 c Failed { reason: Disconnected, sent: true }"]);
+    assert_eq!(
+        out,
+        [
+            "tell 7 b Failed { reason: Disconnected, sent: true }",
+            "tell 7 c Failed { reason: Disconnected, sent: false }"
+        ]
+    );
+}
+
+#[test]
+fn a_wait_that_is_over_withdraws_what_was_not_sent_and_only_that() {
+    let waiter = Waiter { shard: 3, token: 7 };
+    let mut client = Conversation::new(Subprotocol::Ocpp16);
+    for id in ["a", "b"] {
+        client
+            .session
+            .handle_push(client.now, push(id, Some(waiter)), &mut client.out)
+            .expect("room");
+    }
+    client.shown();
+    let id = |text| MessageId::parse(text).expect("an id");
+    let other = Waiter { token: 8, ..waiter };
+    assert_eq!(
+        client.session.handle_wait_over(&id("b"), other),
+        WaitOver::Ended,
+        "not its"
+    );
+    assert_eq!(client.session.handle_wait_over(&id("b"), waiter), WaitOver::Withdrawn);
+    assert_eq!(client.session.handle_wait_over(&id("b"), waiter), WaitOver::Ended);
+    assert_eq!(client.session.handle_wait_over(&id("a"), waiter), WaitOver::Sent);
+    assert_eq!(
+        client.says(r#"[3,"a",{}]"#),
+        ["tell 7 a Result(b\"{}\")"],
+        "and nothing follows"
+    );
+    assert_eq!(client.session.pending(), Pending::default());
 }
 
 #[test]
