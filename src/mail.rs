@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::client::{ConnectionId, Identity};
 use crate::protocol::{Accepted, Action, ClientId, DeferredRefusal, MessageId, Outcome, Pending, Push, PushRefusal};
+use crate::protocol::{WaitOver, Waiter};
 
 /// A message in the mesh. The large ones are boxed: a ring's slots are as large as the largest message.
 #[derive(Debug)]
@@ -70,6 +71,15 @@ pub enum ClientRequest {
         /// The body.
         body: Bytes,
     },
+    /// The request that waits for this push waits no longer.
+    EndWait {
+        /// Whose push.
+        client: ClientId,
+        /// Which.
+        message_id: MessageId,
+        /// Who waited.
+        waiter: Waiter,
+    },
     /// `GET /clients/<ClientId>`
     Describe {
         /// Whom.
@@ -107,6 +117,8 @@ pub enum ClientReply {
     },
     /// To `Push`.
     PushRefused(PushRefusal),
+    /// To `EndWait`.
+    WaitEnded(WaitOver),
     /// To `Answer`.
     Answered(Result<(), AnswerRefusal>),
     /// To `Describe`.
@@ -136,6 +148,8 @@ pub enum AnswerRefusal {
 pub struct Description {
     /// Who.
     pub identity: Identity,
+    /// The client's own, behind the proxies that we trust.
+    pub address: String,
     /// Milliseconds since 1970.
     pub since_ms: u64,
     /// What is under way.

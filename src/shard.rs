@@ -16,13 +16,14 @@ use shards::{Reactor, spawn};
 use crate::backend::outbox::OutboxLimits;
 use crate::backend::{Outbox, Pool, PoolLimits, Request, targets};
 use crate::client::accept::{self, Handshakes, UpgradeRate};
+use crate::client::forwarded;
 use crate::client::{Connection, ConnectionId, Identity, Registry};
 use crate::config::{Core, Node};
 use crate::counters::Counters;
 use crate::drain::DrainSignal;
 use crate::ingress::{self, Asks, Token, Waits};
 use crate::mail::{AnswerRefusal, ClientReply, ClientRequest, Control, Description, Mail, PushOutcome, Report};
-use crate::protocol::{Action, ClientId, Limits, MessageId, Outcome, Output, PostKind, Reply, Waiter};
+use crate::protocol::{Action, ClientId, Limits, MessageId, Outcome, Output, PostKind, Reply, WaitOver, Waiter};
 
 /// What every shard is told at the start.
 #[derive(Clone, Debug)]
@@ -167,7 +168,7 @@ impl Shard {
             waiting_max: core.results_queued_max,
             try_timeout: core.call_timeout,
         };
-        let outbox = Outbox::new(&reactor, counters.clone(), &pool, limits);
+        let outbox = Outbox::new(index, &reactor, counters.clone(), &pool, limits);
         let session_limits = Limits {
             calls_in_flight: core.calls_in_flight,
             calls_queued: core.calls_queued,
@@ -333,8 +334,15 @@ impl Shard {
                         .map_err(AnswerRefusal::Deferred)
                 }))
             }
+            ClientRequest::EndWait {
+                client,
+                message_id,
+                waiter,
+            } => ClientReply::WaitEnded(self.connection(&client).map_or(WaitOver::Ended, |connection| {
+                connection.handle_wait_over(&message_id, waiter)
+            })),
             ClientRequest::Describe { client } => match self.connection(&client) {
-                Some(connection) => ClientReply::Described(describe(&connection)),
+                Some(connection) => ClientReply::Described(self.describe(&connection)),
                 None => ClientReply::NotConnected,
             },
             ClientRequest::Close { client, code, reason } => match self.connection(&client) {
@@ -347,7 +355,7 @@ impl Shard {
             ClientRequest::List { slot, limit } => {
                 let (page, next) = self.registry.borrow().page(slot, limit.min(ingress::PAGE_MAX));
                 ClientReply::Listed {
-                    clients: page.iter().map(|connection| describe(connection)).collect(),
+                    clients: page.iter().map(|connection| self.describe(connection)).collect(),
                     next,
                 }
             }
@@ -357,6 +365,17 @@ impl Shard {
     /// The client's connection. The registry is free again: what is done to the connection may change it.
     fn connection(&self, client: &ClientId) -> Option<Rc<Connection>> {
         self.registry.borrow().get(client).cloned()
+    }
+
+    fn describe(&self, connection: &Connection) -> Description {
+        let since = connection.since().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let identity = connection.identity();
+        Description {
+            identity: Identity::clone(identity),
+            address: forwarded::client_address(&identity.forwarded_for, &self.node.trusted_proxies).to_owned(),
+            since_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            pending: connection.pending(),
+        }
     }
 
     fn handle_mail(self: &Rc<Self>, mail: Mail) {
@@ -514,15 +533,6 @@ impl Shard {
             draining: self.is_draining(),
             backend_down: self.pool.is_down(),
         }
-    }
-}
-
-fn describe(connection: &Connection) -> Description {
-    let since = connection.since().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Description {
-        identity: Identity::clone(connection.identity()),
-        since_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-        pending: connection.pending(),
     }
 }
 

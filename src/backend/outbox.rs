@@ -30,8 +30,8 @@ pub struct Post {
     message_id: MessageId,
     body: Bytes,
     made_here: bool,
-    /// The same for every try.
-    number: u64,
+    /// The same for every try: the posting shard and its count.
+    number: (usize, u64),
     first_try: Instant,
     deadline: Instant,
     tries: u32,
@@ -39,6 +39,8 @@ pub struct Post {
 
 /// A shard's undelivered posts.
 pub struct Outbox {
+    /// Its shard's: a connection's outcomes may be posted from the shard where a request waited for them.
+    index: usize,
     reactor: Rc<Reactor>,
     counters: Rc<Counters>,
     pool: Weak<Pool<Request>>,
@@ -63,12 +65,14 @@ pub struct OutboxLimits {
 impl Outbox {
     /// An empty outbox that posts through `pool`.
     pub fn new(
+        index: usize,
         reactor: &Rc<Reactor>,
         counters: Rc<Counters>,
         pool: &Rc<Pool<Request>>,
         limits: OutboxLimits,
     ) -> Rc<Self> {
         let outbox = Rc::new(Self {
+            index,
             reactor: reactor.clone(),
             counters,
             pool: Rc::downgrade(pool),
@@ -91,7 +95,7 @@ impl Outbox {
         body: Bytes,
         made_here: bool,
     ) {
-        let number = self.next_number.replace(self.next_number.get() + 1);
+        let number = (self.index, self.next_number.replace(self.next_number.get() + 1));
         let now = self.reactor.now();
         let deadline = now + self.limits.try_timeout;
         let post = Post {
@@ -213,7 +217,7 @@ impl Post {
         let (action, client) = (self.action.encoded(), identity.client.encoded());
         let message_id = self.message_id.encoded();
         let path = ["/", self.kind.segment(), "/", &action, "/", &client, "/", &message_id];
-        let key = format!("{}-{:x}", identity.connection, self.number);
+        let key = format!("{}-{:x}.{:x}", identity.connection, self.number.0, self.number.1);
         let extra = [("Idempotency-Key", &*key), ("X-Origin", "ws2api")];
         let extra = if self.made_here { &extra[..] } else { &extra[..1] };
         identity.with_headers(extra, |headers| template.write(out, &path, headers, &self.body));

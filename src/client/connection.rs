@@ -28,7 +28,7 @@ use super::sending::Sending;
 use crate::backend::Request;
 use crate::backend::request::{Call, Disconnect};
 use crate::protocol::{Accepted, Answer, CallKey, DeferredRefusal, FailReason, Failure, MessageId, Output, Pending};
-use crate::protocol::{Push, PushKey, PushRefusal, Reply, Session, Subprotocol, json};
+use crate::protocol::{Push, PushKey, PushRefusal, Reply, Session, Subprotocol, WaitOver, Waiter, json};
 use crate::shard::Shard;
 
 /// A connected client.
@@ -155,6 +155,11 @@ impl Connection {
         self.with_session(|session, now, out| session.handle_push(now, push, out))
     }
 
+    /// The request that waited for a push waits no longer.
+    pub fn handle_wait_over(&self, id: &MessageId, waiter: Waiter) -> WaitOver {
+        self.with_session(|session, _, _| session.handle_wait_over(id, waiter))
+    }
+
     /// The backend's answer to a CALL that it had deferred.
     ///
     /// # Errors
@@ -237,6 +242,7 @@ impl Connection {
                 break;
             }
         }
+        self.settle(&mut state);
         while state.phase != Phase::Over {
             let deadline = self.next_deadline(&state);
             state.timer.set(deadline);

@@ -26,6 +26,18 @@ pub fn forwarded_for(head: &RequestHead<'_>, peer: IpAddr, trusted: &[Network]) 
     chain
 }
 
+/// The client's own address in such a chain: the last one that is not a proxy that we trust, or else the first.
+#[must_use]
+pub fn client_address<'c>(chain: &'c str, trusted: &[Network]) -> &'c str {
+    let is_proxy = |hop: &&str| hop.parse().is_ok_and(|address| is_trusted(address, trusted));
+    let hops = || chain.split(',').map(str::trim);
+    hops()
+        .rev()
+        .find(|hop| !is_proxy(hop))
+        .or_else(|| hops().next())
+        .unwrap_or_default()
+}
+
 /// The headers that `/connect` carries: those of `forward_headers`, of `trusted_headers` if the peer is trusted, and
 /// the offered subprotocols. Ours are never among them: the config refuses their names.
 #[must_use]
@@ -71,7 +83,7 @@ fn is_trusted(peer: IpAddr, trusted: &[Network]) -> bool {
 }
 
 fn split_scheme(value: &[u8]) -> (&[u8], &[u8]) {
-    let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+    let end = value.iter().position(u8::is_ascii_whitespace).unwrap_or(value.len());
     (&value[..end], value[end..].trim_ascii())
 }
 
@@ -88,6 +100,26 @@ mod tests {
         let head = format!("GET / HTTP/1.1\r\nHost: h\r\nAuthorization: {authorization}\r\n\r\n");
         let head = parse_request(head.as_bytes(), 8192).unwrap().unwrap();
         basic_user_fits(&head, &ClientId::parse(client).unwrap())
+    }
+
+    #[test]
+    fn the_clients_address_is_the_last_that_no_trusted_proxy_has() {
+        let trusted: Vec<Network> = vec!["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()];
+        let cases = [
+            ("203.0.113.7", "203.0.113.7"),
+            ("203.0.113.7, 10.0.0.1", "203.0.113.7"),
+            ("198.51.100.1, 203.0.113.7, 10.0.0.2, 10.0.0.1", "203.0.113.7"),
+            ("10.0.0.3, 10.0.0.1", "10.0.0.3"),
+            ("unknown, ::1", "unknown"),
+        ];
+        for (chain, expected) in cases {
+            assert_eq!(client_address(chain, &trusted), expected, "{chain}");
+        }
+        assert_eq!(
+            client_address("1.2.3.4, 10.0.0.1", &[]),
+            "10.0.0.1",
+            "nobody is believed"
+        );
     }
 
     #[test]

@@ -80,6 +80,7 @@ impl Reader {
                     return Err(End::Told(answer));
                 }
                 self.read_body(&request.framing, &mut body).await?;
+                self.shard.counters.ingress_bad.add();
                 self.respond(&answer, request.keep_alive).await?;
                 continue;
             }

@@ -12,7 +12,7 @@ use super::routes::{Cursor, Route};
 use super::waits::Waited;
 use crate::mail::{AnswerRefusal, ClientReply, ClientRequest, Description};
 use crate::protocol::{Accepted, ClientId, DeferredRefusal, FailReason, Outcome, Pending, Push};
-use crate::protocol::{PushRefusal, Waiter, json};
+use crate::protocol::{PushRefusal, WaitOver, Waiter, json};
 use crate::shard::Shard;
 
 /// Does what the request asks for. `None`: the backend hung up while it waited.
@@ -113,15 +113,21 @@ async fn push_and_wait(
     let token = shard.asks.next_token();
     let until = shard.reactor.now() + wait;
     shard.waits.begin(token);
+    let waiter = Waiter {
+        shard: shard.index as u16,
+        token,
+    };
+    let message_id = push.message_id.clone();
     let push = Push {
-        waiter: Some(Waiter {
-            shard: shard.index as u16,
-            token,
-        }),
+        waiter: Some(waiter),
         ..push
     };
     let home = shard.home_of(&client);
-    match shard.ask(home, ClientRequest::Push { client, push }).await {
+    let request = ClientRequest::Push {
+        client: client.clone(),
+        push,
+    };
+    match shard.ask(home, request).await {
         Ok(ClientReply::Pushed { .. }) => {}
         reply => {
             shard.waits.cancel(token);
@@ -129,14 +135,33 @@ async fn push_and_wait(
         }
     }
     match shard.wait_for_outcome(token, socket, until).await {
-        Waited::Outcome(Outcome::Result(payload)) => Some(Answer::json(200, payload.to_vec())),
-        Waited::Outcome(Outcome::Error { body }) => Some(Answer::json(422, body.to_vec())),
-        Waited::Outcome(Outcome::Failed { reason, sent }) => {
-            let status = if reason == FailReason::Timeout { 504 } else { 502 };
-            Some(Answer::json(status, reason.body(sent).as_bytes().to_vec()))
+        Waited::Outcome(outcome) => Some(told(&outcome)),
+        Waited::TimedOut => {
+            let request = ClientRequest::EndWait {
+                client,
+                message_id,
+                waiter,
+            };
+            let over = shard.ask(home, request).await;
+            Some(told(&shard.waits.end(token, over.is_ok_and(withdrawn))))
         }
-        Waited::TimedOut => Some(Answer::json(504, FailReason::Timeout.body(true).as_bytes().to_vec())),
         Waited::Gone => None,
+    }
+}
+
+fn withdrawn(reply: ClientReply) -> bool {
+    matches!(reply, ClientReply::WaitEnded(WaitOver::Withdrawn))
+}
+
+/// The outcome as the answer to the request that waited for it.
+fn told(outcome: &Outcome) -> Answer {
+    match outcome {
+        Outcome::Result(payload) => Answer::json(200, payload.to_vec()),
+        Outcome::Error { body } => Answer::json(422, body.to_vec()),
+        Outcome::Failed { reason, sent } => {
+            let status = if *reason == FailReason::Timeout { 504 } else { 502 };
+            Answer::json(status, reason.body(*sent).as_bytes().to_vec())
+        }
     }
 }
 
@@ -211,6 +236,7 @@ async fn list(shard: &Rc<Shard>, after: Cursor, limit: usize) -> Answer {
 fn described(client: &Description) -> String {
     let Description {
         identity,
+        address,
         since_ms,
         pending,
     } = client;
@@ -221,7 +247,6 @@ fn described(client: &Description) -> String {
         pushes_in_flight,
         pushes_queued,
     } = pending;
-    let address = identity.forwarded_for.rsplit(", ").next().unwrap_or_default();
     let subprotocol = identity
         .subprotocol
         .as_deref()

@@ -13,7 +13,7 @@ use std::time::Instant;
 use shards::{Socket, Timer};
 
 use crate::mail::PushOutcome;
-use crate::protocol::{Outcome, Output};
+use crate::protocol::{FailReason, Outcome, Output};
 use crate::shard::Shard;
 
 /// A shard's waiting requests. An entry lives until its push's outcome comes, which it always does.
@@ -54,6 +54,25 @@ impl Waits {
                 waker: None,
             },
         );
+    }
+
+    /// The request waits no longer, and gets this: the outcome, if it came at the last moment, or `Timeout`. A push that
+    /// was `withdrawn` was never sent; the outcome of any other will come, and be dropped.
+    pub fn end(&self, token: u64, withdrawn: bool) -> Outcome {
+        let mut open = self.open.borrow_mut();
+        if let Some(Wait::Waiting {
+            outcome: Some(outcome), ..
+        }) = open.remove(&token)
+        {
+            return outcome;
+        }
+        if !withdrawn {
+            open.insert(token, Wait::Answered);
+        }
+        Outcome::Failed {
+            reason: FailReason::Timeout,
+            sent: !withdrawn,
+        }
     }
 
     /// The push was refused: there will be no outcome.
@@ -132,7 +151,7 @@ impl Shard {
         let mut open = self.waits.open.borrow_mut();
         match waited {
             Waited::Outcome(_) => drop(open.remove(&token)),
-            Waited::TimedOut => drop(open.insert(token, Wait::Answered)),
+            Waited::TimedOut => {}
             Waited::Gone => drop(open.insert(token, Wait::Gone)),
         }
         waited
