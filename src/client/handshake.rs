@@ -43,9 +43,10 @@ pub async fn begin(turn: Turn, socket: Socket, peer: SocketAddr) {
         return enter(&shard, socket, &head, peer, deadline).await;
     }
     shard.counters.handovers_sent.add();
+    let left = deadline.saturating_duration_since(shard.reactor.now());
     let parcel = Parcel {
         socket: socket.into_fd(),
-        bytes: pack(peer, &head),
+        bytes: pack(peer, left, &head),
     };
     if let Err(parcel) = shard.handover.try_send(home, parcel) {
         shard.counters.handovers_failed.add();
@@ -58,10 +59,10 @@ pub async fn begin(turn: Turn, socket: Socket, peer: SocketAddr) {
 /// Another shard read the request; this one is the ClientId's home.
 pub async fn resume(turn: Turn, socket: Socket, bytes: Vec<u8>) {
     let shard = turn.shard().clone();
-    let deadline = shard.reactor.now() + shard.core.handshake_timeout;
-    let Some((peer, head)) = unpack(&bytes) else {
+    let Some((peer, left, head)) = unpack(&bytes) else {
         unreachable!("shards pack what they hand over");
     };
+    let deadline = shard.reactor.now() + left;
     enter(&shard, socket, head, peer, deadline).await;
 }
 
@@ -364,7 +365,7 @@ impl Refusal {
     }
 
     fn from_upgrade(refusal: UpgradeRefusal, bad: Self) -> Self {
-        let headers = refusal.headers().iter().filter(|(name, _)| *name != "Connection");
+        let headers = refusal.headers().iter();
         Self {
             headers: headers.map(|(name, value)| (*name, (*value).to_owned())).collect(),
             ..bad
@@ -387,20 +388,29 @@ impl Refusal {
     }
 }
 
-/// A request with its sender, as it travels to the home shard.
-fn pack(peer: SocketAddr, head: &[u8]) -> Vec<u8> {
+/// A request with its sender and the time that it has left, as it travels to the home shard.
+fn pack(peer: SocketAddr, left: Duration, head: &[u8]) -> Vec<u8> {
     let address = match peer.ip() {
         IpAddr::V4(address) => address.to_ipv6_mapped(),
         IpAddr::V6(address) => address,
     };
-    [&address.octets()[..], &peer.port().to_be_bytes(), head].concat()
+    let left_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
+    [
+        &address.octets()[..],
+        &peer.port().to_be_bytes(),
+        &left_ms.to_be_bytes(),
+        head,
+    ]
+    .concat()
 }
 
-fn unpack(bytes: &[u8]) -> Option<(SocketAddr, &[u8])> {
+fn unpack(bytes: &[u8]) -> Option<(SocketAddr, Duration, &[u8])> {
     let (address, rest) = bytes.split_first_chunk::<16>()?;
-    let (port, head) = rest.split_first_chunk::<2>()?;
+    let (port, rest) = rest.split_first_chunk::<2>()?;
+    let (left_ms, head) = rest.split_first_chunk::<4>()?;
     let address = Ipv6Addr::from(*address).to_canonical();
-    Some((SocketAddr::new(address, u16::from_be_bytes(*port)), head))
+    let left = Duration::from_millis(u32::from_be_bytes(*left_ms).into());
+    Some((SocketAddr::new(address, u16::from_be_bytes(*port)), left, head))
 }
 
 /// For those who should not come back at once.
@@ -419,8 +429,9 @@ mod tests {
     fn what_is_handed_over_arrives_as_it_was() {
         for peer in ["10.1.2.3:4567", "[2001:db8::7]:1"] {
             let peer: SocketAddr = peer.parse().unwrap();
-            let bytes = pack(peer, b"GET / HTTP/1.1\r\n\r\n");
-            assert_eq!(unpack(&bytes), Some((peer, &b"GET / HTTP/1.1\r\n\r\n"[..])));
+            let left = Duration::from_millis(9_876);
+            let bytes = pack(peer, left, b"GET / HTTP/1.1\r\n\r\n");
+            assert_eq!(unpack(&bytes), Some((peer, left, &b"GET / HTTP/1.1\r\n\r\n"[..])));
         }
     }
 }
