@@ -27,7 +27,9 @@ fn main() -> ExitCode {
         Command::Help => print(&cli::help()),
         Command::Version => print(&format!("{}\n", cli::version())),
         Command::Check(args) => load(&args).and_then(|config| check(&config)),
-        Command::Serve(args) => load(&args).and_then(|config| serve(&config, &args, |_| String::new())),
+        Command::Serve(args) => {
+            load(&args).and_then(|config| serve(&config, &args, block_signals()?, |_| String::new()))
+        }
         Command::Demo(args) => demonstrate(args),
     };
     match result {
@@ -53,6 +55,7 @@ fn check(config: &Config) -> Result<(), String> {
 }
 
 fn demonstrate(mut args: ServeArgs) -> Result<(), String> {
+    let signals = block_signals()?;
     let backend = demo::start_backend().map_err(|error| format!("the demo's backend: {error}"))?;
     let mut overrides = config::Overrides::default();
     for key in ["listen", "ingress", "admin"] {
@@ -63,15 +66,25 @@ fn demonstrate(mut args: ServeArgs) -> Result<(), String> {
     overrides.set.append(&mut args.overrides.set);
     overrides.cores = args.overrides.cores.take();
     args.overrides = overrides;
-    serve(&load(&args)?, &args, demo::guide)
+    serve(&load(&args)?, &args, signals, demo::guide)
 }
 
-fn serve(config: &Config, args: &ServeArgs, guide: impl Fn(&server::Addresses) -> String) -> Result<(), String> {
-    // No thread takes these but the one that waits for them: a handler could run on any shard, with its own table.
+/// No thread takes these but the one that waits for them: a handler could run on any shard, with its own table.
+/// Before any other thread is started.
+fn block_signals() -> Result<SigSet, String> {
     let signals = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect::<SigSet>();
     signals
         .thread_block()
         .map_err(|error| format!("signals can't be blocked: {error}"))?;
+    Ok(signals)
+}
+
+fn serve(
+    config: &Config,
+    args: &ServeArgs,
+    signals: SigSet,
+    guide: impl Fn(&server::Addresses) -> String,
+) -> Result<(), String> {
     abort_on_panic();
     for (flag, file) in [("cpuprofile", &args.cpuprofile), ("memprofile", &args.memprofile)] {
         if file.is_some() {
