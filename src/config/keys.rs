@@ -201,10 +201,11 @@ settings! {
     ingress_token_file: Option<PathBuf> = Kind::OptionalPath, "";
 
     ["The end"]
-    /// After SIGTERM, how long requests in flight may take to finish. With drain_spread it stays below the 30 s after which
-    /// container platforms kill.
+    /// From SIGTERM to the end of the process, at the latest: requests in flight finish, outcomes are delivered, clients
+    /// leave. Below the 30 s after which container platforms kill.
     drain_timeout: Duration = time(Duration::ZERO, HOUR), "15s";
-    /// After SIGTERM, the closing of clients is spread over this time, so that they do not all reconnect at once.
+    /// After SIGTERM, the closing of clients is spread over this time (at most 70 % of drain_timeout), so that they do not
+    /// all reconnect at once.
     drain_spread: Duration = time(Duration::ZERO, HOUR), "10s";
 }
 
@@ -254,7 +255,8 @@ settings! {
     calls_in_flight: usize = count(1, 64), "1";
     /// Calls of one client that wait for those; when all places are taken, the client's socket is not read.
     calls_queued: usize = count(1, 1024), "16";
-    /// From a Call's arrival to its answer; then the client gets InternalError. Below the 30 s that clients commonly wait.
+    /// From when a Call is passed on to the backend to its answer; then the client gets InternalError. Its wait behind
+    /// other Calls is not counted. Below the 30 s that clients commonly wait.
     call_timeout: Duration = time(TICK, HOUR), "25s";
     /// How long the delivery of a client's answer to /result or /error is tried again.
     result_ttl: Duration = time(TICK, DAY), "60s";
