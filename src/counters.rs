@@ -81,7 +81,7 @@ counters! {
     backend_requests,
     /// Answers of the backend.
     backend_answers,
-    /// Requests that the backend did not answer (cut off, malformed, too large, too late).
+    /// Requests that the backend did not answer (cut off, malformed, too large, too late, no connection in time).
     backend_failures,
     /// Connections opened to the backend.
     backend_connects,

@@ -161,14 +161,15 @@ fn of_many_connections_at_once_exactly_one_stays() {
     let proxy = Proxy::with(&backend).shards(5).start();
     for round in 0..5 {
         let id = format!("CP{round}");
-        let sockets: Vec<Http> = (0..16)
-            .map(|_| Handshake::new(&id).send(proxy.listen))
-            .collect();
+        let sockets: Vec<Http> = (0..16).map(|_| Handshake::new(&id).send(proxy.listen)).collect();
         let mut clients: Vec<Client> = sockets.into_iter().map(Client::upgrade).collect();
         let mut ended = HashSet::new();
         for _ in 0..15 {
             let disconnect = backend.take("/disconnect").json();
-            assert_eq!((&disconnect["clientId"], &disconnect["code"]), (&json!(id), &json!(4001)));
+            assert_eq!(
+                (&disconnect["clientId"], &disconnect["code"]),
+                (&json!(id), &json!(4001))
+            );
             ended.insert(disconnect["connectionId"].to_string());
         }
         assert_eq!(ended.len(), 15, "each of the others ended once");
