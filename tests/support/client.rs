@@ -147,6 +147,12 @@ impl Client {
     #[track_caller]
     pub fn upgrade(mut http: Http) -> Self {
         let reply = http.any_reply();
+        Self::from_reply(http, reply)
+    }
+
+    /// Takes over after a 101 that the test has read.
+    #[track_caller]
+    pub fn from_reply(http: Http, reply: Reply) -> Self {
         assert_eq!(reply.status, 101, "{reply:?}");
         assert_eq!(
             reply.header("upgrade").map(str::to_ascii_lowercase).as_deref(),

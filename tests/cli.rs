@@ -1,0 +1,337 @@
+//! The program on the command line: what it prints, what it refuses, and its exit codes. (The contract, sections 1 and 7.)
+
+mod support;
+
+use std::path::PathBuf;
+
+use support::proxy::{run, usable_cpus};
+use support::{Backend, Http, Proxy};
+
+/// A config file of the test's own.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, content: &str) -> Self {
+        let name = format!("{name}-{}.toml", std::process::id());
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::write(&path, content).unwrap();
+        File(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Runs it, and asserts that it ends with that code and one line that has all of `parts`, and no word of success.
+#[track_caller]
+fn assert_refused(args: &[&str], code: i32, parts: &[&str]) {
+    let (found, stdout, stderr) = run(args);
+    assert_eq!(found, code, "{args:?}: {stderr}");
+    assert_eq!(stdout, "", "{args:?}");
+    // Warnings may come before.
+    let errors: Vec<_> = stderr.lines().filter(|line| line.starts_with("ws2api: ")).collect();
+    assert_eq!(errors.len(), 1, "{args:?}: {stderr}");
+    assert_eq!(stderr.lines().last(), Some(errors[0]), "{args:?}: {stderr}");
+    for part in parts {
+        assert!(errors[0].contains(part), "{args:?}: no {part:?} in {stderr}");
+    }
+}
+
+#[test]
+fn help_names_every_flag_and_command() {
+    for flag in ["--help", "-h"] {
+        let (code, stdout, stderr) = run(&[flag]);
+        assert_eq!((code, stderr.as_str()), (0, ""));
+        for word in [
+            "--listen",
+            "--ingress",
+            "--admin",
+            "--backend",
+            "--cores",
+            "--config",
+            "--set",
+            "--cpuprofile",
+            "--memprofile",
+            "check",
+            "demo",
+            "0.0.0.0:4000",
+            "127.0.0.1:4001",
+            "127.0.0.1:4002",
+            "http://127.0.0.1:5000",
+        ] {
+            assert!(stdout.contains(word), "{word}");
+        }
+    }
+}
+
+#[test]
+fn version_is_one_line() {
+    let (code, stdout, stderr) = run(&["--version"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_eq!(stdout.trim_end(), format!("ws2api {}", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_wrong_command_line_is_one_line_and_exit_code_2() {
+    assert_refused(&["--nope"], 2, &["--nope", "--help"]);
+    assert_refused(&["--lissten", "x"], 2, &["--lissten", "--listen"]);
+    assert_refused(&["--listen"], 2, &["--listen", "ADDR"]);
+    assert_refused(&["chekc", "x"], 2, &["chekc", "check"]);
+    assert_refused(&["check"], 2, &["check FILE"]);
+    assert_refused(&["--set", "call_timeout"], 2, &["--set", "KEY=VALUE"]);
+    assert_refused(&["--cores", "a-b"], 2, &["--cores", "a-b", "0,1,4-7"]);
+    assert_refused(&["--help=x"], 2, &["--help"]);
+}
+
+#[test]
+fn an_impossible_setting_is_one_line_and_exit_code_1() {
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["--listen", "nowhere"], &["listen", "nowhere", "127.0.0.1:4000"]),
+        (&["--backend", "ftp://x"], &["backend", "ftp://x", "http://host:port"]),
+        (&["--set", "clients_maks=1"], &["clients_maks", "clients_max"]),
+        (&["--set", "clients_max=0"], &["clients_max", "from 1 to"]),
+        (&["--set", "clients_max=many"], &["clients_max", "many"]),
+        (&["--set", "call_timeout=25"], &["call_timeout", "25"]),
+        (&["--set", "message_max=1XB"], &["message_max", "1XB"]),
+        (
+            &["--set", "notify_disconnect=perhaps"],
+            &["notify_disconnect", "true or false"],
+        ),
+        (&["--config", "/nonexistent/ws2api.toml"], &["/nonexistent/ws2api.toml"]),
+        (
+            &["--set", "ingress_token_file=/nonexistent/token"],
+            &["ingress_token_file", "/nonexistent/token"],
+        ),
+    ];
+    for (args, parts) in cases {
+        let ports = [
+            "--listen",
+            "127.0.0.1:0",
+            "--ingress",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+        ];
+        assert_refused(&[&ports, *args].concat(), 1, parts);
+    }
+}
+
+#[test]
+fn an_unusable_cpu_is_refused_with_those_that_are_usable() {
+    let usable = usable_cpus();
+    let beyond = (usable.last().unwrap() + 1).to_string();
+    assert_refused(&["--cores", &beyond], 1, &[&format!("CPU {beyond}"), "usable are"]);
+    let file = File::new(
+        "cpu",
+        &format!("[[core]]\ncpu = {}\n\n[[core]]\ncpu = {beyond}\n", usable[0]),
+    );
+    assert_refused(
+        &["--config", file.path()],
+        1,
+        &[file.path(), ":5", &beyond, "usable are"],
+    );
+}
+
+#[test]
+fn an_error_in_the_file_names_file_line_key_and_what_is_allowed() {
+    for (name, text, parts) in [
+        (
+            "unknown",
+            "listen = \"127.0.0.1:0\"\nlissten = \"127.0.0.1:0\"\n",
+            [":2", "lissten", "listen"],
+        ),
+        (
+            "range",
+            "[defaults]\n\ncalls_in_flight = 65\n",
+            [":3", "calls_in_flight", "from 1 to 64"],
+        ),
+        (
+            "kind",
+            "[defaults]\ncall_timeout = 25\n",
+            [":2", "call_timeout", "duration"],
+        ),
+        (
+            "place",
+            "call_timeout = \"25s\"\n",
+            [":1", "call_timeout", "[defaults]"],
+        ),
+        (
+            "node",
+            "[defaults]\nlisten = \"127.0.0.1:0\"\n",
+            [":2", "listen", "whole node"],
+        ),
+        ("toml", "[defaults]\ncall_timeout == \"25s\"\n", [":2", "", ""]),
+    ] {
+        let file = File::new(name, text);
+        for args in [&["check", file.path()][..], &["--config", file.path()]] {
+            assert_refused(args, 1, &[&[file.path()], &parts[..]].concat());
+        }
+    }
+}
+
+#[test]
+fn check_prints_the_resolved_configuration() {
+    let cpu = usable_cpus()[0];
+    let text = format!(
+        "listen = \"127.0.0.1:4999\"\n[defaults]\ncall_timeout = \"7s\"\n[[core]]\ncpu = {cpu}\nclients_max = 11\n\
+         [[core]]\ncpu = {cpu}\nclients_max = 12\n"
+    );
+    let file = File::new("check", &text);
+    let (code, stdout, stderr) = run(&[
+        "check",
+        file.path(),
+        "--set",
+        "push_timeout=9s",
+        "--ingress",
+        "127.0.0.1:4998",
+    ]);
+    assert_eq!(code, 0, "{stderr}");
+    for part in [
+        "127.0.0.1:4999",
+        "127.0.0.1:4998",
+        "call_timeout = \"7s\"",
+        "push_timeout = \"9s\"",
+        "11",
+        "12",
+        "calls_queued = 16",
+    ] {
+        assert!(stdout.contains(part), "{part}: {stdout}");
+    }
+    assert!(!stdout.contains("ready"), "it does not start");
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let backend = Backend::start();
+    let file = File::new(
+        "flags",
+        "listen = \"203.0.113.1:1\"\nbackend = \"http://203.0.113.1:1\"\n[defaults]\nclients_max = 5\n",
+    );
+    let proxy = Proxy::with(&backend)
+        .arg("--config")
+        .arg(file.path())
+        .set("clients_max", "6")
+        .start();
+    assert_eq!(proxy.metric("clients_max"), [6.0]);
+    proxy.client("CP1");
+}
+
+#[test]
+fn a_port_that_is_taken_is_refused_in_one_line() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    for (flag, taken) in [
+        ("--listen", proxy.listen),
+        ("--ingress", proxy.ingress),
+        ("--admin", proxy.admin),
+    ] {
+        // By ourselves, and by somebody else: both share ports among their threads, but not with each other.
+        for taken in [taken, backend.address()] {
+            let mut args = vec![];
+            for name in ["--listen", "--ingress", "--admin"] {
+                args.extend([
+                    name.to_owned(),
+                    if name == flag {
+                        taken.to_string()
+                    } else {
+                        "127.0.0.1:0".to_owned()
+                    },
+                ]);
+            }
+            let args: Vec<_> = args.iter().map(String::as_str).collect();
+            assert_refused(&args, 1, &[&flag[2..], &taken.to_string()]);
+        }
+    }
+    // The one that runs is not hurt.
+    proxy.client("CP1");
+    proxy.http().get("/clients").expect(200);
+}
+
+#[test]
+fn an_address_that_is_not_ours_is_refused_in_one_line() {
+    let args = [
+        "--listen",
+        "192.0.2.1:4000",
+        "--ingress",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ];
+    assert_refused(&args, 1, &["listen", "192.0.2.1:4000"]);
+}
+
+#[test]
+fn profile_flags_are_taken_with_one_dash_or_two() {
+    for form in [
+        "-cpuprofile=FILE -memprofile=FILE",
+        "--cpuprofile FILE --memprofile=FILE",
+        "-cpuprofile FILE -memprofile FILE",
+    ] {
+        let backend = Backend::start();
+        let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("profile-{}", std::process::id()));
+        let mut builder = Proxy::with(&backend);
+        for arg in form.split(' ') {
+            builder = builder.arg(&arg.replace("FILE", file.to_str().unwrap()));
+        }
+        let mut proxy = builder.start();
+        proxy.client("CP1");
+        assert_eq!(proxy.terminate().code(), Some(0), "{form}");
+        let _ = std::fs::remove_file(&file);
+    }
+}
+
+#[test]
+fn the_ready_line_is_the_only_one_on_standard_output() {
+    let backend = Backend::start();
+    let mut proxy = Proxy::with(&backend).shards(2).start();
+    proxy.client("CP1").vanish();
+    backend.take("/disconnect");
+    assert_eq!(proxy.terminate().code(), Some(0));
+    assert_eq!(proxy.stdout(), Vec::<String>::new());
+}
+
+#[test]
+fn what_the_machine_does_not_carry_is_said_once_with_what_mends_it() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).shards(2).open_files(2000).start();
+    let said = proxy.stderr();
+    let lines: Vec<_> = said.lines().filter(|line| line.contains("clients_max")).collect();
+    assert_eq!(lines.len(), 1, "{said}");
+    assert!(said.contains("ulimit") && said.contains("2000"), "{said}");
+    let quiet = Proxy::with(&backend).set("clients_max", "10").start();
+    assert!(!quiet.stderr().contains("clients_max"), "{}", quiet.stderr());
+}
+
+#[test]
+fn the_soft_limit_of_open_files_is_raised() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", proxy.id())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let fields: Vec<_> = line.split_whitespace().collect();
+    assert_eq!(fields[3], fields[4], "{line}");
+}
+
+#[test]
+fn the_demo_serves_with_its_own_backend() {
+    let proxy = Proxy::demo().start();
+    let mut client = proxy.client_of("ocpp1.6", "CP1");
+    client.send_call("m1", "Heartbeat", "{}");
+    assert!(client.text().starts_with("[3,\"m1\",{\"currentTime\":"));
+    proxy.push("CP1", "Reset", "p1", "{\"type\":\"Soft\"}").expect(202);
+    client.expect("[2,\"p1\",\"Reset\",{\"type\":\"Soft\"}]");
+    client.send_result("p1", "{\"status\":\"Accepted\"}");
+    Http::connect(proxy.admin).get("/readyz").expect(200);
+    let printed = support::eventually("the demo to print the result", || {
+        let text = proxy.stdout().concat();
+        text.contains("/result/Reset/CP1/p1").then_some(text)
+    });
+    drop(printed);
+}

@@ -1,0 +1,363 @@
+//! The end of the process: what is under way is finished or told, and nobody is dropped without a word.
+//! (The contract, section 8.)
+
+mod support;
+
+use std::io::ErrorKind;
+use std::net::TcpStream;
+
+use rustix::process::Signal;
+use support::{Backend, Builder, Client, Http, Message, Proxy, Response, json};
+
+/// With time to drain in.
+fn patient(backend: &Backend) -> Builder {
+    Proxy::with(backend).set("drain_timeout", "30s")
+}
+
+/// Waits until the proxy has begun to drain.
+fn wait_draining(proxy: &Proxy) {
+    support::eventually("the drain", || {
+        (Http::connect(proxy.admin).get("/readyz").status == 503).then_some(())
+    });
+}
+
+#[test]
+fn an_idle_proxy_ends_with_0_on_sigterm_and_on_sigint() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let backend = Backend::start();
+        let mut proxy = Proxy::with(&backend).shards(2).start();
+        proxy.signal(signal);
+        assert_eq!(proxy.wait().code(), Some(0));
+    }
+}
+
+#[test]
+fn clients_are_closed_with_1001_and_their_end_is_posted() {
+    let backend = Backend::start();
+    let mut proxy = patient(&backend).shards(2).start();
+    let mut clients: Vec<Client> = (0..20).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    proxy.signal(Signal::TERM);
+    for client in &mut clients {
+        client.expect_close(1001);
+    }
+    assert_eq!(proxy.wait().code(), Some(0));
+    let ended = backend.wait_seen("/disconnect", 20);
+    assert!(ended.iter().all(|request| request.json()["code"] == json!(1001)));
+}
+
+#[test]
+fn a_draining_proxy_is_not_ready_but_healthy() {
+    let backend = Backend::start();
+    let gate = backend.hold("/call", |_| Response::json("{}"));
+    let mut proxy = patient(&backend).start();
+    let mut client = proxy.client("CP1");
+    client.send_call("m1", "Slow", "{}");
+    backend.take("/call");
+    let mut admin = Http::connect(proxy.admin);
+    admin.get("/readyz").expect(200);
+    admin.get("/healthz").expect(200);
+    proxy.signal(Signal::TERM);
+    wait_draining(&proxy);
+    admin.get("/readyz").expect(503);
+    admin.get("/healthz").expect(200);
+    gate.open();
+    client.expect("[3,\"m1\",{}]");
+    client.expect_close(1001);
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
+#[test]
+fn the_listeners_close_when_the_drain_begins() {
+    let backend = Backend::start();
+    let gate = backend.hold("/call", |_| Response::json("{}"));
+    let mut proxy = patient(&backend).shards(2).start();
+    let mut client = proxy.client("CP1");
+    client.send_call("m1", "Slow", "{}");
+    backend.take("/call");
+    proxy.signal(Signal::TERM);
+    for address in [proxy.listen, proxy.ingress] {
+        support::eventually("a refused connection", || match TcpStream::connect(address) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => Some(()),
+            _ => None,
+        });
+    }
+    gate.open();
+    client.expect("[3,\"m1\",{}]");
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
+#[test]
+fn calls_in_flight_are_answered_before_their_clients_are_closed() {
+    let backend = Backend::start();
+    let gate = backend.hold("/call", |request| Response::json(&request.body));
+    let mut proxy = patient(&backend).shards(2).start();
+    let mut clients: Vec<Client> = (0..6).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    for client in &mut clients {
+        client.send_call("m1", "Slow", "{\"a\":1}");
+        client.send_call("m2", "Slow", "{\"a\":2}");
+    }
+    backend.wait_seen("/call", 6);
+    proxy.signal(Signal::TERM);
+    wait_draining(&proxy);
+    gate.open();
+    for client in &mut clients {
+        client.expect("[3,\"m1\",{\"a\":1}]");
+        client.expect("[3,\"m2\",{\"a\":2}]");
+        client.expect_close(1001);
+    }
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
+#[test]
+fn pushes_that_wait_end_as_shutdown_and_the_sent_one_may_be_answered() {
+    let backend = Backend::start();
+    let mut proxy = patient(&backend).shards(2).start();
+    let mut client = proxy.client("CP1");
+    for message_id in ["m1", "m2", "m3"] {
+        proxy.push("CP1", "Reset", message_id, "{}").expect(202);
+    }
+    client.expect("[2,\"m1\",\"Reset\",{}]");
+    proxy.signal(Signal::TERM);
+    for message_id in ["m2", "m3"] {
+        let outcome = backend.take(&format!("/error/Reset/CP1/{message_id}"));
+        assert_eq!(outcome.header("x-origin"), Some("ws2api"));
+        let body = outcome.json();
+        assert_eq!(
+            (&body["code"], &body["details"]),
+            (&json!("Shutdown"), &json!({"sent": false}))
+        );
+    }
+    client.send_result("m1", "{\"done\":1}");
+    client.expect_close(1001);
+    assert_eq!(backend.take("/result/Reset/CP1/m1").text(), "{\"done\":1}");
+    assert_eq!(proxy.wait().code(), Some(0));
+    assert_eq!((backend.seen("/result").len(), backend.seen("/error").len()), (1, 2));
+}
+
+#[test]
+fn a_sent_push_that_is_not_answered_ends_as_shutdown_too() {
+    let backend = Backend::start();
+    let mut proxy = Proxy::with(&backend).set("drain_timeout", "1s").start();
+    let mut client = proxy.client("CP1");
+    proxy.push("CP1", "Reset", "m1", "{}").expect(202);
+    client.text();
+    proxy.signal(Signal::TERM);
+    client.expect_close(1001);
+    let outcome = backend.take("/error").json();
+    assert_eq!(
+        (&outcome["code"], &outcome["details"]),
+        (&json!("Shutdown"), &json!({"sent": true}))
+    );
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
+#[test]
+fn a_push_to_a_draining_proxy_gets_503() {
+    let backend = Backend::start();
+    let gate = backend.hold("/call", |_| Response::json("{}"));
+    let mut proxy = patient(&backend).start();
+    let mut client = proxy.client("CP1");
+    client.send_call("m1", "Slow", "{}");
+    backend.take("/call");
+    // A connection that is in the middle of a request when the drain begins is served to its end.
+    let mut http = proxy.http();
+    let request = support::http::request_bytes("POST", "/call/Reset/CP1/p1", &[], b"{}");
+    http.send(&request[..request.len() - 1]);
+    support::eventually("the request to have begun", || {
+        (proxy.count("ingress_requests") == 1).then_some(())
+    });
+    proxy.signal(Signal::TERM);
+    wait_draining(&proxy);
+    http.send(&request[request.len() - 1..]);
+    let reply = http.reply().expect(503);
+    assert!(reply.header("retry-after").is_some(), "{reply:?}");
+    http.expect_end();
+    gate.open();
+    client.expect("[3,\"m1\",{}]");
+    client.expect_close(1001);
+    assert_eq!(proxy.wait().code(), Some(0));
+    assert_eq!(backend.seen("/error").len(), 0);
+}
+
+#[test]
+fn a_waiting_request_is_told_of_the_shutdown() {
+    let backend = Backend::start();
+    let mut proxy = Proxy::with(&backend).shards(2).set("drain_timeout", "1s").start();
+    let mut client = proxy.client("CP1");
+    let mut http = proxy.http();
+    http.send_request("POST", "/call/Reset/CP1/m1", &[("Prefer", "wait=60")], "{}");
+    client.text();
+    proxy.signal(Signal::TERM);
+    http.reply().expect(502);
+    assert_eq!(proxy.wait().code(), Some(0));
+    assert_eq!(backend.seen("/error").len(), 0, "it was told once");
+}
+
+#[test]
+fn a_handshake_under_way_gets_an_answer() {
+    let backend = Backend::start();
+    let gate = backend.hold("/connect", |_| Response::json("\"ok\""));
+    let mut proxy = patient(&backend).start();
+    let mut http = support::Handshake::new("CP1").send(proxy.listen);
+    backend.take("/connect");
+    proxy.signal(Signal::TERM);
+    wait_draining(&proxy);
+    gate.open();
+    // Let in, and asked to go, or not let in any more: but told.
+    let reply = http.any_reply();
+    match reply.status {
+        101 => {
+            let mut client = Client::from_reply(http, reply);
+            client.expect_close(1001);
+            backend.take("/disconnect");
+        }
+        status => assert_eq!(status, 503),
+    }
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
+#[test]
+fn a_stuck_backend_does_not_hold_up_the_end() {
+    let backend = Backend::start();
+    backend.on("/call", |_| Response::never());
+    backend.on("/result", |_| Response::never());
+    let mut proxy = Proxy::with(&backend).shards(2).set("drain_timeout", "1s").start();
+    let mut client = proxy.client("CP1");
+    proxy.push("CP1", "Reset", "p1", "{}").expect(202);
+    client.text();
+    client.send_result("p1", "{}");
+    backend.take("/result");
+    client.send_call("m1", "Slow", "{}");
+    backend.take("/call");
+    proxy.signal(Signal::TERM);
+    client.expect_error("m1", "InternalError");
+    client.expect_close(1001);
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
+#[test]
+fn a_client_that_does_not_answer_the_close_does_not_hold_up_the_end() {
+    let backend = Backend::start();
+    let mut proxy = Proxy::with(&backend).set("drain_timeout", "1s").start();
+    let mut client = proxy.client("CP1");
+    proxy.signal(Signal::TERM);
+    assert!(matches!(client.message(), Message::Close(Some(1001), _)));
+    assert_eq!(proxy.wait().code(), Some(0));
+    assert_eq!(client.message(), Message::End);
+}
+
+#[test]
+fn the_closes_are_spread() {
+    let backend = Backend::start();
+    let mut proxy = Proxy::with(&backend)
+        .set("drain_timeout", "60s")
+        .set("drain_spread", "20s")
+        .start();
+    let mut clients: Vec<Client> = (0..2).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    proxy.signal(Signal::TERM);
+    // Whoever comes first: the other one is still served when it has gone.
+    let first = backend.take("/disconnect").json()["clientId"].clone();
+    let (gone, stays) = if first == json!("CP0") { (0, 1) } else { (1, 0) };
+    clients[gone].expect_close(1001);
+    clients[stays].send_call("m1", "Echo", "{}");
+    clients[stays].expect("[3,\"m1\",{}]");
+    proxy.signal(Signal::TERM);
+    proxy.wait();
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    for (first, second) in [
+        (Signal::TERM, Signal::TERM),
+        (Signal::INT, Signal::INT),
+        (Signal::TERM, Signal::INT),
+    ] {
+        let backend = Backend::start();
+        backend.on("/call", |_| Response::never());
+        // Were it to wait for either of these, the test would not end.
+        let mut proxy = Proxy::with(&backend)
+            .set("drain_timeout", "1h")
+            .set("call_timeout", "1h")
+            .start();
+        let mut client = proxy.client("CP1");
+        client.send_call("m1", "Slow", "{}");
+        backend.take("/call");
+        proxy.signal(first);
+        wait_draining(&proxy);
+        proxy.signal(second);
+        proxy.wait();
+        assert_eq!(client.message(), Message::End);
+    }
+}
+
+#[test]
+fn in_mid_traffic_every_call_is_answered_and_every_push_has_its_outcome() {
+    let backend = Backend::start();
+    let mut proxy = patient(&backend).shards(2).start();
+    let clients: Vec<Client> = (0..12).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    let ingress = proxy.ingress;
+    let callers: Vec<_> = clients
+        .into_iter()
+        .map(|mut client| {
+            std::thread::spawn(move || {
+                // One CALL after the other until the close; pushes are answered.
+                let (mut sent, mut answered) = (0, 0);
+                client.send_call("m0", "Echo", "{}");
+                loop {
+                    match client.message() {
+                        Message::Text(text) if text.starts_with("[2,") => {
+                            let id = support::parse(&text)[1].as_str().unwrap().to_owned();
+                            client.send_result(&id, "{}");
+                        }
+                        Message::Text(text) => {
+                            assert_eq!(text, format!("[3,\"m{sent}\",{{}}]"));
+                            answered += 1;
+                            if answered < 100_000 {
+                                sent += 1;
+                                client.send_call(&format!("m{sent}"), "Echo", "{}");
+                            }
+                        }
+                        Message::Close(Some(1001), _) => return answered,
+                        other => panic!("{other:?}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    let pusher = std::thread::spawn(move || {
+        let mut accepted = Vec::new();
+        let mut http = Http::connect(ingress);
+        for number in 0.. {
+            let (client, message_id) = (format!("CP{}", number % 12), format!("p{number}"));
+            http.send_request(
+                "POST",
+                &support::http::call_target(&client, "Reset", &message_id),
+                &[],
+                "{}",
+            );
+            match http.try_reply() {
+                Ok(Some(reply)) if reply.status == 202 => accepted.push((client, message_id)),
+                Ok(Some(reply)) if matches!(reply.status, 429 | 503 | 404) => {}
+                Ok(Some(reply)) => panic!("{reply:?}"),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        accepted
+    });
+    backend.wait_seen("/call", 500);
+    backend.wait_seen("/result", 100);
+    proxy.signal(Signal::TERM);
+    let answered: Vec<usize> = callers.into_iter().map(|caller| caller.join().unwrap()).collect();
+    let accepted = pusher.join().unwrap();
+    assert_eq!(proxy.wait().code(), Some(0));
+    assert!(answered.iter().sum::<usize>() >= 500);
+    let mut outcomes: Vec<_> = [backend.seen("/result"), backend.seen("/error")]
+        .concat()
+        .iter()
+        .map(|request| (request.segment(2), request.segment(3)))
+        .collect();
+    let mut accepted = accepted;
+    outcomes.sort();
+    accepted.sort();
+    assert_eq!(outcomes, accepted, "one outcome for each that was accepted");
+}
