@@ -244,6 +244,38 @@ impl Proxy {
         self.child.id()
     }
 
+    /// How many descriptors each shard has open. Its threads have a table of their own.
+    pub fn descriptors(&self) -> Vec<usize> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        let mut shards: Vec<_> = tasks
+            .filter_map(|task| {
+                let task = task.ok()?.path();
+                let name = std::fs::read_to_string(task.join("comm")).ok()?;
+                let count = std::fs::read_dir(task.join("fd")).ok()?.count();
+                name.starts_with("shard-").then_some((name, count))
+            })
+            .collect();
+        shards.sort();
+        assert!(!shards.is_empty(), "shards are threads");
+        shards.into_iter().map(|(_, count)| count).collect()
+    }
+
+    /// Memory that it has in RAM, in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Processor time that it has used.
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        // utime and stime, in hundredths of a second; the state is field 3.
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        Duration::from_millis(ticks * 10)
+    }
+
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
