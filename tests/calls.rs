@@ -297,6 +297,23 @@ fn answer_rows(format_violation: &'static str) -> Vec<Row> {
         ),
         row("201", new(201, "{\"a\":1}"), Result("{\"a\":1}")),
         row("202 without X-Deferred", new(202, "{\"a\":1}"), Result("{\"a\":1}")),
+        row(
+            "202 that is not deferred",
+            Response::with_headers(202, &[("X-Deferred", "0")], "{\"a\":1}"),
+            Result("{\"a\":1}"),
+        ),
+        row(
+            "200 with X-Deferred",
+            Response::with_headers(200, &[("X-Deferred", "1")], "{\"a\":1}"),
+            Result("{\"a\":1}"),
+        ),
+        row(
+            "interim answers before",
+            Response::raw(
+                "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n{\"a\":1}",
+            ),
+            Result("{\"a\":1}"),
+        ),
         row("299", new(299, "{\"a\":1}"), Result("{\"a\":1}")),
         row(
             "200 as text/html",
@@ -751,6 +768,10 @@ fn the_request_of_a_client_that_has_gone_is_finished_and_its_answer_dropped() {
     }
     assert_eq!(backend.connections(), 2);
     assert_eq!(backend.seen("/call/Slow").len(), 1, "the one that waited was not sent");
+    assert_eq!(
+        (proxy.count("backend_answers_dropped"), proxy.count("calls_dropped")),
+        (1, 1)
+    );
 }
 
 #[test]
@@ -860,6 +881,15 @@ fn a_refused_connection_is_said_in_the_description() {
     backend.stop();
     client.send_call("m1", "Echo", "{}");
     assert!(client.expect_error("m1", "InternalError").contains("refused"));
+}
+
+#[test]
+fn a_refused_connection_is_tried_once_more() {
+    let backend = Backend::dead();
+    let proxy = Proxy::start(&backend);
+    assert_eq!(Handshake::new("CP1").refused(proxy.listen).status, 502);
+    assert_eq!(proxy.count("backend_connect_failures"), 2);
+    assert_eq!(proxy.count("backend_retries"), 1);
 }
 
 #[test]
@@ -1223,6 +1253,7 @@ const BAD_OCPP_FRAMES: &[(&str, Bad)] = &[
 fn each_bad_frame_gets_what_the_contract_says() {
     let backend = Backend::start();
     let proxy = Proxy::with(&backend).set("bad_frames_max", "1000").start();
+    let mut sent = 0;
     for subprotocol in ["", "ocpp1.6", "ocpp2.0.1", "ocpp2.1"] {
         let mut client = match subprotocol {
             "" => proxy.client("CP1"),
@@ -1231,6 +1262,7 @@ fn each_bad_frame_gets_what_the_contract_says() {
         let ocpp: &[_] = if subprotocol.is_empty() { &[] } else { BAD_OCPP_FRAMES };
         for (frame, bad) in BAD_FRAMES.iter().chain(ocpp) {
             client.send(frame);
+            sent += 1;
             // The ping shows what came before its answer, and that nothing did.
             client.send_frame(true, PING, frame.len().to_be_bytes());
             let answer = match client.message() {
@@ -1270,6 +1302,17 @@ fn each_bad_frame_gets_what_the_contract_says() {
         client.send_call("good", "Echo", "{}");
         client.expect("[3,\"good\",{}]");
     }
+    let counters = [
+        "frames_unreadable",
+        "frames_ignored",
+        "frames_empty",
+        "calls_malformed",
+        "answers_malformed",
+        "answers_unmatched",
+    ];
+    let counts = counters.map(|name| proxy.count(name));
+    assert_eq!(counts.iter().sum::<u64>(), sent, "each is counted once: {counts:?}");
+    assert!(!counts.contains(&0), "of each kind there was one: {counts:?}");
     assert!(
         backend
             .seen("/call")
@@ -1336,6 +1379,8 @@ fn frames_that_are_merely_ignored_are_not_bad() {
     }
     client.send_call("m1", "Echo", "{}");
     client.expect("[3,\"m1\",{}]");
+    let counts = ["frames_empty", "frames_ignored", "answers_unmatched"].map(|name| proxy.count(name));
+    assert_eq!(counts, [5, 5, 10]);
 }
 
 #[test]
@@ -1354,6 +1399,7 @@ fn a_binary_message_closes_with_1003() {
         client.expect_close(1003);
     }
     assert_eq!(backend.seen("/call").len(), 0);
+    assert_eq!(proxy.count("frames_binary"), 2);
 }
 
 #[test]

@@ -392,7 +392,7 @@ fn the_pushs_time_counts_from_its_own_frame_not_from_its_acceptance() {
 }
 
 #[test]
-fn an_answer_that_comes_late_is_dropped() {
+fn an_answer_that_comes_late_is_dropped_and_counted() {
     let backend = Backend::start();
     let proxy = Proxy::with(&backend).set("push_timeout", "200ms").start();
     let mut client = proxy.client("CP1");
@@ -404,6 +404,7 @@ fn an_answer_that_comes_late_is_dropped() {
     client.send_call("c1", "Echo", "{}");
     client.expect("[3,\"c1\",{}]");
     assert_eq!((backend.seen("/result").len(), backend.seen("/error").len()), (0, 1));
+    assert_eq!(proxy.count("answers_unmatched"), 2);
 }
 
 #[test]
@@ -811,6 +812,26 @@ fn results_wait_for_a_backend_that_returns() {
     let mut ids: Vec<_> = results.iter().map(|request| request.segment(2)).collect();
     ids.sort();
     assert_eq!(ids, ["CP0", "CP1", "CP2", "CP3", "CP4"]);
+}
+
+#[test]
+fn of_more_results_than_may_wait_the_oldest_are_dropped_and_counted() {
+    let mut backend = Backend::start();
+    let proxy = Proxy::with(&backend).set("results_queued_max", "2").start();
+    let mut client = proxy.client("CP1");
+    for number in 0..5 {
+        proxy.push("CP1", "Reset", &format!("m{number}"), "{}").expect(202);
+    }
+    backend.stop();
+    for number in 0..5 {
+        client.text();
+        client.send_result(&format!("m{number}"), "{}");
+    }
+    proxy.wait_count("posts_dropped", 3);
+    backend.restart();
+    backend.wait_seen("/result", 2);
+    proxy.wait_count("posts_delivered", 2);
+    assert_eq!(proxy.count("posts_dropped"), 3);
 }
 
 #[test]

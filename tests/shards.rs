@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::thread;
 
 use support::{Backend, Client, Handshake, Http, Message, Proxy, Response, json};
@@ -238,6 +239,65 @@ fn a_client_comes_home_to_the_same_shard_again_and_again() {
         drop(clients);
         backend.take("/disconnect");
     }
+}
+
+/// The threads of the shards, by their names.
+fn shard_threads(proxy: &Proxy, shards: usize) -> Vec<PathBuf> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", proxy.id())).unwrap();
+    let named = |task: &PathBuf| std::fs::read_to_string(task.join("comm")).unwrap_or_default();
+    let threads: Vec<PathBuf> = tasks
+        .map(|task| task.unwrap().path())
+        .filter(|task| named(task).starts_with("shard"))
+        .collect();
+    assert_eq!(threads.len(), shards);
+    threads
+}
+
+#[test]
+fn each_shard_is_pinned_to_its_cpu() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).shards(5).start();
+    let cpus = support::proxy::usable_cpus();
+    let mut pinned: Vec<usize> = shard_threads(&proxy, 5)
+        .iter()
+        .map(|thread| {
+            let status = std::fs::read_to_string(thread.join("status")).unwrap();
+            let line = status
+                .lines()
+                .find(|line| line.starts_with("Cpus_allowed_list:"))
+                .unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().expect("one CPU alone")
+        })
+        .collect();
+    pinned.sort();
+    let mut expected: Vec<usize> = (0..5).map(|shard| cpus[shard % cpus.len()]).collect();
+    expected.sort();
+    assert_eq!(pinned, expected);
+}
+
+#[test]
+fn each_shard_has_a_table_of_file_descriptors_of_its_own() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).shards(2).open_files(400).start();
+    // Together they are more than one table may hold.
+    let clients: Vec<Client> = (0..500).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    let held = proxy.metric("clients");
+    assert_eq!(held.iter().sum::<f64>(), 500.0);
+    let mut open: Vec<usize> = shard_threads(&proxy, 2)
+        .iter()
+        .map(|thread| std::fs::read_dir(thread.join("fd")).unwrap().count())
+        .collect();
+    open.sort();
+    let mut expected = held.clone();
+    expected.sort_by(f64::total_cmp);
+    for (open, clients) in open.iter().zip(expected) {
+        // A shard's own are few.
+        assert!(
+            (clients as usize..clients as usize + 100).contains(open),
+            "{open} for {clients} clients"
+        );
+    }
+    drop(clients);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::time::Instant;
 
 use sha1::{Digest, Sha1};
 
@@ -243,8 +244,10 @@ impl Client {
     /// The next message; fragments are put together.
     #[track_caller]
     pub fn message(&mut self) -> Message {
+        let begun = Instant::now();
         let mut started: Option<(u8, Vec<u8>)> = None;
         loop {
+            assert!(begun.elapsed() < DEADLINE, "nothing but pings came for {DEADLINE:?}");
             let Some((fin, opcode, payload)) = self.frame() else {
                 assert!(started.is_none(), "the stream ended within a message");
                 return Message::End;
