@@ -241,16 +241,22 @@ fn a_client_comes_home_to_the_same_shard_again_and_again() {
     }
 }
 
-/// The threads of the shards, by their names.
+/// The threads of the shards: of each name the oldest, since the executor's helpers are called like their shard.
 fn shard_threads(proxy: &Proxy, shards: usize) -> Vec<PathBuf> {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", proxy.id())).unwrap();
-    let named = |task: &PathBuf| std::fs::read_to_string(task.join("comm")).unwrap_or_default();
-    let threads: Vec<PathBuf> = tasks
-        .map(|task| task.unwrap().path())
-        .filter(|task| named(task).starts_with("shard"))
-        .collect();
-    assert_eq!(threads.len(), shards);
-    threads
+    let mut threads: HashMap<String, usize> = HashMap::new();
+    for task in tasks {
+        let path = task.unwrap().path();
+        let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
+        let id: usize = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        if name.starts_with("shard") {
+            let oldest = threads.entry(name).or_insert(id);
+            *oldest = id.min(*oldest);
+        }
+    }
+    assert_eq!(threads.len(), shards, "{threads:?}");
+    let path = |id: &usize| PathBuf::from(format!("/proc/{}/task/{id}", proxy.id()));
+    threads.values().map(path).collect()
 }
 
 #[test]
