@@ -344,6 +344,13 @@ impl Client {
         elements[3].as_str().expect("a description").to_owned()
     }
 
+    /// Nothing has come so far: a ping comes back and nothing before it.
+    #[track_caller]
+    pub fn expect_nothing(&mut self) {
+        self.send_frame(true, PING, "nothing?");
+        assert_eq!(self.message(), Message::Pong(b"nothing?".to_vec()));
+    }
+
     /// The next message has to be a close with that code; it is answered, and the stream has to end. Its reason.
     #[track_caller]
     pub fn expect_close(&mut self, code: u16) -> String {

@@ -1,0 +1,283 @@
+//! The backend lets a client in or not, and what it is told of it. (The contract, section 3, rule 4 and the headers.)
+
+mod support;
+
+use support::{Backend, Client, Handshake, Http, Proxy, Response, percent_encode};
+
+#[test]
+fn each_answer_to_connect_has_its_status_for_the_client() {
+    let retry = [("Retry-After", "7"), ("Content-Type", "text/plain")];
+    let login = [("WWW-Authenticate", "Basic realm=\"api\"")];
+    let with = Response::with_headers;
+    let cases = [
+        ("200 \"no\"", Response::json("\"no\""), 403),
+        ("200 \"OK\"", Response::json("\"OK\""), 403),
+        ("200 ok without quotes", Response::json("ok"), 403),
+        ("200 object", Response::json("{\"status\":\"ok\"}"), 403),
+        ("200 list", Response::json("[\"ok\"]"), 403),
+        ("200 twice", Response::json("\"ok\"\"ok\""), 403),
+        ("200 true", Response::json("true"), 403),
+        ("200 empty", Response::json(""), 403),
+        ("204", Response::new(204, ""), 403),
+        ("401", with(401, &login, "\"ok\""), 401),
+        ("403", Response::new(403, "\"ok\""), 403),
+        ("404", Response::new(404, "\"ok\""), 404),
+        ("429", with(429, &retry, ""), 429),
+        ("503", with(503, &retry, ""), 503),
+        ("400", Response::new(400, "\"ok\""), 403),
+        ("402", Response::new(402, ""), 403),
+        ("409", Response::new(409, ""), 403),
+        ("418", Response::new(418, ""), 403),
+        ("422", Response::new(422, "{\"code\":\"X\"}"), 403),
+        ("500", Response::new(500, "\"ok\""), 502),
+        ("501", Response::new(501, ""), 502),
+        ("502", Response::new(502, ""), 502),
+        ("504", Response::new(504, ""), 502),
+        ("closed", Response::raw("").then_close(), 502),
+        ("reset", Response::raw("").then_reset(), 502),
+        (
+            "cut off",
+            Response::raw("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\"o").then_close(),
+            502,
+        ),
+        ("not HTTP", Response::raw("\"ok\"\r\n\r\n").then_close(), 502),
+    ];
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).shards(2).start();
+    for (what, response, status) in cases {
+        backend.on("/connect", move |_| response.clone());
+        let reply = Handshake::new("CP1").refused(proxy.listen);
+        assert_eq!(reply.status, status, "{what}: {reply:?}");
+        match what {
+            "401" => assert_eq!(reply.header("www-authenticate"), Some("Basic realm=\"api\"")),
+            "429" | "503" => assert_eq!(reply.header("retry-after"), Some("7")),
+            _ => assert_eq!(reply.head.count("retry-after"), 0, "{what}"),
+        }
+        assert!(
+            !reply.body.contains("ok"),
+            "{what}: the backend's body is not the client's"
+        );
+    }
+    assert_eq!(
+        proxy.push("CP1", "Reset", "m1", "{}").status,
+        404,
+        "none of them is connected"
+    );
+    assert_eq!(backend.seen("/disconnect").len(), 0, "none of them was");
+}
+
+#[test]
+fn the_word_ok_opens_the_connection_however_it_is_framed() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    for response in [
+        Response::json("\"ok\""),
+        Response::json(" \"ok\"\n"),
+        Response::chunked(&["\"o", "k\""]),
+        Response::until_close("\"ok\""),
+        Response::raw("HTTP/1.0 200 OK\r\nContent-Length: 4\r\n\r\n\"ok\"").then_close(),
+        Response::raw("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\"ok\""),
+        Response::raw("HTTP/1.1 200\r\ncontent-length:4\r\n\r\n\"ok\""),
+    ] {
+        backend.on("/connect", move |_| response.clone());
+        let mut client = proxy.client("CP1");
+        client.send_call("m1", "Echo", "{}");
+        client.expect("[3,\"m1\",{}]");
+    }
+}
+
+#[test]
+fn an_unreachable_backend_gives_502() {
+    let backend = Backend::dead();
+    let proxy = Proxy::start(&backend);
+    assert_eq!(Handshake::new("CP1").refused(proxy.listen).status, 502);
+}
+
+#[test]
+fn a_backend_that_does_not_answer_connect_in_time_gives_504() {
+    let backend = Backend::start();
+    backend.on("/connect", |_| Response::never());
+    let proxy = Proxy::with(&backend)
+        .set("handshake_timeout", "300ms")
+        .set("call_timeout", "300ms")
+        .start();
+    assert_eq!(Handshake::new("CP1").refused(proxy.listen).status, 504);
+}
+
+#[test]
+fn connect_carries_the_clients_headers_that_are_named_and_no_others() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let handshake = Handshake::new("CP1")
+        .subprotocols("ocpp9, ocpp1.6")
+        .header("User-Agent", "charger/1.0 (\"x\")")
+        .header("Origin", "https://example.org")
+        .header("Cookie", "session=1")
+        .header("X-Serial", "42");
+    handshake.open(proxy.listen);
+    let request = backend.take("/connect");
+    assert_eq!(request.header("user-agent"), Some("charger/1.0 (\"x\")"));
+    assert_eq!(request.header("origin"), Some("https://example.org"));
+    assert_eq!(request.header("sec-websocket-protocol"), Some("ocpp9, ocpp1.6"));
+    for name in ["cookie", "x-serial", "sec-websocket-key", "upgrade"] {
+        assert_eq!(request.head.count(name), 0, "{name}");
+    }
+}
+
+#[test]
+fn the_headers_that_connect_carries_can_be_configured() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).set("forward_headers", "x-serial").start();
+    let handshake = Handshake::new("CP1")
+        .header("User-Agent", "charger")
+        .header("X-SERIAL", "42");
+    handshake.open(proxy.listen);
+    let request = backend.take("/connect");
+    assert_eq!(request.header("x-serial"), Some("42"));
+    assert_eq!(request.head.count("user-agent"), 0);
+}
+
+#[test]
+fn a_client_cannot_forge_the_headers_that_the_proxy_sets() {
+    let names = [
+        "X-Client-Id",
+        "X-Connection-Id",
+        "X-Subprotocol",
+        "X-Forwarded-For",
+        "Idempotency-Key",
+        "X-Origin",
+        "Forwarded",
+    ];
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let forged = names.iter().fold(Handshake::new("CP1"), |handshake, name| {
+        handshake.header(name, "forged")
+    });
+    let mut client = forged.open(proxy.listen);
+    client.send_call("m1", "Echo", "{}");
+    client.text();
+    drop(client);
+    for request in [
+        backend.take("/connect"),
+        backend.take("/call"),
+        backend.take("/disconnect"),
+    ] {
+        assert!(
+            request.head.headers.iter().all(|(_, value)| value != "forged"),
+            "{request:?}"
+        );
+        assert_eq!(request.header("x-client-id"), Some("CP1"));
+        assert_eq!(request.header("x-forwarded-for"), Some("127.0.0.1"));
+    }
+}
+
+#[test]
+fn every_request_to_the_backend_carries_the_clients_names() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let id = "Ladesäule 1";
+    let mut client = proxy.client_of("ocpp1.6", id);
+    client.send_call("c1", "Boot", "{}");
+    client.text();
+    for message_id in ["p1", "p2"] {
+        proxy.push(id, "Reset", message_id, "{}").expect(202);
+        client.text();
+        match message_id {
+            "p1" => client.send_result("p1", "{}"),
+            _ => client.send("[4,\"p2\",\"GenericError\",\"\",{}]"),
+        }
+    }
+    let requests = ["/connect", "/call", "/result", "/error"].map(|path| backend.take(path));
+    client.vanish();
+    let connection_id = requests[0].header("x-connection-id").unwrap().to_owned();
+    for request in requests.into_iter().chain([backend.take("/disconnect")]) {
+        assert_eq!(request.header("x-client-id"), Some(&*percent_encode(id)), "{request:?}");
+        assert_eq!(request.header("x-connection-id"), Some(&*connection_id), "{request:?}");
+        assert_eq!(request.header("x-subprotocol"), Some("ocpp1.6"), "{request:?}");
+        assert_eq!(request.header("x-forwarded-for"), Some("127.0.0.1"), "{request:?}");
+        assert_eq!(
+            request.header("host"),
+            Some(&*backend.address().to_string()),
+            "{request:?}"
+        );
+    }
+}
+
+#[test]
+fn the_address_of_a_client_behind_a_trusted_proxy_is_what_that_proxy_says() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).set("trusted_proxies", "127.0.0.0/8").start();
+    Handshake::new("CP1")
+        .header("X-Forwarded-For", "203.0.113.7")
+        .open(proxy.listen);
+    let chain = backend.take("/connect").header("x-forwarded-for").unwrap().to_owned();
+    assert_eq!(chain.split(',').next(), Some("203.0.113.7"), "{chain}");
+    // One who is not behind it says nothing of the kind.
+    proxy.client("CP2");
+    assert_eq!(backend.take("/connect").header("x-forwarded-for"), Some("127.0.0.1"));
+}
+
+#[test]
+fn trusted_headers_pass_from_a_trusted_proxy_alone() {
+    let backend = Backend::start();
+    let trusting = Proxy::with(&backend)
+        .set("trusted_proxies", "127.0.0.1/32")
+        .set("trusted_headers", "x-ssl-client-cn")
+        .start();
+    let handshake = Handshake::new("CP1").header("X-SSL-Client-CN", "CP1");
+    handshake.open(trusting.listen);
+    assert_eq!(backend.take("/connect").header("x-ssl-client-cn"), Some("CP1"));
+    let wary = Proxy::with(&backend)
+        .set("trusted_proxies", "192.0.2.0/24")
+        .set("trusted_headers", "x-ssl-client-cn")
+        .start();
+    handshake.open(wary.listen);
+    assert_eq!(backend.take("/connect").head.count("x-ssl-client-cn"), 0);
+}
+
+/// PROXY protocol v2: a TCP over IPv4 connection from that address.
+fn proxy_header(from: [u8; 4]) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
+    header.extend([0x21, 0x11, 0, 12]);
+    header.extend(from);
+    header.extend([127, 0, 0, 1]);
+    header.extend([0x30, 0x39, 0x0F, 0xA0]);
+    header
+}
+
+#[test]
+fn the_proxy_protocol_gives_the_clients_address() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).shards(2).set("proxy_protocol", "true").start();
+    let mut http = Http::connect(proxy.listen);
+    http.send([proxy_header([203, 0, 113, 8]), Handshake::new("CP1").bytes()].concat());
+    let mut client = Client::upgrade(http);
+    assert_eq!(backend.take("/connect").header("x-forwarded-for"), Some("203.0.113.8"));
+    client.send_call("m1", "Echo", "{}");
+    client.text();
+    assert_eq!(backend.take("/call").header("x-forwarded-for"), Some("203.0.113.8"));
+}
+
+#[test]
+fn a_connection_without_the_configured_proxy_header_is_closed() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).set("proxy_protocol", "true").start();
+    for bytes in [
+        Handshake::new("CP1").bytes(),
+        [b"PROXY TCP4 203.0.113.8\r\n", &*Handshake::new("CP1").bytes()].concat(),
+        [
+            b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\x0c",
+            &[0; 12][..],
+            &*Handshake::new("CP1").bytes(),
+        ]
+        .concat(),
+    ] {
+        let mut http = Http::connect(proxy.listen);
+        http.send(bytes);
+        if let Ok(Some(reply)) = http.try_reply() {
+            assert_eq!(reply.status, 400);
+        }
+        http.expect_end();
+    }
+    assert_eq!(backend.seen("/connect").len(), 0);
+}

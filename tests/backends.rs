@@ -1,0 +1,249 @@
+//! Connections to the backend: kept, bounded, found dead, tried again. (The contract, sections 1 and 4.)
+
+mod support;
+
+use support::client::PING;
+use support::{Backend, Client, Handshake, Message, Proxy, Response};
+
+#[test]
+fn the_path_of_the_backends_url_comes_first() {
+    let backend = Backend::start();
+    backend.on("/api/v1/connect", |_| Response::json("\"ok\""));
+    let url = format!("{}/api/v1", backend.url());
+    // The latest --set wins over the flag of the same key.
+    let proxy = Proxy::with(&backend).set("backend", &url).start();
+    let mut client = proxy.client("CP1");
+    client.send_call("m1", "Boot", "{}");
+    client.expect("[3,\"m1\",{}]");
+    assert_eq!(backend.take("/api/v1/call").target, "/api/v1/call/Boot/CP1/m1");
+}
+
+#[test]
+fn a_backend_on_a_unix_socket_works() {
+    let backend = Backend::start_unix();
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client("CP1");
+    client.send_call("m1", "Echo", "{\"a\":[1]}");
+    client.expect("[3,\"m1\",{\"a\":[1]}]");
+    proxy.push("CP1", "Reset", "m2", "{}").expect(202);
+    client.text();
+    client.send_result("m2", "{\"b\":2}");
+    assert_eq!(backend.take("/result").text(), "{\"b\":2}");
+}
+
+#[test]
+fn with_several_backends_each_gets_some() {
+    let backends = [Backend::start(), Backend::start()];
+    let gates = [0, 1].map(|index: usize| backends[index].hold("/call", |_| Response::json("{}")));
+    let proxy = Proxy::with(&backends[0]).backend(&backends[1]).start();
+    let mut clients: Vec<Client> = (0..8).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    for client in &mut clients {
+        client.send_call("m1", "Slow", "{}");
+    }
+    for backend in &backends {
+        backend.take("/call");
+    }
+    for gate in gates {
+        gate.open();
+    }
+    for client in &mut clients {
+        client.expect("[3,\"m1\",{}]");
+    }
+}
+
+#[test]
+fn a_dead_backend_gives_internal_error_and_a_returning_one_serves_without_our_restart() {
+    let mut backend = Backend::start();
+    let proxy = Proxy::with(&backend).shards(2).start();
+    let mut clients: Vec<Client> = (0..6).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    for round in 0..3 {
+        for client in &mut clients {
+            client.send_call("up", "Echo", "{}");
+            client.expect("[3,\"up\",{}]");
+        }
+        backend.stop();
+        for client in &mut clients {
+            client.send_call("down", "Echo", "{}");
+            client.expect_error("down", "InternalError");
+        }
+        assert_eq!(Handshake::new("new").refused(proxy.listen).status, 502, "round {round}");
+        backend.restart();
+    }
+    for client in &mut clients {
+        client.send_call("back", "Echo", "{}");
+        client.expect("[3,\"back\",{}]");
+    }
+    assert_eq!(backend.seen("/disconnect").len(), 0, "all stayed connected");
+}
+
+#[test]
+fn a_refused_connection_is_said_in_the_description() {
+    let mut backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client("CP1");
+    backend.stop();
+    client.send_call("m1", "Echo", "{}");
+    assert!(client.expect_error("m1", "InternalError").contains("refused"));
+}
+
+#[test]
+fn a_refused_connection_is_tried_once_more() {
+    let backend = Backend::dead();
+    let proxy = Proxy::start(&backend);
+    assert_eq!(Handshake::new("CP1").refused(proxy.listen).status, 502);
+    assert_eq!(proxy.count("backend_connect_failures"), 2);
+    assert_eq!(proxy.count("backend_retries"), 1);
+}
+
+#[test]
+fn a_pooled_connection_found_closed_is_replaced_unseen() {
+    let backend = Backend::start();
+    // It says nothing of closing, and closes.
+    backend.on("/call", |request| Response::json(&request.body).then_close());
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client("CP1");
+    for number in 0..10 {
+        client.send_call(&format!("m{number}"), "Echo", "{}");
+        client.expect(&format!("[3,\"m{number}\",{{}}]"));
+        backend.wait_ended(number + 1);
+    }
+    assert_eq!(backend.seen("/call").len(), 10, "none was sent twice");
+}
+
+#[test]
+fn pooled_connections_that_were_reset_meanwhile_are_replaced_unseen() {
+    let mut backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client("CP1");
+    for number in 0..10 {
+        client.send_call(&format!("m{number}"), "Echo", "{}");
+        client.expect(&format!("[3,\"m{number}\",{{}}]"));
+        let connections = backend.connections();
+        backend.stop();
+        backend.wait_ended(connections);
+        backend.restart();
+    }
+    assert_eq!(backend.seen("/call").len(), 10);
+}
+
+#[test]
+fn a_call_that_was_written_is_never_sent_twice() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client("CP1");
+    for (number, response) in [
+        Response::raw("").then_close(),
+        Response::raw("").then_reset(),
+        Response::raw("HTTP/1.1 2").then_close(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // First one that fills the pool, so that the next goes over a reused connection.
+        client.send_call("warm", "Echo", "{}");
+        client.expect("[3,\"warm\",{}]");
+        let pooled = backend.take("/call/Echo").connection;
+        let action = format!("Lost{number}");
+        backend.on(&format!("/call/{action}"), move |_| response.clone());
+        client.send_call("m1", &action, "{}");
+        client.expect_error("m1", "InternalError");
+        assert_eq!(backend.take(&format!("/call/{action}")).connection, pooled);
+        client.send_call("m2", "Echo", "{}");
+        client.expect("[3,\"m2\",{}]");
+        backend.take("/call/Echo");
+        assert_eq!(backend.seen(&format!("/call/{action}")).len(), 1);
+    }
+}
+
+#[test]
+fn backend_connections_are_kept_and_used_again() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client("CP1");
+    for number in 0..50 {
+        client.send_call(&format!("m{number}"), "Echo", "{}");
+        client.text();
+    }
+    assert_eq!(backend.connections(), 1);
+}
+
+#[test]
+fn a_backend_connection_with_surplus_bytes_is_not_used_again() {
+    let backend = Backend::start();
+    backend.on("/call/Odd", |_| {
+        Response::raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}{\"stolen\":1}")
+    });
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client("CP1");
+    client.send_call("m1", "Odd", "{}");
+    client.expect("[3,\"m1\",{}]");
+    let odd = backend.take("/call/Odd").connection;
+    client.send_call("m2", "Echo", "{\"a\":1}");
+    client.expect("[3,\"m2\",{\"a\":1}]");
+    assert_ne!(backend.take("/call/Echo").connection, odd);
+}
+
+#[test]
+fn a_connection_that_the_backend_announces_to_close_is_not_used_again() {
+    let backend = Backend::start();
+    backend.on("/call/Close", |_| {
+        Response::with_headers(200, &[("Connection", "close")], "{}")
+    });
+    backend.on("/call/Old", |_| {
+        Response::raw("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+    });
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client("CP1");
+    for action in ["Close", "Old"] {
+        client.send_call("m1", action, "{}");
+        client.expect("[3,\"m1\",{}]");
+        let announced = backend.take(&format!("/call/{action}")).connection;
+        client.send_call("m2", "Echo", "{}");
+        client.expect("[3,\"m2\",{}]");
+        assert_ne!(backend.take("/call/Echo").connection, announced, "{action}");
+    }
+}
+
+#[test]
+fn calls_beyond_the_backends_connections_wait_for_one() {
+    let backend = Backend::start();
+    let gate = backend.hold("/call", |request| Response::json(&request.body));
+    let proxy = Proxy::with(&backend).set("backend_connections_max", "2").start();
+    let mut clients: Vec<Client> = (0..10).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    for client in &mut clients {
+        client.send_call("m1", "Slow", "{\"a\":1}");
+    }
+    backend.wait_seen("/call", 2);
+    for client in &mut clients {
+        client.send_frame(true, PING, "");
+        assert_eq!(client.message(), Message::Pong(Vec::new()));
+    }
+    assert_eq!(backend.seen("/call").len(), 2);
+    gate.open();
+    for client in &mut clients {
+        client.expect("[3,\"m1\",{\"a\":1}]");
+    }
+    assert_eq!(backend.connections(), 2);
+}
+
+#[test]
+fn calls_beyond_those_that_may_wait_get_internal_error_at_once() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend)
+        .set("backend_connections_max", "1")
+        .set("backend_waiters_max", "1")
+        .start();
+    let mut clients: Vec<Client> = (0..3).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    let gate = backend.hold("/call", |request| Response::json(&request.body));
+    clients[0].send_call("m1", "Slow", "{}");
+    backend.take("/call");
+    clients[1].send_call("m1", "Slow", "{}");
+    clients[1].send_frame(true, PING, "");
+    assert_eq!(clients[1].message(), Message::Pong(Vec::new()));
+    clients[2].send_call("m1", "Slow", "{}");
+    clients[2].expect_error("m1", "InternalError");
+    gate.open();
+    for client in &mut clients[..2] {
+        client.expect("[3,\"m1\",{}]");
+    }
+}

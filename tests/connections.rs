@@ -1,0 +1,160 @@
+//! The beginning and the end of a connection among others of the same ClientId.
+//! (The contract, section 3, rules 5 and 6.)
+
+mod support;
+
+use support::{Backend, Client, Gate, Handshake, Message, Proxy, Response, json};
+
+#[test]
+fn the_newest_connection_of_a_client_id_replaces_the_old_one() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).shards(2).start();
+    let mut old = proxy.client("CP1");
+    let old_id = backend.take("/connect").header("x-connection-id").unwrap().to_owned();
+    let mut new = proxy.client("CP1");
+    let new_id = backend.take("/connect").header("x-connection-id").unwrap().to_owned();
+    assert_ne!(old_id, new_id);
+    assert_eq!(old.expect_close(4001), "replaced");
+    let disconnect = backend.take("/disconnect").json();
+    assert_eq!(disconnect["connectionId"], json!(old_id));
+    assert_eq!(disconnect["replacedBy"], json!(new_id));
+    assert_eq!(disconnect["code"], json!(4001));
+    proxy.push("CP1", "Reset", "m1", "{}").expect(202);
+    new.expect("[2,\"m1\",\"Reset\",{}]");
+}
+
+#[test]
+fn the_old_connection_serves_until_the_backend_has_let_the_new_one_in() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).shards(2).start();
+    let mut old = proxy.client("CP1");
+    backend.take("/connect");
+    let gate = backend.hold("/connect", |_| Response::json("\"ok\""));
+    let waiting = Handshake::new("CP1").send(proxy.listen);
+    backend.take("/connect");
+    proxy.push("CP1", "Reset", "m1", "{}").expect(202);
+    old.expect("[2,\"m1\",\"Reset\",{}]");
+    old.send_result("m1", "{}");
+    backend.take("/result");
+    gate.open();
+    let mut new = Client::upgrade(waiting);
+    old.expect_close(4001);
+    new.send_call("m2", "Echo", "{}");
+    new.expect("[3,\"m2\",{}]");
+}
+
+#[test]
+fn a_second_connection_that_the_backend_refuses_leaves_the_first_alone() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let mut first = proxy.client("CP1");
+    backend.on("/connect", |_| Response::new(401, ""));
+    assert_eq!(Handshake::new("CP1").refused(proxy.listen).status, 401);
+    first.send_call("m1", "Echo", "{}");
+    first.expect("[3,\"m1\",{}]");
+    proxy.push("CP1", "Reset", "m2", "{}").expect(202);
+    first.expect("[2,\"m2\",\"Reset\",{}]");
+}
+
+#[test]
+fn the_late_end_of_a_replaced_connection_never_touches_the_new_one() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).shards(2).start();
+    for round in 0..12 {
+        let id = format!("CP{round}");
+        let mut old = proxy.client(&id);
+        let mut new = proxy.client(&id);
+        assert_eq!(old.message(), Message::Close(Some(4001), "replaced".into()));
+        // Now the old one's stream ends in one of the ways that there are.
+        match round % 3 {
+            0 => old.reset(),
+            1 => old.vanish(),
+            _ => old.send_close(4001, ""),
+        }
+        for message_id in ["m1", "m2", "m3"] {
+            proxy.push(&id, "Reset", message_id, "{}").expect(202);
+            new.expect(&format!("[2,\"{message_id}\",\"Reset\",{{}}]"));
+            new.send_result(message_id, "{}");
+            backend.take("/result");
+        }
+        assert_eq!(backend.take("/disconnect").json()["code"], json!(4001));
+        new.vanish();
+        assert_eq!(backend.take("/disconnect").json()["code"], json!(1006));
+        assert_eq!(proxy.push(&id, "Reset", "m4", "{}").status, 404, "its own end does");
+    }
+    assert_eq!(backend.seen("/disconnect").len(), 24, "each end was told once");
+}
+
+#[test]
+fn the_end_of_a_connection_is_posted_with_what_is_known_of_it() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let client = proxy.client_of("ocpp1.6", "CP 1");
+    let connection_id = backend.take("/connect").header("x-connection-id").unwrap().to_owned();
+    client.close(1000, "bye");
+    let request = backend.take("/disconnect");
+    assert_eq!(request.target, "/disconnect");
+    assert_eq!(request.header("x-client-id"), Some("CP%201"));
+    assert_eq!(request.header("x-connection-id"), Some(&*connection_id));
+    assert_eq!(request.header("x-subprotocol"), Some("ocpp1.6"));
+    let body = request.json();
+    assert_eq!(body["clientId"], json!("CP 1"));
+    assert_eq!(body["connectionId"], json!(connection_id));
+    assert_eq!(body["code"], json!(1000));
+    assert_eq!(body["reason"], json!("bye"));
+    assert!(body["seconds"].is_number(), "{body}");
+    assert!(body["replacedBy"].is_null(), "{body}");
+}
+
+#[test]
+fn a_connection_that_ends_without_a_close_is_posted_as_1006() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    proxy.client("CP1").vanish();
+    assert_eq!(backend.take("/disconnect").json()["code"], json!(1006));
+    proxy.client("CP2").reset();
+    assert_eq!(backend.take("/disconnect").json()["code"], json!(1006));
+}
+
+#[test]
+fn the_end_of_a_connection_is_not_posted_where_so_configured() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).set("notify_disconnect", "false").start();
+    let mut old = proxy.client("CP1");
+    proxy.client("CP1").close(1000, "");
+    old.expect_close(4001);
+    support::eventually("the client to be gone", || {
+        (proxy.push("CP1", "Reset", "m1", "{}").status == 404).then_some(())
+    });
+    let mut other = proxy.client("CP2");
+    other.send_call("m1", "Echo", "{}");
+    other.text();
+    assert_eq!(backend.seen("/disconnect").len(), 0);
+}
+
+#[test]
+fn the_end_is_never_posted_before_the_connect_that_it_undoes_was_answered() {
+    let backend = Backend::start();
+    let gate = Gate::new();
+    let held = gate.clone();
+    backend.on("/connect", move |request| {
+        let response = Response::json("\"ok\"");
+        match request.text() {
+            "\"CP1\"" => response.after(&held),
+            _ => response,
+        }
+    });
+    let proxy = Proxy::start(&backend);
+    let waiting = Handshake::new("CP1").send(proxy.listen);
+    let connect = backend.take("/connect");
+    waiting.connection.stream.shutdown(std::net::Shutdown::Both);
+    // Somebody else's whole life passes meanwhile.
+    proxy.client("CP2").vanish();
+    assert_eq!(backend.take("/disconnect").json()["clientId"], json!("CP2"));
+    assert_eq!(backend.seen("/disconnect").len(), 1, "CP1 is not connected yet");
+    gate.open();
+    let disconnect = backend.take("/disconnect").json();
+    assert_eq!(disconnect["clientId"], json!("CP1"));
+    assert_eq!(disconnect["connectionId"], json!(connect.header("x-connection-id")));
+    assert_eq!(proxy.push("CP1", "Reset", "m1", "{}").status, 404);
+}
