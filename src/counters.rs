@@ -1,108 +1,234 @@
 //! What a shard counts. One writer, no atomics: others ask for a copy.
+//!
+//! Counters come in families, as Prometheus knows them: a name, and labels that tell the members apart. The table below
+//! is the one place that says which there are; `docs/metrics.md` explains them, and a test compares the two.
 
 use std::cell::Cell;
 
-use crate::protocol::Event;
+use async_tungstenite::tungstenite::Message;
+
+use crate::latency::Latency;
+use crate::protocol::{Answer, Event, FailReason, Failure, Outcome, PushRefusal};
+
+/// Counters of one name.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// Without the prefix `ws2api_` and the suffix `_total`.
+    pub name: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+    /// What tells its members apart.
+    pub labels: &'static [&'static str],
+    /// The members' values of these labels.
+    pub members: &'static [&'static [&'static str]],
+}
 
 macro_rules! counters {
-    ($( $(#[doc = $doc:literal])+ $name:ident, )+) => {
+    ($( $family:literal [$($label:literal),*], $help:literal { $( $name:ident [$($value:literal),*], )+ } )+) => {
         /// A shard's counters. All only grow.
         #[derive(Debug, Default)]
         pub struct Counters {
-            $( $(#[doc = $doc])+ pub $name: Count, )+
-            events: [Count; EVENTS.len()],
+            $( $( #[doc = $help] pub $name: Count, )+ )+
+            /// From a CALL's arrival to its answer.
+            pub call_latency: Latency,
+            /// From a request's first byte to the backend to the answer's last.
+            pub backend_latency: Latency,
+            /// From a push's frame to the client's answer.
+            pub push_latency: Latency,
         }
 
+        /// All families, in the order of [`Counters::read`].
+        pub const FAMILIES: &[Family] = &[ $( Family {
+            name: $family,
+            help: $help,
+            labels: &[$($label),*],
+            members: &[ $( &[$($value),*], )+ ],
+        }, )+ ];
+
         impl Counters {
-            /// Every counter's name, what it counts, and its value.
-            pub fn read(&self) -> Vec<(&'static str, &'static str, u64)> {
-                let mut read = vec![ $( (stringify!($name), concat!($($doc),+), self.$name.get()), )+ ];
-                read.extend(EVENTS.iter().zip(&self.events).map(|((name, help), count)| (*name, *help, count.get())));
-                read
+            /// All values, family by family.
+            pub fn read(&self) -> Vec<u64> {
+                vec![ $( $( self.$name.get(), )+ )+ ]
             }
         }
     };
 }
 
 counters! {
-    /// Connections accepted on `listen`.
-    connections_accepted,
-    /// Sockets handed to another shard, the ClientId's home.
-    handovers_sent,
-    /// Sockets received from another shard.
-    handovers_received,
-    /// Sockets that could not be handed over (the home shard does not keep up, or is out of descriptors).
-    handovers_failed,
-    /// Clients whose WebSocket was opened.
-    clients_opened,
-    /// Clients whose WebSocket has ended.
-    clients_closed,
-    /// Clients that a newer connection of the same ClientId replaced.
-    clients_replaced,
-    /// Clients dropped for their silence.
-    clients_dead,
-    /// Clients closed because they do not read.
-    clients_slow,
-    /// Opening handshakes refused as bad requests (4xx, 505).
-    handshakes_bad,
-    /// Opening handshakes refused for the ClientId, the Origin, the user name or the subprotocol.
-    handshakes_refused,
-    /// Opening handshakes that the backend refused.
-    handshakes_denied,
-    /// Opening handshakes that failed because the backend did not answer well (502, 504).
-    handshakes_unanswered,
-    /// Opening handshakes not finished within `handshake_timeout`, or given up by the client.
-    handshakes_unfinished,
-    /// Opening handshakes refused with 503 by `clients_max`, `upgrades_per_second_max` or draining.
-    handshakes_shed,
-    /// Text messages from clients.
-    messages_received,
-    /// Text messages written to clients.
-    messages_sent,
-    /// CALLs passed to the backend.
-    calls_started,
-    /// Pushes accepted from the backend.
-    pushes_accepted,
-    /// Pushes refused (404, 409, 429, 503).
-    pushes_refused,
-    /// Outcomes of pushes: the client's CALLRESULT.
-    pushes_answered,
-    /// Outcomes of pushes: the client's CALLERROR.
-    pushes_rejected,
-    /// Outcomes of pushes made here: Timeout, Disconnected, Replaced, Shutdown.
-    pushes_failed,
-    /// Requests at the ingress.
-    ingress_requests,
-    /// Requests at the ingress that were answered with 4xx because of their form.
-    ingress_bad,
-    /// Connections at the ingress refused by `ingress_connections_max`.
-    ingress_shed,
-    /// Requests written to the backend.
-    backend_requests,
-    /// Answers of the backend.
-    backend_answers,
-    /// Requests that the backend did not answer (cut off, malformed, too large, too late, no connection in time).
-    backend_failures,
-    /// Connections opened to the backend.
-    backend_connects,
-    /// Connections that the backend refused, or that did not open in time.
-    backend_connect_failures,
-    /// Requests tried once more because the first try can't have been executed.
-    backend_retries,
-    /// Requests shed by `backend_waiters_max`.
-    backend_shed,
-    /// Posts (`/result`, `/error`, `/send`, `/resulterror`) delivered.
-    posts_delivered,
-    /// Posts tried again.
-    posts_retried,
-    /// Posts given up: refused by the backend, older than `result_ttl`, or more than `results_queued_max`.
-    posts_dropped,
-    /// `/disconnect` notices that did not reach the backend.
-    disconnects_lost,
-    /// Messages to other shards that found the ring full.
-    mesh_full,
-    /// Times that accepting paused for want of descriptors or memory.
-    accept_pauses,
+    "connections_accepted" [], "Connections accepted on listen." { connections_accepted [], }
+    "accept_pauses" [], "Times that accepting paused for want of descriptors or memory." { accept_pauses [], }
+    "handovers" ["outcome"], "Sockets that moved between shards, to the ClientId's home." {
+        handovers_sent ["sent"],
+        handovers_received ["received"],
+        handovers_failed ["failed"],
+    }
+    "clients_opened" [], "Clients whose WebSocket was opened." { clients_opened [], }
+    "clients_closed" ["reason"], "Clients whose WebSocket has ended." {
+        clients_left ["client"],
+        clients_lost ["lost"],
+        clients_dead ["silent"],
+        clients_slow ["not_reading"],
+        clients_replaced ["replaced"],
+        clients_protocol ["protocol_error"],
+        clients_too_large ["message_too_large"],
+        clients_bad ["bad_frames"],
+        clients_drained ["drain"],
+        clients_kicked ["backend"],
+    }
+    "upgrades_refused" ["reason"], "Opening handshakes that did not become a client." {
+        handshakes_bad ["bad_request"],
+        handshakes_client_id ["client_id"],
+        handshakes_origin ["origin"],
+        handshakes_user ["user"],
+        handshakes_subprotocol ["subprotocol"],
+        handshakes_denied ["denied"],
+        handshakes_backend_failed ["backend_failed"],
+        handshakes_backend_timeout ["backend_timeout"],
+        handshakes_unfinished ["unfinished"],
+        handshakes_full ["clients_max"],
+        handshakes_rate ["upgrades_per_second_max"],
+        handshakes_draining ["draining"],
+        handshakes_handover ["handover"],
+        handshakes_overloaded ["backend_waiters_max"],
+    }
+    "frames" ["direction", "type"], "WebSocket messages by direction (in: from clients) and type." {
+        received_call ["in", "call"],
+        received_result ["in", "callresult"],
+        received_error ["in", "callerror"],
+        received_result_error ["in", "callresulterror"],
+        received_send ["in", "send"],
+        received_other ["in", "other"],
+        received_binary ["in", "binary"],
+        received_ping ["in", "ping"],
+        received_pong ["in", "pong"],
+        received_close ["in", "close"],
+        sent_call ["out", "call"],
+        sent_result ["out", "callresult"],
+        sent_error ["out", "callerror"],
+        sent_ping ["out", "ping"],
+        sent_close ["out", "close"],
+    }
+    "frames_bad" ["kind"], "Messages of clients that are not what they should be." {
+        frames_unreadable ["unreadable"],
+        calls_malformed ["malformed_call"],
+        answers_malformed ["malformed_answer"],
+        answers_unmatched ["unmatched_answer"],
+        frames_ignored ["unknown_type"],
+        frames_empty ["empty"],
+        frames_binary ["binary"],
+    }
+    "calls_started" [], "CALLs passed to the backend." { calls_started [], }
+    "calls" ["outcome"], "What became of the CALLs passed to the backend." {
+        calls_answered ["result"],
+        calls_rejected ["error"],
+        calls_deferred ["deferred"],
+        calls_deferred_timeout ["deferred_timeout"],
+        calls_refused ["backend_refused"],
+        calls_cut_off ["cut_off"],
+        calls_bad_answer ["malformed_answer"],
+        calls_large_answer ["too_large_answer"],
+        calls_deadline ["deadline"],
+        calls_overloaded ["overloaded"],
+        calls_shutdown ["shutdown"],
+    }
+    "calls_not_started" ["reason"], "CALLs of clients that were never passed to the backend." {
+        calls_coalesced ["coalesced"],
+        calls_repeated_id ["repeated_id"],
+        calls_shed ["calls_queued"],
+        calls_dropped ["client_gone"],
+    }
+    "answers_dropped" [], "Answers of the backend that nobody waits for any more." { backend_answers_dropped [], }
+    "pushes_accepted" [], "Pushes accepted from the backend." { pushes_accepted [], }
+    "pushes_refused" ["reason"], "Pushes refused." {
+        pushes_not_connected ["not_connected"],
+        pushes_pending ["pending"],
+        pushes_full ["pushes_queued"],
+        pushes_message_id ["message_id"],
+        pushes_ending ["ending"],
+    }
+    "pushes" ["outcome"], "What became of the pushes accepted." {
+        pushes_answered ["result"],
+        pushes_rejected ["error"],
+        pushes_timeout ["timeout"],
+        pushes_disconnected ["disconnected"],
+        pushes_replaced ["replaced"],
+        pushes_shutdown ["shutdown"],
+    }
+    "ingress_requests" [], "Requests at the ingress." { ingress_requests [], }
+    "ingress_bad" [], "Requests at the ingress that were answered with 4xx because of their form." { ingress_bad [], }
+    "ingress_shed" [], "Connections at the ingress refused by ingress_connections_max." { ingress_shed [], }
+    "backend_requests" [], "Requests written to the backend." { backend_requests [], }
+    "backend_answers" ["class"], "Answers of the backend." {
+        backend_answers_2xx ["2xx"],
+        backend_answers_3xx ["3xx"],
+        backend_answers_4xx ["4xx"],
+        backend_answers_5xx ["5xx"],
+    }
+    "backend_failures" ["reason"], "Requests that the backend did not answer well." {
+        backend_cut_off ["cut_off"],
+        backend_malformed ["malformed"],
+        backend_too_large ["too_large"],
+        backend_deadline ["deadline"],
+        backend_no_connection ["no_connection"],
+    }
+    "backend_connects" ["outcome"], "Connections opened to the backend." {
+        backend_connects ["ok"],
+        backend_connect_failures ["failed"],
+    }
+    "backend_retries" [], "Requests tried once more because the first try can't have been executed." {
+        backend_retries [],
+    }
+    "backend_shed" [], "Requests shed by backend_waiters_max." { backend_shed [], }
+    "posts_delivered" [], "Posts (/result, /error, /send, /resulterror) that the backend took." { posts_delivered [], }
+    "posts_retried" [], "Posts tried again." { posts_retried [], }
+    "posts_dropped" ["reason"], "Posts given up." {
+        posts_refused ["refused"],
+        posts_expired ["result_ttl"],
+        posts_shed ["results_queued_max"],
+    }
+    "disconnects_lost" [], "/disconnect notices that did not reach the backend." { disconnects_lost [], }
+    "mesh_full" ["effect"], "Messages to another shard that found its queue full." {
+        mesh_shed ["shed"],
+        mesh_delayed ["delayed"],
+    }
+}
+
+/// Work that was refused because a bound was reached: the bound (a key of the config), and the counter.
+pub const SHED: &[(&str, Member)] = &[
+    ("clients_max", |counters| &counters.handshakes_full),
+    ("upgrades_per_second_max", |counters| &counters.handshakes_rate),
+    ("handovers", |counters| &counters.handshakes_handover),
+    ("backend_waiters_max", |counters| &counters.backend_shed),
+    ("ingress_connections_max", |counters| &counters.ingress_shed),
+    ("mesh_queue", |counters| &counters.mesh_shed),
+    ("calls_queued", |counters| &counters.calls_shed),
+    ("pushes_queued", |counters| &counters.pushes_full),
+    ("results_queued_max", |counters| &counters.posts_shed),
+    ("send_queue_bytes", |counters| &counters.clients_slow),
+    ("bad_frames_max", |counters| &counters.clients_bad),
+    ("message_max", |counters| &counters.clients_too_large),
+];
+
+/// Finds one counter.
+pub type Member = fn(&Counters) -> &Count;
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ended {
+    /// With the client's close frame.
+    Left,
+    /// Without one.
+    Lost,
+    /// `dead_after`.
+    Silent,
+    /// `send_queue_bytes` or `send_timeout`.
+    NotReading,
+    /// A newer connection of the same ClientId.
+    Replaced,
+    /// We closed it with this code.
+    Closed(u16),
+    /// `DELETE /clients/…`
+    Kicked,
 }
 
 /// One counter.
@@ -135,40 +261,159 @@ impl Count {
 impl Counters {
     /// Counts what a session reported.
     pub fn count_event(&self, event: Event) {
-        self.events[index(event)].add();
+        let count = match event {
+            Event::FrameUnreadable => &self.frames_unreadable,
+            Event::CallMalformed => &self.calls_malformed,
+            Event::AnswerMalformed => &self.answers_malformed,
+            Event::AnswerUnmatched => &self.answers_unmatched,
+            Event::FrameIgnored => &self.frames_ignored,
+            Event::FrameEmpty => &self.frames_empty,
+            Event::FrameBinary => &self.frames_binary,
+            Event::CallCoalesced => &self.calls_coalesced,
+            Event::CallRepeatedId => &self.calls_repeated_id,
+            Event::CallShed => &self.calls_shed,
+            Event::CallDropped => &self.calls_dropped,
+            Event::BackendAnswerDropped => &self.backend_answers_dropped,
+            Event::CallDeferredTimeout => &self.calls_deferred_timeout,
+            // Counted as how the connection ended, and as the push's outcome.
+            Event::FramesBad | Event::PushTimeout => return,
+        };
+        count.add();
+    }
+
+    /// Counts a message from a client.
+    pub fn count_received(&self, message: &Message) {
+        let count = match message {
+            Message::Text(text) => match message_type(text.as_bytes()) {
+                b'2' => &self.received_call,
+                b'3' => &self.received_result,
+                b'4' => &self.received_error,
+                b'5' => &self.received_result_error,
+                b'6' => &self.received_send,
+                _ => &self.received_other,
+            },
+            Message::Binary(_) | Message::Frame(_) => &self.received_binary,
+            Message::Ping(_) => &self.received_ping,
+            Message::Pong(_) => &self.received_pong,
+            Message::Close(_) => &self.received_close,
+        };
+        count.add();
+    }
+
+    /// Counts a frame that we made for a client.
+    pub fn count_sent(&self, frame: &[u8]) {
+        let count = match message_type(frame) {
+            b'2' => &self.sent_call,
+            b'3' => &self.sent_result,
+            _ => &self.sent_error,
+        };
+        count.add();
+    }
+
+    /// Counts what became of a CALL at the backend.
+    pub fn count_answer(&self, answer: &Answer<'_>) {
+        let count = match answer {
+            Answer::Response {
+                status: 202,
+                deferred: true,
+                ..
+            } => &self.calls_deferred,
+            Answer::Response { status: 200..300, .. } => &self.calls_answered,
+            Answer::Response { .. } => &self.calls_rejected,
+            Answer::Failed(Failure::Refused) => &self.calls_refused,
+            Answer::Failed(Failure::CutOff) => &self.calls_cut_off,
+            Answer::Failed(Failure::Malformed) => &self.calls_bad_answer,
+            Answer::Failed(Failure::TooLarge) => &self.calls_large_answer,
+            Answer::Failed(Failure::Deadline) => &self.calls_deadline,
+            Answer::Failed(Failure::Overloaded) => &self.calls_overloaded,
+            Answer::Failed(Failure::Shutdown) => &self.calls_shutdown,
+        };
+        count.add();
+    }
+
+    /// Counts an answer of the backend by its status.
+    pub fn count_backend_answer(&self, status: u16) {
+        let count = match status {
+            ..300 => &self.backend_answers_2xx,
+            300..400 => &self.backend_answers_3xx,
+            400..500 => &self.backend_answers_4xx,
+            _ => &self.backend_answers_5xx,
+        };
+        count.add();
+    }
+
+    /// Counts a request that was written and not answered well.
+    pub fn count_backend_failure(&self, failure: Failure) {
+        let count = match failure {
+            Failure::Deadline => &self.backend_deadline,
+            Failure::TooLarge => &self.backend_too_large,
+            Failure::Malformed => &self.backend_malformed,
+            _ => &self.backend_cut_off,
+        };
+        count.add();
+    }
+
+    /// Counts a push's outcome.
+    pub fn count_outcome(&self, outcome: &Outcome) {
+        let count = match outcome {
+            Outcome::Result(_) => &self.pushes_answered,
+            Outcome::Error { .. } => &self.pushes_rejected,
+            Outcome::Failed { reason, .. } => return self.count_failed_push(*reason),
+        };
+        count.add();
+    }
+
+    /// Counts a push that the client has not answered.
+    pub fn count_failed_push(&self, reason: FailReason) {
+        let count = match reason {
+            FailReason::Timeout => &self.pushes_timeout,
+            FailReason::Disconnected => &self.pushes_disconnected,
+            FailReason::Replaced => &self.pushes_replaced,
+            FailReason::Shutdown => &self.pushes_shutdown,
+        };
+        count.add();
+    }
+
+    /// Counts a push that was not accepted; `None`: the client is not connected.
+    pub fn count_refused_push(&self, refusal: Option<PushRefusal>) {
+        let count = match refusal {
+            None => &self.pushes_not_connected,
+            Some(PushRefusal::Pending) => &self.pushes_pending,
+            Some(PushRefusal::Full) => &self.pushes_full,
+            Some(PushRefusal::MessageId) => &self.pushes_message_id,
+            Some(PushRefusal::Ending) => &self.pushes_ending,
+        };
+        count.add();
+    }
+
+    /// Counts a client that is gone.
+    pub fn count_end(&self, ended: Ended) {
+        let count = match ended {
+            Ended::Left => &self.clients_left,
+            Ended::Lost => &self.clients_lost,
+            Ended::Silent => &self.clients_dead,
+            Ended::NotReading => &self.clients_slow,
+            Ended::Replaced => &self.clients_replaced,
+            Ended::Closed(1001) => &self.clients_drained,
+            Ended::Closed(1008) => &self.clients_bad,
+            Ended::Closed(1009) => &self.clients_too_large,
+            Ended::Closed(_) => &self.clients_protocol,
+            Ended::Kicked => &self.clients_kicked,
+        };
+        count.add();
     }
 }
 
-macro_rules! events {
-    ($( $variant:ident: $name:literal, $help:literal, )+) => {
-        /// Name and meaning of what sessions report, in the order of [`index`].
-        const EVENTS: &[(&str, &str)] = &[ $( ($name, $help), )+ ];
-
-        fn index(event: Event) -> usize {
-            enum Index { $( $variant, )+ }
-            match event {
-                $( Event::$variant => Index::$variant as usize, )+
-            }
-        }
-    };
-}
-
-events! {
-    FrameUnreadable: "frames_unreadable", "Frames that are not JSON, not an array, or have no readable MessageId.",
-    CallMalformed: "calls_malformed", "CALLs with a readable MessageId and something else wrong.",
-    AnswerMalformed: "answers_malformed", "Broken frames of a type that is never answered (3 to 6): dropped.",
-    AnswerUnmatched: "answers_unmatched", "CALLRESULTs and CALLERRORs that answer nothing, or come late: dropped.",
-    FrameIgnored: "frames_ignored", "Frames of another message type: ignored.",
-    FrameEmpty: "frames_empty", "Empty text messages: ignored.",
-    FrameBinary: "frames_binary", "Binary messages: closed 1003.",
-    FramesBad: "clients_bad", "Clients closed with 1008 for too many bad frames in a row.",
-    CallCoalesced: "calls_coalesced", "The same CALL once more while it is open: answered once.",
-    CallRepeatedId: "calls_repeated_id", "Another CALL with an open MessageId: refused.",
-    CallShed: "calls_shed", "CALLs beyond calls_queued: refused.",
-    CallDropped: "calls_dropped", "CALLs that waited when their client went: never sent.",
-    BackendAnswerDropped: "backend_answers_dropped", "Answers of the backend whose client has gone.",
-    CallDeferredTimeout: "calls_deferred_timeout", "Deferred CALLs whose deadline passed.",
-    PushTimeout: "pushes_timeout", "Pushes whose push_timeout passed.",
+/// The digit that says what a frame is, as far as it can be told without parsing: `[2` is a CALL.
+fn message_type(frame: &[u8]) -> u8 {
+    let frame = frame.trim_ascii_start();
+    match frame.split_first() {
+        Some((b'[', rest)) => match rest.trim_ascii_start() {
+            [digit, next, ..] if !next.is_ascii_digit() => *digit,
+            _ => 0,
+        },
+        _ => 0,
+    }
 }
 
 #[cfg(test)]
@@ -176,26 +421,63 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_event_is_counted_under_its_own_name() {
+    fn every_counter_has_its_own_name_and_labels() {
+        let members: Vec<_> = FAMILIES
+            .iter()
+            .flat_map(|family| {
+                assert!(family.help.ends_with('.') && family.members.iter().all(|m| m.len() == family.labels.len()));
+                family.members.iter().map(move |member| (family.name, *member))
+            })
+            .collect();
+        assert_eq!(members.len(), Counters::default().read().len());
+        let mut distinct = members.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), members.len());
+    }
+
+    #[test]
+    fn what_happens_is_counted_where_its_name_says() {
         let counters = Counters::default();
         counters.count_event(Event::FrameUnreadable);
-        counters.count_event(Event::PushTimeout);
-        counters.count_event(Event::PushTimeout);
-        counters.clients_opened.add();
-        let value = |name| {
-            counters
-                .read()
-                .iter()
-                .find(|(own, ..)| *own == name)
-                .map(|(.., value)| *value)
-        };
-        assert_eq!(value("frames_unreadable"), Some(1));
-        assert_eq!(value("pushes_timeout"), Some(2));
-        assert_eq!(value("clients_opened"), Some(1));
-        let mut names: Vec<&str> = counters.read().iter().map(|(name, ..)| *name).collect();
-        let count = names.len();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), count, "names are not repeated");
+        counters.count_end(Ended::Closed(1009));
+        counters.count_outcome(&Outcome::Failed {
+            reason: FailReason::Replaced,
+            sent: true,
+        });
+        counters.count_answer(&Answer::Failed(Failure::Deadline));
+        let mut values = counters.read().into_iter();
+        let mut counted = Vec::new();
+        for family in FAMILIES {
+            for member in family.members {
+                if values.next() == Some(1) {
+                    counted.push((family.name, *member));
+                }
+            }
+        }
+        let expected: [(&str, &[&str]); 4] = [
+            ("clients_closed", &["message_too_large"]),
+            ("frames_bad", &["unreadable"]),
+            ("calls", &["deadline"]),
+            ("pushes", &["replaced"]),
+        ];
+        assert_eq!(counted, expected);
+        assert_eq!(SHED.iter().filter(|(_, count)| count(&counters).get() > 0).count(), 1);
+    }
+
+    #[test]
+    fn a_frames_type_is_read_from_its_first_element() {
+        for (frame, digit) in [
+            ("[2,\"1\",\"A\",{}]", b'2'),
+            (" [ 3 ,\"1\",{}]", b'3'),
+            ("[4]", b'4'),
+            ("[22,1]", 0),
+            ("{}", 0),
+            ("", 0),
+            ("[", 0),
+            ("[2", 0),
+        ] {
+            assert_eq!(message_type(frame.as_bytes()), digit, "{frame}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::client::{ConnectionId, Identity};
 use crate::protocol::{Accepted, Action, ClientId, DeferredRefusal, MessageId, Outcome, Pending, Push, PushRefusal};
 use crate::protocol::{WaitOver, Waiter};
+use crate::report::Report;
 
 /// A message in the mesh. The large ones are boxed: a ring's slots are as large as the largest message.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ pub enum Mail {
 #[derive(Debug)]
 pub enum Control {
     /// Copy your counters.
-    Report(mpsc::Sender<Report>),
+    Report(mpsc::Sender<Box<Report>>),
     /// End: no new clients, and those that there are leave.
     Drain,
     /// Backend `index` has these addresses now.
@@ -167,21 +168,4 @@ pub struct PushOutcome {
     pub call: (Action, MessageId),
     /// What became of it.
     pub outcome: Outcome,
-}
-
-/// A copy of what a shard counts, and how it is.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// Which shard.
-    pub shard: usize,
-    /// Its CPU.
-    pub cpu: usize,
-    /// Name, help, value.
-    pub counters: Vec<(&'static str, &'static str, u64)>,
-    /// Name, help, value.
-    pub gauges: Vec<(&'static str, &'static str, f64)>,
-    /// It drains.
-    pub draining: bool,
-    /// No backend can be connected to.
-    pub backend_down: bool,
 }

@@ -9,7 +9,7 @@ use shards::listener::{self, Reservation};
 use shards::mesh::Outside;
 use shards::node::{self, StartError};
 
-use crate::admin;
+use crate::admin::Admin;
 use crate::backend::targets;
 use crate::config::{BackendUrl, Config};
 use crate::ingress::Token;
@@ -114,7 +114,7 @@ impl Server {
                 .map_err(ServeError::Shard)?;
         }
         drop((listen, ingress));
-        admin::start(admin, node.outside.clone())?;
+        Admin::new(node.outside.clone()).start(admin)?;
         refresh_addresses(&config.node.backends, &node.outside)?;
         Ok(Self { addresses, node })
     }

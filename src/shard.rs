@@ -22,8 +22,9 @@ use crate::config::{Core, Node};
 use crate::counters::Counters;
 use crate::drain::DrainSignal;
 use crate::ingress::{self, Asks, Token, Waits};
-use crate::mail::{AnswerRefusal, ClientReply, ClientRequest, Control, Description, Mail, PushOutcome, Report};
-use crate::protocol::{Action, ClientId, Limits, MessageId, Outcome, Output, PostKind, Reply, WaitOver, Waiter};
+use crate::mail::{AnswerRefusal, ClientReply, ClientRequest, Control, Description, Mail, PushOutcome};
+use crate::protocol::{Action, ClientId, FailReason, Limits, MessageId, Outcome, Output, PostKind};
+use crate::protocol::{Reply, WaitOver, Waiter};
 
 /// What every shard is told at the start.
 #[derive(Clone, Debug)]
@@ -252,21 +253,16 @@ impl Shard {
     }
 
     /// Counts a push's outcome that is posted.
-    pub fn count_post(&self, kind: PostKind, made_here: bool) {
+    pub fn count_post(&self, kind: PostKind, body: &[u8], made_here: bool) {
         match (kind, made_here) {
             (PostKind::Result, _) => self.counters.pushes_answered.add(),
             (PostKind::Error, false) => self.counters.pushes_rejected.add(),
-            (PostKind::Error, true) => self.counters.pushes_failed.add(),
+            (PostKind::Error, true) => {
+                let reason = FailReason::of_body(body);
+                self.counters
+                    .count_failed_push(reason.expect("what is made here has a reason"));
+            }
             (PostKind::Send | PostKind::ResultError, _) => {}
-        }
-    }
-
-    /// Counts a push's outcome that somebody waits for.
-    pub fn count_outcome(&self, outcome: &Outcome) {
-        match outcome {
-            Outcome::Result(_) => self.counters.pushes_answered.add(),
-            Outcome::Error { .. } => self.counters.pushes_rejected.add(),
-            Outcome::Failed { .. } => self.counters.pushes_failed.add(),
         }
     }
 
@@ -296,7 +292,7 @@ impl Shard {
         match request {
             ClientRequest::Push { client, push } => {
                 let Some(connection) = self.connection(&client) else {
-                    self.counters.pushes_refused.add();
+                    self.counters.count_refused_push(None);
                     return ClientReply::NotConnected;
                 };
                 match connection.handle_push(push) {
@@ -308,7 +304,7 @@ impl Shard {
                         }
                     }
                     Err(refusal) => {
-                        self.counters.pushes_refused.add();
+                        self.counters.count_refused_push(Some(refusal));
                         ClientReply::PushRefused(refusal)
                     }
                 }
@@ -386,7 +382,7 @@ impl Shard {
             }
             Mail::Reply { token, reply } => self.asks.handle_reply(token, *reply),
             Mail::Outcome(outcome) => self.take_outcome(*outcome),
-            Mail::Control(Control::Report(reply)) => drop(reply.send(self.report())),
+            Mail::Control(Control::Report(reply)) => drop(reply.send(Box::new(self.report()))),
             Mail::Control(Control::Drain) => self.drain.say(),
             Mail::Control(Control::Addresses { index, addresses }) => self.pool.set_addresses(index, addresses),
         }
@@ -400,7 +396,7 @@ impl Shard {
                 Ok(()) => return,
                 Err(Full(mail)) => unsent.push_back((to, mail)),
             }
-            self.counters.mesh_full.add();
+            self.counters.mesh_delayed.add();
             spawn(self.clone().send_unsent());
         } else {
             unsent.push_back((to, mail));
@@ -466,72 +462,6 @@ impl Shard {
     async fn wait_until(&self, deadline: Instant, done: impl Fn() -> bool) {
         while !done() && self.reactor.now() < deadline {
             shards::timer::sleep(&self.reactor, DRAIN_LOOK).await;
-        }
-    }
-
-    fn report(&self) -> Report {
-        let (connections, idle) = self.pool.connections_count();
-        let load = self.reactor.load();
-        let gauges = vec![
-            ("clients", "Clients connected.", self.registry.borrow().len() as f64),
-            (
-                "clients_max",
-                "Clients that the shard may hold.",
-                self.core.clients_max as f64,
-            ),
-            (
-                "handshakes",
-                "Opening handshakes under way.",
-                self.handshakes.count() as f64,
-            ),
-            (
-                "ingress_connections",
-                "Connections at the ingress.",
-                self.ingress_connections.get() as f64,
-            ),
-            ("backend_connections", "Connections to the backend.", connections as f64),
-            ("backend_connections_idle", "Of these, idle ones.", idle as f64),
-            (
-                "backend_waiting",
-                "Requests that wait for a connection.",
-                self.pool.waiting_count() as f64,
-            ),
-            (
-                "posts_waiting",
-                "Posts that are not delivered yet.",
-                self.outbox.len() as f64,
-            ),
-            (
-                "push_waits",
-                "Pushes that an ingress request waits for.",
-                self.waits.len() as f64,
-            ),
-            (
-                "mesh_depth_max",
-                "Deepest queue from another shard since the last look.",
-                self.mesh.take_depth_max() as f64,
-            ),
-            ("sockets", "Sockets of the shard.", self.reactor.sockets_count() as f64),
-            ("timers", "Timers set.", self.reactor.timers_count() as f64),
-            (
-                "busy_seconds",
-                "Time spent working since the start.",
-                load.busy.as_secs_f64(),
-            ),
-            ("passes", "Rounds of the loop since the start.", load.passes as f64),
-            (
-                "longest_pass_seconds",
-                "Longest round since the last look.",
-                self.reactor.take_longest_pass().as_secs_f64(),
-            ),
-        ];
-        Report {
-            shard: self.index,
-            cpu: self.core.cpu,
-            counters: self.counters.read(),
-            gauges,
-            draining: self.is_draining(),
-            backend_down: self.pool.is_down(),
         }
     }
 }

@@ -37,6 +37,7 @@ pub struct Reactor {
     epoch: Instant,
     now: Cell<Instant>,
     load: Cell<Load>,
+    pass_lengths: RefCell<PassLengths>,
     stopped: Cell<bool>,
 }
 
@@ -54,6 +55,36 @@ pub struct Load {
     /// The longest single round outside of `epoll_wait` since [`Reactor::take_longest_pass`].
     pub longest_pass: Duration,
 }
+
+/// How many rounds were how long: the latency that the loop adds to whatever waits in it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PassLengths([u64; PASS_BOUNDS_US.len() + 1]);
+
+impl PassLengths {
+    /// Rounds up to each of [`PASS_BOUNDS_US`] and above the one before it; last, those above all.
+    #[must_use]
+    pub fn counts(&self) -> [u64; PASS_BOUNDS_US.len() + 1] {
+        self.0
+    }
+
+    fn count(&mut self, pass: Duration) {
+        let units = u64::try_from(pass.as_nanos() / u128::from(PASS_UNIT_NS)).unwrap_or(u64::MAX);
+        let index = (u64::BITS - units.leading_zeros()) as usize;
+        self.0[index.min(PASS_BOUNDS_US.len())] += 1;
+    }
+}
+
+/// Bounds in µs, each twice the one before; the first is [`PASS_UNIT_NS`].
+pub const PASS_BOUNDS_US: [u64; 16] = {
+    let mut bounds = [0; 16];
+    let mut index = 0;
+    while index < bounds.len() {
+        bounds[index] = (PASS_UNIT_NS << index) / 1000;
+        index += 1;
+    }
+    bounds
+};
+const PASS_UNIT_NS: u64 = 16_000;
 
 /// What a shard receives from other shards. The reactor drains it once per pass.
 pub trait Mailbox {
@@ -93,6 +124,7 @@ impl Reactor {
             epoch: now,
             now: Cell::new(now),
             load: Cell::new(Load::default()),
+            pass_lengths: RefCell::default(),
             stopped: Cell::new(false),
         }))
     }
@@ -116,6 +148,12 @@ impl Reactor {
         let longest = std::mem::take(&mut load.longest_pass);
         self.load.set(load);
         longest
+    }
+
+    /// How long the rounds were since the start.
+    #[must_use]
+    pub fn pass_lengths(&self) -> PassLengths {
+        *self.pass_lengths.borrow()
     }
 
     /// How many sockets are registered.
@@ -252,6 +290,7 @@ impl Reactor {
         load.passes += 1;
         load.busy += pass;
         load.longest_pass = load.longest_pass.max(pass);
+        self.pass_lengths.borrow_mut().count(pass);
         events.clear();
         let timeout = patience.map(|patience| Timespec {
             tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),

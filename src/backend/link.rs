@@ -29,6 +29,7 @@ struct State<E> {
     partial: Option<Box<Partial>>,
     timer: Timer,
     idle_since: Instant,
+    started: Instant,
     waker: Option<Waker>,
     closed: bool,
 }
@@ -61,6 +62,7 @@ impl<E: Exchange> Link<E> {
             partial: None,
             timer,
             idle_since: now,
+            started: now,
             waker: None,
             closed: false,
         };
@@ -130,6 +132,7 @@ impl<E: Exchange> Link<E> {
         let mut state = self.state.borrow_mut();
         debug_assert!(state.current.is_none(), "one request at a time");
         state.timer.set(Some(exchange.deadline()));
+        state.started = self.socket.reactor().now();
         state.current = Some(exchange);
         if sent < outgoing.len() {
             state.unsent = outgoing[sent..].to_vec();
@@ -273,6 +276,8 @@ impl<E: Exchange> Link<E> {
             let mut state = self.state.borrow_mut();
             let now = self.socket.reactor().now();
             state.idle_since = now;
+            let elapsed = now.saturating_duration_since(state.started);
+            pool.counters().backend_latency.record(elapsed);
             state.timer.set(Some(now + pool.limits().idle_timeout));
             state.closed |= !reusable;
             state.current.take().expect("an answer is to a request")
@@ -280,7 +285,7 @@ impl<E: Exchange> Link<E> {
         if reusable {
             pool.release(self);
         }
-        pool.counters().backend_answers.add();
+        pool.counters().count_backend_answer(head.status);
         exchange.finish(Ok(Response { head, content }));
         reusable
     }
@@ -292,7 +297,7 @@ impl<E: Exchange> Link<E> {
             state.current.take()
         };
         if let Some(exchange) = exchange {
-            pool.counters().backend_failures.add();
+            pool.counters().count_backend_failure(failure);
             exchange.finish(Err(failure));
         }
     }

@@ -128,7 +128,7 @@ impl Outbox {
         match response.map(|response| response.head.status) {
             Ok(200..300) => self.counters.posts_delivered.add(),
             // The backend understood and does not want it: asking again would change nothing.
-            Ok(400..=407 | 409..=428 | 430..500) => self.counters.posts_dropped.add(),
+            Ok(400..=407 | 409..=428 | 430..500) => self.counters.posts_refused.add(),
             _ => self.keep(post),
         }
     }
@@ -137,7 +137,7 @@ impl Outbox {
         post.tries += 1;
         post.deadline = self.reactor.now() + self.limits.try_timeout;
         let Some(pool) = self.pool.upgrade() else {
-            self.counters.posts_dropped.add();
+            self.counters.posts_shed.add();
             return;
         };
         self.in_flight.set(self.in_flight.get() + 1);
@@ -152,13 +152,13 @@ impl Outbox {
         let pause = BACK_OFF_FIRST * 2_u32.saturating_pow(post.tries.saturating_sub(1).min(BACK_OFF_DOUBLINGS));
         let due = now + pause;
         if due > post.first_try + self.limits.ttl {
-            self.counters.posts_dropped.add();
+            self.counters.posts_expired.add();
             return;
         }
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() >= self.limits.waiting_max {
             waiting.pop_front();
-            self.counters.posts_dropped.add();
+            self.counters.posts_shed.add();
         }
         waiting.push_back((due, post));
         if let Some(waker) = self.waker.borrow_mut().take() {

@@ -377,7 +377,7 @@ impl<E: Exchange> Pool<E> {
             })
             .await;
             let expired = self.state.borrow_mut().take_expired(self.reactor.now());
-            self.counters.backend_failures.add_many(expired.len() as u64);
+            self.counters.backend_no_connection.add_many(expired.len() as u64);
             for exchange in expired {
                 exchange.finish(Err(Failure::Deadline));
             }

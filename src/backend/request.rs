@@ -42,6 +42,8 @@ pub struct Call {
     pub payload: Bytes,
     /// When the client must have its answer.
     pub deadline: Instant,
+    /// When the client's frame came.
+    pub arrived: Instant,
 }
 
 /// The question that precedes every connection.
@@ -145,7 +147,7 @@ impl Exchange for Request {
                     },
                     Err(failure) => Answer::Failed(failure),
                 };
-                call.connection.handle_answer(call.key, answer);
+                call.connection.handle_answer(call.key, call.arrived, answer);
             }
             Self::Post(outbox, post) => outbox.handle_response(post, response),
             Self::Disconnect(disconnect) => {

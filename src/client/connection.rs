@@ -27,6 +27,7 @@ use super::identity::{ConnectionId, Identity};
 use super::sending::Sending;
 use crate::backend::Request;
 use crate::backend::request::{Call, Disconnect};
+use crate::counters::Ended;
 use crate::protocol::{Accepted, Answer, CallKey, DeferredRefusal, FailReason, Failure, MessageId, Output, Pending};
 use crate::protocol::{Push, PushKey, PushRefusal, Reply, Session, Subprotocol, WaitOver, Waiter, json};
 use crate::shard::Shard;
@@ -85,6 +86,7 @@ struct End<'a> {
     reason: &'a str,
     pushes: FailReason,
     replaced_by: Option<ConnectionId>,
+    ended: Ended,
 }
 
 impl Connection {
@@ -143,7 +145,12 @@ impl Connection {
     }
 
     /// The backend's answer to one of its CALLs.
-    pub fn handle_answer(&self, key: CallKey, answer: Answer<'_>) {
+    pub fn handle_answer(&self, key: CallKey, arrived: Instant, answer: Answer<'_>) {
+        let counters = &self.shard.counters;
+        counters.count_answer(&answer);
+        counters
+            .call_latency
+            .record(self.shard.reactor.now().saturating_duration_since(arrived));
         self.with_session(|session, now, out| session.handle_answer(now, key, answer, out));
     }
 
@@ -184,6 +191,7 @@ impl Connection {
             reason: "replaced",
             pushes: FailReason::Replaced,
             replaced_by: Some(by),
+            ended: Ended::Replaced,
         };
         let pushes = self.finish(&mut state, &end);
         self.start_closing(&mut state, CLOSE_REPLACED, "replaced");
@@ -193,7 +201,15 @@ impl Connection {
     /// Closes it with `code` and `reason` (at most 123 bytes).
     pub fn close(&self, code: u16, reason: &str) {
         let mut state = self.state.borrow_mut();
-        self.close_now(&mut state, code, reason, FailReason::Disconnected);
+        let end = End {
+            code,
+            reason,
+            pushes: FailReason::Disconnected,
+            replaced_by: None,
+            ended: Ended::Kicked,
+        };
+        self.finish(&mut state, &end);
+        self.start_closing(&mut state, code, reason);
     }
 
     /// The process drains: no push is begun any more.
@@ -291,11 +307,9 @@ impl Connection {
         if state.phase != Phase::Open {
             return;
         }
+        self.shard.counters.count_received(&message);
         match message {
-            Message::Text(text) => {
-                self.shard.counters.messages_received.add();
-                state.session.handle_text(now, &Bytes::from(text), out);
-            }
+            Message::Text(text) => state.session.handle_text(now, &Bytes::from(text), out),
             Message::Binary(_) => state.session.handle_binary(out),
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => state.session.handle_heard(now),
             Message::Close(frame) => {
@@ -308,6 +322,7 @@ impl Connection {
                     reason,
                     pushes: FailReason::Disconnected,
                     replaced_by: None,
+                    ended: Ended::Left,
                 };
                 self.finish(state, &end);
                 // The library has our answer ready; it leaves with the next read.
@@ -340,6 +355,7 @@ impl Connection {
             reason: "",
             pushes: FailReason::Disconnected,
             replaced_by: None,
+            ended: Ended::Lost,
         };
         self.finish(state, &end);
         state.phase = Phase::Over;
@@ -389,7 +405,7 @@ impl Connection {
         match output {
             Output::Send { frame, push } => match Utf8Bytes::try_from(frame) {
                 Ok(text) => {
-                    self.shard.counters.messages_sent.add();
+                    self.shard.counters.count_sent(text.as_bytes());
                     self.send(state, Message::Text(text), push, more);
                 }
                 Err(_) => unreachable!("frames are built from checked text"),
@@ -400,6 +416,7 @@ impl Connection {
                 message_id,
                 payload,
                 deadline,
+                arrived,
             } => {
                 self.shard.counters.calls_started.add();
                 let connection = self.me.upgrade().expect("a connection that acts is held by somebody");
@@ -410,9 +427,11 @@ impl Connection {
                     message_id,
                     payload,
                     deadline,
+                    arrived,
                 };
                 if self.shard.pool.submit(Request::Call(call)).is_err() {
                     let answer = Answer::Failed(Failure::Overloaded);
+                    self.shard.counters.count_answer(&answer);
                     state.session.handle_answer(self.shard.reactor.now(), key, answer, more);
                 }
             }
@@ -423,7 +442,7 @@ impl Connection {
                 body,
                 made_here,
             } => {
-                self.shard.count_post(kind, made_here);
+                self.shard.count_post(kind, &body, made_here);
                 self.shard
                     .outbox
                     .post(self.identity.clone(), kind, (action, message_id), body, made_here);
@@ -434,23 +453,27 @@ impl Connection {
                 waiter,
                 outcome,
             } => {
-                self.shard.count_outcome(&outcome);
+                self.shard.counters.count_outcome(&outcome);
                 self.shard
                     .deliver_outcome(waiter, &self.identity, (action, message_id), outcome);
             }
-            Output::Ping => self.send(state, Message::Ping(Bytes::new()), None, more),
+            Output::Ping => {
+                self.shard.counters.sent_ping.add();
+                self.send(state, Message::Ping(Bytes::new()), None, more);
+            }
             Output::Close { code, reason } => self.close_now(state, code, reason, FailReason::Disconnected),
             Output::Drop => {
-                self.shard.counters.clients_dead.add();
                 let end = End {
                     code: CLOSE_LOST,
                     reason: "silent",
                     pushes: FailReason::Disconnected,
                     replaced_by: None,
+                    ended: Ended::Silent,
                 };
                 self.finish(state, &end);
                 self.end_now(state);
             }
+            Output::PushAnswered { after } => self.shard.counters.push_latency.record(after),
             Output::Count(event) => self.shard.counters.count_event(event),
         }
     }
@@ -480,6 +503,7 @@ impl Connection {
                     reason: "",
                     pushes: FailReason::Disconnected,
                     replaced_by: None,
+                    ended: Ended::Lost,
                 };
                 self.finish(state, &end);
                 self.end_now(state);
@@ -545,12 +569,12 @@ impl Connection {
     }
 
     fn end_slow(&self, state: &mut State) {
-        self.shard.counters.clients_slow.add();
         let end = End {
             code: 1008,
             reason: "not reading",
             pushes: FailReason::Disconnected,
             replaced_by: None,
+            ended: Ended::NotReading,
         };
         self.finish(state, &end);
         self.end_now(state);
@@ -569,6 +593,7 @@ impl Connection {
                 reason,
                 pushes,
                 replaced_by: None,
+                ended: Ended::Closed(code),
             },
         );
         self.start_closing(state, code, reason);
@@ -584,6 +609,7 @@ impl Connection {
             code: code.into(),
             reason: reason.into(),
         };
+        self.shard.counters.sent_close.add();
         // The session has ended: nothing can follow from this frame.
         self.send(state, Message::Close(Some(frame)), None, &mut Vec::new());
         state.wake();
@@ -595,7 +621,7 @@ impl Connection {
             return Vec::new();
         }
         self.shard.registry.borrow_mut().remove(self);
-        self.shard.counters.clients_closed.add();
+        self.shard.counters.count_end(end.ended);
         let now = self.shard.reactor.now();
         let mut out = Vec::new();
         let pushes = state.session.handle_end(now, end.pushes, &mut out);

@@ -51,7 +51,8 @@ pub async fn begin(turn: Turn, socket: Socket, peer: SocketAddr) {
     if let Err(parcel) = shard.handover.try_send(home, parcel) {
         shard.counters.handovers_failed.add();
         if let Ok(socket) = Socket::adopt(&shard.reactor, parcel.socket) {
-            refuse(&shard, socket, &Refusal::shed(), deadline).await;
+            let refusal = Refusal::shed(|shard| shard.counters.handshakes_handover.add());
+            refuse(&shard, socket, &refusal, deadline).await;
         }
     }
 }
@@ -90,13 +91,12 @@ async fn enter(shard: &Rc<Shard>, socket: Socket, head: &[u8], peer: SocketAddr,
         Err(refusal) => return refuse(shard, socket, &refusal, deadline).await,
     };
     let Some((subprotocol, name)) = checked.subprotocol else {
-        shard.counters.handshakes_refused.add();
+        shard.counters.handshakes_subprotocol.add();
         return finish_and_close(shard, socket, checked.key, deadline).await;
     };
     let now = shard.reactor.now();
-    let full = shard.registry.borrow().len() + shard.handshakes_asking.get() >= shard.core.clients_max;
-    if full || shard.is_draining() || !shard.upgrade_rate.try_take(now) {
-        return refuse(shard, socket, &Refusal::shed(), deadline).await;
+    if let Some(refusal) = bound_reached(shard, now) {
+        return refuse(shard, socket, &refusal, deadline).await;
     }
     let identity = Rc::new(Identity {
         client: checked.client,
@@ -124,6 +124,20 @@ async fn enter(shard: &Rc<Shard>, socket: Socket, head: &[u8], peer: SocketAddr,
     admit(shard, connection);
 }
 
+/// What the shard's own bounds say to one client more.
+fn bound_reached(shard: &Shard, now: Instant) -> Option<Refusal> {
+    let count = shard.registry.borrow().len() + shard.handshakes_asking.get();
+    if shard.is_draining() {
+        Some(Refusal::shed(|shard| shard.counters.handshakes_draining.add()))
+    } else if count >= shard.core.clients_max {
+        Some(Refusal::shed(|shard| shard.counters.handshakes_full.add()))
+    } else if !shard.upgrade_rate.try_take(now) {
+        Some(Refusal::shed(|shard| shard.counters.handshakes_rate.add()))
+    } else {
+        None
+    }
+}
+
 /// The newest connection wins, now that the backend has said ok.
 fn admit(shard: &Rc<Shard>, connection: Rc<Connection>) {
     shard.counters.clients_opened.add();
@@ -131,7 +145,6 @@ fn admit(shard: &Rc<Shard>, connection: Rc<Connection>) {
     let id = connection.identity().connection;
     let present = shard.registry.borrow().get(&connection.identity().client).cloned();
     if let Some(present) = present {
-        shard.counters.clients_replaced.add();
         let newest = present.identity().connection;
         if newest.is_newer_than(&id) {
             // The backend answered the two in the other order.
@@ -220,7 +233,8 @@ async fn read_head(
 /// All that can be said of a request without state: the answer is the same on every shard.
 fn check<'h>(shard: &Shard, head: &'h [u8]) -> Result<Checked<'h>, Refusal> {
     let bad = |status| Refusal::new(status, |shard| shard.counters.handshakes_bad.add());
-    let refused = |status| Refusal::new(status, |shard| shard.counters.handshakes_refused.add());
+    let refused = Refusal::new;
+    let bad_id = || refused(404, |shard| shard.counters.handshakes_client_id.add());
     let node = &shard.node;
     let request = match parse_request(head, shard.core.head_max) {
         Ok(Some(request)) => request,
@@ -233,11 +247,11 @@ fn check<'h>(shard: &Shard, head: &'h [u8]) -> Result<Checked<'h>, Refusal> {
         return Err(bad(400));
     }
     let path = request.target.split_once('?').map_or(request.target, |(path, _)| path);
-    let segment = path.strip_prefix(&*node.path_prefix).ok_or_else(|| refused(404))?;
-    let client = ClientId::from_percent_encoded(segment).map_err(|_| refused(404))?;
+    let segment = path.strip_prefix(&*node.path_prefix).ok_or_else(bad_id)?;
+    let client = ClientId::from_percent_encoded(segment).map_err(|_| bad_id())?;
     let is_allowed = |origin: &[u8]| node.origins.iter().any(|allowed| allowed.as_bytes() == origin);
     if !node.origins.is_empty() && !request.headers("origin").all(is_allowed) {
-        return Err(refused(403));
+        return Err(refused(403, |shard| shard.counters.handshakes_origin.add()));
     }
     if node.basic_user_is_client_id && !forwarded::basic_user_fits(&request, &client) {
         let challenge = (
@@ -246,7 +260,7 @@ fn check<'h>(shard: &Shard, head: &'h [u8]) -> Result<Checked<'h>, Refusal> {
         );
         return Err(Refusal {
             headers: vec![challenge],
-            ..refused(401)
+            ..refused(401, |shard| shard.counters.handshakes_user.add())
         });
     }
     let offered = request
@@ -256,7 +270,9 @@ fn check<'h>(shard: &Shard, head: &'h [u8]) -> Result<Checked<'h>, Refusal> {
     let subprotocol = match negotiated {
         Negotiated::Chosen { subprotocol, name } => Some((subprotocol, Some(name.into()))),
         Negotiated::NoneOffered => Some((Subprotocol::None, None)),
-        Negotiated::Required => return Err(refused(400)),
+        Negotiated::Required => {
+            return Err(refused(400, |shard| shard.counters.handshakes_subprotocol.add()));
+        }
         Negotiated::NoneInCommon => None,
     };
     Ok(Checked {
@@ -355,12 +371,12 @@ impl Refusal {
         }
     }
 
-    fn shed() -> Self {
+    fn shed(count: fn(&Shard)) -> Self {
         let retry = ("Retry-After", RETRY_AFTER.to_owned());
         Self {
             status: 503,
             headers: vec![retry],
-            count: |shard| shard.counters.handshakes_shed.add(),
+            count,
         }
     }
 
@@ -380,10 +396,15 @@ impl Refusal {
                 headers,
                 count: |shard| shard.counters.handshakes_denied.add(),
             }),
-            Admission::Unanswered { status: 503 } => Some(Self::shed()),
-            Admission::Unanswered { status } => {
-                Some(Self::new(status, |shard| shard.counters.handshakes_unanswered.add()))
+            Admission::Unanswered { status: 503 } => {
+                Some(Self::shed(|shard| shard.counters.handshakes_overloaded.add()))
             }
+            Admission::Unanswered { status: 504 } => {
+                Some(Self::new(504, |shard| shard.counters.handshakes_backend_timeout.add()))
+            }
+            Admission::Unanswered { status } => Some(Self::new(status, |shard| {
+                shard.counters.handshakes_backend_failed.add();
+            })),
         }
     }
 }

@@ -63,7 +63,7 @@ impl Shard {
             request: Box::new(request),
         };
         if self.mesh.try_send(home, mail).is_err() {
-            self.counters.mesh_full.add();
+            self.counters.mesh_shed.add();
             self.asks.open.borrow_mut().remove(&token);
             return Err(Overloaded);
         }

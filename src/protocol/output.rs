@@ -1,6 +1,6 @@
 //! What enters and leaves a [`Session`](super::session::Session) besides bytes and times.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -30,6 +30,8 @@ pub enum Output {
         payload: Bytes,
         /// `call_timeout` from now.
         deadline: Instant,
+        /// When the client's frame came.
+        arrived: Instant,
     },
     /// `POST /<kind>/<action>/<client>/<message_id>` with the body, at least once.
     Post {
@@ -67,6 +69,11 @@ pub enum Output {
     },
     /// The peer is dead: end the connection without a close frame. Otherwise like [`Output::Close`].
     Drop,
+    /// The client has answered a push, so long after its frame was written. Measure it, nothing else.
+    PushAnswered {
+        /// The round trip.
+        after: Duration,
+    },
     /// Count this. Nothing else.
     Count(Event),
 }
@@ -190,6 +197,13 @@ pub enum FailReason {
 }
 
 impl FailReason {
+    /// The reason that made this outcome's [`body`](Self::body).
+    pub fn of_body(body: &[u8]) -> Option<Self> {
+        let reasons = [Self::Timeout, Self::Disconnected, Self::Replaced, Self::Shutdown];
+        let is_made = |reason: &Self| [true, false].iter().any(|sent| reason.body(*sent).as_bytes() == body);
+        reasons.into_iter().find(is_made)
+    }
+
     /// The error code in the outcome.
     pub fn code(self) -> &'static str {
         match self {

@@ -301,11 +301,17 @@ impl Session {
                 self.handle_call(now, call, &message_id, out);
             }
             Frame::CallResult { message_id, payload } => match self.pushes.find_sent(&message_id) {
-                Some(index) => self.end_push(index, Outcome::Result(share(payload)), out),
+                Some(index) => {
+                    self.measure_push(now, index, out);
+                    self.end_push(index, Outcome::Result(share(payload)), out);
+                }
                 None => out.push(Output::Count(Event::AnswerUnmatched)),
             },
             Frame::CallError { message_id, error } => match self.pushes.find_sent(&message_id) {
-                Some(index) => self.end_push(index, Outcome::from_error(&error), out),
+                Some(index) => {
+                    self.measure_push(now, index, out);
+                    self.end_push(index, Outcome::from_error(&error), out);
+                }
                 None => out.push(Output::Count(Event::AnswerUnmatched)),
             },
             Frame::CallResultError { message_id, error } => self.handle_result_error(&message_id, &error, out),

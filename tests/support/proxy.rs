@@ -208,9 +208,16 @@ impl Proxy {
     /// A metric, shard by shard; `clients` is a gauge, `clients_opened_total` a counter.
     #[track_caller]
     pub fn metric(&self, name: &str) -> Vec<f64> {
+        self.metric_where(name, "")
+    }
+
+    #[track_caller]
+    fn metric_where(&self, name: &str, label: &str) -> Vec<f64> {
         let text = Http::connect(self.admin).get("/metrics").expect(200).body;
         let prefix = format!("ws2api_{name}{{");
-        let lines = text.lines().filter(|line| line.starts_with(&prefix));
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with(&prefix) && line.contains(label));
         let values: Vec<f64> = lines
             .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
             .collect();
@@ -222,6 +229,13 @@ impl Proxy {
     #[track_caller]
     pub fn count(&self, name: &str) -> u64 {
         self.metric(&format!("{name}_total")).iter().sum::<f64>() as u64
+    }
+
+    /// The same for the members that have the label value `label`.
+    #[track_caller]
+    pub fn count_where(&self, name: &str, label: &str) -> u64 {
+        let values = self.metric_where(&format!("{name}_total"), &format!("\"{label}\""));
+        values.iter().sum::<f64>() as u64
     }
 
     /// Waits until a counter has got so far.

@@ -133,7 +133,7 @@ impl Session {
             let deadline = now.checked_add(self.limits.call_timeout).unwrap_or(now);
             let call = self.calls.get_mut(index);
             call.state = CallState::Sent;
-            call.deadline = deadline;
+            let arrived = std::mem::replace(&mut call.deadline, deadline);
             let (action, message_id) = (call.action(), call.message_id());
             out.push(Output::Call {
                 key: call.key,
@@ -141,6 +141,7 @@ impl Session {
                 message_id,
                 payload: call.payload(),
                 deadline,
+                arrived,
             });
         }
     }

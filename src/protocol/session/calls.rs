@@ -30,7 +30,7 @@ pub(super) enum CallState {
 pub(super) struct Call {
     pub(super) key: CallKey,
     pub(super) state: CallState,
-    /// When a deferred one is answered with an error. Means nothing while queued.
+    /// When a deferred one is answered with an error. While queued: when it came.
     pub(super) deadline: Instant,
     frame: Bytes,
     id_at: u32,

@@ -61,6 +61,14 @@ impl Pushes {
             .position(|(state, _)| matches!(state, PushState::Written(_, deadline) if *deadline <= now))
     }
 
+    /// When a written one ends.
+    pub(super) fn deadline(&self, index: usize) -> Option<Instant> {
+        match self.list.get(index)? {
+            (PushState::Written(_, deadline), _) => Some(*deadline),
+            _ => None,
+        }
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let deadline = |state: &PushState| match state {
             PushState::Written(_, deadline) => Some(*deadline),

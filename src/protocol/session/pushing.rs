@@ -98,6 +98,15 @@ impl Session {
         }
     }
 
+    /// Says how long the client took to answer, if the frame had left.
+    pub(super) fn measure_push(&self, now: Instant, index: usize, out: &mut Vec<Output>) {
+        let deadline = self.pushes.deadline(index);
+        if let Some(written) = deadline.and_then(|deadline| deadline.checked_sub(self.limits.push_timeout)) {
+            let after = now.saturating_duration_since(written);
+            out.push(Output::PushAnswered { after });
+        }
+    }
+
     pub(super) fn end_push(&mut self, index: usize, outcome: Outcome, out: &mut Vec<Output>) {
         let push = self.pushes.remove(index);
         if self.breaks(Fault::TimedOutPushStays) && matches!(outcome, Outcome::Failed { .. }) {

@@ -156,6 +156,7 @@ fn show(output: &Output) -> String {
         Output::Ping => "ping".to_owned(),
         Output::Close { code, reason } => format!("close {code} {reason}"),
         Output::Drop => "drop".to_owned(),
+        Output::PushAnswered { after } => format!("answered after {} ms", after.as_millis()),
         Output::Count(event) => format!("count {event:?}"),
     }
 }

@@ -274,6 +274,7 @@ impl Ledger {
                     message_id,
                     payload,
                     deadline,
+                    arrived: _,
                 } => {
                     let next = self.calls.iter_mut().find(|call| call.stage == CallStage::Waiting);
                     let Some(call) = next else {
@@ -331,6 +332,8 @@ impl Ledger {
                     ensure!(self.expected.close.take() == Some(code), "an unexpected close {code}");
                     over = true;
                 }
+                // A measurement; nothing depends on it.
+                Output::PushAnswered { .. } => {}
                 Output::Count(event) => take(&mut self.expected.counts, &event)?,
             }
         }

@@ -1,0 +1,115 @@
+//! One connection to the admin listener: requests without a body, one after another, on a thread of its own.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::http::{parse_request, write_response};
+
+/// A request.
+pub(super) struct Query<'r> {
+    pub(super) method: &'r str,
+    pub(super) path: &'r str,
+    #[allow(dead_code)]
+    parameters: &'r str,
+    accept: &'r [u8],
+}
+
+/// Its answer.
+pub(super) struct Response {
+    status: u16,
+    headers: Vec<(&'static str, &'static str)>,
+    body: Vec<u8>,
+}
+
+impl Query<'_> {
+    /// True when the client names this media type.
+    pub(super) fn accepts(&self, media_type: &str) -> bool {
+        memchr::memmem::find(self.accept, media_type.as_bytes()).is_some()
+    }
+
+    /// The value of a parameter in the query, percent-decoded.
+    #[allow(dead_code)]
+    pub(super) fn parameter(&self, name: &str) -> Option<String> {
+        let pairs = self.parameters.split('&').filter_map(|pair| pair.split_once('='));
+        let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
+        let value = percent_encoding::percent_decode_str(value).decode_utf8().ok()?;
+        Some(value.into_owned())
+    }
+}
+
+impl Response {
+    pub(super) fn new(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
+        Self {
+            status,
+            headers: vec![("Content-Type", content_type), ("Cache-Control", "no-store")],
+            body: body.into(),
+        }
+    }
+
+    pub(super) fn text(status: u16, body: impl Into<String>) -> Self {
+        Self::new(status, "text/plain; charset=utf-8", body.into())
+    }
+
+    pub(super) fn not_allowed(allow: &'static str) -> Self {
+        Self::text(405, format!("only {allow}\n")).with("Allow", allow)
+    }
+
+    pub(super) fn with(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+}
+
+/// Answers requests until the client goes, or is silent for too long.
+pub(super) fn serve(mut stream: TcpStream, answer: impl Fn(&Query<'_>) -> Response) -> io::Result<()> {
+    stream.set_read_timeout(Some(IO_TIMEOUT))?;
+    stream.set_write_timeout(Some(IO_TIMEOUT))?;
+    let mut buffer = Vec::new();
+    loop {
+        let (response, len, keep_alive) = match parse_request(&buffer, HEAD_LEN_MAX) {
+            Ok(None) => {
+                let mut piece = [0; 2048];
+                let count = stream.read(&mut piece)?;
+                if count == 0 {
+                    return Ok(());
+                }
+                buffer.extend_from_slice(&piece[..count]);
+                continue;
+            }
+            Err(error) => (
+                Response::text(error.status(), format!("{error}\n")),
+                buffer.len(),
+                false,
+            ),
+            Ok(Some(head)) => {
+                let (path, parameters) = head.target.split_once('?').unwrap_or((head.target, ""));
+                let query = Query {
+                    method: head.method,
+                    path,
+                    parameters,
+                    accept: head.header("accept").unwrap_or_default(),
+                };
+                // Nobody has a body to send; what comes in one is not mistaken for a request.
+                let keep_alive = head.keep_alive && head.framing.is_empty();
+                (answer(&query), head.len, keep_alive)
+            }
+        };
+        buffer.drain(..len);
+        let mut bytes = Vec::new();
+        write_response(
+            &mut bytes,
+            response.status,
+            &response.headers,
+            &response.body,
+            keep_alive,
+        );
+        stream.write_all(&bytes)?;
+        if !keep_alive {
+            return Ok(());
+        }
+    }
+}
+
+const HEAD_LEN_MAX: usize = 8192;
+const IO_TIMEOUT: Duration = Duration::from_secs(30);

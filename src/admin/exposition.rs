@@ -1,0 +1,305 @@
+//! The metrics as text: OpenMetrics, made by prometheus-client, and Prometheus' own older format made from it.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, LabelSetEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+use shards::reactor::PASS_BOUNDS_US;
+
+use super::process::Process;
+use crate::counters::{FAMILIES, SHED};
+use crate::latency::{BOUNDS_US, LatencyCopy};
+use crate::report::{GAUGES, Report};
+
+pub(super) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(super) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// All metrics in OpenMetrics format.
+pub(super) fn openmetrics(reports: Vec<Report>, process: Process) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Snapshot { reports, process }));
+    let mut out = String::with_capacity(TEXT_LEN);
+    text::encode(&mut out, &registry).expect("a string takes everything");
+    out
+}
+
+/// OpenMetrics text → Prometheus text 0.0.4, where a counter's name has its `_total` in the comments too.
+pub(super) fn classic(openmetrics: &str) -> String {
+    let mut out = String::with_capacity(openmetrics.len() + openmetrics.len() / 32);
+    let mut lines = openmetrics.lines().peekable();
+    while let Some(line) = lines.next() {
+        let (Some(help), Some(kind)) = (line.strip_prefix("# HELP "), lines.peek()) else {
+            if !line.starts_with("# EOF") {
+                out.push_str(line);
+                out.push('\n');
+            }
+            continue;
+        };
+        let (name, help) = help.split_once(' ').unwrap_or((help, ""));
+        let kind = kind.rsplit(' ').next().unwrap_or_default();
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        out.push_str(&format!("# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}\n"));
+        lines.next();
+    }
+    out
+}
+
+#[derive(Debug)]
+struct Snapshot {
+    reports: Vec<Report>,
+    process: Process,
+}
+
+type Which = fn(&Report) -> &LatencyCopy;
+
+struct Labels<'l>(&'l [(&'l str, &'l str)]);
+
+impl EncodeLabelSet for Labels<'_> {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        self.0.encode(encoder)
+    }
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let encoder = &mut encoder;
+        self.counters(encoder)?;
+        self.shed(encoder)?;
+        for (name, help, value) in GAUGES {
+            self.gauge(encoder, name, help, |report| Some(value(&report.gauges)))?;
+        }
+        let open_files = &self.process.shards_open_files;
+        let of_shard = |report: &Report| {
+            open_files
+                .get(report.shard)
+                .copied()
+                .flatten()
+                .map(|count| count as f64)
+        };
+        self.gauge(
+            encoder,
+            "open_fds",
+            "Descriptors open in the shard's own table.",
+            of_shard,
+        )?;
+        let busy = |report: &Report| Some(report.busy.as_secs_f64());
+        self.seconds(encoder, "loop_busy_seconds", "Time that the shard spent working.", busy)?;
+        let kinds: [(&str, &str, Which); 3] = [
+            (
+                "call_round_trip_seconds",
+                "From a CALL's arrival to its answer.",
+                |report| &report.calls,
+            ),
+            (
+                "backend_round_trip_seconds",
+                "From a request to the backend to its answer.",
+                |report| &report.backend,
+            ),
+            (
+                "push_round_trip_seconds",
+                "From a push's frame to the client's answer.",
+                |report| &report.pushes,
+            ),
+        ];
+        for (name, help, latency) in kinds {
+            self.latency(encoder, name, help, latency)?;
+        }
+        self.passes(encoder)?;
+        self.shards(encoder)?;
+        self.process(encoder)
+    }
+}
+
+impl Snapshot {
+    fn counters(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut first = 0;
+        for family in FAMILIES {
+            let name = format!("ws2api_{}", family.name);
+            let mut metric = encoder.encode_descriptor(&name, family.help, None, MetricType::Counter)?;
+            for report in &self.reports {
+                let shard = report.shard.to_string();
+                for (member, value) in family.members.iter().zip(&report.counters[first..]) {
+                    let mut labels = vec![("shard", &*shard)];
+                    labels.extend(family.labels.iter().copied().zip(member.iter().copied()));
+                    let labels = Labels(&labels);
+                    metric
+                        .encode_family(&labels)?
+                        .encode_counter::<NoLabelSet, u64, f64>(value, None)?;
+                }
+            }
+            first += family.members.len();
+        }
+        Ok(())
+    }
+
+    fn shed(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Work refused because a bound was reached.";
+        let mut metric = encoder.encode_descriptor("ws2api_shed", help, None, MetricType::Counter)?;
+        for report in &self.reports {
+            let shard = report.shard.to_string();
+            for ((bound, _), value) in SHED.iter().zip(&report.shed) {
+                let labels = Labels(&[("shard", &*shard), ("bound", bound)]);
+                metric
+                    .encode_family(&labels)?
+                    .encode_counter::<NoLabelSet, u64, f64>(value, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn gauge(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        value: impl Fn(&Report) -> Option<f64>,
+    ) -> fmt::Result {
+        let name = format!("ws2api_{name}");
+        let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
+        for report in &self.reports {
+            if let Some(value) = value(report) {
+                let labels = Labels(&[("shard", &report.shard.to_string())]);
+                metric.encode_family(&labels)?.encode_gauge(&value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn seconds(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        value: impl Fn(&Report) -> Option<f64>,
+    ) -> fmt::Result {
+        let name = format!("ws2api_{name}");
+        let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
+        for report in &self.reports {
+            if let Some(value) = value(report) {
+                let labels = Labels(&[("shard", &report.shard.to_string())]);
+                metric
+                    .encode_family(&labels)?
+                    .encode_counter::<NoLabelSet, f64, f64>(&value, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn latency(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        latency: impl Fn(&Report) -> &LatencyCopy,
+    ) -> fmt::Result {
+        let name = format!("ws2api_{name}");
+        let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Histogram)?;
+        for report in &self.reports {
+            let copy = latency(report);
+            let buckets = buckets(&BOUNDS_US, &copy.buckets);
+            let labels = Labels(&[("shard", &report.shard.to_string())]);
+            let (sum, count) = (copy.sum.as_secs_f64(), copy.count());
+            metric
+                .encode_family(&labels)?
+                .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        }
+        Ok(())
+    }
+
+    fn passes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Rounds of the shard's loop: what waits in one is delayed by that much.";
+        let mut metric = encoder.encode_descriptor("ws2api_loop_pass_seconds", help, None, MetricType::Histogram)?;
+        for report in &self.reports {
+            let buckets = buckets(&PASS_BOUNDS_US, &report.passes);
+            let labels = Labels(&[("shard", &report.shard.to_string())]);
+            let (sum, count) = (report.busy.as_secs_f64(), report.passes.iter().sum());
+            metric
+                .encode_family(&labels)?
+                .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        }
+        Ok(())
+    }
+
+    fn shards(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut metric =
+            encoder.encode_descriptor("ws2api_shard_cpu", "The CPU of each shard.", None, MetricType::Gauge)?;
+        for report in &self.reports {
+            let labels = Labels(&[("shard", &report.shard.to_string())]);
+            metric.encode_family(&labels)?.encode_gauge(&(report.cpu as i64))?;
+        }
+        let mut metric =
+            encoder.encode_descriptor("ws2api_build_info", "The version, as a label.", None, MetricType::Gauge)?;
+        let labels = Labels(&[("version", env!("CARGO_PKG_VERSION"))]);
+        metric.encode_family(&labels)?.encode_gauge(&1_i64)
+    }
+
+    /// Under the names that every program has.
+    fn process(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let process = &self.process;
+        let count = |count: Option<u64>| count.map(|count| count as f64);
+        let gauges = [
+            (
+                "process_resident_memory_bytes",
+                "Memory in RAM.",
+                count(process.resident_bytes),
+            ),
+            (
+                "process_virtual_memory_bytes",
+                "Memory reserved.",
+                count(process.virtual_bytes),
+            ),
+            (
+                "process_start_time_seconds",
+                "Start, since 1970.",
+                process.start_seconds,
+            ),
+            ("process_threads", "Threads.", count(process.threads)),
+            (
+                "process_open_fds",
+                "Descriptors open in the table of the ordinary threads.",
+                count(process.open_files),
+            ),
+            (
+                "process_max_fds",
+                "Descriptors that each table may hold: the shards' tables and that of the ordinary threads.",
+                count(process.open_files_max),
+            ),
+        ];
+        for (name, help, value) in gauges {
+            if let Some(value) = value {
+                encoder
+                    .encode_descriptor(name, help, None, MetricType::Gauge)?
+                    .encode_gauge(&value)?;
+            }
+        }
+        if let Some(seconds) = process.cpu_seconds {
+            let help = "CPU time, user and system.";
+            let mut metric = encoder.encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?;
+            metric.encode_counter::<NoLabelSet, f64, f64>(&seconds, None)?;
+        }
+        Ok(())
+    }
+}
+
+/// Upper bounds in seconds, each with its count; the last has no bound.
+fn buckets(bounds_us: &[u64], counts: &[u64]) -> Vec<(f64, u64)> {
+    let bounds = bounds_us.iter().map(|bound| *bound as f64 / 1e6).chain([f64::MAX]);
+    bounds.zip(counts.iter().copied()).collect()
+}
+
+const TEXT_LEN: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_older_format_names_counters_in_full() {
+        let text = "# HELP a Counts.\n# TYPE a counter\na_total{x=\"1\"} 5\n# HELP b Is.\n# TYPE b gauge\nb 1\n# EOF\n";
+        let expected =
+            "# HELP a_total Counts.\n# TYPE a_total counter\na_total{x=\"1\"} 5\n# HELP b Is.\n# TYPE b gauge\nb 1\n";
+        assert_eq!(classic(text), expected);
+    }
+}

@@ -1,0 +1,181 @@
+//! How long things take: an exact histogram per shard and kind, and what of it is copied for a scrape.
+//!
+//! [`Latency::record`] costs some nanoseconds and allocates nothing; the range is fixed. Values below 10 µs count as
+//! 10 µs, those above two minutes as two minutes: nothing that we wait for may last longer than its deadline.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// One kind of latency on one shard.
+pub struct Latency {
+    micros: RefCell<Histogram<u64>>,
+    sum: Cell<Duration>,
+}
+
+/// A copy, folded into the buckets of [`BOUNDS_US`].
+#[derive(Clone, Debug, Default)]
+pub struct LatencyCopy {
+    /// How many fell into each bucket, the last being those above the last bound.
+    pub buckets: [u64; BOUNDS_US.len() + 1],
+    /// Of all together.
+    pub sum: Duration,
+    /// The exact quantiles of [`QUANTILES`] since the start, and the maximum.
+    pub quantiles: [Duration; QUANTILES.len()],
+}
+
+/// Upper bounds of the buckets that Prometheus gets, in µs.
+pub const BOUNDS_US: [u64; 20] = [
+    50,
+    100,
+    250,
+    500,
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    60_000_000,
+    120_000_000,
+];
+
+/// What the status page shows beside the buckets; 1 is the maximum.
+pub const QUANTILES: [f64; 4] = [0.5, 0.99, 0.999, 1.0];
+
+impl Default for Latency {
+    fn default() -> Self {
+        let bounds = Histogram::new_with_bounds(LOWEST_US, BOUNDS_US[BOUNDS_US.len() - 1], SIGNIFICANT_DIGITS);
+        Self {
+            micros: RefCell::new(bounds.expect("constant bounds")),
+            sum: Cell::new(Duration::ZERO),
+        }
+    }
+}
+
+impl Latency {
+    /// Adds one.
+    pub fn record(&self, elapsed: Duration) {
+        let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        self.micros.borrow_mut().saturating_record(micros);
+        self.sum.set(self.sum.get() + elapsed);
+    }
+
+    /// A copy for somebody else. One pass over the counts.
+    pub fn copy(&self) -> LatencyCopy {
+        let micros = self.micros.borrow();
+        let mut copy = LatencyCopy {
+            sum: self.sum.get(),
+            ..LatencyCopy::default()
+        };
+        if micros.is_empty() {
+            return copy;
+        }
+        let mut bucket = 0;
+        let mut seen = 0;
+        let mut quantile = 0;
+        for step in micros.iter_recorded() {
+            let value = step.value_iterated_to();
+            // A step's value is the highest of those that it stands for: a bound belongs to the bucket below.
+            let lowest = micros.lowest_equivalent(value);
+            while bucket < BOUNDS_US.len() && lowest > BOUNDS_US[bucket] {
+                bucket += 1;
+            }
+            copy.buckets[bucket] += step.count_since_last_iteration();
+            seen += step.count_since_last_iteration();
+            while quantile < QUANTILES.len() && seen as f64 >= QUANTILES[quantile] * micros.len() as f64 {
+                copy.quantiles[quantile] = Duration::from_micros(value);
+                quantile += 1;
+            }
+        }
+        copy
+    }
+}
+
+impl std::fmt::Debug for Latency {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Latency({})", self.micros.borrow().len())
+    }
+}
+
+impl LatencyCopy {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+}
+
+const LOWEST_US: u64 = 10;
+const SIGNIFICANT_DIGITS: u8 = 3;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_value_at_a_bound_belongs_to_it_and_one_above_to_the_next() {
+        let latency = Latency::default();
+        latency.record(Duration::from_micros(1000));
+        latency.record(Duration::from_micros(1008));
+        latency.record(Duration::ZERO);
+        latency.record(Duration::from_secs(3600));
+        let copy = latency.copy();
+        assert_eq!(copy.buckets[0], 1, "below the range: the lowest bucket");
+        assert_eq!(copy.buckets[4], 1, "exactly 1 ms");
+        assert_eq!(copy.buckets[5], 1, "above 1 ms by one step of the resolution");
+        assert_eq!(copy.buckets[19], 1, "beyond the range: the last bound");
+        assert_eq!((copy.count(), copy.buckets[20]), (4, 0));
+        assert!(copy.sum > Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn quantiles_are_exact_to_three_digits() {
+        let latency = Latency::default();
+        for micros in 1..=100_000 {
+            latency.record(Duration::from_micros(micros));
+        }
+        for (quantile, micros) in LatencyCopy::clone(&latency.copy())
+            .quantiles
+            .iter()
+            .zip([50_000_f64, 99_000.0, 99_900.0, 100_000.0])
+        {
+            let error = (quantile.as_micros() as f64 / micros - 1.0).abs();
+            assert!(error < 0.001, "{quantile:?} {micros}");
+        }
+    }
+
+    /// Run by hand, in release: `cargo test --release --lib latency_costs -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "measures"]
+    fn latency_costs() {
+        let latency = Latency::default();
+        let mut state = 1_u64;
+        let start = Instant::now();
+        for _ in 0..10_000_000 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            latency.record(Duration::from_micros(state % (1 << (state % 27))));
+        }
+        println!("record: {:.1} ns", start.elapsed().as_nanos() as f64 / 1e7);
+        let start = Instant::now();
+        let copy = (0..1000).map(|_| latency.copy()).last();
+        println!(
+            "copy: {:?} {:?}",
+            start.elapsed() / 1000,
+            copy.map(|copy| copy.quantiles)
+        );
+    }
+}

@@ -1,0 +1,4 @@
+//! What operators are promised: metrics, status, profiles, logs, signals, words at the start. Against the real program.
+
+mod metrics;
+mod program;

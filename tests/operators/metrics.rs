@@ -1,0 +1,123 @@
+//! `/metrics`: what is counted, what is documented, and that Prometheus' own tool takes it.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use crate::program::{Client, Program, http, wait_until};
+
+#[test]
+fn a_conversation_is_counted() {
+    let program = Program::demo(&[]);
+    let mut client = Client::connect(&program.listen, "CP1");
+    for number in 0..3 {
+        client.call(number);
+    }
+    client.send("nonsense");
+    assert!(client.receive().starts_with("[4,\"-1\","));
+    let push = "Content-Type: application/json\r\nContent-Length: 0\r\n";
+    let refused = http(&program.ingress, "POST", "/call/Reset/CP2/p1", push);
+    assert_eq!(refused.status, 400, "{refused:?}");
+    for (name, with, value) in [
+        ("ws2api_clients", "", 1.0),
+        ("ws2api_clients_opened_total", "", 1.0),
+        ("ws2api_frames_total", "type=\"call\"", 3.0),
+        ("ws2api_frames_total", "type=\"callresult\"", 3.0),
+        ("ws2api_frames_bad_total", "kind=\"unreadable\"", 1.0),
+        ("ws2api_calls_total", "outcome=\"result\"", 3.0),
+        ("ws2api_call_round_trip_seconds_count", "", 3.0),
+        ("ws2api_backend_round_trip_seconds_count", "", 4.0),
+        ("ws2api_backend_answers_total", "class=\"2xx\"", 4.0),
+        ("ws2api_ingress_bad_total", "", 1.0),
+        ("ws2api_backend_up", "", 2.0),
+        ("ws2api_shed_total", "", 0.0),
+    ] {
+        assert_eq!(program.metric(name, with), value, "{name} {with}");
+    }
+    assert!(program.metric("process_resident_memory_bytes", "") > 1e6);
+    assert!(program.metric("ws2api_open_fds", "") > 10.0);
+    drop(client);
+    wait_until("the client's end", || {
+        let lost = program.metric("ws2api_clients_closed_total", "reason=\"lost\"");
+        (lost == 1.0).then_some(())
+    });
+}
+
+#[test]
+fn every_metric_is_documented_and_every_documented_one_exists() {
+    let program = Program::demo(&[]);
+    let text = program.get("/metrics").text();
+    let exposed = described(&text);
+    assert!(exposed.len() > 40, "{exposed:?}");
+    let documented: BTreeMap<String, String> = include_str!("../../docs/metrics.md")
+        .lines()
+        .filter_map(|line| {
+            let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+            let name = cells.first()?.strip_prefix('`')?.strip_suffix('`')?;
+            Some((name.to_owned(), line.to_owned()))
+        })
+        .collect();
+    let names = |map: &BTreeMap<String, String>| map.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&documented), names(&exposed));
+    for (name, line) in &documented {
+        assert!(
+            line.contains(&format!("| {} |", exposed[name])),
+            "the type of {name}: {line}"
+        );
+    }
+    for family in ws2api::counters::FAMILIES {
+        let line = &documented[&format!("ws2api_{}_total", family.name)];
+        let words = family.labels.iter().chain(family.members.iter().copied().flatten());
+        for word in words {
+            assert!(line.contains(&format!("`{word}`")), "{word} is missing in {line}");
+        }
+    }
+}
+
+#[test]
+fn the_other_format_holds_the_same_and_ends_as_it_must() {
+    let program = Program::demo(&[]);
+    let accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n";
+    let answer = http(&program.admin, "GET", "/metrics", accept);
+    assert!(
+        answer.head.contains("Content-Type: application/openmetrics-text"),
+        "{}",
+        answer.head
+    );
+    let text = answer.text();
+    assert!(text.ends_with("# EOF\n"));
+    let counters = described(&program.get("/metrics").text());
+    for (name, kind) in described(&text) {
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        assert_eq!(counters.get(&format!("{name}{suffix}")), Some(&kind));
+    }
+}
+
+/// Prometheus' own opinion, where promtool is installed.
+#[test]
+fn promtool_has_nothing_to_say() {
+    let Ok(mut tool) = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+    else {
+        eprintln!("promtool is not installed: not checked");
+        return;
+    };
+    let program = Program::demo(&[]);
+    let text = program.get("/metrics").text();
+    tool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = tool.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+/// Name → type.
+fn described(text: &str) -> BTreeMap<String, String> {
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    types
+        .filter_map(|line| line.split_once(' '))
+        .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
+        .collect()
+}

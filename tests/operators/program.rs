@@ -1,0 +1,216 @@
+//! The program, started on free ports with its own demo backend or another one, and what it takes to talk to it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running ws2api. Killed when dropped.
+pub struct Program {
+    pub child: Child,
+    pub listen: String,
+    pub ingress: String,
+    pub admin: String,
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+/// A WebSocket client, as simple as can be: small unfragmented frames only.
+pub struct Client {
+    stream: TcpStream,
+}
+
+pub fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ws2api"));
+    command.args(args);
+    command
+}
+
+impl Program {
+    /// Two shards on the first usable CPU, and the built-in backend.
+    pub fn demo(args: &[&str]) -> Self {
+        Self::start(command(&["demo", "--cores", &two_shards()]).args(args))
+    }
+
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        if !line.starts_with("ready ") {
+            let mut words = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
+            panic!("not ready: {line:?} {words}");
+        }
+        // The demo goes on talking; a full pipe would stop it.
+        std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
+        let value = |key: &str| {
+            line.split(key)
+                .nth(1)
+                .unwrap()
+                .split_whitespace()
+                .next()
+                .unwrap()
+                .to_owned()
+        };
+        Self {
+            listen: value("listen="),
+            ingress: value("ingress="),
+            admin: value("admin="),
+            child,
+        }
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        http(&self.admin, "GET", path, "")
+    }
+
+    #[allow(dead_code)]
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    #[allow(dead_code)]
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_until("the program to end", || self.child.try_wait().unwrap())
+    }
+
+    /// The sum of a metric over the shards and over the members whose line holds `with`.
+    pub fn metric(&self, name: &str, with: &str) -> f64 {
+        let text = self.get("/metrics").text();
+        let values = text
+            .lines()
+            .filter(|line| line.split(['{', ' ']).next() == Some(name) && line.contains(with))
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap());
+        values.sum()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+}
+
+/// One request on a connection of its own.
+pub fn http(address: &str, method: &str, target: &str, headers: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let request = format!("{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let end = bytes
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .expect("a head")
+        + 4;
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer {
+        status,
+        head,
+        body: bytes[end..].to_vec(),
+    }
+}
+
+/// Asks until there is an answer; the test fails after a while.
+pub fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// The first CPU that this process may use, twice.
+pub fn two_shards() -> String {
+    let cpu = ws2api::config::usable_cpus()[0];
+    format!("{cpu},{cpu}")
+}
+
+impl Client {
+    pub fn connect(address: &str, id: &str) -> Self {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!(
+            "GET /{id} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: ocpp2.0.1\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", head.escape_ascii());
+        Self { stream }
+    }
+
+    pub fn send(&mut self, text: &str) {
+        let mut frame = vec![0x81];
+        match u8::try_from(text.len()).ok().filter(|len| *len < 126) {
+            Some(len) => frame.push(0x80 | len),
+            None => {
+                frame.push(0x80 | 126);
+                frame.extend_from_slice(&u16::try_from(text.len()).unwrap().to_be_bytes());
+            }
+        }
+        // A mask of zeros changes nothing.
+        frame.extend_from_slice(&[0; 4]);
+        frame.extend_from_slice(text.as_bytes());
+        self.stream.write_all(&frame).unwrap();
+    }
+
+    pub fn receive(&mut self) -> String {
+        let mut head = [0; 2];
+        self.stream.read_exact(&mut head).unwrap();
+        let mut len = usize::from(head[1]);
+        if len == 126 {
+            let mut wide = [0; 2];
+            self.stream.read_exact(&mut wide).unwrap();
+            len = usize::from(u16::from_be_bytes(wide));
+        }
+        let mut text = vec![0; len];
+        self.stream.read_exact(&mut text).unwrap();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    pub fn call(&mut self, number: usize) {
+        self.send(&format!("[2,\"{number}\",\"Heartbeat\",{{}}]"));
+        let answer = self.receive();
+        assert!(answer.starts_with(&format!("[3,\"{number}\",")), "{answer}");
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
