@@ -4,6 +4,7 @@
 mod connection;
 mod exposition;
 mod process;
+mod profiles;
 
 use std::io;
 use std::net::TcpListener;
@@ -97,6 +98,7 @@ impl Admin {
                     Response::new(200, exposition::PROMETHEUS, exposition::classic(&text))
                 }
             }),
+            (_, path) if path.starts_with(profiles::PREFIX) => profiles::answer(query),
             ("GET", _) => Response::text(404, "try /, /healthz, /readyz or /metrics\n"),
             _ => Response::not_allowed("GET"),
         }

@@ -12,6 +12,7 @@ pub mod http;
 pub mod ingress;
 pub mod latency;
 pub mod mail;
+pub mod profile;
 pub mod protocol;
 pub mod proxy_protocol;
 pub mod report;

@@ -1,6 +1,6 @@
 //! File-descriptor tables: one per shard, so that no table is shared between cores and the limit counts per shard.
 //!
-//! The only file with `unsafe` in it: giving up a table's sharing, and closing the inherited copies in the new one.
+//! The only file of this package with `unsafe` in it: giving up a table's sharing, and closing the inherited copies in the new one.
 #![allow(unsafe_code)]
 
 use std::collections::HashSet;

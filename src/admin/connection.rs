@@ -10,7 +10,6 @@ use crate::http::{parse_request, write_response};
 pub(super) struct Query<'r> {
     pub(super) method: &'r str,
     pub(super) path: &'r str,
-    #[allow(dead_code)]
     parameters: &'r str,
     accept: &'r [u8],
 }
@@ -29,7 +28,6 @@ impl Query<'_> {
     }
 
     /// The value of a parameter in the query, percent-decoded.
-    #[allow(dead_code)]
     pub(super) fn parameter(&self, name: &str) -> Option<String> {
         let pairs = self.parameters.split('&').filter_map(|pair| pair.split_once('='));
         let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
@@ -70,7 +68,11 @@ pub(super) fn serve(mut stream: TcpStream, answer: impl Fn(&Query<'_>) -> Respon
         let (response, len, keep_alive) = match parse_request(&buffer, HEAD_LEN_MAX) {
             Ok(None) => {
                 let mut piece = [0; 2048];
-                let count = stream.read(&mut piece)?;
+                let count = match stream.read(&mut piece) {
+                    // A profile's signal; sockets with a time-out are not restarted.
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    read => read?,
+                };
                 if count == 0 {
                     return Ok(());
                 }

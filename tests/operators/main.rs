@@ -1,4 +1,5 @@
 //! What operators are promised: metrics, status, profiles, logs, signals, words at the start. Against the real program.
 
 mod metrics;
+mod profiles;
 mod program;

@@ -77,7 +77,6 @@ impl Program {
         http(&self.admin, "GET", path, "")
     }
 
-    #[allow(dead_code)]
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(
@@ -89,7 +88,6 @@ impl Program {
         );
     }
 
-    #[allow(dead_code)]
     pub fn wait(&mut self) -> ExitStatus {
         wait_until("the program to end", || self.child.try_wait().unwrap())
     }

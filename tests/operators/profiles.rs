@@ -1,0 +1,122 @@
+//! Profiles: written by the flags, served at the admin address, readable by what reads pprof.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pprof::protos::{Message as _, Profile};
+
+use crate::program::{Client, Program, http, wait_until};
+
+#[test]
+fn a_cpu_profile_shows_the_shards_at_work() {
+    let program = Program::demo(&[]);
+    let done = AtomicBool::new(false);
+    let profile = std::thread::scope(|scope| {
+        scope.spawn(|| talk_until(&program, &done));
+        let answer = program.get("/debug/pprof/profile?seconds=1");
+        let busy = http(&program.admin, "GET", "/debug/pprof/profile?seconds=0", "");
+        done.store(true, Ordering::Relaxed);
+        assert_eq!((answer.status, busy.status), (200, 400));
+        parse(&answer.body)
+    });
+    let text = |number: i64| profile.string_table[number as usize].as_str();
+    assert_eq!(text(profile.period_type.as_ref().unwrap().ty), "cpu");
+    let threads = |sample: &pprof::protos::Sample| text(sample.label[0].str).to_owned();
+    let of_shards = profile
+        .sample
+        .iter()
+        .filter(|sample| threads(sample).starts_with("shard-"));
+    let frames: Vec<usize> = of_shards.map(|sample| sample.location_id.len()).collect();
+    assert!(frames.len() > 3, "{frames:?}");
+    assert!(frames.iter().any(|depth| *depth > 4), "stacks are walked: {frames:?}");
+    let names: Vec<&str> = profile.function.iter().map(|function| text(function.name)).collect();
+    assert!(names.iter().any(|name| name.contains("Reactor")), "{names:?}");
+}
+
+#[test]
+fn one_cpu_profile_at_a_time() {
+    let file = temporary("busy.pprof");
+    let program = Program::demo(&["-cpuprofile", file.to_str().unwrap()]);
+    let answer = program.get("/debug/pprof/profile?seconds=1");
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (409, "another CPU profile is being taken\n")
+    );
+}
+
+#[test]
+fn the_flags_write_profiles_on_sigusr1_and_at_the_end() {
+    let (cpu, heap) = (temporary("cpu.pprof"), temporary("heap.pprof"));
+    let flags = [
+        format!("-cpuprofile={}", cpu.display()),
+        format!("--memprofile={}", heap.display()),
+    ];
+    let mut program = Program::demo(&[&flags[0], &flags[1], "--set", "drain_timeout=0s"]);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| talk_until(&program, &done));
+        wait_until("work to be seen", || {
+            program.signal("USR1");
+            let written = std::fs::read(&cpu).unwrap();
+            // A file may be read while it is written.
+            let profile = try_parse(&written).filter(|profile| !profile.sample.is_empty())?;
+            (profile.period == 10_000_000).then_some(())
+        });
+        done.store(true, Ordering::Relaxed);
+    });
+    program.signal("TERM");
+    assert!(program.wait().success());
+    assert!(!parse(&std::fs::read(&cpu).unwrap()).sample.is_empty());
+    let profile = parse(&std::fs::read(&heap).unwrap());
+    let kind = profile.string_table[profile.sample_type[0].ty as usize].as_str();
+    assert_eq!(kind, "inuse_space");
+    assert!(
+        !profile.sample.is_empty(),
+        "the start allocates more than one sample's worth"
+    );
+}
+
+#[test]
+fn heap_profiling_is_off_until_switched_on() {
+    let program = Program::demo(&[]);
+    let answer = program.get("/debug/pprof/heap");
+    assert_eq!(answer.status, 409, "{answer:?}");
+    assert!(answer.text().contains("heap?active=true"));
+    let post = |target| http(&program.admin, "POST", target, "").status;
+    assert_eq!(post("/debug/pprof/heap?active=maybe"), 400);
+    assert_eq!(post("/debug/pprof/heap?active=true"), 200);
+    let answer = program.get("/debug/pprof/heap");
+    assert_eq!(answer.status, 200);
+    parse(&answer.body);
+    assert_eq!(post("/debug/pprof/heap?active=false"), 200);
+    assert_eq!(program.get("/debug/pprof/heap").status, 409);
+}
+
+fn talk_until(program: &Program, done: &AtomicBool) {
+    let mut clients: Vec<Client> = (0..8)
+        .map(|number| Client::connect(&program.listen, &format!("CP{number}")))
+        .collect();
+    let mut number = 0;
+    while !done.load(Ordering::Relaxed) {
+        for client in &mut clients {
+            number += 1;
+            client.call(number);
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Profile {
+    try_parse(bytes).expect("a gzipped profile.proto")
+}
+
+fn try_parse(bytes: &[u8]) -> Option<Profile> {
+    let mut raw = Vec::new();
+    flate2::read::GzDecoder::new(bytes).read_to_end(&mut raw).ok()?;
+    let profile = Profile::decode(raw.as_slice()).ok()?;
+    (!profile.string_table.is_empty()).then_some(profile)
+}
+
+fn temporary(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()))
+}
