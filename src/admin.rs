@@ -3,32 +3,56 @@
 
 mod connection;
 mod exposition;
+mod monitor;
 mod process;
 mod profiles;
+mod status;
+mod troubles;
 
+use std::hash::RandomState;
 use std::io;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use shards::mesh::Outside;
 
+use crate::ingress::push::described;
 use crate::mail::{Control, Mail};
+use crate::protocol::ClientId;
 use crate::report::Report;
+use crate::shard::home_of;
 use connection::{Query, Response};
+use monitor::Monitor;
 
 /// The way from the ordinary threads to the shards.
 #[derive(Clone, Debug)]
 pub struct Admin {
     outside: Arc<Outside<Mail>>,
+    hasher: RandomState,
+    monitor: Monitor,
+    peaks: Arc<Mutex<Vec<Peaks>>>,
+}
+
+/// What each report resets, kept for the next scrape.
+#[derive(Clone, Copy, Debug, Default)]
+struct Peaks {
+    mesh_depth: f64,
+    longest_pass: f64,
 }
 
 impl Admin {
-    /// For the shards behind `outside`.
+    /// For the shards behind `outside`, which find a client's home with `hasher`.
     #[must_use]
-    pub fn new(outside: Arc<Outside<Mail>>) -> Self {
-        Self { outside }
+    pub fn new(outside: Arc<Outside<Mail>>, hasher: RandomState) -> Self {
+        let peaks = vec![Peaks::default(); outside.shards_count()];
+        Self {
+            outside,
+            hasher,
+            monitor: Monitor::default(),
+            peaks: Arc::new(Mutex::new(peaks)),
+        }
     }
 
     /// Serves `listener` on threads of its own until the process ends.
@@ -36,6 +60,10 @@ impl Admin {
     /// # Errors
     /// When there can be no thread.
     pub fn start(self, listener: TcpListener) -> io::Result<()> {
+        let admin = self.clone();
+        std::thread::Builder::new()
+            .name("monitor".into())
+            .spawn(move || admin.monitor.watch(&admin, |_| {}))?;
         let open = Arc::new(AtomicUsize::new(0));
         std::thread::Builder::new().name("admin".into()).spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -76,7 +104,43 @@ impl Admin {
             reports.push(*replies.recv_timeout(left()).ok()?);
         }
         reports.sort_by_key(|report: &Report| report.shard);
+        for (peak, report) in self.peaks().iter_mut().zip(&reports) {
+            peak.mesh_depth = peak.mesh_depth.max(report.gauges.mesh_queue_depth_max);
+            peak.longest_pass = peak.longest_pass.max(report.gauges.loop_longest_pass_seconds);
+        }
         Some(reports)
+    }
+
+    fn peaks(&self) -> MutexGuard<'_, Vec<Peaks>> {
+        self.peaks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For `/metrics`: what was highest since the last time, whoever looked in between.
+    fn take_peaks(&self, reports: &mut [Report]) {
+        for (peak, report) in self.peaks().iter_mut().zip(reports) {
+            let peak = std::mem::take(peak);
+            report.gauges.mesh_queue_depth_max = peak.mesh_depth;
+            report.gauges.loop_longest_pass_seconds = peak.longest_pass;
+        }
+    }
+
+    /// Asks a client's home shard for it.
+    fn client(&self, segment: &str) -> Response {
+        let Ok(client) = ClientId::from_percent_encoded(segment) else {
+            return Response::text(400, "this is no ClientId\n");
+        };
+        let home = home_of(&self.hasher, &client, self.outside.shards_count());
+        let (reply, replies) = mpsc::channel();
+        let ask = Mail::Control(Control::Describe { client, reply });
+        let asked = self.outside.try_send(home, ask).is_ok();
+        match replies.recv_timeout(REPORT_TIMEOUT) {
+            Ok(Some(description)) => {
+                let text = format!(r#"{{"shard":{home},"client":{}}}"#, described(&description));
+                Response::new(200, "application/json", text)
+            }
+            Ok(None) => Response::new(404, "application/json", format!(r#"{{"shard":{home}}}"#)),
+            Err(_) => Response::text(503, if asked { SILENT } else { "the shard is overloaded\n" }),
+        }
     }
 
     fn answer(&self, query: &Query<'_>) -> Response {
@@ -89,7 +153,14 @@ impl Admin {
                     Response::text(200, "ready\n")
                 }
             }),
-            ("GET", "/metrics") => self.with_reports(|reports| {
+            ("GET", "/") => status::page(),
+            ("GET", "/status.json") => {
+                let after = query.parameter("after").and_then(|number| number.parse().ok());
+                status::json(&self.monitor.lately(), after)
+            }
+            ("GET", path) if path.starts_with(CLIENTS) => self.client(&path[CLIENTS.len()..]),
+            ("GET", "/metrics") => self.with_reports(|mut reports| {
+                self.take_peaks(&mut reports);
                 let process = process::Process::read(&reports);
                 let text = exposition::openmetrics(reports, process);
                 if query.accepts("application/openmetrics-text") {
@@ -107,10 +178,12 @@ impl Admin {
     fn with_reports(&self, answer: impl FnOnce(Vec<Report>) -> Response) -> Response {
         match self.reports() {
             Some(reports) => answer(reports),
-            None => Response::text(503, "a shard does not answer\n"),
+            None => Response::text(503, SILENT),
         }
     }
 }
 
+const CLIENTS: &str = "/clients/";
+const SILENT: &str = "a shard does not answer\n";
 const CONNECTIONS_MAX: usize = 32;
 const REPORT_TIMEOUT: Duration = Duration::from_secs(5);

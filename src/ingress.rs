@@ -2,7 +2,7 @@
 
 mod asks;
 mod connection;
-mod push;
+pub(crate) mod push;
 mod routes;
 mod server;
 mod token;

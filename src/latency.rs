@@ -108,6 +108,43 @@ impl std::fmt::Debug for Latency {
 }
 
 impl LatencyCopy {
+    /// What came since `earlier`; of its quantiles only [`quantile`](Self::quantile) tells then.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut since = self.clone();
+        for (bucket, before) in since.buckets.iter_mut().zip(&earlier.buckets) {
+            *bucket = bucket.saturating_sub(*before);
+        }
+        since.sum = self.sum.saturating_sub(earlier.sum);
+        since
+    }
+
+    /// Adds what another shard measured.
+    pub fn merge(&mut self, other: &Self) {
+        for (bucket, more) in self.buckets.iter_mut().zip(&other.buckets) {
+            *bucket += more;
+        }
+        self.sum += other.sum;
+    }
+
+    /// A quantile as well as the buckets tell it, between their bounds in proportion. `None`: there is nothing.
+    #[must_use]
+    pub fn quantile(&self, quantile: f64) -> Option<Duration> {
+        let rank = (quantile * self.count() as f64).ceil().max(1.0);
+        let mut seen = 0.0;
+        for (index, count) in self.buckets.iter().enumerate() {
+            let count = *count as f64;
+            if count > 0.0 && seen + count >= rank {
+                let low = index.checked_sub(1).map_or(0, |index| BOUNDS_US[index]) as f64;
+                let high = BOUNDS_US.get(index).map_or(low, |bound| *bound as f64);
+                let micros = low + (high - low) * (rank - seen) / count;
+                return Some(Duration::from_nanos((micros * 1000.0) as u64));
+            }
+            seen += count;
+        }
+        None
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -154,6 +191,25 @@ mod tests {
             let error = (quantile.as_micros() as f64 / micros - 1.0).abs();
             assert!(error < 0.001, "{quantile:?} {micros}");
         }
+    }
+
+    #[test]
+    fn a_quantile_of_what_came_since_lies_in_its_bucket() {
+        let latency = Latency::default();
+        latency.record(Duration::from_secs(5));
+        let before = latency.copy();
+        assert_eq!(before.since(&before).quantile(0.99), None);
+        for _ in 0..100 {
+            latency.record(Duration::from_millis(3));
+        }
+        let since = latency.copy().since(&before);
+        assert_eq!(since.count(), 100);
+        let median = since.quantile(0.5).unwrap();
+        assert!(
+            median > Duration::from_micros(2500) && median < Duration::from_millis(5),
+            "{median:?}"
+        );
+        assert_eq!(since.quantile(1.0), Some(Duration::from_millis(5)), "the bucket's end");
     }
 
     /// Run by hand, in release: `cargo test --release --lib latency_costs -- --ignored --nocapture`.

@@ -40,6 +40,13 @@ pub enum Mail {
 pub enum Control {
     /// Copy your counters.
     Report(mpsc::Sender<Box<Report>>),
+    /// Say how this client is.
+    Describe {
+        /// Whom.
+        client: ClientId,
+        /// `None`: it is not connected.
+        reply: mpsc::Sender<Option<Description>>,
+    },
     /// End: no new clients, and those that there are leave.
     Drain,
     /// Backend `index` has these addresses now.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use shards::reactor::PASS_BOUNDS_US;
 
-use crate::counters::SHED;
+use crate::counters::{FAMILIES, SHED};
 use crate::latency::LatencyCopy;
 use crate::shard::Shard;
 
@@ -73,6 +73,24 @@ gauges! {
     report_seconds: "What the last scrape cost the shard.",
     draining: "1 while the shard drains.",
     backend_up: "0 while no backend can be connected to.",
+}
+
+impl Report {
+    /// The sum of a family's counters, or of those of its members that have the label value `member`.
+    #[must_use]
+    pub fn count(&self, family: &str, member: Option<&str>) -> u64 {
+        let mut first = 0;
+        for own in FAMILIES {
+            if own.name == family {
+                let counted = own.members.iter().zip(&self.counters[first..]);
+                let wanted = counted.filter(|(labels, _)| member.is_none_or(|member| labels.contains(&member)));
+                return wanted.map(|(_, count)| count).sum();
+            }
+            first += own.members.len();
+        }
+        debug_assert!(false, "there is no counter {family}");
+        0
+    }
 }
 
 impl Shard {

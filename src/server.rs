@@ -101,6 +101,7 @@ impl Server {
             ingress_token,
             hasher: std::hash::RandomState::new(),
         };
+        let hasher = plan.hasher.clone();
         let cpus: Vec<usize> = config.cores.iter().map(|core| core.cpu).collect();
         let mesh_queue = config.cores.iter().map(|core| core.mesh_queue).max().unwrap_or(1);
         let (started, starts) = mpsc::channel();
@@ -114,7 +115,7 @@ impl Server {
                 .map_err(ServeError::Shard)?;
         }
         drop((listen, ingress));
-        Admin::new(node.outside.clone()).start(admin)?;
+        Admin::new(node.outside.clone(), hasher).start(admin)?;
         refresh_addresses(&config.node.backends, &node.outside)?;
         Ok(Self { addresses, node })
     }

@@ -215,7 +215,7 @@ impl Shard {
 
     /// The shard that owns `client`.
     pub fn home_of(&self, client: &ClientId) -> usize {
-        (self.hasher.hash_one(client.as_str()) % self.count as u64) as usize
+        home_of(&self.hasher, client, self.count)
     }
 
     /// True from the first word of the end.
@@ -383,6 +383,10 @@ impl Shard {
             Mail::Reply { token, reply } => self.asks.handle_reply(token, *reply),
             Mail::Outcome(outcome) => self.take_outcome(*outcome),
             Mail::Control(Control::Report(reply)) => drop(reply.send(Box::new(self.report()))),
+            Mail::Control(Control::Describe { client, reply }) => {
+                let description = self.connection(&client).map(|connection| self.describe(&connection));
+                drop(reply.send(description));
+            }
             Mail::Control(Control::Drain) => self.drain.say(),
             Mail::Control(Control::Addresses { index, addresses }) => self.pool.set_addresses(index, addresses),
         }
@@ -464,6 +468,11 @@ impl Shard {
             shards::timer::sleep(&self.reactor, DRAIN_LOOK).await;
         }
     }
+}
+
+/// Which of `count` shards owns `client`; the same on every thread.
+pub fn home_of(hasher: &RandomState, client: &ClientId, count: usize) -> usize {
+    (hasher.hash_one(client.as_str()) % count as u64) as usize
 }
 
 const OUTPUTS_KEPT: usize = 64;

@@ -233,7 +233,8 @@ async fn list(shard: &Rc<Shard>, after: Cursor, limit: usize) -> Answer {
     Answer::json(200, body.into_bytes())
 }
 
-fn described(client: &Description) -> String {
+/// The client as JSON.
+pub(crate) fn described(client: &Description) -> String {
     let Description {
         identity,
         address,

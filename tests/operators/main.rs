@@ -3,3 +3,4 @@
 mod metrics;
 mod profiles;
 mod program;
+mod status;

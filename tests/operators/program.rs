@@ -157,6 +157,11 @@ pub fn two_shards() -> String {
 
 impl Client {
     pub fn connect(address: &str, id: &str) -> Self {
+        Self::try_connect(address, id).expect("a client")
+    }
+
+    /// Or the head of the answer that refuses it.
+    pub fn try_connect(address: &str, id: &str) -> Result<Self, String> {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = format!(
@@ -171,8 +176,11 @@ impl Client {
             stream.read_exact(&mut byte).unwrap();
             head.push(byte[0]);
         }
-        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", head.escape_ascii());
-        Self { stream }
+        if head.starts_with(b"HTTP/1.1 101") {
+            Ok(Self { stream })
+        } else {
+            Err(String::from_utf8(head).unwrap())
+        }
     }
 
     pub fn send(&mut self, text: &str) {

@@ -1,0 +1,150 @@
+//! Looks at the shards once a second, so that the status page and the log have something to compare with.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Admin;
+use super::process::Process;
+use super::troubles::{Trouble, troubles};
+use crate::latency::LatencyCopy;
+use crate::report::Report;
+
+/// All shards at one time.
+#[derive(Clone, Debug)]
+pub(super) struct Moment {
+    pub(super) at: Instant,
+    pub(super) reports: Vec<Report>,
+    pub(super) process: Process,
+}
+
+/// What a shard did between two moments.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    /// Part of the time that it worked, 0 to 1.
+    pub(super) busy: f64,
+    pub(super) clients: f64,
+    /// Messages from and to clients, per second.
+    pub(super) received: f64,
+    pub(super) sent: f64,
+    /// Per second.
+    pub(super) calls: f64,
+    pub(super) pushes: f64,
+    pub(super) opened: f64,
+    pub(super) closed: f64,
+    /// A CALL's round trip in ms; `None`: there was none.
+    pub(super) call_ms: [Option<f64>; 2],
+    pub(super) backend_ms: [Option<f64>; 2],
+    pub(super) push_ms: [Option<f64>; 2],
+}
+
+/// One second: a number that grows, and each shard's pace.
+#[derive(Clone, Debug)]
+pub(super) struct Second {
+    pub(super) number: u64,
+    pub(super) paces: Vec<Pace>,
+    /// Over all shards.
+    pub(super) call_ms: [Option<f64>; 2],
+}
+
+/// What was seen lately.
+#[derive(Debug, Default)]
+pub(super) struct Lately {
+    pub(super) now: Option<Moment>,
+    pub(super) troubles: Vec<Trouble>,
+    pub(super) seconds: VecDeque<Second>,
+    /// A shard did not answer last time.
+    pub(super) silent: bool,
+}
+
+/// The monitor's notes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Monitor(Arc<Mutex<Lately>>);
+
+impl Monitor {
+    pub(super) fn lately(&self) -> MutexGuard<'_, Lately> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks once a second, for ever; `tell` gets what is wrong each time, or `None` when a shard did not answer.
+    pub(super) fn watch(&self, admin: &Admin, mut tell: impl FnMut(Option<&[Trouble]>)) {
+        loop {
+            let reports = admin.reports();
+            let mut lately = self.lately();
+            match reports {
+                Some(reports) => {
+                    lately.take(Moment {
+                        at: Instant::now(),
+                        process: Process::read(&reports),
+                        reports,
+                    });
+                    let troubles = lately.troubles.clone();
+                    drop(lately);
+                    tell(Some(&troubles));
+                }
+                None => {
+                    lately.silent = true;
+                    drop(lately);
+                    tell(None);
+                }
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+impl Lately {
+    fn take(&mut self, now: Moment) {
+        self.silent = false;
+        self.troubles = troubles(self.now.as_ref(), &now);
+        if let Some(before) = &self.now {
+            let seconds = now.at.saturating_duration_since(before.at).as_secs_f64();
+            let mut calls = LatencyCopy::default();
+            let paces = before.reports.iter().zip(&now.reports).map(|(before, now)| {
+                calls.merge(&now.calls.since(&before.calls));
+                Pace::between(before, now, seconds)
+            });
+            let paces = paces.collect();
+            self.seconds.push_back(Second {
+                number: self.seconds.back().map_or(0, |last| last.number + 1),
+                paces,
+                call_ms: quantiles(&calls),
+            });
+            if self.seconds.len() > SECONDS_KEPT {
+                self.seconds.pop_front();
+            }
+        }
+        self.now = Some(now);
+    }
+}
+
+impl Pace {
+    fn between(before: &Report, now: &Report, seconds: f64) -> Self {
+        let rate = |family, member| {
+            let count = now.count(family, member).saturating_sub(before.count(family, member));
+            count as f64 / seconds
+        };
+        Self {
+            busy: (now.busy.saturating_sub(before.busy).as_secs_f64() / seconds).min(1.0),
+            clients: now.gauges.clients,
+            received: rate("frames", Some("in")),
+            sent: rate("frames", Some("out")),
+            calls: rate("calls_started", None),
+            pushes: rate("pushes_accepted", None),
+            opened: rate("clients_opened", None),
+            closed: rate("clients_closed", None),
+            call_ms: quantiles(&now.calls.since(&before.calls)),
+            backend_ms: quantiles(&now.backend.since(&before.backend)),
+            push_ms: quantiles(&now.pushes.since(&before.pushes)),
+        }
+    }
+}
+
+/// The median and the 99th percentile in ms.
+fn quantiles(latency: &LatencyCopy) -> [Option<f64>; 2] {
+    [0.5, 0.99].map(|quantile| latency.quantile(quantile).map(|time| time.as_secs_f64() * 1000.0))
+}
+
+const PAUSE: Duration = Duration::from_secs(1);
+/// What a page that has just been opened can draw.
+const SECONDS_KEPT: usize = 120;

@@ -1,0 +1,175 @@
+//! The status page and its data.
+
+use std::fmt::Write as _;
+
+use super::connection::Response;
+use super::monitor::{Lately, Pace};
+use crate::counters::{FAMILIES, SHED};
+use crate::protocol::json;
+use crate::report::Report;
+
+/// One file, nothing from elsewhere.
+pub(super) fn page() -> Response {
+    Response::new(200, "text/html; charset=utf-8", PAGE).with("Content-Security-Policy", POLICY)
+}
+
+/// How the node is now, and the seconds that came after number `after`.
+pub(super) fn json(lately: &Lately, after: Option<u64>) -> Response {
+    let Some(now) = &lately.now else {
+        return Response::text(503, "nothing was seen yet\n");
+    };
+    let process = &now.process;
+    let mut text = format!(
+        r#"{{"version":"{}","silent":{},"startSeconds":{},"memoryBytes":{},"cpuSeconds":{},"openFilesMax":{}"#,
+        env!("CARGO_PKG_VERSION"),
+        lately.silent,
+        number(process.start_seconds),
+        number(process.resident_bytes.map(|bytes| bytes as f64)),
+        number(process.cpu_seconds),
+        number(process.open_files_max.map(|count| count as f64)),
+    );
+    text.push_str(r#","troubles":["#);
+    list(&mut text, &lately.troubles, |text, trouble| {
+        let _ = write!(
+            text,
+            r#"{{"grave":{},"words":{}}}"#,
+            trouble.grave,
+            json::string(&trouble.words)
+        );
+    });
+    text.push_str(r#"],"shards":["#);
+    let paces = lately.seconds.back().map_or(&[][..], |second| &second.paces);
+    list(&mut text, &now.reports, |text, report| {
+        let pace = paces.get(report.shard).copied().unwrap_or_default();
+        let open_files = process.shards_open_files.get(report.shard).copied().flatten();
+        shard(text, report, &pace, open_files);
+    });
+    text.push_str(r#"],"seconds":["#);
+    let new = lately
+        .seconds
+        .iter()
+        .filter(|second| after.is_none_or(|after| second.number > after));
+    list(&mut text, new, |text, second| {
+        let _ = write!(
+            text,
+            r#"{{"number":{},"callMs":{},"shards":["#,
+            second.number,
+            pair(second.call_ms)
+        );
+        list(text, &second.paces, |text, pace| {
+            let [median, high] = pace.call_ms;
+            let _ = write!(
+                text,
+                "[{:.4},{},{:.1},{:.1},{},{}]",
+                pace.busy,
+                pace.clients,
+                pace.received,
+                pace.sent,
+                number(median),
+                number(high)
+            );
+        });
+        text.push_str("]}");
+    });
+    text.push_str("],");
+    totals(&mut text, &now.reports);
+    text.push('}');
+    Response::new(200, "application/json", text)
+}
+
+fn shard(text: &mut String, report: &Report, pace: &Pace, open_files: Option<u64>) {
+    let gauges = &report.gauges;
+    let _ = write!(
+        text,
+        concat!(
+            r#"{{"shard":{},"cpu":{},"clients":{},"clientsMax":{},"busy":{:.4},"received":{:.1},"sent":{:.1},"#,
+            r#""calls":{:.1},"pushes":{:.1},"opened":{:.1},"closed":{:.1},"callMs":{},"backendMs":{},"pushMs":{},"#,
+            r#""handshakes":{},"backendOpen":{},"backendIdle":{},"backendMax":{},"backendWaiting":{},"postsWaiting":{},"#,
+            r#""longestPassMs":{:.3},"openFiles":{},"backendUp":{},"draining":{}}}"#
+        ),
+        report.shard,
+        report.cpu,
+        gauges.clients,
+        gauges.clients_max,
+        pace.busy,
+        pace.received,
+        pace.sent,
+        pace.calls,
+        pace.pushes,
+        pace.opened,
+        pace.closed,
+        pair(pace.call_ms),
+        pair(pace.backend_ms),
+        pair(pace.push_ms),
+        gauges.handshakes,
+        gauges.backend_connections,
+        gauges.backend_connections_idle,
+        gauges.backend_connections_max,
+        gauges.backend_waiting,
+        gauges.posts_waiting,
+        gauges.loop_longest_pass_seconds * 1000.0,
+        number(open_files.map(|count| count as f64)),
+        !report.backend_down,
+        report.draining,
+    );
+}
+
+/// What was refused, and how clients ended, since the start: only what there was.
+fn totals(text: &mut String, reports: &[Report]) {
+    let mut entries: Vec<(String, u64)> = Vec::new();
+    for family in FAMILIES.iter().filter(|family| SHOWN.contains(&family.name)) {
+        for member in family.members {
+            let member = member.last().copied();
+            let count = reports.iter().map(|report| report.count(family.name, member)).sum();
+            let name = format!("{} {}", family.name, member.unwrap_or_default());
+            entries.push((name.replace('_', " "), count));
+        }
+    }
+    for (index, (bound, _)) in SHED.iter().enumerate() {
+        let count = reports.iter().filter_map(|report| report.shed.get(index)).sum();
+        entries.push((format!("shed by {bound}"), count));
+    }
+    text.push_str(r#""totals":["#);
+    list(
+        text,
+        entries.iter().filter(|(_, count)| *count > 0),
+        |text, (name, count)| {
+            let _ = write!(text, "[{},{count}]", json::string(name));
+        },
+    );
+    text.push(']');
+}
+
+fn list<T>(text: &mut String, items: impl IntoIterator<Item = T>, write: impl Fn(&mut String, T)) {
+    for (index, item) in items.into_iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        write(text, item);
+    }
+}
+
+fn pair([first, second]: [Option<f64>; 2]) -> String {
+    format!("[{},{}]", number(first), number(second))
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or_else(
+        || "null".to_owned(),
+        |value| format!("{}", (value * 1000.0).round() / 1000.0),
+    )
+}
+
+const PAGE: &str = include_str!("status.html");
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'";
+const SHOWN: &[&str] = &[
+    "clients_closed",
+    "upgrades_refused",
+    "frames_bad",
+    "calls",
+    "pushes",
+    "pushes_refused",
+    "backend_failures",
+    "backend_connects",
+    "posts_dropped",
+];

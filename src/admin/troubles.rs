@@ -1,0 +1,257 @@
+//! What is wrong right now, in words: for the status page and for the log.
+
+use super::monitor::Moment;
+use crate::counters::SHED;
+use crate::report::{Gauges, Report};
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Trouble {
+    /// Tells it from others as long as it lasts, whatever its numbers are.
+    pub(super) kind: String,
+    /// Work is lost; otherwise it soon will be, or somebody wants it so.
+    pub(super) grave: bool,
+    /// A sentence.
+    pub(super) words: String,
+}
+
+/// What is wrong between two moments, the gravest first.
+pub(super) fn troubles(before: Option<&Moment>, now: &Moment) -> Vec<Trouble> {
+    let mut found = Vec::new();
+    backend(&now.reports, &mut found);
+    limits(now, &mut found);
+    shed(before, now, &mut found);
+    draining(&now.reports, &mut found);
+    found.sort_by_key(|trouble| !trouble.grave);
+    found
+}
+
+fn backend(reports: &[Report], found: &mut Vec<Trouble>) {
+    let down = shards(reports, |report| report.backend_down);
+    if let Some(down) = down {
+        let words = format!(
+            "No backend can be connected to, says {down}. Clients stay connected; CALLs get InternalError, new clients 502."
+        );
+        found.push(trouble("backend", true, words));
+    }
+    let waiting: f64 = reports.iter().map(|report| report.gauges.backend_waiting).sum();
+    let is_full = |report: &Report| {
+        let gauges = &report.gauges;
+        gauges.backend_waiting > 0.0 && gauges.backend_connections >= gauges.backend_connections_max
+    };
+    if let Some(full) = shards(reports, is_full) {
+        let words = format!(
+            "All connections to the backend are in use on {full}; {waiting} requests wait. The backend is slow, or has \
+             more workers than backend_connections_max lets us use."
+        );
+        found.push(trouble("backend_connections", false, words));
+    }
+    let posts: f64 = reports.iter().map(|report| report.gauges.posts_waiting).sum();
+    if posts >= POSTS_MANY {
+        let words = format!("{posts} outcomes (/result, /error) wait to be delivered to the backend.");
+        found.push(trouble("posts", false, words));
+    }
+}
+
+fn limits(now: &Moment, found: &mut Vec<Trouble>) {
+    type Pair = (&'static str, fn(&Gauges) -> (f64, f64), &'static str);
+    let pairs: [Pair; 2] = [
+        ("clients_max", |gauges| (gauges.clients, gauges.clients_max), "clients"),
+        (
+            "handshakes_max",
+            |gauges| (gauges.handshakes, gauges.handshakes_max),
+            "opening handshakes",
+        ),
+    ];
+    for (key, pair, what) in pairs {
+        let part = |report: &Report| {
+            let (value, max) = pair(&report.gauges);
+            value / max
+        };
+        if let Some(full) = shards(&now.reports, |report| part(report) >= 1.0) {
+            let words = format!("{key} is reached on {full}: further {what} are refused or wait.");
+            found.push(trouble(key, true, words));
+        } else if let Some(near) = shards(&now.reports, |report| part(report) >= NEAR) {
+            let words = format!("More than {}% of {key} are taken on {near}.", NEAR * 100.0);
+            found.push(trouble(key, false, words));
+        }
+    }
+    if let Some(max) = now.process.open_files_max {
+        let is_near = |report: &Report| {
+            let open = now.process.shards_open_files.get(report.shard).copied().flatten();
+            open.is_some_and(|open| open as f64 >= NEAR * max as f64)
+        };
+        if let Some(near) = shards(&now.reports, is_near) {
+            let words = format!(
+                "More than {}% of the {max} descriptors that a shard may open are open on {near}; then accepting pauses. \
+                 Raise LimitNOFILE.",
+                NEAR * 100.0
+            );
+            found.push(trouble("open_files", false, words));
+        }
+    }
+    let longest = |report: &&Report| report.gauges.loop_longest_pass_seconds;
+    let slowest = now.reports.iter().max_by(|a, b| longest(a).total_cmp(&longest(b)));
+    if let Some(report) = slowest.filter(|report| longest(report) >= PASS_LONG) {
+        let words = format!(
+            "Shard {} was busy for {:.0} ms at a stretch; whatever waited there waited that long.",
+            report.shard,
+            longest(&report) * 1000.0
+        );
+        found.push(trouble("loop", false, words));
+    }
+}
+
+/// What has been refused since the moment before.
+fn shed(before: Option<&Moment>, now: &Moment, found: &mut Vec<Trouble>) {
+    let Some(before) = before else { return };
+    let seconds = now.at.saturating_duration_since(before.at).as_secs_f64();
+    for (index, (bound, _)) in SHED.iter().enumerate() {
+        let sum = |moment: &Moment| -> u64 { moment.reports.iter().filter_map(|report| report.shed.get(index)).sum() };
+        let count = sum(now).saturating_sub(sum(before));
+        if count > 0 {
+            let words = format!("{bound} was exceeded {count} times in {seconds:.0} s; the excess was refused.");
+            found.push(trouble(&format!("shed {bound}"), true, words));
+        }
+    }
+    let sum = |moment: &Moment, family| -> u64 { moment.reports.iter().map(|report| report.count(family, None)).sum() };
+    let since = |family| sum(now, family).saturating_sub(sum(before, family));
+    if since("accept_pauses") > 0 {
+        let words = "Accepting pauses for want of descriptors or memory; new connections wait in the backlog.";
+        found.push(trouble("accept", true, words.to_owned()));
+    }
+    let (failures, requests) = (since("backend_failures"), since("backend_requests"));
+    if failures > 0 && failures * 100 >= requests {
+        let words = format!("{failures} of {requests} requests got no good answer from the backend in {seconds:.0} s.");
+        found.push(trouble("backend_failures", true, words));
+    }
+}
+
+fn draining(reports: &[Report], found: &mut Vec<Trouble>) {
+    if reports.iter().any(|report| report.draining) {
+        let clients: f64 = reports.iter().map(|report| report.gauges.clients).sum();
+        let words = format!("Draining: the server ends, {clients} clients are still to leave.");
+        found.push(trouble("draining", false, words));
+    }
+}
+
+fn trouble(kind: &str, grave: bool, words: String) -> Trouble {
+    Trouble {
+        kind: kind.to_owned(),
+        grave,
+        words,
+    }
+}
+
+/// `shard 3`, `shards 0, 2` or `all shards`: those for which it is so; `None`: none.
+fn shards(reports: &[Report], is_so: impl Fn(&Report) -> bool) -> Option<String> {
+    let so: Vec<String> = reports
+        .iter()
+        .filter(|report| is_so(report))
+        .map(|report| report.shard.to_string())
+        .collect();
+    match so.len() {
+        0 => None,
+        1 => Some(format!("shard {}", so[0])),
+        count if count == reports.len() => Some("all shards".to_owned()),
+        count if count > SHARDS_NAMED => Some(format!(
+            "shards {} and {} more",
+            so[..SHARDS_NAMED].join(", "),
+            count - SHARDS_NAMED
+        )),
+        _ => Some(format!("shards {}", so.join(", "))),
+    }
+}
+
+/// Of a bound: worth a word.
+const NEAR: f64 = 0.9;
+const PASS_LONG: f64 = 0.1;
+const POSTS_MANY: f64 = 100.0;
+const SHARDS_NAMED: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn moment(change: impl Fn(&mut Report)) -> Moment {
+        let reports = (0..3).map(|shard| {
+            let mut report = Report {
+                shard,
+                counters: crate::counters::Counters::default().read(),
+                shed: vec![0; SHED.len()],
+                ..Report::default()
+            };
+            report.gauges.clients_max = 100.0;
+            report.gauges.handshakes_max = 100.0;
+            report.gauges.backend_connections_max = 8.0;
+            change(&mut report);
+            report
+        });
+        Moment {
+            at: Instant::now(),
+            reports: reports.collect(),
+            process: super::super::process::Process {
+                open_files_max: Some(1000),
+                shards_open_files: vec![Some(10), Some(899), Some(10)],
+                ..Default::default()
+            },
+        }
+    }
+
+    fn words(before: &Moment, now: &Moment) -> Vec<String> {
+        troubles(Some(before), now)
+            .into_iter()
+            .map(|trouble| trouble.words)
+            .collect()
+    }
+
+    #[test]
+    fn nothing_is_wrong_with_a_quiet_node_or_just_below_a_bound() {
+        let quiet = moment(|report| report.gauges.clients = 89.0);
+        assert_eq!(words(&quiet, &quiet), [""; 0]);
+    }
+
+    #[test]
+    fn each_bound_is_named_when_it_is_near_and_when_it_is_reached() {
+        let quiet = moment(|_| {});
+        let near = moment(|report| report.gauges.clients = if report.shard == 1 { 90.0 } else { 0.0 });
+        assert_eq!(
+            words(&quiet, &near),
+            ["More than 90% of clients_max are taken on shard 1."]
+        );
+        let full = moment(|report| report.gauges.clients = 100.0);
+        assert_eq!(
+            words(&quiet, &full),
+            ["clients_max is reached on all shards: further clients are refused or wait."]
+        );
+        let mut files = moment(|_| {});
+        files.process.shards_open_files = vec![Some(900), Some(900), None];
+        assert!(words(&quiet, &files)[0].contains("on shards 0, 1; then accepting pauses"));
+    }
+
+    #[test]
+    fn what_was_refused_since_the_moment_before_is_grave_and_comes_first() {
+        let mut before = moment(|_| {});
+        before.at -= Duration::from_secs(1);
+        let now = moment(|report| {
+            report.shed[0] = 2;
+            report.draining = true;
+            report.backend_down = report.shard < 2;
+        });
+        let found = troubles(Some(&before), &now);
+        let kinds: Vec<&str> = found.iter().map(|trouble| trouble.kind.as_str()).collect();
+        assert_eq!(kinds, ["backend", "shed clients_max", "draining"]);
+        assert!(found[0].words.contains("says shards 0, 1."), "{}", found[0].words);
+        assert_eq!(
+            found[1].words,
+            "clients_max was exceeded 6 times in 1 s; the excess was refused."
+        );
+        assert!(
+            troubles(None, &now)
+                .iter()
+                .all(|trouble| !trouble.kind.starts_with("shed"))
+        );
+    }
+}
