@@ -4,6 +4,7 @@
 mod connection;
 mod exposition;
 mod monitor;
+mod news;
 mod process;
 mod profiles;
 mod status;
@@ -20,11 +21,13 @@ use shards::mesh::Outside;
 
 use crate::ingress::push::described;
 use crate::mail::{Control, Mail};
+use crate::notify;
 use crate::protocol::ClientId;
 use crate::report::Report;
 use crate::shard::home_of;
 use connection::{Query, Response};
 use monitor::Monitor;
+use news::{Line, News};
 
 /// The way from the ordinary threads to the shards.
 #[derive(Clone, Debug)]
@@ -63,7 +66,7 @@ impl Admin {
         let admin = self.clone();
         std::thread::Builder::new()
             .name("monitor".into())
-            .spawn(move || admin.monitor.watch(&admin, |_| {}))?;
+            .spawn(move || admin.tell())?;
         let open = Arc::new(AtomicUsize::new(0));
         std::thread::Builder::new().name("admin".into()).spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -143,6 +146,51 @@ impl Admin {
         }
     }
 
+    /// Looks at the shards for ever and tells the log and the service manager.
+    fn tell(&self) {
+        let mut news = News::default();
+        let mut silent = false;
+        self.monitor.watch(self, |troubles| {
+            let Some(troubles) = troubles else {
+                if !silent {
+                    tracing::error!("a shard does not answer");
+                }
+                silent = true;
+                return;
+            };
+            silent = false;
+            for line in news.take(Instant::now(), troubles) {
+                match line {
+                    Line::Grave(words) => tracing::error!("{words}"),
+                    Line::Warning(words) => tracing::warn!("{words}"),
+                    Line::Over(words) => tracing::info!("{words}"),
+                }
+            }
+            let words = troubles.first().map_or("all well", |trouble| &trouble.words);
+            notify::alive(words);
+        });
+    }
+
+    /// Who is traced, or from now on whose frames are in the log.
+    fn trace(&self, query: &Query<'_>) -> Response {
+        let client = match (query.method, query.parameter("client")) {
+            ("DELETE", _) => None,
+            ("POST", Some(id)) => match ClientId::parse(&id) {
+                Ok(client) => Some(client),
+                Err(_) => return Response::text(400, "this is no ClientId\n"),
+            },
+            ("POST", None) => return Response::text(400, "POST /trace?client=ID begins, DELETE /trace ends\n"),
+            _ => return Response::not_allowed("POST, DELETE"),
+        };
+        for shard in 0..self.outside.shards_count() {
+            let news = Mail::Control(Control::Trace(client.clone()));
+            if self.outside.try_send(shard, news).is_err() {
+                return Response::text(503, "a shard is overloaded: try again\n");
+            }
+        }
+        Response::text(200, "the log shows it\n")
+    }
+
     fn answer(&self, query: &Query<'_>) -> Response {
         match (query.method, query.path) {
             ("GET", "/healthz") => self.with_reports(|_| Response::text(200, "ok\n")),
@@ -169,6 +217,7 @@ impl Admin {
                     Response::new(200, exposition::PROMETHEUS, exposition::classic(&text))
                 }
             }),
+            (_, "/trace") => self.trace(query),
             (_, path) if path.starts_with(profiles::PREFIX) => profiles::answer(query),
             ("GET", _) => Response::text(404, "try /, /healthz, /readyz or /metrics\n"),
             _ => Response::not_allowed("GET"),

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use lexopt::Arg;
 
 use crate::config::{Key, Override, Overrides, SHARDS_MAX, suggest};
+use crate::log::Format;
+use crate::protocol::ClientId;
 
 /// What the program is asked to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -36,6 +38,10 @@ pub struct ServeArgs {
     pub cpuprofile: Option<PathBuf>,
     /// Where the heap profile goes.
     pub memprofile: Option<PathBuf>,
+    /// How the log looks.
+    pub log: Format,
+    /// The client whose frames are logged.
+    pub trace_client: Option<ClientId>,
 }
 
 /// One flag.
@@ -86,8 +92,26 @@ pub const FLAGS: &[Flag] = &[
         repeats: true,
         ..flag("set", "KEY=VALUE", "Set any key of the configuration, for every shard.")
     },
-    flag("cpuprofile", "FILE", "Write a CPU profile (pprof) to FILE at exit."),
-    flag("memprofile", "FILE", "Write a heap profile (pprof) to FILE at exit."),
+    flag(
+        "cpuprofile",
+        "FILE",
+        "Write a CPU profile (pprof) to FILE at exit and on SIGUSR1.",
+    ),
+    flag(
+        "memprofile",
+        "FILE",
+        "Write a heap profile (pprof) to FILE at exit and on SIGUSR1.",
+    ),
+    flag(
+        "log",
+        "FORMAT",
+        "How the log on standard error looks: text or json. [text]",
+    ),
+    flag(
+        "trace-client",
+        "ID",
+        "Log every frame of the client with this ClientId.",
+    ),
     Flag {
         name: "help",
         short: Some('h'),
@@ -161,6 +185,18 @@ pub enum CliError {
     /// Not a list of CPUs.
     #[error("--cores {got}: written as a list of CPUs and ranges, such as 0,1,4-7, of at most {SHARDS_MAX} CPUs")]
     Cores {
+        /// As it was given.
+        got: String,
+    },
+    /// Not a format of the log.
+    #[error("--log {got}: text or json")]
+    Log {
+        /// As it was given.
+        got: String,
+    },
+    /// Not a ClientId.
+    #[error("--trace-client {got}: a ClientId is 1 to 128 bytes without control characters, / or \\")]
+    TraceClient {
         /// As it was given.
         got: String,
     },
@@ -269,6 +305,11 @@ impl ServeArgs {
                     .map_err(|_| CliError::NotUtf8 { flag: flag.clone() })?;
                 match name {
                     "cores" => self.overrides.cores = Some(cores(&value).ok_or(CliError::Cores { got: value })?),
+                    "log" => self.log = Format::parse(&value).ok_or(CliError::Log { got: value })?,
+                    "trace-client" => {
+                        let client = ClientId::parse(&value).map_err(|_| CliError::TraceClient { got: value })?;
+                        self.trace_client = Some(client);
+                    }
                     "set" => {
                         let (key, words) = value.split_once('=').ok_or(CliError::Set { got: value.clone() })?;
                         self.overrides.set(key.trim(), words.trim());
@@ -411,7 +452,11 @@ mod tests {
     #[test]
     fn every_flag_with_a_value_is_taken_and_needs_one() {
         for flag in FLAGS.iter().filter(|flag| flag.value.is_some()) {
-            let value = if flag.name == "cores" { "0" } else { "listen=x" };
+            let value = match flag.name {
+                "cores" => "0",
+                "log" => "json",
+                _ => "listen=x",
+            };
             assert_ne!(
                 serve(&format!("--{} {value}", flag.name)),
                 ServeArgs::default(),
@@ -501,6 +546,7 @@ mod tests {
                 "--set clients_max",
                 "--set clients_max: written as --set KEY=VALUE, such as --set call_timeout=25s",
             ),
+            ("--log xml", "--log xml: text or json"),
             (
                 "--cores 4-1",
                 "--cores 4-1: written as a list of CPUs and ranges, such as 0,1,4-7, of at most 256 CPUs",

@@ -7,6 +7,7 @@ pub mod handshake;
 pub mod identity;
 pub mod registry;
 mod sending;
+mod trace;
 mod websocket;
 
 pub use connection::Connection;

@@ -1,13 +1,14 @@
 //! What shards tell each other.
 
 use std::net::SocketAddr;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
 
 use crate::client::{ConnectionId, Identity};
 use crate::protocol::{Accepted, Action, ClientId, DeferredRefusal, MessageId, Outcome, Pending, Push, PushRefusal};
 use crate::protocol::{WaitOver, Waiter};
+use crate::reload::Reload;
 use crate::report::Report;
 
 /// A message in the mesh. The large ones are boxed: a ring's slots are as large as the largest message.
@@ -47,6 +48,10 @@ pub enum Control {
         /// `None`: it is not connected.
         reply: mpsc::Sender<Option<Description>>,
     },
+    /// The configuration was read again.
+    Reload(Arc<Reload>),
+    /// Show every frame of this client in the log; `None`: of nobody.
+    Trace(Option<ClientId>),
     /// End: no new clients, and those that there are leave.
     Drain,
     /// Backend `index` has these addresses now.

@@ -9,8 +9,11 @@ use shards::mesh::Outside;
 use ws2api::cli::{self, Command, ServeArgs};
 use ws2api::config::{self, Config};
 use ws2api::demo;
+use ws2api::log::Log;
 use ws2api::mail::Mail;
+use ws2api::notify;
 use ws2api::profile::Profiles;
+use ws2api::reload::Source;
 use ws2api::server::{self, Server};
 
 #[global_allocator]
@@ -64,7 +67,9 @@ fn check(config: &Config) -> Result<(), String> {
 /// No thread takes these signals but the one that waits for them: a handler could run on any shard, with its own table.
 /// Threads inherit this, so it comes before the first of them.
 fn block_signals() -> Result<SigSet, String> {
-    let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1].into_iter().collect();
+    let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1]
+        .into_iter()
+        .collect();
     match signals.thread_block() {
         Ok(()) => Ok(signals),
         Err(error) => Err(format!("signals can't be blocked: {error}")),
@@ -93,29 +98,39 @@ fn serve(
     guide: impl Fn(&server::Addresses) -> String,
 ) -> Result<(), String> {
     abort_on_panic();
+    // Before any thread is pinned: a pinned one sees one CPU.
+    let usable_cpus = config::usable_cpus();
     let profiles = Profiles::start(args.cpuprofile.clone(), args.memprofile.clone());
     let profiles = Arc::new(profiles.map_err(|error| error.to_string())?);
     let _ = shards::fd_table::raise_limit();
+    let log = Log::start(args.log).map_err(|error| format!("the log: {error}"))?;
     for warning in config::warnings(config, &config::Machine::read()) {
-        eprintln!("{warning}");
+        tracing::warn!(mend = warning.mend, "{}", warning.what);
     }
-    let server = Server::start(config).map_err(|error| error.to_string())?;
+    let server = Server::start(config, args.trace_client.clone()).map_err(|error| error.to_string())?;
     let server::Addresses { listen, ingress, admin } = server.addresses;
     print(&format!(
         "ready listen={listen} ingress={ingress} admin={admin} shards={}\n",
         config.cores.len()
     ))?;
     print(&guide(&server.addresses))?;
+    notify::ready();
     let outside = server.outside();
+    let mut source = Source {
+        config: config.clone(),
+        args: args.clone(),
+        usable_cpus,
+    };
     std::thread::Builder::new()
         .name("signals".into())
         .spawn({
             let profiles = profiles.clone();
-            move || watch(signals, &outside, &profiles)
+            move || watch(signals, &outside, &profiles, &mut source)
         })
         .map_err(|error| error.to_string())?;
     let ended = server.join().map_err(|error| error.to_string());
     write_profiles(&profiles);
+    log.flush();
     ended
 }
 
@@ -123,22 +138,24 @@ fn write_profiles(profiles: &Profiles) {
     match profiles.write() {
         Ok(files) => {
             for file in files {
-                eprintln!("ws2api: profile written to {}", file.display());
+                tracing::info!("profile written to {}", file.display());
             }
         }
-        Err(error) => eprintln!("ws2api: {error}"),
+        Err(error) => tracing::error!("{error}"),
     }
 }
 
 /// The first signal drains, the second ends.
-fn watch(signals: SigSet, outside: &Arc<Outside<Mail>>, profiles: &Profiles) {
+fn watch(signals: SigSet, outside: &Arc<Outside<Mail>>, profiles: &Profiles, source: &mut Source) {
     let mut draining = false;
     while let Ok(signal) = signals.wait() {
         match signal {
             Signal::SIGUSR1 => write_profiles(profiles),
+            Signal::SIGHUP => source.read_again(outside),
             _ if draining => std::process::exit(EXIT_SECOND_SIGNAL),
             _ => {
-                eprintln!("ws2api: {signal}: draining; once more ends at once");
+                tracing::info!("{signal}: draining; once more ends at once");
+                notify::stopping();
                 server::drain(outside);
                 draining = true;
             }

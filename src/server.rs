@@ -14,6 +14,7 @@ use crate::backend::targets;
 use crate::config::{BackendUrl, Config};
 use crate::ingress::Token;
 use crate::mail::{Control, Mail};
+use crate::protocol::ClientId;
 use crate::shard::{self, Plan};
 
 /// Why the server did not start, or did not end well.
@@ -67,11 +68,11 @@ pub struct Addresses {
 }
 
 impl Server {
-    /// Starts the shards; on return all of them serve.
+    /// Starts the shards; on return all of them serve. `traced`: the client whose frames are logged.
     ///
     /// # Errors
     /// [`ServeError`] says in one line what was refused and what to change.
-    pub fn start(config: &Config) -> Result<Self, ServeError> {
+    pub fn start(config: &Config, traced: Option<ClientId>) -> Result<Self, ServeError> {
         let listen = reserve("listen", config.node.listen)?;
         let ingress = reserve("ingress", config.node.ingress)?;
         let admin_error = |error| ServeError::Listen {
@@ -100,6 +101,7 @@ impl Server {
             addresses: config.node.backends.iter().map(targets::look_up).collect(),
             ingress_token,
             hasher: std::hash::RandomState::new(),
+            traced,
         };
         let hasher = plan.hasher.clone();
         let cpus: Vec<usize> = config.cores.iter().map(|core| core.cpu).collect();

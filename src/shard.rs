@@ -22,6 +22,7 @@ use crate::config::{Core, Node};
 use crate::counters::Counters;
 use crate::drain::DrainSignal;
 use crate::ingress::{self, Asks, Token, Waits};
+use crate::live::Live;
 use crate::mail::{AnswerRefusal, ClientReply, ClientRequest, Control, Description, Mail, PushOutcome};
 use crate::protocol::{Action, ClientId, FailReason, Limits, MessageId, Outcome, Output, PostKind};
 use crate::protocol::{Reply, WaitOver, Waiter};
@@ -43,6 +44,8 @@ pub struct Plan {
     pub ingress_token: Option<Token>,
     /// Keyed at the start: nobody can choose ids that crowd one shard (SPEC section 7).
     pub hasher: RandomState,
+    /// The client whose frames are shown in the log.
+    pub traced: Option<ClientId>,
 }
 
 /// One shard: one thread, and everything it owns.
@@ -52,9 +55,9 @@ pub struct Shard {
     /// Shards of this node.
     pub count: usize,
     /// The whole node's config.
-    pub node: Arc<Node>,
+    pub node: Live<Node>,
     /// This shard's.
-    pub core: Core,
+    pub core: Live<Core>,
     /// Clock, timers, sockets.
     pub reactor: Rc<Reactor>,
     /// Sockets to other shards.
@@ -70,7 +73,7 @@ pub struct Shard {
     /// The clients.
     pub registry: RefCell<Registry>,
     /// For every session.
-    pub session_limits: Rc<Limits>,
+    pub session_limits: RefCell<Rc<Limits>>,
     /// Handshakes under way.
     pub handshakes: Handshakes,
     /// Of these, those that have asked the backend.
@@ -78,7 +81,9 @@ pub struct Shard {
     /// `upgrades_per_second_max`
     pub upgrade_rate: UpgradeRate,
     /// Who may push.
-    pub ingress_token: Option<Token>,
+    pub ingress_token: Live<Option<Token>>,
+    /// The client whose frames are shown in the log.
+    pub traced: RefCell<Option<ClientId>>,
     /// Connections at the ingress.
     pub ingress_connections: Cell<usize>,
     /// Questions to other shards.
@@ -170,25 +175,14 @@ impl Shard {
             try_timeout: core.call_timeout,
         };
         let outbox = Outbox::new(index, &reactor, counters.clone(), &pool, limits);
-        let session_limits = Limits {
-            calls_in_flight: core.calls_in_flight,
-            calls_queued: core.calls_queued,
-            call_timeout: core.call_timeout,
-            pushes_in_flight: core.pushes_in_flight,
-            pushes_queued: core.pushes_queued,
-            push_timeout: core.push_timeout,
-            bad_frames_max: u32::try_from(core.bad_frames_max).unwrap_or(u32::MAX),
-            json_depth_max: core.json_depth_max,
-            ping_after: core.ping_after,
-            dead_after: core.dead_after,
-        };
         let seed = plan.hasher.hash_one((index, "random"));
         Rc::new(Self {
             index,
             count,
-            node: plan.node.clone(),
+            node: Live::new(Node::clone(&plan.node)),
             upgrade_rate: UpgradeRate::new(core.upgrades_per_second_max, reactor.now()),
-            core,
+            session_limits: RefCell::new(session_limits(&core).into()),
+            core: Live::new(core),
             reactor,
             handover,
             mesh,
@@ -196,10 +190,10 @@ impl Shard {
             pool,
             outbox,
             registry: RefCell::new(Registry::default()),
-            session_limits: Rc::new(session_limits),
             handshakes: Handshakes::default(),
             handshakes_asking: Cell::new(0),
-            ingress_token: plan.ingress_token.clone(),
+            ingress_token: Live::new(plan.ingress_token.clone()),
+            traced: RefCell::new(plan.traced.clone()),
             ingress_connections: Cell::new(0),
             asks: Asks::default(),
             waits: Waits::default(),
@@ -387,6 +381,8 @@ impl Shard {
                 let description = self.connection(&client).map(|connection| self.describe(&connection));
                 drop(reply.send(description));
             }
+            Mail::Control(Control::Reload(reload)) => self.reload(&reload),
+            Mail::Control(Control::Trace(client)) => self.trace(client),
             Mail::Control(Control::Drain) => self.drain.say(),
             Mail::Control(Control::Addresses { index, addresses }) => self.pool.set_addresses(index, addresses),
         }
@@ -467,6 +463,22 @@ impl Shard {
         while !done() && self.reactor.now() < deadline {
             shards::timer::sleep(&self.reactor, DRAIN_LOOK).await;
         }
+    }
+}
+
+/// What every session of a shard keeps to.
+pub fn session_limits(core: &Core) -> Limits {
+    Limits {
+        calls_in_flight: core.calls_in_flight,
+        calls_queued: core.calls_queued,
+        call_timeout: core.call_timeout,
+        pushes_in_flight: core.pushes_in_flight,
+        pushes_queued: core.pushes_queued,
+        push_timeout: core.push_timeout,
+        bad_frames_max: u32::try_from(core.bad_frames_max).unwrap_or(u32::MAX),
+        json_depth_max: core.json_depth_max,
+        ping_after: core.ping_after,
+        dead_after: core.dead_after,
     }
 }
 

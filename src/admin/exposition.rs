@@ -229,6 +229,10 @@ impl Snapshot {
             let labels = Labels(&[("shard", &report.shard.to_string())]);
             metric.encode_family(&labels)?.encode_gauge(&(report.cpu as i64))?;
         }
+        let help = "Lines of the log that were lost because they came too fast.";
+        encoder
+            .encode_descriptor("ws2api_log_lines_lost", help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, u64, f64>(&crate::log::lines_lost(), None)?;
         let mut metric =
             encoder.encode_descriptor("ws2api_build_info", "The version, as a label.", None, MetricType::Gauge)?;
         let labels = Labels(&[("version", env!("CARGO_PKG_VERSION"))]);

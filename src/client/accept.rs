@@ -26,7 +26,7 @@ pub struct Turn(Rc<Shard>);
 /// At most so many upgrades per second, in bursts of up to as many.
 #[derive(Debug)]
 pub struct UpgradeRate {
-    per_second: f64,
+    per_second: Cell<f64>,
     tokens: Cell<f64>,
     filled: Cell<Instant>,
 }
@@ -108,16 +108,25 @@ impl UpgradeRate {
     pub fn new(per_second: usize, now: Instant) -> Self {
         let per_second = per_second as f64;
         Self {
-            per_second,
+            per_second: Cell::new(per_second),
             tokens: Cell::new(per_second),
             filled: Cell::new(now),
         }
     }
 
+    /// From `now` on it is another rate.
+    pub fn set(&self, per_second: usize, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.filled.replace(now));
+        let tokens = self.tokens.get() + elapsed.as_secs_f64() * self.per_second.get();
+        self.per_second.set(per_second as f64);
+        self.tokens.set(tokens.min(per_second as f64));
+    }
+
     /// Takes one upgrade's token; false when there is none.
     pub fn try_take(&self, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.filled.replace(now));
-        let tokens = (self.tokens.get() + elapsed.as_secs_f64() * self.per_second).min(self.per_second.max(1.0));
+        let per_second = self.per_second.get();
+        let tokens = (self.tokens.get() + elapsed.as_secs_f64() * per_second).min(per_second.max(1.0));
         let admitted = tokens >= 1.0;
         self.tokens.set(if admitted { tokens - 1.0 } else { tokens });
         admitted

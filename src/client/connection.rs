@@ -7,7 +7,7 @@
 //! Invariants: `finish` runs once, and from then on the connection is in no registry. The session is not touched
 //! while it borrows anything of ours.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -25,6 +25,7 @@ use shards::{Socket, Timer};
 
 use super::identity::{ConnectionId, Identity};
 use super::sending::Sending;
+use super::trace;
 use crate::backend::Request;
 use crate::backend::request::{Call, Disconnect};
 use crate::counters::Ended;
@@ -39,6 +40,7 @@ pub struct Connection {
     shard: Rc<Shard>,
     identity: Rc<Identity>,
     since: SystemTime,
+    traced: Cell<bool>,
     state: RefCell<State>,
 }
 
@@ -109,11 +111,13 @@ impl Connection {
             paused: false,
             leaving: false,
         };
+        let traced = shard.traced.borrow().as_ref() == Some(&identity.client);
         Rc::new_cyclic(|me| Self {
             me: me.clone(),
             shard: shard.clone(),
             identity,
             since: SystemTime::now(),
+            traced: Cell::new(traced),
             state: RefCell::new(state),
         })
     }
@@ -121,6 +125,11 @@ impl Connection {
     /// Who it is.
     pub fn identity(&self) -> &Rc<Identity> {
         &self.identity
+    }
+
+    /// Shows its frames in the log from now on, or no longer.
+    pub fn set_traced(&self, traced: bool) {
+        self.traced.set(traced);
     }
 
     /// When the handshake was done.
@@ -308,6 +317,9 @@ impl Connection {
             return;
         }
         self.shard.counters.count_received(&message);
+        if self.traced.get() {
+            trace::show(&self.identity, "in", &message);
+        }
         match message {
             Message::Text(text) => state.session.handle_text(now, &Bytes::from(text), out),
             Message::Binary(_) => state.session.handle_binary(out),
@@ -481,6 +493,9 @@ impl Connection {
     /// Writes a message, or queues it behind those that wait.
     fn send(&self, state: &mut State, message: Message, push: Option<PushKey>, more: &mut Vec<Output>) {
         let now = self.shard.reactor.now();
+        if self.traced.get() {
+            trace::show(&self.identity, "out", &message);
+        }
         if let Some(sending) = &mut state.sending {
             let len = message.len();
             sending.push(message, push, now);
@@ -622,6 +637,9 @@ impl Connection {
         }
         self.shard.registry.borrow_mut().remove(self);
         self.shard.counters.count_end(end.ended);
+        if self.traced.get() {
+            trace::show_end(&self.identity, end.code, end.reason);
+        }
         let now = self.shard.reactor.now();
         let mut out = Vec::new();
         let pushes = state.session.handle_end(now, end.pushes, &mut out);

@@ -115,7 +115,7 @@ async fn enter(shard: &Rc<Shard>, socket: Socket, head: &[u8], peer: SocketAddr,
     let _ = send_all(shard, &socket, &answer, deadline.max(now + LAST_WORD_TIMEOUT)).await;
     let session = Session::new(
         subprotocol,
-        shard.session_limits.clone(),
+        shard.session_limits.borrow().clone(),
         shard.next_random(),
         shard.reactor.now(),
     );

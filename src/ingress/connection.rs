@@ -228,7 +228,7 @@ impl Request {
     }
 
     fn check(shard: &Shard, head: &RequestHead<'_>) -> Result<Route, Answer> {
-        if let Some(token) = &shard.ingress_token
+        if let Some(token) = &*shard.ingress_token
             && !head.header("authorization").is_some_and(|value| token.fits(value))
         {
             let challenge = ("WWW-Authenticate", "Bearer realm=\"ws2api\"".to_owned());

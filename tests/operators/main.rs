@@ -1,6 +1,9 @@
 //! What operators are promised: metrics, status, profiles, logs, signals, words at the start. Against the real program.
 
+mod logs;
 mod metrics;
 mod profiles;
 mod program;
+mod reload;
+mod service;
 mod status;

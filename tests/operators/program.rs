@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A running ws2api. Killed when dropped.
@@ -12,6 +13,7 @@ pub struct Program {
     pub listen: String,
     pub ingress: String,
     pub admin: String,
+    log: Arc<Mutex<String>>,
 }
 
 /// An HTTP answer.
@@ -56,6 +58,13 @@ impl Program {
         }
         // The demo goes on talking; a full pipe would stop it.
         std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
+        let log = Arc::new(Mutex::new(String::new()));
+        let (lines, shared) = (BufReader::new(child.stderr.take().unwrap()).lines(), log.clone());
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                shared.lock().unwrap().push_str(&(line + "\n"));
+            }
+        });
         let value = |key: &str| {
             line.split(key)
                 .nth(1)
@@ -69,8 +78,21 @@ impl Program {
             listen: value("listen="),
             ingress: value("ingress="),
             admin: value("admin="),
+            log,
             child,
         }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits for a line of the log that holds `words`.
+    pub fn wait_for_log(&self, words: &str) -> String {
+        wait_until(words, || {
+            self.log().lines().find(|line| line.contains(words)).map(str::to_owned)
+        })
     }
 
     pub fn get(&self, path: &str) -> Answer {

@@ -1,0 +1,135 @@
+//! Which of the troubles are told to the log, and when: each kind when it begins, seldom while it lasts, when it is over.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::troubles::Trouble;
+
+/// What the log knows.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    known: HashMap<String, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    began: Instant,
+    seen: Instant,
+    told: Instant,
+    lasts: bool,
+}
+
+/// One line for the log.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Line {
+    Grave(String),
+    Warning(String),
+    Over(String),
+}
+
+impl News {
+    /// Takes what is wrong now and gives the lines that are worth it.
+    pub(super) fn take(&mut self, now: Instant, troubles: &[Trouble]) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for trouble in troubles {
+            let told = self.known.get(&trouble.kind).map(|known| (known.told, known.lasts));
+            let pause = if told.is_some_and(|(_, lasts)| lasts) {
+                LASTING_PAUSE
+            } else {
+                KIND_PAUSE
+            };
+            let is_due = told.is_none_or(|(told, _)| now.saturating_duration_since(told) >= pause);
+            let known = self.known.entry(trouble.kind.clone()).or_insert(Known {
+                began: now,
+                seen: now,
+                told: now,
+                lasts: true,
+            });
+            if !known.lasts {
+                known.began = now;
+            }
+            (known.seen, known.lasts) = (now, true);
+            if is_due {
+                known.told = now;
+                let words = trouble.words.clone();
+                lines.push(if trouble.grave {
+                    Line::Grave(words)
+                } else {
+                    Line::Warning(words)
+                });
+            }
+        }
+        self.known.retain(|kind, known| {
+            let quiet = now.saturating_duration_since(known.seen);
+            if known.lasts && quiet >= OVER_AFTER {
+                known.lasts = false;
+                let lasted = known.seen.saturating_duration_since(known.began).as_secs();
+                lines.push(Line::Over(format!("over after {lasted} s: {kind}")));
+            }
+            // Remembered for as long as a repetition would be held back.
+            quiet < OVER_AFTER + KIND_PAUSE
+        });
+        lines
+    }
+}
+
+/// What comes and goes is told so often.
+const KIND_PAUSE: Duration = Duration::from_secs(30);
+/// What stays is told again.
+const LASTING_PAUSE: Duration = Duration::from_secs(300);
+const OVER_AFTER: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trouble_is_told_when_it_begins_when_it_stays_and_when_it_is_over() {
+        let trouble = [Trouble {
+            kind: "backend".into(),
+            grave: true,
+            words: "down".into(),
+        }];
+        let start = Instant::now();
+        let mut news = News::default();
+        let mut told = Vec::new();
+        // Down for 400 s, up for 20, down for one, up again.
+        for second in 0..460 {
+            let down = second < 400 || second == 420;
+            let now = start + Duration::from_secs(second);
+            for line in news.take(now, if down { &trouble } else { &[] }) {
+                told.push((second, line));
+            }
+        }
+        let grave = || Line::Grave("down".into());
+        let over = |seconds| Line::Over(format!("over after {seconds} s: backend"));
+        assert_eq!(
+            told,
+            [
+                (0, grave()),
+                (300, grave()),
+                (404, over(399)),
+                (420, grave()),
+                (425, over(0))
+            ]
+        );
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_told_seldom() {
+        let trouble = [Trouble {
+            kind: "shed".into(),
+            grave: false,
+            words: "too many".into(),
+        }];
+        let start = Instant::now();
+        let mut news = News::default();
+        let lines: usize = (0..120)
+            .map(|second| {
+                let now = start + Duration::from_secs(second * 6);
+                news.take(now, if second % 2 == 0 { &trouble } else { &[] }).len()
+            })
+            .sum();
+        assert!(lines <= 60 + 24, "{lines} lines in twelve minutes of coming and going");
+    }
+}

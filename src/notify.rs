@@ -1,0 +1,44 @@
+//! Words to the service manager (sd_notify(3)): ready, reloading, stopping, alive. Silent where there is none.
+
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
+
+/// All shards serve.
+pub fn ready() {
+    send("READY=1");
+}
+
+/// The configuration is being read again; [`ready`] follows.
+pub fn reloading() {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;
+    send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+}
+
+/// The end begins.
+pub fn stopping() {
+    send("STOPPING=1\nSTATUS=draining");
+}
+
+/// All shards answer: the watchdog's time begins anew. `words` appear in `systemctl status`.
+pub fn alive(words: &str) {
+    send(&format!("WATCHDOG=1\nSTATUS={words}"));
+}
+
+/// Nobody listens, or does not want to: that is not ours to mend.
+fn send(text: &str) {
+    let Some(address) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    let address = match address.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        path => SocketAddr::from_pathname(Path::new(std::ffi::OsStr::from_bytes(path))),
+    };
+    let (Ok(address), Ok(socket)) = (address, UnixDatagram::unbound()) else {
+        return;
+    };
+    let _ = socket.set_nonblocking(true);
+    let _ = socket.send_to_addr(text.as_bytes(), &address);
+}

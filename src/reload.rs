@@ -1,0 +1,89 @@
+//! SIGHUP: the configuration is read again, and what can change in a server that runs does.
+
+use std::sync::Arc;
+
+use shards::mesh::Outside;
+
+use crate::cli::ServeArgs;
+use crate::config::{self, Config, When};
+use crate::ingress::Token;
+use crate::mail::{Control, Mail};
+use crate::notify;
+use crate::shard::{Shard, session_limits};
+
+/// What every shard is told anew.
+#[derive(Debug)]
+pub struct Reload {
+    config: Config,
+    ingress_token: Option<Token>,
+}
+
+/// What runs, and what it was read from.
+#[derive(Debug)]
+pub struct Source {
+    /// What runs.
+    pub config: Config,
+    /// Where it came from.
+    pub args: ServeArgs,
+    /// As they were before any thread was pinned.
+    pub usable_cpus: Vec<usize>,
+}
+
+impl Source {
+    /// Reads it again and tells the shards. If anything is wrong with it, everything stays as it was.
+    pub fn read_again(&mut self, outside: &Outside<Mail>) {
+        notify::reloading();
+        match self.load() {
+            Ok(reload) => self.apply(reload, outside),
+            Err(error) => tracing::error!("the configuration stays as it was: {error}"),
+        }
+        notify::ready();
+    }
+
+    fn load(&self) -> Result<Reload, String> {
+        let file = self.args.config.as_deref();
+        let config = config::load(file, &self.args.overrides, &self.usable_cpus).map_err(|error| error.to_string())?;
+        let ingress_token = match &config.node.ingress_token_file {
+            Some(file) => {
+                Some(Token::read(file).map_err(|error| format!("ingress_token_file = {}: {error}", file.display()))?)
+            }
+            None => None,
+        };
+        Ok(Reload { config, ingress_token })
+    }
+
+    fn apply(&mut self, reload: Reload, outside: &Outside<Mail>) {
+        let changes = config::changes(&self.config, &reload.config);
+        for change in &changes {
+            let config::Change { key, when, from, to } = change;
+            match when {
+                When::Now => tracing::info!("{key}: {from} is now {to}"),
+                When::NewClients => tracing::info!("{key}: {from} is now {to} for clients that connect from now on"),
+                When::Restart => tracing::warn!("{key}: stays {from}; {to} needs a restart"),
+            }
+        }
+        let config = config::merged(&self.config, &reload.config);
+        self.config = config.clone();
+        let reload = Arc::new(Reload { config, ..reload });
+        for shard in 0..outside.shards_count() {
+            let news = Mail::Control(Control::Reload(reload.clone()));
+            if outside.try_send(shard, news).is_err() {
+                tracing::error!("shard {shard} is too busy to take the new configuration: send SIGHUP again");
+            }
+        }
+        let count = changes.iter().filter(|change| change.when != When::Restart).count();
+        tracing::info!("configuration read again: {count} values changed, the token among what was read");
+    }
+}
+
+impl Shard {
+    /// Takes over what has changed.
+    pub fn reload(&self, reload: &Reload) {
+        let core = reload.config.cores[self.index].clone();
+        self.upgrade_rate.set(core.upgrades_per_second_max, self.reactor.now());
+        *self.session_limits.borrow_mut() = session_limits(&core).into();
+        self.core.set(core);
+        self.node.set(reload.config.node.clone());
+        self.ingress_token.set(reload.ingress_token.clone());
+    }
+}
