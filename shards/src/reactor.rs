@@ -1,8 +1,8 @@
 //! What wakes a shard: one edge-triggered epoll, the timing wheel and the mailbox.
 //!
-//! [`Reactor::run`] is the main future of the shard's executor. It yields, so that every runnable task runs, and once
-//! more if any did; drains the mailbox; and then waits in `epoll_wait`: until the next deadline if nobody ran the last
-//! time and no mail came, not at all otherwise. Sockets enter once with [`Reactor::register`] and are never modified.
+//! [`Reactor::run`] is the main future of the shard's executor. It yields once, so that every runnable task runs,
+//! drains the mailbox, and then waits in `epoll_wait`: until the next deadline if nobody ran and no mail came, not
+//! at all otherwise. Sockets enter once with [`Reactor::register`] and are never modified.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -187,11 +187,9 @@ impl Reactor {
         )?;
         let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS_MAX);
         while !self.stopped.get() {
-            let mut somebody_ran = somebody_ran_meanwhile().await;
-            if somebody_ran {
-                // Mostly nobody was woken by those that ran; knowing it saves the system call that would find nothing.
-                somebody_ran = somebody_ran_meanwhile().await;
-            }
+            let polls = task::polls();
+            task::yield_now().await;
+            let somebody_ran = task::polls() != polls;
             let mail_count = mailbox.drain();
             let blocked = mailbox.flush();
             if somebody_ran || mail_count > 0 {
@@ -456,13 +454,6 @@ impl Entry {
         }
         self.ready.set(ready);
     }
-}
-
-/// Yields once; whether any task was polled before it was our turn again.
-async fn somebody_ran_meanwhile() -> bool {
-    let polls = task::polls();
-    task::yield_now().await;
-    task::polls() != polls
 }
 
 fn remember(place: &RefCell<Option<Waker>>, waker: &Waker) {
