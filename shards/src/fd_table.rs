@@ -43,19 +43,29 @@ pub fn open_descriptors() -> io::Result<HashSet<RawFd>> {
 /// Gives the calling thread a table of its own and closes every inherited descriptor that is not in `keep`.
 /// Without this a socket that another shard closes stays open through our copy of it.
 ///
+/// Rings and eventfds are kept, whoever's they are: which of them belong to this thread's executor can't be told (their
+/// numbers may have been another's a moment before), and a copy of one holds nothing open that anybody waits for.
+///
 /// # Errors
 /// When the kernel refuses `unshare(CLONE_FILES)`, or `/proc` is not mounted.
 pub(crate) fn make_private(keep: &HashSet<RawFd>) -> io::Result<()> {
-    // SAFETY: every descriptor number that this thread uses from here on is in `keep` and thus open, under the
-    // same number, in the new table; owners of the others live on threads that keep the old table.
+    // SAFETY: every descriptor number that this thread uses from here on is kept and thus open, under the same
+    // number, in the new table; owners of the others live on threads that keep the old table.
     unsafe { unshare_unsafe(UnshareFlags::FILES)? };
     for fd in open_descriptors()? {
-        if !keep.contains(&fd) {
+        if !keep.contains(&fd) && !is_of_an_executor(fd) {
             // SAFETY: the number is a copy in this thread's table; nothing on this thread owns it.
             drop(unsafe { OwnedFd::from_raw_fd(fd) });
         }
     }
     Ok(())
+}
+
+fn is_of_an_executor(fd: RawFd) -> bool {
+    let target = std::fs::read_link(format!("/proc/thread-self/fd/{fd}")).unwrap_or_default();
+    ["anon_inode:[io_uring]", "anon_inode:[eventfd]", "anon_inode:[timerfd]"]
+        .iter()
+        .any(|kind| target.as_os_str() == *kind)
 }
 
 fn is_open(fd: RawFd) -> bool {

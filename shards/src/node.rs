@@ -9,9 +9,9 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -192,8 +192,8 @@ impl<M: Send + 'static> Seed<M> {
         } else {
             Err(StartError::Pin { cpu: self.cpu })
         };
-        let (executor, mut keep) = match made {
-            Ok(made) => made,
+        let executor = match made {
+            Ok(executor) => executor,
             Err(error) => {
                 let _ = report.send(Err(error));
                 return Err(StartError::Aborted);
@@ -203,7 +203,7 @@ impl<M: Send + 'static> Seed<M> {
         if passed.recv() != Ok(true) {
             return Err(StartError::Aborted);
         }
-        keep.extend([0, 1, 2, self.receiver.as_raw_fd()]);
+        let mut keep = HashSet::from([0, 1, 2, self.receiver.as_raw_fd()]);
         keep.extend(self.mesh.bells().descriptors().map(|bell| bell.as_raw_fd()));
         keep.extend(self.ends.descriptors());
         let private = fd_table::make_private(&keep);
@@ -280,22 +280,15 @@ impl<M> Mailbox for Post<M> {
     }
 }
 
-/// The executor and the descriptors that it opened.
-fn make_executor() -> Result<(LocalExecutor, HashSet<RawFd>), StartError> {
-    // One at a time: what opened in between is this executor's.
-    static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let before = fd_table::open_descriptors()?;
-    let executor = LocalExecutorBuilder::new(Placement::Unbound)
+fn make_executor() -> Result<LocalExecutor, StartError> {
+    let made = LocalExecutorBuilder::new(Placement::Unbound)
         .ring_depth(RING_DEPTH)
         .io_memory(IO_MEMORY_LEN)
         .preempt_timer(PREEMPT_TIMER)
-        .make()
-        .map_err(|error| StartError::IoUring {
-            reason: error.to_string(),
-        })?;
-    let own = fd_table::open_descriptors()?.difference(&before).copied().collect();
-    Ok((executor, own))
+        .make();
+    made.map_err(|error| StartError::IoUring {
+        reason: error.to_string(),
+    })
 }
 
 const DRAIN_MAX: usize = 256;
