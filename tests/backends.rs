@@ -91,7 +91,7 @@ fn a_refused_connection_is_tried_once_more() {
     let backend = Backend::dead();
     let proxy = Proxy::start(&backend);
     assert_eq!(Handshake::new("CP1").refused(proxy.listen).status, 502);
-    assert_eq!(proxy.count("backend_connect_failures"), 2);
+    assert_eq!(proxy.count_where("backend_connects", "failed"), 2);
     assert_eq!(proxy.count("backend_retries"), 1);
 }
 

@@ -182,15 +182,15 @@ fn each_bad_frame_gets_what_the_contract_says() {
         client.send_call("good", "Echo", "{}");
         client.expect("[3,\"good\",{}]");
     }
-    let counters = [
-        "frames_unreadable",
-        "frames_ignored",
-        "frames_empty",
-        "calls_malformed",
-        "answers_malformed",
-        "answers_unmatched",
+    let kinds = [
+        "unreadable",
+        "malformed_call",
+        "malformed_answer",
+        "unmatched_answer",
+        "unknown_type",
+        "empty",
     ];
-    let counts = counters.map(|name| proxy.count(name));
+    let counts = kinds.map(|kind| proxy.count_where("frames_bad", kind));
     assert_eq!(counts.iter().sum::<u64>(), sent, "each is counted once: {counts:?}");
     assert!(!counts.contains(&0), "of each kind there was one: {counts:?}");
     assert!(
@@ -244,7 +244,7 @@ fn frames_that_are_merely_ignored_are_not_bad() {
     }
     client.send_call("m1", "Echo", "{}");
     client.expect("[3,\"m1\",{}]");
-    let counts = ["frames_empty", "frames_ignored", "answers_unmatched"].map(|name| proxy.count(name));
+    let counts = ["empty", "unknown_type", "unmatched_answer"].map(|kind| proxy.count_where("frames_bad", kind));
     assert_eq!(counts, [5, 5, 10]);
 }
 
@@ -264,7 +264,7 @@ fn a_binary_message_closes_with_1003() {
         client.expect_close(1003);
     }
     assert_eq!(backend.seen("/call").len(), 0);
-    assert_eq!(proxy.count("frames_binary"), 2);
+    assert_eq!(proxy.count_where("frames_bad", "binary"), 2);
 }
 
 #[test]

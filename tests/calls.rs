@@ -250,7 +250,10 @@ fn the_request_of_a_client_that_has_gone_is_finished_and_its_answer_dropped() {
     assert_eq!(backend.connections(), 2);
     assert_eq!(backend.seen("/call/Slow").len(), 1, "the one that waited was not sent");
     assert_eq!(
-        (proxy.count("backend_answers_dropped"), proxy.count("calls_dropped")),
+        (
+            proxy.count("answers_dropped"),
+            proxy.count_where("calls_not_started", "client_gone")
+        ),
         (1, 1)
     );
 }

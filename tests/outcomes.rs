@@ -59,7 +59,7 @@ fn an_answer_that_comes_late_is_dropped_and_counted() {
     client.send_call("c1", "Echo", "{}");
     client.expect("[3,\"c1\",{}]");
     assert_eq!((backend.seen("/result").len(), backend.seen("/error").len()), (0, 1));
-    assert_eq!(proxy.count("answers_unmatched"), 2);
+    assert_eq!(proxy.count_where("frames_bad", "unmatched_answer"), 2);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod support;
 
+use support::http::call_target;
 use support::{Backend, Http, PAYLOADS, Proxy, Response, json};
 
 #[test]
@@ -119,25 +120,26 @@ fn with_prefer_wait_refusals_are_the_same() {
 
 #[test]
 fn the_outcome_is_posted_when_the_waiting_request_has_gone() {
-    let backend = Backend::start();
-    let proxy = Proxy::with(&backend).shards(2).start();
-    let mut client = proxy.client("CP1");
-    let gone = {
-        let mut http = proxy.http();
-        http.send_request("POST", "/call/Reset/CP1/m1", &[("Prefer", "wait=30")], "{}");
-        client.expect("[2,\"m1\",\"Reset\",{}]");
-        http
-    };
-    drop(gone);
-    // The answer comes a whole round trip later.
-    client.send_call("c1", "Echo", "{}");
-    client.expect("[3,\"c1\",{}]");
-    client.send_result("m1", "{\"a\":1}");
-    let request = backend.take("/result");
-    assert_eq!(
-        (request.target.as_str(), request.text()),
-        ("/result/Reset/CP1/m1", "{\"a\":1}")
-    );
+    for shards in [1, 2] {
+        let backend = Backend::start();
+        let proxy = Proxy::with(&backend).shards(shards).start();
+        let mut client = proxy.client("CP1");
+        for number in 0..40 {
+            let message_id = format!("m{number}");
+            let mut http = proxy.http();
+            let target = call_target("CP1", "Reset", &message_id);
+            http.send_request("POST", &target, &[("Prefer", "wait=30")], "{}");
+            client.expect(&format!("[2,\"{message_id}\",\"Reset\",{{}}]"));
+            // Its end is at the proxy before the client's answer is under way.
+            if number % 2 == 0 {
+                http.connection.stream.reset_on_close();
+            }
+            drop(http);
+            client.send_result(&message_id, &format!("{{\"n\":{number}}}"));
+            let request = backend.take(&format!("/result/Reset/CP1/{message_id}"));
+            assert_eq!(request.text(), format!("{{\"n\":{number}}}"));
+        }
+    }
 }
 
 #[test]
@@ -149,7 +151,7 @@ fn a_backend_may_push_to_a_client_whose_call_it_is_answering() {
         backend.on("/call/Start", move |request| {
             // The handler waits for the client's answer before it answers itself.
             let client = request.segment(2);
-            let target = support::http::call_target(&client, "Confirm", "p1");
+            let target = call_target(&client, "Confirm", "p1");
             let mut http = Http::connect(ingress);
             let reply = http.request("POST", &target, &[("Prefer", "wait=30")], "{\"sure\":true}");
             Response::json(reply.expect(200).body)

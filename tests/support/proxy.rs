@@ -205,14 +205,15 @@ impl Proxy {
         self.http().push(client, action, message_id, payload)
     }
 
-    /// A metric, shard by shard; `clients` is a gauge, `clients_opened_total` a counter.
+    /// A metric without further labels, shard by shard; `clients` is a gauge, `clients_opened_total` a counter.
     #[track_caller]
     pub fn metric(&self, name: &str) -> Vec<f64> {
         self.metric_where(name, "")
     }
 
+    /// The members of a metric whose line has `label` in it.
     #[track_caller]
-    fn metric_where(&self, name: &str, label: &str) -> Vec<f64> {
+    pub fn metric_where(&self, name: &str, label: &str) -> Vec<f64> {
         let text = Http::connect(self.admin).get("/metrics").expect(200).body;
         let prefix = format!("ws2api_{name}{{");
         let lines = text
@@ -221,11 +222,12 @@ impl Proxy {
         let values: Vec<f64> = lines
             .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
             .collect();
-        assert!(!values.is_empty(), "there is no metric {name} in {text}");
+        let all: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        assert!(!values.is_empty(), "there is no metric {name} {label} among {all:#?}");
         values
     }
 
-    /// The sum of a counter over all shards.
+    /// The sum of a counter over all shards and labels.
     #[track_caller]
     pub fn count(&self, name: &str) -> u64 {
         self.metric(&format!("{name}_total")).iter().sum::<f64>() as u64
