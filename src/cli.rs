@@ -10,6 +10,7 @@ use lexopt::Arg;
 
 use crate::config::{Key, Override, Overrides, SHARDS_MAX, suggest};
 use crate::log::Format;
+use crate::manual::SHELLS;
 use crate::protocol::ClientId;
 
 /// What the program is asked to do.
@@ -21,6 +22,10 @@ pub enum Command {
     Check(ServeArgs),
     /// `demo`: run the proxy with a built-in backend.
     Demo(ServeArgs),
+    /// `man`: print the man page.
+    Man,
+    /// `completions SHELL`: print them.
+    Completions(&'static str),
     /// `--help`: print [`help`].
     Help,
     /// `--version`: print [`version`].
@@ -138,6 +143,8 @@ pub const COMMANDS: &[(&str, &str)] = &[
         "demo",
         "Run the proxy with a built-in backend on free ports, and print what to try.",
     ),
+    ("man", "Print the man page: ws2api man | man -l -"),
+    ("completions SHELL", "Print the completions for bash, zsh or fish."),
 ];
 
 /// Why a command line is refused.
@@ -173,6 +180,9 @@ pub enum CliError {
         /// The command that looks like it.
         meant: Option<&'static str>,
     },
+    /// `completions` without one of the shells.
+    #[error("completions needs a shell: bash, zsh or fish")]
+    Shell,
     /// `check` without its file.
     #[error("check needs a file: ws2api check FILE")]
     CheckFile,
@@ -276,6 +286,12 @@ fn command(mut args: ServeArgs, words: Vec<OsString>) -> Result<Command, CliErro
     match (name.to_str(), &words[1..]) {
         (Some("demo"), []) => Ok(Command::Demo(args)),
         (Some("demo"), [word, ..]) => unexpected(word, None),
+        (Some("man"), []) => Ok(Command::Man),
+        (Some("completions"), [shell]) => {
+            let known = SHELLS.iter().find(|known| shell.to_str() == Some(**known));
+            known.map(|shell| Command::Completions(shell)).ok_or(CliError::Shell)
+        }
+        (Some("completions"), []) => Err(CliError::Shell),
         (Some("check"), []) if args.config.is_some() => Ok(Command::Check(args)),
         (Some("check"), []) => Err(CliError::CheckFile),
         (Some("check"), [file]) if args.config.is_none() => {
@@ -396,7 +412,7 @@ pub fn help() -> String {
         "ws2api: very many WebSocket clients, served by a plain HTTP backend.\n\nUsage:\n  ws2api [FLAGS]\n",
     );
     for (usage, what) in COMMANDS {
-        text.push_str(&format!("  ws2api {usage:<12} {what}\n"));
+        text.push_str(&format!("  ws2api {usage:<18} {what}\n"));
     }
     text.push_str("\nFlags:\n");
     for flag in FLAGS {
@@ -552,6 +568,8 @@ mod tests {
                 "--cores 4-1: written as a list of CPUs and ranges, such as 0,1,4-7, of at most 256 CPUs",
             ),
             ("check", "check needs a file: ws2api check FILE"),
+            ("completions", "completions needs a shell: bash, zsh or fish"),
+            ("completions tcsh", "completions needs a shell: bash, zsh or fish"),
             ("check a b", "\"b\" is neither a flag nor a command; see ws2api --help"),
             (
                 "chekc a",

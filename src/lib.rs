@@ -14,6 +14,7 @@ pub mod latency;
 pub mod live;
 pub mod log;
 pub mod mail;
+pub mod manual;
 pub mod notify;
 pub mod profile;
 pub mod protocol;

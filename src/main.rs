@@ -11,6 +11,7 @@ use ws2api::config::{self, Config};
 use ws2api::demo;
 use ws2api::log::Log;
 use ws2api::mail::Mail;
+use ws2api::manual;
 use ws2api::notify;
 use ws2api::profile::Profiles;
 use ws2api::reload::Source;
@@ -35,6 +36,8 @@ fn main() -> ExitCode {
     };
     let result = match command {
         Command::Help => print(&cli::help()),
+        Command::Man => print(&manual::man()),
+        Command::Completions(shell) => print(&manual::completions(shell).expect("a shell that is known")),
         Command::Version => print(&format!("{}\n", cli::version())),
         Command::Check(args) => load(&args).and_then(|config| check(&config)),
         Command::Serve(args) => {

@@ -1,7 +1,9 @@
 //! What the service manager hears, and the service's files.
 
+use std::collections::BTreeSet;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::program::{Program, command, two_shards};
@@ -35,4 +37,76 @@ fn the_service_manager_hears_ready_alive_reloading_and_stopping() {
     program.signal("TERM");
     hear("STOPPING=1");
     assert!(program.wait().success());
+}
+
+/// Every metric that the alert rules and the dashboard name is documented, and so exists.
+#[test]
+fn rules_and_dashboard_name_only_metrics_that_exist() {
+    let documented = include_str!("../../docs/metrics.md");
+    let dashboard: serde_json::Value =
+        serde_json::from_str(include_str!("../../config/grafana-dashboard.json")).unwrap();
+    let mut texts = vec![include_str!("../../config/ws2api.rules.yml").to_owned()];
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            texts.push(target["expr"].as_str().unwrap().to_owned());
+        }
+    }
+    assert!(texts.len() > 20);
+    let mut named = BTreeSet::new();
+    for text in &texts {
+        let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        named.extend(words.filter(|word| word.starts_with("ws2api_") || word.starts_with("process_")));
+    }
+    assert!(named.len() > 20, "{named:?}");
+    for name in named {
+        let family = name.strip_suffix("_bucket").unwrap_or(name);
+        assert!(documented.contains(&format!("| `{family}` |")), "{name}");
+    }
+}
+
+/// Prometheus' and systemd's own opinions, where they are installed; and the shells'.
+#[test]
+fn the_files_please_their_own_tools() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let checks: [(&str, &[&str]); 4] = [
+        ("promtool", &["check", "rules", "config/ws2api.rules.yml"]),
+        ("bash", &["-n", "scripts/tune-host"]),
+        ("bash", &["-n", "scripts/screenshot"]),
+        ("bash", &["scripts/tune-host", "--print"]),
+    ];
+    for (tool, args) in checks {
+        match Command::new(tool).args(args).current_dir(root).output() {
+            Ok(output) => assert!(output.status.success(), "{tool} {args:?}: {output:?}"),
+            Err(_) => eprintln!("{tool} is not installed: {args:?} not checked"),
+        }
+    }
+    let complete = "source <(\"$0\" completions bash); COMP_WORDS=(ws2api --lo); COMP_CWORD=1; _ws2api; echo ${COMPREPLY[@]}; \
+        COMP_WORDS=(ws2api --log j); COMP_CWORD=2; _ws2api; echo ${COMPREPLY[@]}; \
+        COMP_WORDS=(ws2api de); COMP_CWORD=1; _ws2api; echo ${COMPREPLY[@]}";
+    let output = Command::new("bash")
+        .args(["-c", complete, env!("CARGO_BIN_EXE_ws2api")])
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "--log\njson\ndemo\n",
+        "{output:?}"
+    );
+    let page = command(&["man"]).output().unwrap();
+    assert!(page.status.success() && page.stdout.starts_with(b".TH WS2API 8"));
+}
+
+/// The unit grants what the server needs; what systemd-analyze would find is checked by hand.
+#[test]
+fn the_unit_fits_the_program() {
+    let unit = include_str!("../../config/ws2api.service");
+    for line in [
+        "Type=notify-reload",
+        "WatchdogSec=30",
+        "LimitNOFILE=1048576",
+        "NoNewPrivileges=yes",
+    ] {
+        assert!(unit.lines().any(|own| own == line), "{line}");
+    }
+    assert!(unit.contains("ExecStart=/usr/bin/ws2api --config /etc/ws2api/ws2api.toml"));
 }
