@@ -79,6 +79,13 @@ impl Log {
     }
 }
 
+/// What was logged last is mostly why it ends.
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
 /// Lines that found the queue full, since the start.
 #[must_use]
 pub fn lines_lost() -> u64 {

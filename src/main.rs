@@ -106,7 +106,7 @@ fn serve(
     let profiles = Profiles::start(args.cpuprofile.clone(), args.memprofile.clone());
     let profiles = Arc::new(profiles.map_err(|error| error.to_string())?);
     let _ = shards::fd_table::raise_limit();
-    let log = Log::start(args.log).map_err(|error| format!("the log: {error}"))?;
+    let _log = Log::start(args.log).map_err(|error| format!("the log: {error}"))?;
     for warning in config::warnings(config, &config::Machine::read()) {
         tracing::warn!(mend = warning.mend, "{}", warning.what);
     }
@@ -133,7 +133,6 @@ fn serve(
         .map_err(|error| error.to_string())?;
     let ended = server.join().map_err(|error| error.to_string());
     write_profiles(&profiles);
-    log.flush();
     ended
 }
 

@@ -16,6 +16,7 @@ pub mod reactor;
 pub mod socket;
 pub mod task;
 pub mod timer;
+mod uring;
 pub mod wheel;
 
 pub use node::Shard;

@@ -20,7 +20,7 @@ use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
 use crate::handover::{self, Arrivals, Handover};
 use crate::mesh::{self, Mesh, Outside};
 use crate::reactor::{Mailbox, Reactor};
-use crate::{cpu, fd_table, task};
+use crate::{cpu, fd_table, task, uring};
 
 /// What a shard finds in its hands when it starts.
 #[derive(Debug)]
@@ -92,6 +92,9 @@ where
     Main: Future<Output = ()> + 'static,
 {
     assert!(!cpus.is_empty(), "a node has a shard");
+    uring::probe().map_err(|error| StartError::IoUring {
+        reason: error.to_string(),
+    })?;
     let (meshes, outside) = mesh::connect(cpus.len(), mesh_capacity)?;
     let (ends, receivers) = handover::connect(cpus.len())?;
     let (report, reports) = mpsc::channel();

@@ -6,4 +6,5 @@ mod profiles;
 mod program;
 mod reload;
 mod service;
+mod start_up;
 mod status;
