@@ -111,7 +111,8 @@ impl Tables {
                 .name()
                 .map_or_else(|| format!("{call:#x}"), |name| format!("{name:#}"));
             let file = symbol.filename().map(|file| file.to_string_lossy().into_owned());
-            let function_id = self.function(&name, file.as_deref().unwrap_or_default());
+            let file = file.unwrap_or_default();
+            let function_id = self.function(&full_name(name, &file), &file);
             let line = symbol.lineno().map_or(0, i64::from);
             lines.push(Line { function_id, line });
         });
@@ -131,9 +132,37 @@ impl Tables {
     }
 }
 
+/// Debug information of line tables alone knows `poll` where symbols know the whole path: the file says which one.
+fn full_name(name: String, file: &str) -> String {
+    let module = file.strip_suffix(".rs").unwrap_or_default();
+    match module.rsplit('/').find(|part| !matches!(*part, "mod" | "lib" | "")) {
+        Some(module) if !name.contains("::") => format!("{module}::{name}"),
+        _ => name,
+    }
+}
+
 fn value_type(tables: &mut Tables, what: &str, unit: &str) -> ValueType {
     ValueType {
         ty: tables.string(what),
         unit: tables.string(unit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_name_gets_its_module() {
+        let cases = [
+            ("poll", "/x/src/client/connection.rs", "connection::poll"),
+            ("a::b::poll", "/x/src/client/connection.rs", "a::b::poll"),
+            ("write", "/x/src/io/mod.rs", "io::write"),
+            ("memcpy", "memcpy.S", "memcpy"),
+            ("memcpy", "", "memcpy"),
+        ];
+        for (name, file, expected) in cases {
+            assert_eq!(full_name(name.to_owned(), file), expected);
+        }
     }
 }
