@@ -137,7 +137,7 @@ pub const FLAGS: &[Flag] = &[
 pub const COMMANDS: &[(&str, &str)] = &[
     (
         "check FILE",
-        "Check a configuration, print the resolved one, and warn where this machine does not carry it.",
+        "Check a configuration, print the resolved one, warn where the machine does not carry it.",
     ),
     (
         "demo",
@@ -412,7 +412,7 @@ pub fn help() -> String {
         "ws2api: very many WebSocket clients, served by a plain HTTP backend.\n\nUsage:\n  ws2api [FLAGS]\n",
     );
     for (usage, what) in COMMANDS {
-        text.push_str(&format!("  ws2api {usage:<18} {what}\n"));
+        text.push_str(&format!("  ws2api {usage:<17} {what}\n"));
     }
     text.push_str("\nFlags:\n");
     for flag in FLAGS {

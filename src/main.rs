@@ -103,14 +103,15 @@ fn serve(
     abort_on_panic();
     // Before any thread is pinned: a pinned one sees one CPU.
     let usable_cpus = config::usable_cpus();
-    let profiles = Profiles::start(args.cpuprofile.clone(), args.memprofile.clone());
-    let profiles = Arc::new(profiles.map_err(|error| error.to_string())?);
+    Profiles::prepare(args.cpuprofile.as_ref(), args.memprofile.as_ref()).map_err(|error| error.to_string())?;
     let _ = shards::fd_table::raise_limit();
     let _log = Log::start(args.log).map_err(|error| format!("the log: {error}"))?;
     for warning in config::warnings(config, &config::Machine::read()) {
         tracing::warn!(mend = warning.mend, "{}", warning.what);
     }
     let server = Server::start(config, args.trace_client.clone()).map_err(|error| error.to_string())?;
+    let profiles = Profiles::start(args.cpuprofile.clone(), args.memprofile.clone());
+    let profiles = Arc::new(profiles.map_err(|error| error.to_string())?);
     let server::Addresses { listen, ingress, admin } = server.addresses;
     print(&format!(
         "ready listen={listen} ingress={ingress} admin={admin} shards={}\n",

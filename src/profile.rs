@@ -41,12 +41,12 @@ pub enum ProfileError {
 }
 
 impl Profiles {
-    /// Starts what is asked for. The files are made at once, so that a wrong path is noticed before the work is done.
+    /// Makes the files, so that a wrong path is noticed before the work is done, and begins to sample allocations.
     ///
     /// # Errors
     /// [`ProfileError`] names the flag.
-    pub fn start(cpu: Option<PathBuf>, heap: Option<PathBuf>) -> Result<Self, ProfileError> {
-        for (flag, file) in [("cpuprofile", &cpu), ("memprofile", &heap)] {
+    pub fn prepare(cpu: Option<&PathBuf>, heap: Option<&PathBuf>) -> Result<(), ProfileError> {
+        for (flag, file) in [("cpuprofile", cpu), ("memprofile", heap)] {
             if let Some(file) = file {
                 std::fs::File::create(file).map_err(|error| ProfileError::File {
                     flag,
@@ -58,6 +58,15 @@ impl Profiles {
         if heap.is_some() {
             heap::activate().map_err(ProfileError::Heap)?;
         }
+        Ok(())
+    }
+
+    /// Begins the CPU profile. Not before the shards have their own descriptor tables: while those are made, nobody else
+    /// may open or close a descriptor, and a profile's thread reads `/proc`.
+    ///
+    /// # Errors
+    /// [`ProfileError`] names the flag.
+    pub fn start(cpu: Option<PathBuf>, heap: Option<PathBuf>) -> Result<Self, ProfileError> {
         let cpu = match cpu {
             Some(file) => Some((file, CpuProfile::start()?)),
             None => None,

@@ -192,7 +192,8 @@ impl Reactor {
             let somebody_ran = task::polls() != polls;
             let mail_count = mailbox.drain();
             let blocked = mailbox.flush();
-            if somebody_ran || mail_count > 0 {
+            // Whoever ran may have stopped us: then nothing comes that would end a sleep.
+            if somebody_ran || mail_count > 0 || self.stopped.get() {
                 self.wait(&mut events, Some(Duration::ZERO))?;
             } else {
                 mailbox.announce_sleep(true);
