@@ -17,7 +17,7 @@ pub struct Report {
     pub cpu: usize,
     /// The kernel's id of its thread.
     pub thread: i32,
-    /// In the order of [`FAMILIES`](crate::counters::FAMILIES) and their members.
+    /// In the order of `FAMILIES` and their members.
     pub counters: Vec<u64>,
     /// In the order of [`SHED`].
     pub shed: Vec<u64>,

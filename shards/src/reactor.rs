@@ -2,7 +2,7 @@
 //!
 //! [`Reactor::run`] is the main future of the shard's executor. It yields once, so that every runnable task runs,
 //! drains the mailbox, and then waits in `epoll_wait`: until the next deadline if nobody ran and no mail came, not
-//! at all otherwise. Sockets enter once with [`Reactor::register`] and are never modified.
+//! at all otherwise. Sockets enter once with `register` and are never modified.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -74,7 +74,7 @@ impl PassLengths {
     }
 }
 
-/// Bounds in µs, each twice the one before; the first is [`PASS_UNIT_NS`].
+/// Bounds in µs, each twice the one before; the first is 16.
 pub const PASS_BOUNDS_US: [u64; 16] = {
     let mut bounds = [0; 16];
     let mut index = 0;

@@ -50,7 +50,7 @@ impl Shard {
     /// Asks shard `home`, which may be this one.
     ///
     /// # Errors
-    /// [`Overloaded`]; the caller answers 503.
+    /// `Overloaded`; the caller answers 503.
     pub async fn ask(self: &Rc<Self>, home: usize, request: ClientRequest) -> Result<ClientReply, Overloaded> {
         if home == self.index {
             return Ok(self.handle_request(request));
