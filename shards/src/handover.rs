@@ -5,7 +5,7 @@
 //! table, keeps the number of descriptors linear in the shards; packets are atomic, so senders can share it.
 //! Each socket travels with the bytes that were read from it so far.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -48,6 +48,8 @@ pub(crate) struct Ends {
 pub struct Handover {
     ends: Arc<Ends>,
     waiting: RefCell<Vec<VecDeque<Parcel>>>,
+    /// Over all receivers: mostly none, and then a pass need not look at each.
+    waiting_count: Cell<usize>,
 }
 
 /// Where a shard's parcels arrive.
@@ -86,6 +88,7 @@ impl Handover {
         Self {
             ends,
             waiting: RefCell::new(waiting),
+            waiting_count: Cell::new(0),
         }
     }
 
@@ -103,12 +106,17 @@ impl Handover {
             return Err(parcel);
         }
         waiting[to].push_back(parcel);
+        self.waiting_count.set(self.waiting_count.get() + 1);
         Ok(())
     }
 
     /// Sends off what waits; true when a receiver's socket was full and some of it stays.
     pub(crate) fn flush(&self) -> bool {
+        if self.waiting_count.get() == 0 {
+            return false;
+        }
         let mut blocked = false;
+        let mut left = 0;
         for (to, waiting) in self.waiting.borrow_mut().iter_mut().enumerate() {
             while !waiting.is_empty() {
                 let count = batch_len(waiting);
@@ -124,7 +132,9 @@ impl Handover {
                     Err(_) => waiting.clear(),
                 }
             }
+            left += waiting.len();
         }
+        self.waiting_count.set(left);
         blocked
     }
 }

@@ -1,14 +1,16 @@
 //! Messages between shards: a bounded ring for every ordered pair, one eventfd per receiver.
 //!
-//! A sender pushes, fences, and writes the receiver's eventfd only if the receiver says that it may sleep. A full
-//! ring refuses; it never blocks the sender. One more sender stands for the ordinary threads beside the shards.
+//! A sender pushes, marks its ring in the receiver's [`Marks`], fences, and writes the receiver's eventfd only if the
+//! receiver says that it may sleep. The receiver looks into marked rings only, so that a pass costs the same whatever
+//! the number of shards. A full ring refuses; it never blocks the sender. One more sender stands for the ordinary
+//! threads beside the shards.
 //!
-//! The flags and fences here are the only shared state between shards.
+//! The marks, flags and fences here are the only shared state between shards.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex};
 
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -25,6 +27,8 @@ pub struct Mesh<M> {
     outgoing: RefCell<Vec<Option<Producer<M>>>>,
     incoming: RefCell<Vec<Consumer<M>>>,
     bells: Arc<Bells>,
+    /// Incoming rings that are marked and were not found empty since.
+    marked: RefCell<Vec<u64>>,
     next_sender: Cell<usize>,
     depth_max: Cell<usize>,
 }
@@ -67,6 +71,7 @@ pub(crate) fn connect<M>(shards_count: usize, capacity: usize) -> io::Result<(Ve
             outgoing: RefCell::new(outgoing),
             incoming: RefCell::new(incoming),
             bells: bells.clone(),
+            marked: RefCell::new(vec![0; shards_count.div_ceil(WORD)]),
             next_sender: Cell::new(0),
             depth_max: Cell::new(0),
         });
@@ -92,7 +97,8 @@ impl<M> Mesh<M> {
             .push(message)
             .map_err(|rtrb::PushError::Full(message)| Full(message))?;
         drop(outgoing);
-        self.bells.ring(to);
+        // A receiver has no ring of its own among its incoming ones.
+        self.bells.ring(to, if self.index < to { self.index } else { self.index - 1 });
         Ok(())
     }
 
@@ -112,19 +118,28 @@ impl<M> Mesh<M> {
 
     /// Hands at most `budget` messages to `handle`, the senders in turn; returns how many.
     pub(crate) fn drain(&self, budget: usize, mut handle: impl FnMut(M)) -> usize {
+        if !self.take_marks() {
+            return 0;
+        }
         let mut handled = 0;
         let senders_count = self.incoming.borrow().len();
         let first = self.next_sender.get();
-        for step in 0..senders_count {
-            let sender = (first + step) % senders_count;
+        for sender in (first..senders_count).chain(0..first) {
+            if self.marked.borrow()[sender / WORD] & (1 << (sender % WORD)) == 0 {
+                continue;
+            }
             let depth = self.incoming.borrow()[sender].slots();
             self.depth_max.set(self.depth_max.get().max(depth));
-            for _ in 0..depth.min(budget - handled) {
+            let count = depth.min(budget - handled);
+            for _ in 0..count {
                 // Not held while the message is handled: the handler may send.
                 let message = self.incoming.borrow_mut()[sender].pop();
-                let Ok(message) = message else { break };
-                handle(message);
-                handled += 1;
+                handle(message.expect("what was counted is there: nobody else takes it"));
+            }
+            handled += count;
+            if count == depth {
+                // Whatever comes from now on is marked anew.
+                self.marked.borrow_mut()[sender / WORD] &= !(1 << (sender % WORD));
             }
             if handled == budget {
                 self.next_sender.set((sender + 1) % senders_count);
@@ -135,7 +150,20 @@ impl<M> Mesh<M> {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.incoming.borrow().iter().all(Consumer::is_empty)
+        self.marked.borrow().iter().all(|word| *word == 0) && self.bells.marks[self.index].are_none()
+    }
+
+    /// Takes over what senders have marked; false when no ring is marked.
+    fn take_marks(&self) -> bool {
+        let mut any = 0;
+        for (word, marks) in self.marked.borrow_mut().iter_mut().zip(&self.bells.marks[self.index].0) {
+            // The common case is none, and a load leaves the line with whoever has it.
+            if marks.load(Ordering::Relaxed) != 0 {
+                *word |= marks.swap(0, Ordering::Acquire);
+            }
+            any |= *word;
+        }
+        any != 0
     }
 
     pub(crate) fn announce_sleep(&self, asleep: bool) {
@@ -162,14 +190,15 @@ impl<M> Outside<M> {
             .push(message)
             .map_err(|rtrb::PushError::Full(message)| Full(message))?;
         drop(producer);
-        self.bells.ring(to);
+        self.bells.ring(to, self.producers.len() - 1);
         Ok(())
     }
 }
 
-/// Who may sleep, and how to wake them.
+/// Who has mail, who may sleep, and how to wake them.
 #[derive(Debug)]
 pub(crate) struct Bells {
+    marks: Vec<Marks>,
     sleepers: Vec<Flag>,
     eventfds: Vec<OwnedFd>,
 }
@@ -179,11 +208,25 @@ pub(crate) struct Bells {
 #[repr(align(128))]
 struct Flag(AtomicBool);
 
+/// Which of one receiver's incoming rings may have something: a bit each, in the order of its rings.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Marks(Box<[AtomicU64]>);
+
+impl Marks {
+    fn are_none(&self) -> bool {
+        self.0.iter().all(|word| word.load(Ordering::Relaxed) == 0)
+    }
+}
+
 impl Bells {
     fn new(count: usize) -> io::Result<Self> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let eventfds = (0..count).map(|_| eventfd(0, flags)).collect::<Result<_, _>>()?;
+        // A ring from each of the others and one from outside: as many as there are shards.
+        let marks = || Marks((0..count.div_ceil(WORD)).map(|_| AtomicU64::new(0)).collect());
         Ok(Self {
+            marks: (0..count).map(|_| marks()).collect(),
             sleepers: (0..count).map(|_| Flag(AtomicBool::new(false))).collect(),
             eventfds,
         })
@@ -193,8 +236,9 @@ impl Bells {
         self.eventfds.iter().map(AsFd::as_fd)
     }
 
-    /// After something was put where `to` looks.
-    pub(crate) fn ring(&self, to: usize) {
+    /// After something was put into the ring number `incoming` of `to`.
+    fn ring(&self, to: usize, incoming: usize) {
+        self.marks[to].0[incoming / WORD].fetch_or(1 << (incoming % WORD), Ordering::Release);
         fence(Ordering::SeqCst);
         let sleeper = &self.sleepers[to].0;
         if sleeper.load(Ordering::Relaxed) && sleeper.swap(false, Ordering::Relaxed) {
@@ -211,6 +255,7 @@ impl Bells {
     }
 }
 
+const WORD: usize = u64::BITS as usize;
 const OUTSIDE_CAPACITY: usize = 64;
 
 #[cfg(test)]
