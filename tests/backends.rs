@@ -3,7 +3,7 @@
 mod support;
 
 use support::client::PING;
-use support::{Backend, Client, Handshake, Message, Proxy, Response};
+use support::{Backend, Client, Handshake, Message, Proxy, Response, eventually};
 
 #[test]
 fn the_path_of_the_backends_url_comes_first() {
@@ -224,6 +224,24 @@ fn calls_beyond_the_backends_connections_wait_for_one() {
         client.expect("[3,\"m1\",{\"a\":1}]");
     }
     assert_eq!(backend.connections(), 2);
+}
+
+#[test]
+fn a_refused_connect_does_not_hurt_calls_while_another_connection_works() {
+    let mut backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let (mut first, mut second) = (proxy.client("CP1"), proxy.client("CP2"));
+    let gate = backend.hold("/call", |request| Response::json(&request.body));
+    first.send_call("m1", "Slow", "{}");
+    backend.take("/call");
+    backend.stop_listening();
+    second.send_call("m2", "Slow", "{\"b\":2}");
+    eventually("two refused connects", || {
+        (proxy.count_where("backend_connects", "failed") >= 2).then_some(())
+    });
+    gate.open();
+    first.expect("[3,\"m1\",{}]");
+    second.expect("[3,\"m2\",{\"b\":2}]");
 }
 
 #[test]

@@ -98,7 +98,8 @@ impl<M> Mesh<M> {
             .map_err(|rtrb::PushError::Full(message)| Full(message))?;
         drop(outgoing);
         // A receiver has no ring of its own among its incoming ones.
-        self.bells.ring(to, if self.index < to { self.index } else { self.index - 1 });
+        self.bells
+            .ring(to, if self.index < to { self.index } else { self.index - 1 });
         Ok(())
     }
 

@@ -281,7 +281,7 @@ impl<E: Exchange> Pool<E> {
 
     fn connect_more(self: &Rc<Self>, state: &mut State<E>) {
         let now = self.reactor.now();
-        while state.connects < state.waiting.len() {
+        while state.connects < state.waiting.len().min(CONNECTS_AT_ONCE) {
             let count: usize = state.upstreams.iter().map(|upstream| upstream.count).sum();
             if count >= self.limits.connections_max {
                 return;
@@ -322,22 +322,14 @@ impl<E: Exchange> Pool<E> {
                 self.state.borrow_mut().links.push(link.clone());
                 spawn(link.clone().run(self.clone()));
                 self.release(&link);
+                self.connect_more(&mut self.state.borrow_mut());
             }
             Err(_) => {
                 self.counters.backend_connect_failures.add();
                 let now = self.reactor.now();
                 state.upstreams[index].count -= 1;
                 state.upstreams[index].failing_until = Some(now + FAILING_PAUSE);
-                let refused = state.waiting.pop_front().and_then(|mut waiting| {
-                    if waiting.retried {
-                        return Some(waiting.exchange);
-                    }
-                    // Nothing was sent: the one retry that is safe.
-                    self.counters.backend_retries.add();
-                    waiting.retried = true;
-                    state.waiting.push_front(waiting);
-                    None
-                });
+                let refused = state.blame_connect(&self.counters);
                 self.connect_more(&mut state);
                 drop(state);
                 if let Some(exchange) = refused {
@@ -395,6 +387,22 @@ impl<E: Exchange> State<E> {
         }
     }
 
+    /// A connect has failed: the request that has waited longest is tried once more, and then given back as refused. While
+    /// other connections work, it waits for one of them instead: a backend that is busy also refuses.
+    fn blame_connect(&mut self, counters: &Counters) -> Option<E> {
+        if !self.links.is_empty() {
+            return None;
+        }
+        let waiting = self.waiting.front_mut()?;
+        if waiting.retried {
+            return self.waiting.pop_front().map(|waiting| waiting.exchange);
+        }
+        // Nothing was sent: the one retry that is safe.
+        counters.backend_retries.add();
+        waiting.retried = true;
+        None
+    }
+
     fn take_expired(&mut self, now: Instant) -> Vec<E> {
         let mut expired = Vec::new();
         let mut left = VecDeque::with_capacity(self.waiting.len());
@@ -439,6 +447,9 @@ async fn within<T>(
 
 /// Answers are received in pieces of this size.
 const INCOMING_LEN: usize = 64 * 1024;
+/// Connects under way at once. A burst of requests must not become a burst of connects that overflows the backend's backlog:
+/// each that is done takes the next request, and so do the connections that there are.
+const CONNECTS_AT_ONCE: usize = 16;
 /// Between a refused connect and the one retry.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// A backend that refused is left alone for this long while there is another.

@@ -258,8 +258,15 @@ impl Backend {
 
     /// Closes the listener and every connection.
     pub fn stop(&mut self) {
+        if self.stop_listening() {
+            self.drop_connections();
+        }
+    }
+
+    /// Closes the listener: connecting is refused, the connections that there are go on. False: nobody listened.
+    pub fn stop_listening(&mut self) -> bool {
         let Some((listener, thread)) = self.accepting.take() else {
-            return;
+            return false;
         };
         self.shared.state.lock().unwrap().stopping = true;
         let _ = match &*listener {
@@ -271,7 +278,7 @@ impl Backend {
         if let Place::Unix(path) = &self.place {
             let _ = std::fs::remove_file(path);
         }
-        self.drop_connections();
+        true
     }
 
     /// Closes every connection, the listener stays.
