@@ -3,15 +3,17 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use shards::handover::Handover;
 use shards::listener::Listener;
 use shards::mesh::{Full, Mesh};
-use shards::{Reactor, spawn};
+use shards::{Reactor, Socket, spawn};
 
 use crate::backend::outbox::OutboxLimits;
 use crate::backend::{Outbox, Pool, PoolLimits, Request, targets};
@@ -98,6 +100,8 @@ pub struct Shard {
     random: Cell<u64>,
     /// Lent to whoever handles a session, so that its capacity is used again.
     outputs: Cell<Vec<Output>>,
+    /// Where bytes are received that nobody keeps as they are: no task needs room of its own for them.
+    scratch: RefCell<Box<[u8]>>,
     /// Replies and outcomes that found a ring full: they are never lost. Bounded by the requests that they answer.
     unsent: RefCell<VecDeque<(usize, Mail)>>,
 }
@@ -203,6 +207,7 @@ impl Shard {
             connections_begun: Cell::new(0),
             random: Cell::new(seed | 1),
             outputs: Cell::default(),
+            scratch: RefCell::new(vec![0; SCRATCH_LEN].into()),
             unsent: RefCell::default(),
         })
     }
@@ -231,6 +236,24 @@ impl Shard {
         state ^= state << 17;
         self.random.set(state);
         (state >> 16) as u32
+    }
+
+    /// Reads what is there, at most some KiB, and lends it to `take`. Returns its length; 0 is the end.
+    ///
+    /// # Errors
+    /// What `recv(2)` gives.
+    pub fn poll_recv(
+        &self,
+        context: &mut Context<'_>,
+        socket: &Socket,
+        take: impl FnOnce(&[u8]),
+    ) -> Poll<io::Result<usize>> {
+        let mut scratch = self.scratch.borrow_mut();
+        let received = socket.poll_recv(context, &mut scratch);
+        if let Poll::Ready(Ok(len)) = received {
+            take(&scratch[..len]);
+        }
+        received
     }
 
     /// An empty list for a session's outputs. Give it back with [`return_outputs`](Self::return_outputs).
@@ -488,6 +511,7 @@ pub fn home_of(hasher: &RandomState, client: &ClientId, count: usize) -> usize {
 }
 
 const OUTPUTS_KEPT: usize = 64;
+const SCRATCH_LEN: usize = 4096;
 const UNSENT_PAUSE: Duration = Duration::from_millis(1);
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 const LAST_WORDS: Duration = Duration::from_secs(2);

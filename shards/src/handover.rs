@@ -58,7 +58,8 @@ pub struct Arrivals {
     reactor: Rc<Reactor>,
     entry: Rc<Entry>,
     unpacked: VecDeque<Parcel>,
-    packet: Vec<u8>,
+    /// Room for the largest packet. Kept: making it anew would cost more than all the rest of receiving one.
+    packet: Box<[u8]>,
     lost_count: u64,
 }
 
@@ -146,7 +147,7 @@ impl Arrivals {
             reactor: reactor.clone(),
             entry,
             unpacked: VecDeque::new(),
-            packet: Vec::new(),
+            packet: vec![0; PACKET_MAX].into(),
             lost_count: 0,
         })
     }
@@ -179,10 +180,7 @@ impl Arrivals {
             } = self;
             let received = entry.poll_read(context, 0, || receive_batch(entry, packet, unpacked, lost_count));
             match received {
-                Poll::Pending => {
-                    *packet = Vec::new();
-                    return Poll::Pending;
-                }
+                Poll::Pending => return Poll::Pending,
                 // No error leads anywhere: the sending end is in our own table.
                 Poll::Ready(_) => continue,
             }
@@ -227,11 +225,10 @@ fn send_batch(sender: &OwnedFd, waiting: &VecDeque<Parcel>, count: usize) -> rus
 
 fn receive_batch(
     entry: &Entry,
-    packet: &mut Vec<u8>,
+    packet: &mut [u8],
     unpacked: &mut VecDeque<Parcel>,
     lost_count: &mut u64,
 ) -> rustix::io::Result<usize> {
-    packet.resize(PACKET_MAX, 0);
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;

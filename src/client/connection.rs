@@ -564,9 +564,8 @@ impl Connection {
 
     /// Reads and drops what a client sends that has broken the protocol. False: nothing more now.
     fn discard(&self, state: &mut State, context: &mut Context<'_>) -> bool {
-        let mut scratch = [0; DISCARD_LEN];
         let Some(stream) = &state.stream else { return false };
-        match stream.get_ref().poll_recv(context, &mut scratch) {
+        match self.shard.poll_recv(context, stream.get_ref(), |_| {}) {
             Poll::Pending => false,
             Poll::Ready(Ok(len)) if len > 0 => true,
             Poll::Ready(_) => {
@@ -745,4 +744,3 @@ const CLOSE_REPLACED: u16 = 4001;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A client with a firehose lets others go first after so many messages.
 const MESSAGES_PER_TURN: u32 = 32;
-const DISCARD_LEN: usize = 2048;

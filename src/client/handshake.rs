@@ -199,16 +199,17 @@ async fn read_head(
     let mut timer = Timer::new(&shard.reactor);
     timer.set(Some(deadline));
     loop {
-        let mut piece = [0; READ_LEN];
-        let received = poll_fn(|context| match socket.poll_recv(context, &mut piece) {
-            Poll::Pending => timer.poll_expired(context).map(|()| 0),
-            Poll::Ready(received) => Poll::Ready(received.unwrap_or(0)),
-        })
-        .await;
+        let received =
+            poll_fn(
+                |context| match shard.poll_recv(context, socket, |piece| bytes.extend_from_slice(piece)) {
+                    Poll::Pending => timer.poll_expired(context).map(|()| 0),
+                    Poll::Ready(received) => Poll::Ready(received.unwrap_or(0)),
+                },
+            )
+            .await;
         if received == 0 {
             return None;
         }
-        bytes.extend_from_slice(&piece[..received]);
         if expects_proxy {
             match proxy_protocol::parse(&bytes) {
                 Ok(None) => continue,
@@ -330,8 +331,7 @@ pub(crate) async fn linger(shard: &Rc<Shard>, socket: &Socket) {
     let mut timer = Timer::new(&shard.reactor);
     timer.set(Some(shard.reactor.now() + LAST_WORD_TIMEOUT));
     for _ in 0..LINGER_READS_MAX {
-        let mut scratch = [0; READ_LEN];
-        let received = poll_fn(|context| match socket.poll_recv(context, &mut scratch) {
+        let received = poll_fn(|context| match shard.poll_recv(context, socket, |_| {}) {
             Poll::Pending => timer.poll_expired(context).map(|()| 0),
             Poll::Ready(received) => Poll::Ready(received.unwrap_or(0)),
         });
@@ -439,7 +439,6 @@ const RETRY_AFTER: &str = "5";
 /// How long the last answer on a connection may take to leave, and the other side to close.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
 const LINGER_READS_MAX: usize = 64;
-const READ_LEN: usize = 2048;
 const ANSWER_LEN: usize = 256;
 
 #[cfg(test)]
