@@ -152,7 +152,8 @@ impl Admin {
         let mut silent = false;
         self.monitor.watch(self, |troubles| {
             let Some(troubles) = troubles else {
-                if !silent {
+                // One that has drained has ended: that is no fault.
+                if !silent && !self.monitor.lately().is_draining() {
                     tracing::error!("a shard does not answer");
                 }
                 silent = true;

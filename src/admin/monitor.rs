@@ -94,6 +94,13 @@ impl Monitor {
 }
 
 impl Lately {
+    /// Whether the shards were draining when they last answered.
+    pub(super) fn is_draining(&self) -> bool {
+        self.now
+            .as_ref()
+            .is_some_and(|now| now.reports.iter().any(|report| report.draining))
+    }
+
     fn take(&mut self, now: Moment) {
         self.silent = false;
         self.troubles = troubles(self.now.as_ref(), &now);
