@@ -162,6 +162,7 @@ impl Shard {
         let counters = Rc::new(Counters::default());
         let limits = PoolLimits {
             connections_max: core.backend_connections_max,
+            pipeline_max: core.backend_pipeline_max,
             waiters_max: core.backend_waiters_max,
             idle_timeout: core.backend_idle_timeout,
             connect_timeout: core.connect_timeout,

@@ -1,8 +1,10 @@
-//! One keep-alive connection to a backend: one request at a time, its answer, and whether there may be another.
+//! One keep-alive connection to a backend: a request (or a few that are written together), the answers in order, and
+//! whether there may be another.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -17,13 +19,13 @@ pub(super) struct Link<E: Exchange> {
     socket: Socket,
     upstream: usize,
     template: Rc<RequestTemplate>,
-    pool: Weak<Pool<E>>,
     state: RefCell<State<E>>,
 }
 
 struct State<E> {
-    current: Option<E>,
-    /// What of the request the socket has not taken yet.
+    /// Answered in this order. One, unless `backend_pipeline_max` allows more.
+    in_flight: VecDeque<E>,
+    /// What of the requests the socket has not taken yet.
     unsent: Vec<u8>,
     /// An answer that did not come in one piece.
     partial: Option<Box<Partial>>,
@@ -44,20 +46,21 @@ struct Partial {
 /// What became of the bytes so far.
 enum Progress {
     More,
-    /// The answer is whole; the connection may be used again.
-    Reusable,
-    /// The answer is whole; the connection is not to be used again.
-    Spent,
+    /// The answer is whole. What the backend says of the connection, and how many of the bytes are not this answer's.
+    Whole {
+        keep_alive: bool,
+        surplus: usize,
+    },
     Failed(Failure),
 }
 
 impl<E: Exchange> Link<E> {
-    pub(super) fn new(socket: Socket, upstream: usize, template: Rc<RequestTemplate>, pool: &Rc<Pool<E>>) -> Rc<Self> {
+    pub(super) fn new(socket: Socket, upstream: usize, template: Rc<RequestTemplate>, pool: &Pool<E>) -> Rc<Self> {
         let now = socket.reactor().now();
         let mut timer = Timer::new(socket.reactor());
         timer.set(Some(now + pool.limits().idle_timeout));
         let state = State {
-            current: None,
+            in_flight: VecDeque::new(),
             unsent: Vec::new(),
             partial: None,
             timer,
@@ -70,7 +73,6 @@ impl<E: Exchange> Link<E> {
             socket,
             upstream,
             template,
-            pool: Rc::downgrade(pool),
             state: RefCell::new(state),
         })
     }
@@ -98,42 +100,42 @@ impl<E: Exchange> Link<E> {
         }
     }
 
-    /// Takes back the request that it works on, if `is_given_up` says so. The connection is of no more use then.
-    pub(super) fn give_up(&self, is_given_up: impl Fn(&E) -> bool) -> Option<E> {
-        let exchange = self
-            .state
-            .borrow_mut()
-            .current
-            .take_if(|exchange| is_given_up(exchange))?;
-        self.close();
-        Some(exchange)
+    /// Takes back the requests that it works on and for which `is_given_up` says so. The connection is of no more use then.
+    pub(super) fn give_up(&self, is_given_up: impl Fn(&E) -> bool) -> Vec<E> {
+        let mut state = self.state.borrow_mut();
+        let (given_up, kept): (VecDeque<E>, VecDeque<E>) = state.in_flight.drain(..).partition(is_given_up);
+        state.in_flight = kept;
+        drop(state);
+        if !given_up.is_empty() {
+            self.close();
+        }
+        given_up.into()
     }
 
-    /// Writes a request.
+    /// Adds a request to those that [`send`](Self::send) will write: its bytes go to `outgoing`.
+    pub(super) fn push(&self, exchange: E, outgoing: &mut Vec<u8>) {
+        exchange.write(&self.template, outgoing);
+        self.state.borrow_mut().in_flight.push_back(exchange);
+    }
+
+    /// Writes the requests that were added, all at once; empties `outgoing`.
     ///
     /// # Errors
-    /// The request comes back when the connection is dead and nothing of it was written.
-    pub(super) fn start(&self, exchange: E) -> Result<(), E> {
-        let Some(pool) = self.pool.upgrade() else {
-            return Err(exchange);
-        };
-        let mut outgoing = pool.outgoing().borrow_mut();
-        outgoing.clear();
-        exchange.write(&self.template, &mut outgoing);
-        let sent = match self.socket.try_send(&outgoing) {
+    /// The requests come back, in order, when the connection is dead and nothing of them was written.
+    pub(super) fn send(&self, pool: &Pool<E>, outgoing: &mut Vec<u8>) -> Result<(), VecDeque<E>> {
+        let sent = match self.socket.try_send(outgoing) {
             Some(Ok(len)) => len,
             None => 0,
             Some(Err(_)) => {
                 self.close();
-                return Err(exchange);
+                outgoing.clear();
+                return Err(std::mem::take(&mut self.state.borrow_mut().in_flight));
             }
         };
-        pool.counters().backend_requests.add();
         let mut state = self.state.borrow_mut();
-        debug_assert!(state.current.is_none(), "one request at a time");
-        state.timer.set(Some(exchange.deadline()));
+        pool.counters().backend_requests.add_many(state.in_flight.len() as u64);
+        state.watch_deadline();
         state.started = self.socket.reactor().now();
-        state.current = Some(exchange);
         if sent < outgoing.len() {
             state.unsent = outgoing[sent..].to_vec();
             if let Some(waker) = state.waker.take() {
@@ -142,6 +144,8 @@ impl<E: Exchange> Link<E> {
         }
         if outgoing.capacity() > OUTGOING_KEPT {
             *outgoing = Vec::new();
+        } else {
+            outgoing.clear();
         }
         Ok(())
     }
@@ -205,98 +209,143 @@ impl<E: Exchange> Link<E> {
 
     /// False when the connection has ended.
     fn handle_bytes(self: &Rc<Self>, bytes: &[u8], pool: &Rc<Pool<E>>) -> bool {
-        let mut state = self.state.borrow_mut();
-        if state.current.is_none() {
-            // Bytes that nobody asked for: what comes next could not be told from them.
-            drop(state);
-            self.end(pool, Failure::Malformed);
-            return false;
-        }
-        if state.partial.is_none() {
-            match parse_response(bytes, pool.limits().head_max) {
-                Ok(Some(head)) => {
-                    if let Some(content) = whole_body(head.framing, &bytes[head.len..])
-                        && content.len() <= pool.limits().content_max
-                    {
-                        let reusable = head.keep_alive
-                            && head.len + content.len() == bytes.len()
-                            && state.unsent.is_empty()
-                            && !self.socket.is_closed();
+        let mut rest = bytes;
+        loop {
+            let mut state = self.state.borrow_mut();
+            if state.in_flight.is_empty() {
+                // Bytes that nobody asked for: what comes next could not be told from them.
+                drop(state);
+                self.end(pool, Failure::Malformed);
+                return false;
+            }
+            if state.partial.is_none() {
+                match parse_response(rest, pool.limits().head_max) {
+                    Ok(Some(head)) => {
+                        if let Some(content) = whole_body(head.framing, &rest[head.len..])
+                            && content.len() <= pool.limits().content_max
+                        {
+                            rest = &rest[head.len + content.len()..];
+                            let keep_alive = head.keep_alive;
+                            drop(state);
+                            self.complete(&head, content, keep_alive, rest.len(), pool);
+                            if !self.goes_on(keep_alive, pool) {
+                                return false;
+                            }
+                            if rest.is_empty() {
+                                return true;
+                            }
+                            continue;
+                        }
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
                         drop(state);
-                        return self.complete(&head, content, reusable, pool);
+                        self.end(pool, head_failure(error));
+                        return false;
                     }
                 }
-                Ok(None) => {}
-                Err(error) => {
-                    drop(state);
-                    self.end(pool, head_failure(error));
-                    return false;
-                }
+            }
+            let progress = state.advance(rest, pool);
+            drop(state);
+            match self.handle_progress(progress, pool) {
+                Some(0) => return true,
+                Some(surplus) => rest = &rest[rest.len() - surplus..],
+                None => return false,
             }
         }
-        let progress = state.advance(bytes, pool);
-        drop(state);
-        self.handle_progress(progress, pool)
     }
 
     /// The backend closed its side. False: so does the connection.
     fn handle_end(self: &Rc<Self>, pool: &Rc<Pool<E>>) -> bool {
-        let partial = self.state.borrow_mut().partial.as_mut().is_some_and(|partial| {
+        let is_whole = self.state.borrow_mut().partial.as_mut().is_some_and(|partial| {
             partial
                 .body
                 .as_mut()
                 .is_some_and(|(decoder, _)| decoder.finish().is_ok())
         });
-        if partial {
-            return self.handle_progress(Progress::Spent, pool);
+        if is_whole {
+            let progress = Progress::Whole {
+                keep_alive: false,
+                surplus: 0,
+            };
+            self.handle_progress(progress, pool);
+            return false;
         }
         self.end(pool, Failure::CutOff);
         false
     }
 
-    fn handle_progress(self: &Rc<Self>, progress: Progress, pool: &Rc<Pool<E>>) -> bool {
-        let reusable = match progress {
-            Progress::More => return true,
+    /// How many of the bytes are still to be looked at; `None` when the connection has ended.
+    fn handle_progress(self: &Rc<Self>, progress: Progress, pool: &Rc<Pool<E>>) -> Option<usize> {
+        let (keep_alive, surplus) = match progress {
+            Progress::More => return Some(0),
             Progress::Failed(failure) => {
                 self.end(pool, failure);
-                return false;
+                return None;
             }
-            Progress::Reusable => !self.socket.is_closed() && self.state.borrow().unsent.is_empty(),
-            Progress::Spent => false,
+            Progress::Whole { keep_alive, surplus } => (keep_alive, surplus),
         };
         let partial = self.state.borrow_mut().partial.take().expect("an answer in pieces");
         let (_, content) = partial.body.expect("a whole answer has a body");
         let head = parse_response(&partial.received, pool.limits().head_max).ok().flatten();
-        self.complete(&head.expect("the head was parsed before"), &content, reusable, pool)
+        let head = head.expect("the head was parsed before");
+        self.complete(&head, &content, keep_alive, surplus, pool);
+        self.goes_on(keep_alive, pool).then_some(surplus)
     }
 
-    /// Hands the answer over; the connection goes back to the pool first, so that what the answer sets off can use it.
-    fn complete(self: &Rc<Self>, head: &ResponseHead<'_>, content: &[u8], reusable: bool, pool: &Rc<Pool<E>>) -> bool {
-        let exchange = {
+    /// After an answer: false when no more can come, and then nobody waits for one any longer.
+    fn goes_on(&self, keep_alive: bool, pool: &Rc<Pool<E>>) -> bool {
+        let closed = self.state.borrow().closed;
+        if !keep_alive || closed {
+            self.end(pool, Failure::CutOff);
+            return false;
+        }
+        true
+    }
+
+    /// Hands the oldest request's answer over. If it was the last, the connection goes back to the pool first, so that what
+    /// the answer sets off can use it; with `surplus` bytes after it, it is not used again.
+    fn complete(
+        self: &Rc<Self>,
+        head: &ResponseHead<'_>,
+        content: &[u8],
+        keep_alive: bool,
+        surplus: usize,
+        pool: &Rc<Pool<E>>,
+    ) {
+        let (exchange, reusable) = {
             let mut state = self.state.borrow_mut();
+            let exchange = state.in_flight.pop_front().expect("an answer is to a request");
             let now = self.socket.reactor().now();
-            state.idle_since = now;
             let elapsed = now.saturating_duration_since(state.started);
             pool.counters().backend_latency.record(elapsed);
-            state.timer.set(Some(now + pool.limits().idle_timeout));
-            state.closed |= !reusable;
-            state.current.take().expect("an answer is to a request")
+            let mut reusable = false;
+            if state.in_flight.is_empty() {
+                reusable = keep_alive && surplus == 0 && state.unsent.is_empty() && !self.socket.is_closed();
+                state.closed |= !reusable;
+                state.idle_since = now;
+                state.timer.set(Some(now + pool.limits().idle_timeout));
+            } else {
+                state.watch_deadline();
+            }
+            (exchange, reusable)
         };
         if reusable {
             pool.release(self);
         }
         pool.counters().count_backend_answer(head.status);
         exchange.finish(Ok(Response { head, content }));
-        reusable
     }
 
-    fn end(self: &Rc<Self>, pool: &Rc<Pool<E>>, failure: Failure) {
-        let exchange = {
+    /// No answer comes any more: `failure` is why the first has none.
+    fn end(&self, pool: &Rc<Pool<E>>, failure: Failure) {
+        let in_flight = {
             let mut state = self.state.borrow_mut();
             state.closed = true;
-            state.current.take()
+            std::mem::take(&mut state.in_flight)
         };
-        if let Some(exchange) = exchange {
+        for (index, exchange) in in_flight.into_iter().enumerate() {
+            let failure = if index == 0 { failure } else { Failure::CutOff };
             pool.counters().count_backend_failure(failure);
             exchange.finish(Err(failure));
         }
@@ -304,6 +353,12 @@ impl<E: Exchange> Link<E> {
 }
 
 impl<E: Exchange> State<E> {
+    /// The earliest deadline of the requests in flight is the connection's.
+    fn watch_deadline(&mut self) {
+        let earliest = self.in_flight.iter().map(Exchange::deadline).min();
+        self.timer.set(earliest);
+    }
+
     fn advance(&mut self, bytes: &[u8], pool: &Pool<E>) -> Progress {
         let partial = self.partial.get_or_insert_with(|| {
             Box::new(Partial {
@@ -348,10 +403,12 @@ fn decode(
     keep_alive: bool,
 ) -> Result<Progress, Failure> {
     let decoded = decoder.decode(bytes, content).map_err(body_failure)?;
-    Ok(match (decoded.done, keep_alive && decoded.consumed == bytes.len()) {
-        (false, _) => Progress::More,
-        (true, true) => Progress::Reusable,
-        (true, false) => Progress::Spent,
+    if !decoded.done {
+        return Ok(Progress::More);
+    }
+    Ok(Progress::Whole {
+        keep_alive,
+        surplus: bytes.len() - decoded.consumed,
     })
 }
 

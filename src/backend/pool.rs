@@ -1,6 +1,7 @@
 //! A shard's connections to the backend: most recently used first, bounded, with a bounded queue of waiting requests.
 //!
-//! [`Pool::submit`] writes a request at once when a connection is idle, so that a CALL costs no task switch. The
+//! [`Pool::submit`] writes a request at once when a connection is idle, so that a CALL costs no task switch. With
+//! `pipeline_max` above 1, requests of the same pass of the reactor share a connection instead and leave together. The
 //! answer comes through [`Exchange::finish`], exactly once for every request that was taken. A request is tried a
 //! second time only where it cannot have been executed: the connect failed, or nothing of it was written.
 
@@ -54,6 +55,8 @@ pub enum Target {
 pub struct PoolLimits {
     /// Connections to all backends together.
     pub connections_max: usize,
+    /// Requests in flight on one of them; 1: none is pipelined.
+    pub pipeline_max: usize,
     /// Requests that wait for one.
     pub waiters_max: usize,
     /// An unused connection is closed after this.
@@ -75,6 +78,15 @@ pub struct Pool<E: Exchange> {
     /// Where requests are put together and answers received: one of each per shard, whatever the connections.
     outgoing: RefCell<Vec<u8>>,
     incoming: RefCell<Vec<u8>>,
+    batch: RefCell<Batch<E>>,
+}
+
+/// The requests of this pass that leave together at its end.
+struct Batch<E: Exchange> {
+    link: Option<Rc<Link<E>>>,
+    count: usize,
+    bytes: Vec<u8>,
+    sender: Option<Waker>,
 }
 
 struct State<E: Exchange> {
@@ -136,8 +148,17 @@ impl<E: Exchange> Pool<E> {
             state: RefCell::new(state),
             outgoing: RefCell::new(Vec::new()),
             incoming: RefCell::new(vec![0; INCOMING_LEN]),
+            batch: RefCell::new(Batch {
+                link: None,
+                count: 0,
+                bytes: Vec::new(),
+                sender: None,
+            }),
         });
         spawn(pool.clone().watch());
+        if pool.limits.pipeline_max > 1 {
+            spawn(pool.clone().send_batches());
+        }
         pool
     }
 
@@ -147,13 +168,25 @@ impl<E: Exchange> Pool<E> {
     /// The request comes back when too many wait already; the caller finishes it.
     pub fn submit(self: &Rc<Self>, exchange: E) -> Result<(), E> {
         let mut exchange = exchange;
+        if self.limits.pipeline_max > 1 {
+            exchange = match self.join_batch(exchange) {
+                Ok(()) => return Ok(()),
+                Err(exchange) => exchange,
+            };
+        }
         while let Some(link) = self.checkout() {
-            match link.start(exchange) {
+            if self.limits.pipeline_max > 1 {
+                self.begin_batch(link, exchange);
+                return Ok(());
+            }
+            let mut outgoing = self.outgoing.borrow_mut();
+            link.push(exchange, &mut outgoing);
+            match link.send(self, &mut outgoing) {
                 Ok(()) => return Ok(()),
                 // It was closed under our hands and nothing was written: the next one.
-                Err(back) => {
+                Err(mut back) => {
                     self.counters.backend_retries.add();
-                    exchange = back;
+                    exchange = back.pop_front().expect("what was pushed comes back");
                 }
             }
         }
@@ -210,7 +243,7 @@ impl<E: Exchange> Pool<E> {
             .partition(|waiting| is_given_up(&waiting.exchange));
         state.waiting = kept;
         let mut given_up: Vec<E> = VecDeque::into_iter(given_up).map(|waiting| waiting.exchange).collect();
-        given_up.extend(state.links.iter().filter_map(|link| link.give_up(&is_given_up)));
+        given_up.extend(state.links.iter().flat_map(|link| link.give_up(&is_given_up)));
         drop(state);
         for exchange in given_up {
             exchange.finish(Err(Failure::Shutdown));
@@ -225,29 +258,92 @@ impl<E: Exchange> Pool<E> {
         &self.counters
     }
 
-    pub(super) fn outgoing(&self) -> &RefCell<Vec<u8>> {
-        &self.outgoing
-    }
-
     pub(super) fn incoming(&self) -> &RefCell<Vec<u8>> {
         &self.incoming
     }
 
-    /// A connection has nothing to do: the longest waiting request gets it, or it waits on top of the idle ones.
+    /// A connection has nothing to do: the longest waiting requests get it, or it waits on top of the idle ones.
     pub(super) fn release(&self, link: &Rc<Link<E>>) {
-        let next = self.state.borrow_mut().waiting.pop_front();
-        let Some(Waiting { exchange, retried }) = next else {
-            self.state.borrow_mut().upstreams[link.upstream()]
-                .idle
-                .push(link.clone());
+        let mut state = self.state.borrow_mut();
+        if state.waiting.is_empty() {
+            state.upstreams[link.upstream()].idle.push(link.clone());
             return;
+        }
+        let count = state.waiting.len().min(self.limits.pipeline_max);
+        let mut outgoing = self.outgoing.borrow_mut();
+        for waiting in state.waiting.drain(..count) {
+            link.push(waiting.exchange, &mut outgoing);
+        }
+        if let Err(back) = link.send(self, &mut outgoing) {
+            self.counters.backend_retries.add_many(back.len() as u64);
+            for exchange in back.into_iter().rev() {
+                state.waiting.push_front(Waiting {
+                    exchange,
+                    retried: false,
+                });
+            }
+        }
+    }
+
+    /// Adds a request to those that leave at the end of this pass.
+    ///
+    /// # Errors
+    /// It comes back when there are none, or enough.
+    fn join_batch(&self, exchange: E) -> Result<(), E> {
+        let mut batch = self.batch.borrow_mut();
+        let Batch { link, count, bytes, .. } = &mut *batch;
+        match link {
+            Some(link) if *count < self.limits.pipeline_max && bytes.len() < BATCH_LEN_MAX => {
+                link.push(exchange, bytes);
+                *count += 1;
+                Ok(())
+            }
+            _ => Err(exchange),
+        }
+    }
+
+    fn begin_batch(self: &Rc<Self>, link: Rc<Link<E>>, exchange: E) {
+        self.send_batch();
+        let mut batch = self.batch.borrow_mut();
+        link.push(exchange, &mut batch.bytes);
+        batch.count = 1;
+        batch.link = Some(link);
+        if let Some(sender) = batch.sender.take() {
+            sender.wake();
+        }
+    }
+
+    fn send_batch(self: &Rc<Self>) {
+        let sent = {
+            let mut batch = self.batch.borrow_mut();
+            match batch.link.take() {
+                Some(link) => link.send(self, &mut batch.bytes),
+                None => return,
+            }
         };
-        if let Err(exchange) = link.start(exchange) {
+        for exchange in sent.err().into_iter().flatten() {
+            // The connection was closed under our hands and nothing was written: another one.
             self.counters.backend_retries.add();
-            self.state
-                .borrow_mut()
-                .waiting
-                .push_front(Waiting { exchange, retried });
+            if let Err(exchange) = self.submit(exchange) {
+                exchange.finish(Err(Failure::Overloaded));
+            }
+        }
+    }
+
+    /// Sends what was gathered once everybody who was ready in this pass has run: woken by the first request, it is last in
+    /// the queue.
+    async fn send_batches(self: Rc<Self>) {
+        loop {
+            poll_fn(|context| {
+                let mut batch = self.batch.borrow_mut();
+                if batch.link.is_some() {
+                    return Poll::Ready(());
+                }
+                batch.sender = Some(context.waker().clone());
+                Poll::Pending
+            })
+            .await;
+            self.send_batch();
         }
     }
 
@@ -445,6 +541,8 @@ async fn within<T>(
     .await
 }
 
+/// A batch with so many bytes is not added to.
+const BATCH_LEN_MAX: usize = 64 * 1024;
 /// Answers are received in pieces of this size.
 const INCOMING_LEN: usize = 64 * 1024;
 /// Connects under way at once. A burst of requests must not become a burst of connects that overflows the backend's backlog:

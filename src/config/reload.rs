@@ -43,6 +43,7 @@ pub fn when(key: &str) -> When {
         | "results_queued_max"
         | "mesh_queue"
         | "backend_connections_max"
+        | "backend_pipeline_max"
         | "backend_waiters_max"
         | "backend_idle_timeout"
         | "connect_timeout" => When::Restart,
@@ -115,6 +116,7 @@ pub fn merged(old: &Config, new: &Config) -> Config {
             results_queued_max: old.results_queued_max,
             mesh_queue: old.mesh_queue,
             backend_connections_max: old.backend_connections_max,
+            backend_pipeline_max: old.backend_pipeline_max,
             backend_waiters_max: old.backend_waiters_max,
             backend_idle_timeout: old.backend_idle_timeout,
             connect_timeout: old.connect_timeout,

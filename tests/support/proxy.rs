@@ -159,11 +159,16 @@ impl Proxy {
     }
 
     pub fn with(backend: &Backend) -> Builder {
+        Self::with_url(backend.url())
+    }
+
+    /// In front of whatever answers there.
+    pub fn with_url(url: String) -> Builder {
         Builder {
             shards: 1,
             cores: true,
             open_files: None,
-            backends: vec![backend.url()],
+            backends: vec![url],
             args: Vec::new(),
         }
     }
