@@ -80,7 +80,6 @@ impl Shard {
     /// Takes over what has changed.
     pub fn reload(&self, reload: &Reload) {
         let core = reload.config.cores[self.index].clone();
-        self.reactor.set_wake_interval(core.wake_interval);
         self.upgrade_rate.set(core.upgrades_per_second_max, self.reactor.now());
         *self.session_limits.borrow_mut() = session_limits(&core).into();
         self.core.set(core);

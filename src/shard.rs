@@ -180,7 +180,6 @@ impl Shard {
             try_timeout: core.call_timeout,
         };
         let outbox = Outbox::new(index, &reactor, counters.clone(), &pool, limits);
-        reactor.set_wake_interval(core.wake_interval);
         let seed = plan.hasher.hash_one((index, "random"));
         Rc::new(Self {
             index,

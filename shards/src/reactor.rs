@@ -38,8 +38,6 @@ pub struct Reactor {
     now: Cell<Instant>,
     load: Cell<Load>,
     pass_lengths: RefCell<PassLengths>,
-    wake_interval: Cell<Duration>,
-    woken: Cell<Instant>,
     stopped: Cell<bool>,
 }
 
@@ -127,8 +125,6 @@ impl Reactor {
             now: Cell::new(now),
             load: Cell::new(Load::default()),
             pass_lengths: RefCell::default(),
-            wake_interval: Cell::new(Duration::ZERO),
-            woken: Cell::new(now),
             stopped: Cell::new(false),
         }))
     }
@@ -170,13 +166,6 @@ impl Reactor {
     #[must_use]
     pub fn timers_count(&self) -> usize {
         self.wheel.borrow().len()
-    }
-
-    /// The least time between two wake-ups: what comes in between is handled together. Zero, as at the start: at once.
-    ///
-    /// The first event after a silence is never delayed; events that follow it wait for up to this long.
-    pub fn set_wake_interval(&self, interval: Duration) {
-        self.wake_interval.set(interval);
     }
 
     /// Makes [`run`](Self::run) return at the end of this pass.
@@ -302,20 +291,16 @@ impl Reactor {
         load.longest_pass = load.longest_pass.max(pass);
         self.pass_lengths.borrow_mut().count(pass);
         events.clear();
-        let sleeps = patience != Some(Duration::ZERO);
-        let patience = self.rest(patience);
         let timeout = patience.map(|patience| Timespec {
             tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(patience.subsec_nanos()),
         });
         let result = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout.as_ref());
-        if sleeps {
-            load.sleeps += 1;
-            let now = Instant::now();
-            self.now.set(now);
-            self.woken.set(now);
-        } else {
+        if patience == Some(Duration::ZERO) {
             self.now.set(before);
+        } else {
+            load.sleeps += 1;
+            self.now.set(Instant::now());
         }
         load.events += events.len() as u64;
         self.load.set(load);
@@ -325,25 +310,6 @@ impl Reactor {
             Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Sleeps until the wake interval is over and returns what is left of `patience`.
-    fn rest(&self, patience: Option<Duration>) -> Option<Duration> {
-        let interval = self.wake_interval.get();
-        if interval.is_zero() || patience == Some(Duration::ZERO) {
-            return patience;
-        }
-        let rest = (self.woken.get() + interval).saturating_duration_since(Instant::now());
-        let rest = patience.map_or(rest, |patience| rest.min(patience));
-        if !rest.is_zero() {
-            let time = Timespec {
-                tv_sec: i64::try_from(rest.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: i64::from(rest.subsec_nanos()),
-            };
-            // Cut short by a signal it is only less of a rest.
-            let _ = rustix::thread::nanosleep(&time);
-        }
-        patience.map(|patience| patience.saturating_sub(rest))
     }
 
     fn dispatch(&self, events: &[epoll::Event]) {

@@ -216,11 +216,6 @@ settings! {
     /// The CPU that the shard's thread is pinned to. Two shards may name the same one.
     cpu: usize = 0;
 
-    ["The shard itself"]
-    /// The least time between two wake-ups of the shard: what comes in between is handled together. 0 wakes at once. Many
-    /// clients that seldom speak cost less CPU with some milliseconds, and each message takes up to so much longer.
-    wake_interval: Duration = time(Duration::ZERO, Duration::from_millis(100)), "0s";
-
     ["Clients"]
     /// Clients that the shard holds; one more gets 503 before the backend is asked. Each takes about 8 KiB, half of it in
     /// the kernel, and one file descriptor.
