@@ -6,8 +6,8 @@ use std::sync::{Arc, mpsc};
 use bytes::Bytes;
 
 use crate::client::{ConnectionId, Identity};
+use crate::protocol::Waiter;
 use crate::protocol::{Accepted, Action, ClientId, DeferredRefusal, MessageId, Outcome, Pending, Push, PushRefusal};
-use crate::protocol::{WaitOver, Waiter};
 use crate::reload::Reload;
 use crate::report::Report;
 
@@ -130,8 +130,10 @@ pub enum ClientReply {
     },
     /// To `Push`.
     PushRefused(PushRefusal),
-    /// To `EndWait`.
-    WaitEnded(WaitOver),
+    /// To `EndWait`: the push was sent, or is over.
+    WaitEnded,
+    /// To `EndWait`: the push of this connection was not sent and never will be.
+    WaitWithdrawn(Box<Identity>),
     /// To `Answer`.
     Answered(Result<(), AnswerRefusal>),
     /// To `Describe`.

@@ -352,9 +352,12 @@ impl Shard {
                 client,
                 message_id,
                 waiter,
-            } => ClientReply::WaitEnded(self.connection(&client).map_or(WaitOver::Ended, |connection| {
-                connection.handle_wait_over(&message_id, waiter)
-            })),
+            } => match self.connection(&client) {
+                Some(connection) if connection.handle_wait_over(&message_id, waiter) == WaitOver::Withdrawn => {
+                    ClientReply::WaitWithdrawn(Box::new(Identity::clone(connection.identity())))
+                }
+                _ => ClientReply::WaitEnded,
+            },
             ClientRequest::Describe { client } => match self.connection(&client) {
                 Some(connection) => ClientReply::Described(self.describe(&connection)),
                 None => ClientReply::NotConnected,

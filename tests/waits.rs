@@ -3,6 +3,7 @@
 
 mod support;
 
+use rustix::process::Signal;
 use support::http::call_target;
 use support::{Backend, Http, PAYLOADS, Proxy, Response, json};
 
@@ -248,4 +249,30 @@ fn a_deferred_call_of_a_client_that_has_gone_gets_404() {
     client.vanish();
     backend.take("/disconnect");
     proxy.http().post("/result/Later/CP1/m1", "{}").expect(404);
+}
+
+#[test]
+fn an_outcome_that_comes_together_with_the_end_of_its_request_is_posted() {
+    for shards in [1, 2] {
+        let backend = Backend::start();
+        let proxy = Proxy::with(&backend).shards(shards).start();
+        let mut client = proxy.client("CP1");
+        for number in 0..10 {
+            let mut http = proxy.http();
+            let target = call_target("CP1", "Reset", &format!("m{number}"));
+            http.send_request("POST", &target, &[("Prefer", "wait=60")], "{}");
+            client.text();
+            // The proxy sees both at once when it wakes up, the answer first.
+            proxy.signal(Signal::STOP);
+            client.send_result(&format!("m{number}"), &format!("{{\"n\":{number}}}"));
+            if number % 2 == 0 {
+                http.connection.stream.reset_on_close();
+            }
+            drop(http);
+            proxy.signal(Signal::CONT);
+            let request = backend.take(&format!("/result/Reset/CP1/m{number}"));
+            assert_eq!(request.text(), format!("{{\"n\":{number}}}"));
+        }
+        assert_eq!(backend.seen("/result").len(), 10, "each once");
+    }
 }

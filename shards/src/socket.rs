@@ -130,6 +130,20 @@ impl Socket {
         self.is_closed() || !matches!(net::recv(self.as_fd(), &mut byte, flags), Err(rustix::io::Errno::AGAIN))
     }
 
+    /// Asks the kernel, without waiting for epoll's word, whether the peer has closed its side or the connection is broken.
+    /// Bytes that came before may hide the end until they are read.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        let mut byte = [0];
+        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        let peeked = net::recv(self.as_fd(), &mut byte, flags);
+        self.is_closed()
+            || !matches!(
+                peeked,
+                Ok((1, _)) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR)
+            )
+    }
+
     /// Says that no more will be written; what was written is still delivered.
     pub fn shutdown_write(&self) {
         // The peer may be gone already, which is what this asks for.

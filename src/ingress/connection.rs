@@ -10,6 +10,7 @@ use shards::{Socket, Timer};
 
 use super::push;
 use super::routes::{Route, RouteError, route};
+use super::waits::Settle;
 use crate::client::handshake::{linger, send_all};
 use crate::http::{BodyDecoder, Framing, RequestHead, parse_request, write_continue, write_response};
 use crate::proxy_protocol;
@@ -21,6 +22,7 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Vec<u8>,
+    pub(super) settle: Settle,
 }
 
 /// What a request's head says, kept while its body is read.
@@ -81,7 +83,7 @@ impl Reader {
                 }
                 self.read_body(&request.framing, &mut body).await?;
                 self.shard.counters.ingress_bad.add();
-                self.respond(&answer, request.keep_alive).await?;
+                self.respond(answer, request.keep_alive).await?;
                 continue;
             }
             if request.expect_continue {
@@ -98,13 +100,20 @@ impl Reader {
             let Some(answer) = push::answer(&self.shard, route, body, request.wait, &self.socket).await else {
                 return Err(End::Silent);
             };
-            self.respond(&answer, request.keep_alive).await?;
+            self.respond(answer, request.keep_alive).await?;
         }
     }
 
-    async fn respond(&mut self, answer: &Answer, keep_alive: bool) -> Result<(), End> {
+    async fn respond(&mut self, mut answer: Answer, keep_alive: bool) -> Result<(), End> {
         let keep_alive = keep_alive && !(self.shard.is_draining() && self.buffer.is_empty());
-        self.send(answer, keep_alive).await.map_err(|_| End::Silent)?;
+        let settle = std::mem::take(&mut answer.settle);
+        // The kernel takes an answer also for a peer that has closed; an outcome would be lost so.
+        let gone = !matches!(settle, Settle::Nothing) && self.socket.is_ended();
+        let written = !gone && self.send(&answer, keep_alive).await.is_ok();
+        self.shard.settle(settle, written);
+        if !written {
+            return Err(End::Silent);
+        }
         if keep_alive {
             return Ok(());
         }
@@ -258,6 +267,7 @@ impl Answer {
             status,
             headers: Vec::new(),
             body,
+            settle: Settle::Nothing,
         }
     }
 

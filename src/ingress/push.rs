@@ -9,10 +9,10 @@ use shards::Socket;
 use super::asks::Overloaded;
 use super::connection::Answer;
 use super::routes::{Cursor, Route};
-use super::waits::Waited;
-use crate::mail::{AnswerRefusal, ClientReply, ClientRequest, Description};
+use super::waits::{Settle, Waited};
+use crate::mail::{AnswerRefusal, ClientReply, ClientRequest, Description, PushOutcome};
 use crate::protocol::{Accepted, ClientId, DeferredRefusal, FailReason, Outcome, Pending, Push};
-use crate::protocol::{PushRefusal, WaitOver, Waiter, json};
+use crate::protocol::{PushRefusal, Waiter, json};
 use crate::shard::Shard;
 
 /// Does what the request asks for. `None`: the backend hung up while it waited.
@@ -117,7 +117,7 @@ async fn push_and_wait(
         shard: shard.index as u16,
         token,
     };
-    let message_id = push.message_id.clone();
+    let (action, message_id) = (push.action.clone(), push.message_id.clone());
     let push = Push {
         waiter: Some(waiter),
         ..push
@@ -135,33 +135,53 @@ async fn push_and_wait(
         }
     }
     match shard.wait_for_outcome(token, socket, until).await {
-        Waited::Outcome(outcome) => Some(told(&outcome)),
+        Waited::Outcome(outcome) => Some(told(outcome)),
+        Waited::Gone => None,
         Waited::TimedOut => {
             let request = ClientRequest::EndWait {
                 client,
-                message_id,
+                message_id: message_id.clone(),
                 waiter,
             };
             let over = shard.ask(home, request).await;
-            Some(told(&shard.waits.end(token, over.is_ok_and(withdrawn))))
+            if let Some(outcome) = shard.waits.take(token) {
+                return Some(told(outcome));
+            }
+            if let Ok(ClientReply::WaitWithdrawn(identity)) = over {
+                shard.waits.cancel(token);
+                let outcome = PushOutcome {
+                    token,
+                    identity: *identity,
+                    call: (action, message_id),
+                    outcome: Outcome::Failed {
+                        reason: FailReason::Timeout,
+                        sent: false,
+                    },
+                };
+                return Some(told(outcome.into()));
+            }
+            let body = FailReason::Timeout.body(true).as_bytes().to_vec();
+            Some(Answer {
+                settle: Settle::Wait(token),
+                ..Answer::json(504, body)
+            })
         }
-        Waited::Gone => None,
     }
 }
 
-fn withdrawn(reply: ClientReply) -> bool {
-    matches!(reply, ClientReply::WaitEnded(WaitOver::Withdrawn))
-}
-
 /// The outcome as the answer to the request that waited for it.
-fn told(outcome: &Outcome) -> Answer {
-    match outcome {
+fn told(outcome: Box<PushOutcome>) -> Answer {
+    let answer = match &outcome.outcome {
         Outcome::Result(payload) => Answer::json(200, payload.to_vec()),
         Outcome::Error { body } => Answer::json(422, body.to_vec()),
         Outcome::Failed { reason, sent } => {
             let status = if *reason == FailReason::Timeout { 504 } else { 502 };
             Answer::json(status, reason.body(*sent).as_bytes().to_vec())
         }
+    };
+    Answer {
+        settle: Settle::Outcome(outcome),
+        ..answer
     }
 }
 

@@ -1,7 +1,8 @@
 //! Ingress requests that wait for a push's outcome (`Prefer: wait`).
 //!
 //! Exactly one outcome: it goes to the request while that waits. A request that was answered 504 has had its outcome;
-//! what comes later is dropped. If the request has gone unanswered, the outcome is posted like any other.
+//! what comes later is dropped. If the request has gone unanswered, the outcome is posted like any other; so is one whose
+//! answer could not be written any more.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,7 +14,7 @@ use std::time::Instant;
 use shards::{Socket, Timer};
 
 use crate::mail::PushOutcome;
-use crate::protocol::{FailReason, Outcome, Output};
+use crate::protocol::Output;
 use crate::shard::Shard;
 
 /// A shard's waiting requests. An entry lives until its push's outcome comes, which it always does.
@@ -24,7 +25,7 @@ pub struct Waits {
 
 enum Wait {
     Waiting {
-        outcome: Option<Outcome>,
+        outcome: Option<Box<PushOutcome>>,
         waker: Option<Waker>,
     },
     /// Answered 504.
@@ -37,11 +38,22 @@ enum Wait {
 #[derive(Debug)]
 pub enum Waited {
     /// The push's outcome.
-    Outcome(Outcome),
+    Outcome(Box<PushOutcome>),
     /// Not within the time that the request wanted to wait.
     TimedOut,
     /// Nobody is there to be told.
     Gone,
+}
+
+/// What an answer at the ingress owes to a push.
+#[derive(Debug, Default)]
+pub(super) enum Settle {
+    #[default]
+    Nothing,
+    /// It is this push's outcome: posted if the answer cannot be written.
+    Outcome(Box<PushOutcome>),
+    /// It is the 504 of a push that was sent: the outcome that comes is dropped, or posted if the answer cannot be written.
+    Wait(u64),
 }
 
 impl Waits {
@@ -56,26 +68,29 @@ impl Waits {
         );
     }
 
-    /// The request waits no longer, and gets this: the outcome, if it came at the last moment, or `Timeout`. A push that
-    /// was `withdrawn` was never sent; the outcome of any other will come, and be dropped.
-    pub fn end(&self, token: u64, withdrawn: bool) -> Outcome {
+    /// The outcome, if it has come at the last moment.
+    pub fn take(&self, token: u64) -> Option<Box<PushOutcome>> {
         let mut open = self.open.borrow_mut();
-        if let Some(Wait::Waiting {
-            outcome: Some(outcome), ..
-        }) = open.remove(&token)
-        {
-            return outcome;
-        }
-        if !withdrawn {
+        let Some(Wait::Waiting { outcome, .. }) = open.get_mut(&token) else {
+            return None;
+        };
+        let outcome = outcome.take()?;
+        open.remove(&token);
+        Some(outcome)
+    }
+
+    /// The request was told that its time is over: what is still to come is dropped.
+    fn answered(&self, token: u64) {
+        let mut open = self.open.borrow_mut();
+        if matches!(open.get(&token), Some(Wait::Waiting { outcome: Some(_), .. })) {
+            // It came while the answer was written.
+            open.remove(&token);
+        } else {
             open.insert(token, Wait::Answered);
-        }
-        Outcome::Failed {
-            reason: FailReason::Timeout,
-            sent: !withdrawn,
         }
     }
 
-    /// The push was refused: there will be no outcome.
+    /// The push was refused or withdrawn: there will be no outcome.
     pub fn cancel(&self, token: u64) {
         self.open.borrow_mut().remove(&token);
     }
@@ -93,38 +108,22 @@ impl Waits {
 
 impl Shard {
     /// A push's outcome has come for a request of this shard.
-    pub fn take_outcome(&self, outcome: PushOutcome) {
-        let PushOutcome {
-            token,
-            identity,
-            call,
-            outcome,
-        } = outcome;
+    pub fn take_outcome(&self, came: PushOutcome) {
         let mut open = self.waits.open.borrow_mut();
-        match open.get_mut(&token) {
-            Some(Wait::Waiting { outcome: place, waker }) => {
-                *place = Some(outcome);
+        match open.get_mut(&came.token) {
+            Some(Wait::Waiting { outcome, waker }) => {
+                *outcome = Some(Box::new(came));
                 if let Some(waker) = waker.take() {
                     waker.wake();
                 }
             }
             Some(Wait::Answered) => {
-                open.remove(&token);
+                open.remove(&came.token);
             }
             Some(Wait::Gone) | None => {
-                open.remove(&token);
-                let post = outcome.into_post(call.0, call.1);
-                if let Output::Post {
-                    kind,
-                    action,
-                    message_id,
-                    body,
-                    made_here,
-                } = post
-                {
-                    self.outbox
-                        .post(Rc::new(identity), kind, (action, message_id), body, made_here);
-                }
+                open.remove(&came.token);
+                drop(open);
+                self.post_outcome(came);
             }
         }
     }
@@ -138,22 +137,60 @@ impl Shard {
             let Some(Wait::Waiting { outcome, waker }) = open.get_mut(&token) else {
                 unreachable!("a wait is open until its request stops");
             };
+            // Before the outcome: both may have come in one turn, and nobody is there to read it.
+            if socket.poll_closed(context).is_ready() {
+                return Poll::Ready(Waited::Gone);
+            }
             if let Some(outcome) = outcome.take() {
                 return Poll::Ready(Waited::Outcome(outcome));
             }
             *waker = Some(context.waker().clone());
-            if socket.poll_closed(context).is_ready() {
-                return Poll::Ready(Waited::Gone);
-            }
             timer.poll_expired(context).map(|()| Waited::TimedOut)
         })
         .await;
-        let mut open = self.waits.open.borrow_mut();
         match waited {
-            Waited::Outcome(_) => drop(open.remove(&token)),
+            Waited::Outcome(_) => self.waits.cancel(token),
             Waited::TimedOut => {}
-            Waited::Gone => drop(open.insert(token, Wait::Gone)),
+            Waited::Gone => self.wait_has_gone(token),
         }
         waited
+    }
+
+    /// The answer that an outcome became was written, or could not be.
+    pub(super) fn settle(&self, settle: Settle, written: bool) {
+        match (settle, written) {
+            (Settle::Nothing, _) | (Settle::Outcome(_), true) => {}
+            (Settle::Outcome(outcome), false) => self.post_outcome(*outcome),
+            (Settle::Wait(token), true) => self.waits.answered(token),
+            (Settle::Wait(token), false) => self.wait_has_gone(token),
+        }
+    }
+
+    /// Nobody is there to be told: the outcome is posted, now or when it comes.
+    fn wait_has_gone(&self, token: u64) {
+        match self.waits.take(token) {
+            Some(outcome) => self.post_outcome(*outcome),
+            None => drop(self.waits.open.borrow_mut().insert(token, Wait::Gone)),
+        }
+    }
+
+    fn post_outcome(&self, outcome: PushOutcome) {
+        let PushOutcome {
+            identity,
+            call: (action, message_id),
+            outcome,
+            ..
+        } = outcome;
+        if let Output::Post {
+            kind,
+            action,
+            message_id,
+            body,
+            made_here,
+        } = outcome.into_post(action, message_id)
+        {
+            self.outbox
+                .post(Rc::new(identity), kind, (action, message_id), body, made_here);
+        }
     }
 }
