@@ -29,6 +29,9 @@ fn each_answer_to_connect_has_its_status_for_the_client() {
         ("409", Response::new(409, ""), 403),
         ("418", Response::new(418, ""), 403),
         ("422", Response::new(422, "{\"code\":\"X\"}"), 403),
+        ("300", Response::new(300, "\"ok\""), 502),
+        ("302", with(302, &[("Location", "/connect")], "\"ok\""), 502),
+        ("304", Response::new(304, ""), 502),
         ("500", Response::new(500, "\"ok\""), 502),
         ("501", Response::new(501, ""), 502),
         ("502", Response::new(502, ""), 502),
@@ -64,6 +67,42 @@ fn each_answer_to_connect_has_its_status_for_the_client() {
         "none of them is connected"
     );
     assert_eq!(backend.seen("/disconnect").len(), 0, "none of them was");
+}
+
+#[test]
+fn a_refusal_passes_with_its_two_headers_and_nothing_else() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).shards(2).start();
+    for status in [401, 403, 404, 429, 503] {
+        let headers = [
+            ("WWW-Authenticate", "Basic realm=\"api\", charset=\"UTF-8\""),
+            ("Retry-After", "Wed, 21 Oct 2026 07:28:00 GMT"),
+            ("Set-Cookie", "a=b"),
+            ("X-Powered-By", "PHP"),
+            ("Content-Type", "text/html"),
+        ];
+        backend.on("/connect", move |_| {
+            Response::with_headers(status, &headers, "<h1>secret</h1>")
+        });
+        let reply = Handshake::new("CP1").refused(proxy.listen);
+        assert_eq!(reply.status, status);
+        for (name, value) in &headers[..2] {
+            assert_eq!(reply.header(name), Some(*value), "{status}");
+        }
+        for (name, _) in &headers[2..4] {
+            assert_eq!(reply.head.count(name), 0, "{status}: {reply:?}");
+        }
+        assert!(!reply.body.contains("secret"), "{reply:?}");
+        // Without them, none are made up.
+        backend.on("/connect", move |_| Response::new(status, ""));
+        let reply = Handshake::new("CP1").refused(proxy.listen);
+        assert_eq!(reply.status, status);
+        assert_eq!(
+            reply.head.count("www-authenticate") + reply.head.count("retry-after"),
+            0,
+            "{reply:?}"
+        );
+    }
 }
 
 #[test]
@@ -176,9 +215,11 @@ fn every_request_to_the_backend_carries_the_clients_names() {
     let backend = Backend::start();
     let proxy = Proxy::start(&backend);
     let id = "Ladesäule 1";
-    let mut client = proxy.client_of("ocpp1.6", id);
+    let mut client = proxy.client_of("ocpp2.1", id);
     client.send_call("c1", "Boot", "{}");
     client.text();
+    client.send("[5,\"c1\",\"X\",\"\",{}]");
+    client.send("[6,\"s1\",\"Notify\",{}]");
     for message_id in ["p1", "p2"] {
         proxy.push(id, "Reset", message_id, "{}").expect(202);
         client.text();
@@ -187,13 +228,13 @@ fn every_request_to_the_backend_carries_the_clients_names() {
             _ => client.send("[4,\"p2\",\"GenericError\",\"\",{}]"),
         }
     }
-    let requests = ["/connect", "/call", "/result", "/error"].map(|path| backend.take(path));
+    let requests = ["/connect", "/call", "/resulterror", "/send", "/result/", "/error"].map(|path| backend.take(path));
     client.vanish();
     let connection_id = requests[0].header("x-connection-id").unwrap().to_owned();
     for request in requests.into_iter().chain([backend.take("/disconnect")]) {
         assert_eq!(request.header("x-client-id"), Some(&*percent_encode(id)), "{request:?}");
         assert_eq!(request.header("x-connection-id"), Some(&*connection_id), "{request:?}");
-        assert_eq!(request.header("x-subprotocol"), Some("ocpp1.6"), "{request:?}");
+        assert_eq!(request.header("x-subprotocol"), Some("ocpp2.1"), "{request:?}");
         assert_eq!(request.header("x-forwarded-for"), Some("127.0.0.1"), "{request:?}");
         assert_eq!(
             request.header("host"),
@@ -233,6 +274,20 @@ fn trusted_headers_pass_from_a_trusted_proxy_alone() {
         .start();
     handshake.open(wary.listen);
     assert_eq!(backend.take("/connect").head.count("x-ssl-client-cn"), 0);
+}
+
+#[test]
+fn what_others_say_of_the_address_is_dropped() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).set("trusted_proxies", "192.0.2.0/24,::1").start();
+    for said in ["203.0.113.7", "192.0.2.1", "127.0.0.1, 192.0.2.1"] {
+        Handshake::new("CP1").header("X-Forwarded-For", said).open(proxy.listen);
+        assert_eq!(
+            backend.take("/connect").header("x-forwarded-for"),
+            Some("127.0.0.1"),
+            "{said}"
+        );
+    }
 }
 
 /// PROXY protocol v2: a TCP over IPv4 connection from that address.

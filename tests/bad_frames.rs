@@ -332,4 +332,9 @@ fn a_close_is_echoed_with_its_code() {
     client.send_frame(true, CLOSE, "");
     assert!(matches!(client.message(), Message::Close(None | Some(1000), _)));
     assert_eq!(client.message(), Message::End);
+    assert_eq!(
+        backend.take("/disconnect").json()["code"],
+        json!(1005),
+        "a close without a code"
+    );
 }

@@ -158,3 +158,60 @@ fn the_end_is_never_posted_before_the_connect_that_it_undoes_was_answered() {
     assert_eq!(disconnect["connectionId"], json!(connect.header("x-connection-id")));
     assert_eq!(proxy.push("CP1", "Reset", "m1", "{}").status, 404);
 }
+
+#[test]
+fn of_two_that_are_let_in_in_the_other_order_the_newer_stays() {
+    let backend = Backend::start();
+    let (first_gate, second_gate) = (Gate::new(), Gate::new());
+    let gates = std::sync::Mutex::new(vec![second_gate.clone(), first_gate.clone()]);
+    backend.on("/connect", move |_| {
+        let gate = gates.lock().unwrap().pop().expect("two clients");
+        Response::json("\"ok\"").after(&gate)
+    });
+    let proxy = Proxy::with(&backend).shards(2).start();
+    let first = Handshake::new("CP1").send(proxy.listen);
+    let first_id = backend.take("/connect").header("x-connection-id").unwrap().to_owned();
+    let second = Handshake::new("CP1").send(proxy.listen);
+    let second_id = backend.take("/connect").header("x-connection-id").unwrap().to_owned();
+    second_gate.pass();
+    let mut newer = Client::upgrade(second);
+    proxy.push("CP1", "Reset", "m1", "{}").expect(202);
+    newer.expect("[2,\"m1\",\"Reset\",{}]");
+    first_gate.pass();
+    let mut older = Client::upgrade(first);
+    assert_eq!(older.expect_close(4001), "replaced");
+    let disconnect = backend.take("/disconnect").json();
+    assert_eq!(disconnect["connectionId"], json!(first_id));
+    assert_eq!(disconnect["replacedBy"], json!(second_id));
+    newer.send_result("m1", "{}");
+    backend.take("/result");
+    proxy.push("CP1", "Reset", "m2", "{}").expect(202);
+    newer.expect("[2,\"m2\",\"Reset\",{}]");
+    assert_eq!(backend.seen("/disconnect").len(), 1);
+}
+
+#[test]
+fn a_disconnect_that_fails_is_not_repeated_but_counted() {
+    let mut backend = Backend::start();
+    backend.on("/disconnect", |_| Response::new(503, ""));
+    let proxy = Proxy::start(&backend);
+    proxy.client("CP1").vanish();
+    proxy.wait_count("disconnects_lost", 1);
+    let leaving = proxy.client("CP2");
+    backend.stop();
+    leaving.vanish();
+    proxy.wait_count("disconnects_lost", 2);
+    backend.restart();
+    backend.on("/disconnect", |_| Response::new(204, ""));
+    proxy.client("CP3").vanish();
+    backend.take_where("the third", |request| {
+        request.target == "/disconnect" && request.text().contains("CP3")
+    });
+    let told: Vec<_> = backend
+        .seen("/disconnect")
+        .iter()
+        .map(|request| request.json()["clientId"].clone())
+        .collect();
+    assert_eq!(told, [json!("CP1"), json!("CP3")]);
+    assert_eq!(proxy.count("disconnects_lost"), 2);
+}

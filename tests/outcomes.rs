@@ -373,3 +373,51 @@ fn a_result_is_given_up_after_its_time() {
     backend.take_where("the second", |request| request.target == "/result/Reset/CP1/m2");
     assert_eq!(backend.seen("/result/Reset/CP1/m1").len(), tries);
 }
+
+#[test]
+fn a_send_and_a_result_error_are_posted_again_with_the_same_key() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client_of("ocpp2.1", "CP1");
+    client.send_call("c1", "Boot", "{}");
+    client.text();
+    for (path, frame) in [
+        ("/send", "[6,\"s1\",\"Notify\",{\"a\":1}]"),
+        ("/resulterror", "[5,\"c1\",\"X\",\"\",{}]"),
+    ] {
+        let left = std::sync::Mutex::new(vec![
+            Response::new(429, ""),
+            Response::new(408, ""),
+            Response::raw("").then_close(),
+        ]);
+        backend.on(path, move |_| {
+            left.lock().unwrap().pop().unwrap_or(Response::new(204, ""))
+        });
+        client.send(frame);
+        let tries = backend.wait_seen(path, 4);
+        for request in &tries {
+            assert_eq!(request.header("idempotency-key"), tries[0].header("idempotency-key"));
+            assert_eq!((&request.target, request.text()), (&tries[0].target, tries[0].text()));
+        }
+    }
+    proxy.wait_count("posts_delivered", 2);
+    client.expect_nothing();
+}
+
+#[test]
+fn a_post_that_the_backend_does_not_want_is_not_repeated() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client("CP1");
+    for (count, status) in [400, 401, 403, 404, 409, 410, 422].into_iter().enumerate() {
+        backend.on("/result", move |_| Response::new(status, "{\"code\":\"X\"}"));
+        proxy.push("CP1", "Reset", "m1", "{}").expect(202);
+        client.text();
+        client.send_result("m1", "{}");
+        support::eventually("its refusal to be counted", || {
+            (proxy.count_where("posts_dropped", "refused") == count as u64 + 1).then_some(())
+        });
+    }
+    assert_eq!(backend.seen("/result").len(), 7);
+    assert_eq!(proxy.count("posts_retried"), 0);
+}

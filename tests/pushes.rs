@@ -326,3 +326,21 @@ fn a_message_id_too_long_for_the_clients_subprotocol_gets_400() {
     proxy.push("CP2", "Reset", &above, "{}").expect(202);
     free.expect(&format!("[2,\"{above}\",\"Reset\",{{}}]"));
 }
+
+#[test]
+fn what_a_call_error_leaves_out_is_empty() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client_of("ocpp1.6", "CP1");
+    for (frame, description) in [("[4,\"m1\",\"X\"]", ""), ("[4,\"m1\",\"X\",\"why\"]", "why")] {
+        proxy.push("CP1", "Reset", "m1", "{}").expect(202);
+        client.text();
+        client.send(frame);
+        let body = backend.take("/error").json();
+        assert_eq!(
+            body,
+            json!({"code": "X", "description": description, "details": {}}),
+            "{frame}"
+        );
+    }
+}

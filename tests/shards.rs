@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::thread;
 
+use rustix::process::Signal;
 use support::{Backend, Client, Handshake, Http, Message, Proxy, Response, json};
 
 #[test]
@@ -434,4 +435,52 @@ fn out_of_descriptors_only_accepting_pauses() {
     late.send_call("m1", "Echo", "{}");
     late.expect("[3,\"m1\",{}]");
     assert!(proxy.is_running());
+}
+
+#[test]
+fn a_full_mesh_sheds_pushes_with_503_and_loses_no_outcome() {
+    const CLIENTS: usize = 40;
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend)
+        .shards(2)
+        .set("mesh_queue", "16")
+        .set("pushes_in_flight", "64")
+        .start();
+    let mut clients: Vec<Client> = (0..CLIENTS)
+        .map(|number| proxy.client(&format!("CP{number}")))
+        .collect();
+    let mut ingresses: Vec<Http> = (0..240).map(|_| proxy.http()).collect();
+    support::eventually("a full mesh", || {
+        // All of them are there when the shards wake up: about 60 for the other one on each.
+        proxy.signal(Signal::STOP);
+        for (number, http) in ingresses.iter_mut().enumerate() {
+            let target = support::http::call_target(&format!("CP{}", number % CLIENTS), "Reset", &format!("m{number}"));
+            http.send_request("POST", &target, &[], "{}");
+        }
+        proxy.signal(Signal::CONT);
+        let mut accepted = Vec::new();
+        for (number, http) in ingresses.iter_mut().enumerate() {
+            let reply = http.reply();
+            match reply.status {
+                202 => accepted.push((number % CLIENTS, format!("m{number}"))),
+                503 => assert!(reply.header("retry-after").is_some(), "{reply:?}"),
+                _ => panic!("{reply:?}"),
+            }
+        }
+        for (number, _) in &accepted {
+            // In any order: they came over several connections.
+            let id = support::parse(&clients[*number].text())[1].as_str().unwrap().to_owned();
+            clients[*number].send_result(&id, "{}");
+        }
+        for (number, message_id) in &accepted {
+            let path = format!("/result/Reset/CP{number}/{message_id}");
+            backend.take_where(&path, |request| request.target == path);
+        }
+        (accepted.len() < ingresses.len()).then_some(())
+    });
+    assert!(proxy.count("mesh_full") > 0);
+    for client in &mut clients {
+        client.expect_nothing();
+    }
+    assert_eq!(backend.seen("/error").len(), 0);
 }

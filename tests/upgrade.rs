@@ -397,3 +397,25 @@ fn another_authorization_scheme_is_the_backends_business() {
         .open(proxy.listen);
     assert_eq!(backend.take("/connect").header("authorization"), Some("Bearer abc"));
 }
+
+#[test]
+fn a_query_is_no_part_of_the_client_id() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    for target in ["/CP1?token=a/b", "/CP1?", "/CP1??x#".trim_end_matches('#')] {
+        Handshake::target(target).open(proxy.listen);
+        assert_eq!(backend.take("/connect").text(), "\"CP1\"", "{target}");
+    }
+    assert_eq!(Handshake::target("/?CP1").refused(proxy.listen).status, 404);
+}
+
+#[test]
+fn a_frame_before_the_101_is_refused() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let early = support::client::frame_bytes(true, support::client::TEXT, b"[2,\"m1\",\"Boot\",{}]");
+    let handshake = Handshake::new("CP1").followed_by(early);
+    assert_eq!(handshake.refused(proxy.listen).status, 400);
+    assert_backend_was_not_asked(&backend, &proxy);
+    assert_eq!(backend.seen("/call").len(), 0);
+}

@@ -252,6 +252,79 @@ fn a_deferred_call_of_a_client_that_has_gone_gets_404() {
 }
 
 #[test]
+fn a_push_that_was_not_sent_in_the_preferred_time_is_withdrawn() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).shards(2).start();
+    let mut client = proxy.client("CP1");
+    proxy.push("CP1", "Reset", "m1", "{}").expect(202);
+    client.expect("[2,\"m1\",\"Reset\",{}]");
+    let mut http = proxy.http();
+    let reply = http
+        .request("POST", "/call/Reset/CP1/m2", &[("Prefer", "wait=1")], "{}")
+        .expect(504);
+    assert_eq!(
+        (&reply.json()["code"], &reply.json()["details"]),
+        (&json!("Timeout"), &json!({"sent": false}))
+    );
+    // Its MessageId is free at once, and it never comes.
+    http.push("CP1", "Reset", "m2", "{\"again\":1}").expect(202);
+    client.send_result("m1", "{}");
+    client.expect("[2,\"m2\",\"Reset\",{\"again\":1}]");
+    client.send_result("m2", "{}");
+    backend.take("/result/Reset/CP1/m2");
+    // One that was sent says so; what comes after is dropped, and then its MessageId is free.
+    let reply = http
+        .request("POST", "/call/Reset/CP1/m3", &[("Prefer", "wait=1")], "{}")
+        .expect(504);
+    assert_eq!(reply.json()["details"], json!({"sent": true}));
+    client.text();
+    http.push("CP1", "Reset", "m3", "{}").expect(409);
+    client.send_result("m3", "{\"late\":1}");
+    client.expect_nothing();
+    http.push("CP1", "Reset", "m3", "{}").expect(202);
+    client.text();
+    client.send_result("m3", "{\"new\":1}");
+    assert_eq!(backend.take("/result/Reset/CP1/m3").text(), "{\"new\":1}");
+    assert_eq!((backend.seen("/result").len(), backend.seen("/error").len()), (3, 0));
+}
+
+#[test]
+fn a_waiting_push_that_is_replaced_is_told_or_moves_over() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).shards(2).start();
+    let mut old = proxy.client("CP1");
+    let mut waiting: Vec<Http> = (1..=2)
+        .map(|number| {
+            let mut http = proxy.http();
+            let target = format!("/call/Reset/CP1/m{number}");
+            http.send_request("POST", &target, &[("Prefer", "wait=60")], "{}");
+            support::eventually("the push", || {
+                let pending = &proxy.http().get("/clients/CP1").expect(200).json()["pending"];
+                let count = pending["pushesInFlight"].as_u64()? + pending["pushesQueued"].as_u64()?;
+                (count == number).then_some(())
+            });
+            http
+        })
+        .collect();
+    old.expect("[2,\"m1\",\"Reset\",{}]");
+    let mut new = proxy.client("CP1");
+    let reply = waiting[0].reply().expect(502);
+    assert_eq!(
+        (&reply.json()["code"], &reply.json()["details"]),
+        (&json!("Replaced"), &json!({"sent": true}))
+    );
+    new.expect("[2,\"m2\",\"Reset\",{}]");
+    new.send_result("m2", "{\"a\":1}");
+    assert_eq!(waiting[1].reply().expect(200).body, "{\"a\":1}");
+    new.expect_nothing();
+    assert_eq!(
+        backend.seen("/result").len() + backend.seen("/error").len(),
+        0,
+        "each was told once"
+    );
+}
+
+#[test]
 fn an_outcome_that_comes_together_with_the_end_of_its_request_is_posted() {
     for shards in [1, 2] {
         let backend = Backend::start();
@@ -275,4 +348,130 @@ fn an_outcome_that_comes_together_with_the_end_of_its_request_is_posted() {
         }
         assert_eq!(backend.seen("/result").len(), 10, "each once");
     }
+}
+
+#[test]
+fn every_kind_of_outcome_is_posted_when_the_waiting_request_has_gone() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).shards(2).set("push_timeout", "1s").start();
+    let (mut client, mut other) = (proxy.client("CP1"), proxy.client("CP2"));
+    let gone = |client: &str, message_id: &str| {
+        let mut http = proxy.http();
+        let target = call_target(client, "Reset", message_id);
+        http.send_request("POST", &target, &[("Prefer", "wait=60")], "{}");
+        http
+    };
+    // The client's CALLERROR, and a time-out.
+    let http = gone("CP1", "m1");
+    client.text();
+    drop(http);
+    client.send("[4,\"m1\",\"NotSupported\",\"why\",{\"a\":1}]");
+    let request = backend.take("/error/Reset/CP1/m1");
+    assert_eq!(
+        request.json(),
+        json!({"code": "NotSupported", "description": "why", "details": {"a": 1}})
+    );
+    assert_eq!(request.header("x-origin"), None);
+    let http = gone("CP1", "m2");
+    client.text();
+    drop(http);
+    let request = backend.take("/error/Reset/CP1/m2");
+    assert_eq!(
+        (&request.json()["code"], request.header("x-origin")),
+        (&json!("Timeout"), Some("ws2api"))
+    );
+    assert!(!request.header("idempotency-key").unwrap().is_empty());
+    // The end of the connection, of one that was sent and of one that was not.
+    let (first, second) = (gone("CP2", "m3"), gone("CP2", "m4"));
+    let text = other.text();
+    support::eventually("both pushes", || {
+        let found = proxy.http().get("/clients/CP2").expect(200).json();
+        (found["pending"]["pushesQueued"] == json!(1)).then_some(())
+    });
+    drop((first, second));
+    support::eventually("the requests to be gone", || {
+        (proxy.metric("ingress_connections").iter().sum::<f64>() == 0.0).then_some(())
+    });
+    other.vanish();
+    for message_id in ["m3", "m4"] {
+        let body = backend.take(&format!("/error/Reset/CP2/{message_id}")).json();
+        let sent = text.contains(message_id);
+        assert_eq!(
+            (&body["code"], &body["details"]),
+            (&json!("Disconnected"), &json!({"sent": sent}))
+        );
+    }
+    assert_eq!((backend.seen("/result").len(), backend.seen("/error").len()), (0, 4));
+}
+
+#[test]
+fn a_deferred_call_is_still_open_to_its_repeats() {
+    let backend = Backend::start();
+    backend.on("/call/Later", |_| {
+        Response::with_headers(202, &[("X-Deferred", "1")], "")
+    });
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client_of("ocpp2.0.1", "CP1");
+    client.send_call("m1", "Later", "{}");
+    support::eventually("the deferral", || {
+        let found = proxy.http().get("/clients/CP1").expect(200).json();
+        (found["pending"]["callsDeferred"] == json!(1)).then_some(())
+    });
+    client.send_call("m1", "Later", "{}");
+    client.send_call("m1", "Later", "{\"a\":1}");
+    client.expect_error("m1", "RpcFrameworkError");
+    proxy.http().post("/result/Later/CP1/m1", "{\"b\":1}").expect(204);
+    client.expect("[3,\"m1\",{\"b\":1}]");
+    client.expect_nothing();
+    assert_eq!(backend.seen("/call").len(), 1);
+}
+
+#[test]
+fn a_deferred_answer_that_is_none_leaves_the_call_open() {
+    let backend = Backend::start();
+    backend.on("/call/Later", |_| {
+        Response::with_headers(202, &[("X-Deferred", "1")], "")
+    });
+    let proxy = Proxy::with(&backend).shards(2).start();
+    let mut client = proxy.client("CP1");
+    client.send_call("m1", "Later", "{}");
+    backend.take("/call/Later");
+    let mut http = proxy.http();
+    for (path, body) in [
+        ("result", "{"),
+        ("result", "{}{}"),
+        ("result", "<html>"),
+        ("error", "{"),
+        ("error", ""),
+        ("error", "[]"),
+        ("error", "{}"),
+        ("error", "{\"code\":5}"),
+        ("error", "{\"code\":\"\"}"),
+    ] {
+        let reply = http.post(&format!("/{path}/Later/CP1/m1"), body);
+        assert_eq!(reply.status, 400, "{path} {body}: {reply:?}");
+    }
+    client.expect_nothing();
+    // What is nothing to PHP is an empty object here, too.
+    http.post("/result/Later/CP1/m1", "[]").expect(204);
+    client.expect("[3,\"m1\",{}]");
+}
+
+#[test]
+fn a_deferred_answer_may_be_faster_than_its_202() {
+    let backend = Backend::start();
+    let gate = backend.hold("/call/Later", |_| {
+        Response::with_headers(202, &[("X-Deferred", "1")], "")
+    });
+    let proxy = Proxy::with(&backend).shards(2).start();
+    let mut client = proxy.client("CP1");
+    client.send_call("m1", "Later", "{}");
+    client.send_call("m2", "Echo", "{\"a\":1}");
+    backend.take("/call/Later");
+    proxy.http().post("/result/Later/CP1/m1", "{\"b\":1}").expect(204);
+    client.expect("[3,\"m1\",{\"b\":1}]");
+    proxy.http().post("/result/Later/CP1/m1", "{}").expect(409);
+    client.expect_nothing();
+    gate.open();
+    client.expect("[3,\"m2\",{\"a\":1}]");
 }
