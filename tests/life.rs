@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::client::{PING, PONG};
+use support::client::{PING, PONG, frame_bytes};
 use support::{Backend, Handshake, Http, Message, Proxy, json};
 
 #[test]
@@ -176,4 +176,21 @@ fn a_client_that_does_not_answer_our_close_is_dropped_all_the_same() {
     support::eventually("its socket to be closed", || {
         (proxy.metric("clients") == [0.0]).then_some(())
     });
+}
+
+#[test]
+fn a_client_that_pings_and_never_reads_is_closed() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).set("send_timeout", "300ms").start();
+    let mut deaf = proxy.client("CP1");
+    let pings = frame_bytes(true, PING, &[b'x'; 125]).repeat(1000);
+    // Until the sockets between are full of pongs, and one has waited.
+    support::eventually("its end", || {
+        deaf.send_raw(&pings);
+        (proxy.count_where("clients_closed", "not_reading") == 1).then_some(())
+    });
+    assert_eq!(backend.take("/disconnect").json()["reason"], json!("not reading"));
+    let mut other = proxy.client("CP2");
+    other.send_frame(true, PING, "x");
+    assert_eq!(other.message(), Message::Pong(b"x".to_vec()));
 }

@@ -55,6 +55,8 @@ struct State {
     phase: Phase,
     opened: Instant,
     finished: bool,
+    /// The client has pinged: the library answers by itself, as soon as the socket takes it.
+    owes_pong: bool,
     /// Not read until the session wants to.
     paused: bool,
     /// Draining: close as soon as nothing is under way.
@@ -108,6 +110,7 @@ impl Connection {
             phase: Phase::Open,
             opened: shard.reactor.now(),
             finished: false,
+            owes_pong: false,
             paused: false,
             leaving: false,
         };
@@ -267,6 +270,7 @@ impl Connection {
                 break;
             }
         }
+        state.watch_pong(context, self.shard.reactor.now());
         self.settle(&mut state);
         while state.phase != Phase::Over {
             let deadline = self.next_deadline(&state);
@@ -323,7 +327,11 @@ impl Connection {
         match message {
             Message::Text(text) => state.session.handle_text(now, &Bytes::from(text), out),
             Message::Binary(_) => state.session.handle_binary(out),
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => state.session.handle_heard(now),
+            Message::Ping(_) => {
+                state.owes_pong = true;
+                state.session.handle_heard(now);
+            }
+            Message::Pong(_) | Message::Frame(_) => state.session.handle_heard(now),
             Message::Close(frame) => {
                 let (code, reason) = match &frame {
                     Some(frame) => (u16::from(frame.code), frame.reason.as_str()),
@@ -699,6 +707,19 @@ impl State {
         match &mut self.stream {
             Some(stream) => write(Pin::new(stream), &mut context, message),
             None => Written::Failed,
+        }
+    }
+
+    /// A pong that the socket does not take waits like any other frame: a client may ping for ever and never read.
+    fn watch_pong(&mut self, context: &mut Context<'_>, now: Instant) {
+        if !std::mem::take(&mut self.owes_pong) || self.phase != Phase::Open || self.sending.is_some() {
+            return;
+        }
+        if let Some(stream) = &mut self.stream
+            && Pin::new(stream).poll_flush(context).is_pending()
+        {
+            // There is never more than one: it does not count among the bytes that wait.
+            self.sending = Some(Box::new(Sending::new(None, 0, now)));
         }
     }
 
