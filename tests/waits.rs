@@ -475,3 +475,44 @@ fn a_deferred_answer_may_be_faster_than_its_202() {
     gate.open();
     client.expect("[3,\"m2\",{\"a\":1}]");
 }
+
+#[test]
+fn who_prefers_no_wait_gets_202() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client("CP1");
+    let mut http = proxy.http();
+    for (number, preference) in [
+        "wait=0",
+        "wait",
+        "wait=",
+        "wait=soon",
+        "wait=-1",
+        "wait=1.5",
+        "respond-async",
+        "await=9",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let target = call_target("CP1", "Reset", &format!("m{number}"));
+        http.request("POST", &target, &[("Prefer", preference)], "{}")
+            .expect(202);
+        client.text();
+        client.send_result(&format!("m{number}"), "{}");
+        backend.take(&format!("/result/Reset/CP1/m{number}"));
+    }
+    for preference in [
+        "wait=60",
+        "WAIT=60",
+        "wait=\"60\"",
+        "wait = 60 ; x=y",
+        "respond-async, wait=60",
+        "wait=99999",
+    ] {
+        http.send_request("POST", "/call/Reset/CP1/w", &[("Prefer", preference)], "{}");
+        client.text();
+        client.send_result("w", "{\"a\":1}");
+        assert_eq!(http.reply().expect(200).body, "{\"a\":1}", "{preference}");
+    }
+}

@@ -293,17 +293,19 @@ fn is_json(value: &[u8]) -> bool {
     essence == b"application/json" || (essence.starts_with(b"application/") && essence.ends_with(b"+json"))
 }
 
-/// `Prefer: wait=SECONDS` (RFC 7240, 4.3). Anything else in it is not for us.
+/// `Prefer: wait=SECONDS` (RFC 7240, 4.3). Anything else in it is not for us; 0 is no wait.
 fn wait(head: &RequestHead<'_>) -> Option<Duration> {
-    head.elements("prefer").find_map(|preference| {
-        let preference = str::from_utf8(preference).ok()?;
-        let (name, value) = preference.split_once('=')?;
-        if !name.trim().eq_ignore_ascii_case("wait") {
-            return None;
-        }
-        let seconds: u64 = value.split(';').next()?.trim().trim_matches('"').parse().ok()?;
-        Some(Duration::from_secs(seconds.min(WAIT_MAX_SECONDS)))
-    })
+    head.elements("prefer")
+        .find_map(|preference| {
+            let preference = str::from_utf8(preference).ok()?;
+            let (name, value) = preference.split_once('=')?;
+            if !name.trim().eq_ignore_ascii_case("wait") {
+                return None;
+            }
+            let seconds: u64 = value.split(';').next()?.trim().trim_matches('"').parse().ok()?;
+            Some(Duration::from_secs(seconds.min(WAIT_MAX_SECONDS)))
+        })
+        .filter(|wait| !wait.is_zero())
 }
 
 /// A connection that the backend keeps for its next push.
