@@ -77,6 +77,8 @@ pub enum ClientRequest {
     Answer {
         /// Whose CALL.
         client: ClientId,
+        /// What it asked for.
+        action: Action,
         /// Which.
         message_id: MessageId,
         /// `/error`: the body has code, description and details.

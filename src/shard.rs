@@ -329,6 +329,7 @@ impl Shard {
             }
             ClientRequest::Answer {
                 client,
+                action,
                 message_id,
                 is_error,
                 body,
@@ -344,7 +345,7 @@ impl Shard {
                 };
                 ClientReply::Answered(reply.and_then(|reply| {
                     connection
-                        .handle_deferred(&message_id, &reply)
+                        .handle_deferred(&action, &message_id, &reply)
                         .map_err(AnswerRefusal::Deferred)
                 }))
             }

@@ -458,6 +458,27 @@ fn a_deferred_answer_that_is_none_leaves_the_call_open() {
 }
 
 #[test]
+fn a_deferred_answer_with_another_action_is_for_another_call() {
+    let backend = Backend::start();
+    backend.on("/call/Later", |_| {
+        Response::with_headers(202, &[("X-Deferred", "1")], "")
+    });
+    let proxy = Proxy::with(&backend).shards(2).start();
+    let mut client = proxy.client("CP1");
+    client.send_call("m1", "Later", "{}");
+    backend.take("/call/Later");
+    let mut http = proxy.http();
+    for action in ["Earlier", "later", "Later%20", "Late"] {
+        http.post(&format!("/result/{action}/CP1/m1"), "{}").expect(404);
+        http.post(&format!("/error/{action}/CP1/m1"), "{\"code\":\"X\"}")
+            .expect(404);
+    }
+    client.expect_nothing();
+    http.post("/result/%4Cater/CP1/m1", "{\"a\":1}").expect(204);
+    client.expect("[3,\"m1\",{\"a\":1}]");
+}
+
+#[test]
 fn a_deferred_answer_may_be_faster_than_its_202() {
     let backend = Backend::start();
     let gate = backend.hold("/call/Later", |_| {

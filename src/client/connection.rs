@@ -29,7 +29,9 @@ use super::trace;
 use crate::backend::Request;
 use crate::backend::request::{Call, Disconnect};
 use crate::counters::Ended;
-use crate::protocol::{Accepted, Answer, CallKey, DeferredRefusal, FailReason, Failure, MessageId, Output, Pending};
+use crate::protocol::{
+    Accepted, Action, Answer, CallKey, DeferredRefusal, FailReason, Failure, MessageId, Output, Pending,
+};
 use crate::protocol::{Push, PushKey, PushRefusal, Reply, Session, Subprotocol, WaitOver, Waiter, json};
 use crate::shard::Shard;
 
@@ -183,8 +185,8 @@ impl Connection {
     ///
     /// # Errors
     /// See [`DeferredRefusal`].
-    pub fn handle_deferred(&self, id: &MessageId, reply: &Reply<'_>) -> Result<(), DeferredRefusal> {
-        self.with_session(|session, now, out| session.handle_deferred(now, id, reply, out))
+    pub fn handle_deferred(&self, action: &Action, id: &MessageId, reply: &Reply<'_>) -> Result<(), DeferredRefusal> {
+        self.with_session(|session, now, out| session.handle_deferred(now, action, id, reply, out))
     }
 
     /// Pushes that its predecessor had not sent.

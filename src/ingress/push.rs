@@ -46,6 +46,7 @@ pub(super) async fn answer(
         }
         Route::Answer {
             client,
+            action,
             message_id,
             is_error,
         } => {
@@ -56,6 +57,7 @@ pub(super) async fn answer(
                     home,
                     ClientRequest::Answer {
                         client,
+                        action,
                         message_id,
                         is_error,
                         body,

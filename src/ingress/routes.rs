@@ -19,6 +19,8 @@ pub enum Route {
     Answer {
         /// Whose CALL.
         client: ClientId,
+        /// What it asked for.
+        action: Action,
         /// Which.
         message_id: MessageId,
         /// `/error`.
@@ -123,8 +125,8 @@ pub fn route(head: &RequestHead<'_>) -> Result<Route, RouteError> {
         }
         [kind @ ("result" | "error"), action, client, message_id] => {
             allow(head, "POST")?;
-            Action::from_percent_encoded(action).map_err(of_part("Action"))?;
             Ok(Route::Answer {
+                action: Action::from_percent_encoded(action).map_err(of_part("Action"))?,
                 client: ClientId::from_percent_encoded(client).map_err(of_part("ClientId"))?,
                 message_id: MessageId::from_percent_encoded(message_id).map_err(of_part("MessageId"))?,
                 is_error: kind == "error",

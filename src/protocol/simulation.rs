@@ -107,6 +107,7 @@ const EVERYTHING: &[&str] = &[
     "deferral",
     "deferred answer",
     "early deferred answer",
+    "deferred answer with another Action",
     "deferral timeout",
     "request deadline",
     "push sent",

@@ -6,7 +6,7 @@ use super::calls::{Call, CallState};
 use super::{Fault, Phase, Session, refusal};
 use crate::protocol::answer::{self, Answer, Reply};
 use crate::protocol::frame::{self, RawError};
-use crate::protocol::ids::MessageId;
+use crate::protocol::ids::{Action, MessageId};
 use crate::protocol::output::{CallKey, DeferredRefusal, Event, Output, PostKind};
 
 impl Session {
@@ -42,12 +42,14 @@ impl Session {
     }
 
     /// The late answer to a CALL that the backend has deferred, or is about to: its worker may be faster than its 202.
+    /// It is for the CALL of that MessageId if that has this Action: a client may use an id again.
     ///
     /// # Errors
     /// [`DeferredRefusal`]; the client is not told anything then.
     pub fn handle_deferred(
         &mut self,
         now: Instant,
+        action: &Action,
         message_id: &MessageId,
         reply: &Reply<'_>,
         out: &mut Vec<Output>,
@@ -58,6 +60,7 @@ impl Session {
         } else {
             self.calls.find_open(message_id.as_str())
         };
+        let open = open.filter(|index| self.calls.get(*index).action() == *action);
         match open.map(|index| (index, self.calls.get(index).state)) {
             Some((index, CallState::Deferred)) => {
                 self.past.get_or_insert_default().remember_deferred(message_id.clone());

@@ -75,10 +75,17 @@ impl Conversation {
         self.shown()
     }
 
+    /// All deferred CALLs here have the Action `A`.
     fn late(&mut self, id: &str, payload: &str) -> Result<Vec<String>, DeferredRefusal> {
+        self.late_to("A", id, payload)
+    }
+
+    fn late_to(&mut self, action: &str, id: &str, payload: &str) -> Result<Vec<String>, DeferredRefusal> {
         let id = MessageId::parse(id).expect("an id");
+        let action = Action::parse(action).expect("an Action");
         let reply = Reply::Result(payload.as_bytes());
-        self.session.handle_deferred(self.now, &id, &reply, &mut self.out)?;
+        self.session
+            .handle_deferred(self.now, &action, &id, &reply, &mut self.out)?;
         Ok(self.shown())
     }
 

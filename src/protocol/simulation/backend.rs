@@ -78,7 +78,17 @@ impl World {
                 .position(find)
                 .filter(|index| ledger.calls[*index].stage != CallStage::Waiting),
         };
-        let expected = match open {
+        // The id of an open CALL, but another Action.
+        let mistaken = open.is_some() && self.random.percent(10);
+        let action = match open {
+            Some(index) if !mistaken => ledger.calls[index].action.clone(),
+            _ => "Other".to_owned(),
+        };
+        if mistaken {
+            self.happen("deferred answer with another Action");
+        }
+        let ledger = &mut self.clients[who].ledger;
+        let expected = match open.filter(|_| !mistaken) {
             Some(index) => {
                 let early = matches!(ledger.calls[index].stage, CallStage::AtBackend(..));
                 ledger.expect_answer(self.now, index, "3,{\"late\":1}]", early);
@@ -94,9 +104,10 @@ impl World {
             None => Err(DeferredRefusal::NoneOpen),
         };
         let id = MessageId::parse(&id).expect("an id");
+        let action = Action::parse(&action).expect("an Action");
         let mut result = Ok(());
         self.act(who, |session, now, out| {
-            result = session.handle_deferred(now, &id, &Reply::Result(b"{\"late\":1}"), out);
+            result = session.handle_deferred(now, &action, &id, &Reply::Result(b"{\"late\":1}"), out);
         })?;
         ensure!(result == expected, "{result:?} instead of {expected:?}");
         Ok(())

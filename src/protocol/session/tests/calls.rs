@@ -123,6 +123,11 @@ fn a_deferred_call_is_answered_later_or_at_its_deadline() {
         "that one has not been asked yet"
     );
     assert_eq!(
+        client.late_to("B", "a", "{}"),
+        Err(DeferredRefusal::NoneOpen),
+        "that is another CALL"
+    );
+    assert_eq!(
         client.late("a", "{\"r\":1}").expect("open"),
         [r#"[3,"a",{"r":1}]"#, "call 1 A b {}"]
     );
