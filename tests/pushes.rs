@@ -344,3 +344,25 @@ fn what_a_call_error_leaves_out_is_empty() {
         );
     }
 }
+
+#[test]
+fn what_was_refused_never_comes() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).shards(2).set("pushes_queued", "0").start();
+    proxy.push("CP1", "Reset", "m1", "{}").expect(404);
+    let mut client = proxy.client("CP1");
+    client.expect_nothing();
+    proxy.push("CP1", "Reset", "m2", "{}").expect(202);
+    for (message_id, payload, status) in [("m3", "{}", 429), ("m2", "{}", 409), ("m4", "{", 400)] {
+        proxy.push("CP1", "Reset", message_id, payload).expect(status);
+    }
+    client.expect("[2,\"m2\",\"Reset\",{}]");
+    client.send_result("m2", "{}");
+    backend.take("/result");
+    client.expect_nothing();
+    client.vanish();
+    backend.take("/disconnect");
+    proxy.push("CP1", "Reset", "m5", "{}").expect(404);
+    proxy.client("CP1").expect_nothing();
+    assert_eq!((backend.seen("/result").len(), backend.seen("/error").len()), (1, 0));
+}
