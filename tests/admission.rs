@@ -314,6 +314,74 @@ fn the_proxy_protocol_gives_the_clients_address() {
 }
 
 #[test]
+fn the_proxy_protocol_is_understood_in_both_versions_and_for_both_families() {
+    let mut v6 = b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24".to_vec();
+    v6.extend("2001:db8::7".parse::<std::net::Ipv6Addr>().unwrap().octets());
+    v6.extend("2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap().octets());
+    v6.extend([0x30, 0x39, 0x0F, 0xA0]);
+    // With a TLV that nobody here knows (its type is for experiments).
+    let mut with_tlv = proxy_header([203, 0, 113, 9]);
+    with_tlv[15] = 12 + 5;
+    with_tlv.extend([0xF0, 0, 2, 1, 2]);
+    // The balancer's own connection: it is the client then.
+    let local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0".to_vec();
+    let cases = [
+        (b"PROXY TCP4 203.0.113.8 127.0.0.1 12345 4000\r\n".to_vec(), "203.0.113.8"),
+        (b"PROXY TCP6 2001:db8::8 2001:db8::1 12345 4000\r\n".to_vec(), "2001:db8::8"),
+        (b"PROXY UNKNOWN\r\n".to_vec(), "127.0.0.1"),
+        (v6, "2001:db8::7"),
+        (with_tlv, "203.0.113.9"),
+        (local, "127.0.0.1"),
+    ];
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).shards(2).set("proxy_protocol", "true").start();
+    for (number, (header, address)) in cases.into_iter().enumerate() {
+        let mut http = Http::connect(proxy.listen);
+        // In two pieces, cut within the header.
+        http.send(&header[..header.len() / 2]);
+        http.send([&header[header.len() / 2..], &Handshake::new(&format!("CP{number}")).bytes()].concat());
+        Client::upgrade(http);
+        let request = backend.take("/connect");
+        assert_eq!(request.header("x-forwarded-for"), Some(address), "{}", header.escape_ascii());
+    }
+}
+
+#[test]
+fn trusted_headers_pass_from_a_load_balancer_that_speaks_the_proxy_protocol() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend)
+        .shards(2)
+        .set("proxy_protocol", "true")
+        .set("trusted_headers", "x-ssl-client-cn")
+        .start();
+    // Some of them are handed over to the other shard.
+    for number in 0..8 {
+        let name = format!("CP{number}");
+        let mut http = Http::connect(proxy.listen);
+        let handshake = Handshake::new(&name).header("X-SSL-Client-CN", &name);
+        http.send([proxy_header([203, 0, 113, 8]), handshake.bytes()].concat());
+        Client::upgrade(http);
+        assert_eq!(backend.take("/connect").header("x-ssl-client-cn"), Some(&*name));
+    }
+}
+
+#[test]
+fn a_proxy_header_that_is_not_configured_is_no_request() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    for header in [
+        proxy_header([203, 0, 113, 8]),
+        b"PROXY TCP4 203.0.113.8 127.0.0.1 12345 4000\r\n".to_vec(),
+    ] {
+        let mut http = Http::connect(proxy.listen);
+        http.send([header, Handshake::new("CP1").bytes()].concat());
+        assert_eq!(http.any_reply().status, 400);
+        http.expect_end();
+    }
+    assert_eq!(backend.seen("/connect").len(), 0);
+}
+
+#[test]
 fn a_connection_without_the_configured_proxy_header_is_closed() {
     let backend = Backend::start();
     let proxy = Proxy::with(&backend).set("proxy_protocol", "true").start();

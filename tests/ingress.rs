@@ -690,15 +690,43 @@ fn the_ingress_takes_the_proxy_protocol_where_configured() {
     let backend = Backend::start();
     let proxy = Proxy::with(&backend).set("ingress_proxy_protocol", "true").start();
     let mut client = proxy.client("CP1");
-    let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0C\xCB\0\x71\x08\x7F\0\0\x01\x30\x39\x0F\xA0";
+    let headers = [
+        &b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0C\xCB\0\x71\x08\x7F\0\0\x01\x30\x39\x0F\xA0"[..],
+        b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+        b"PROXY TCP4 203.0.113.8 127.0.0.1 12345 4001\r\n",
+    ];
+    for (number, header) in headers.into_iter().enumerate() {
+        let id = format!("m{number}");
+        let mut http = proxy.http();
+        http.send([header, &push(&id)].concat());
+        http.reply().expect(202);
+        client.expect(&format!("[2,\"{id}\",\"Reset\",{{}}]"));
+        client.send_result(&id, "{}");
+        backend.take("/result");
+        // It comes once, before the first request.
+        http.send(push("again"));
+        http.reply().expect(202);
+        client.expect("[2,\"again\",\"Reset\",{}]");
+        client.send_result("again", "{}");
+        backend.take("/result");
+    }
     let mut http = proxy.http();
-    http.send([&header[..], &push("m1")].concat());
-    http.reply().expect(202);
-    client.expect("[2,\"m1\",\"Reset\",{}]");
-    let mut http = proxy.http();
-    http.send(push("m2"));
+    http.send(push("m9"));
     if let Ok(Some(reply)) = http.try_reply() {
         assert_eq!(reply.status, 400);
     }
     http.expect_end();
+    client.expect_nothing();
+}
+
+#[test]
+fn the_ingress_takes_no_proxy_header_where_none_is_configured() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client("CP1");
+    let mut http = proxy.http();
+    http.send([b"PROXY TCP4 203.0.113.8 127.0.0.1 12345 4001\r\n", &*push("m1")].concat());
+    assert_eq!(http.any_reply().status, 400);
+    http.expect_end();
+    client.expect_nothing();
 }

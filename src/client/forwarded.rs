@@ -38,15 +38,11 @@ pub fn client_address<'c>(chain: &'c str, trusted: &[Network]) -> &'c str {
         .unwrap_or_default()
 }
 
-/// The headers that `/connect` carries: those of `forward_headers`, of `trusted_headers` if the peer is trusted, and
-/// the offered subprotocols. Ours are never among them: the config refuses their names.
+/// The headers that `/connect` carries: those of `forward_headers`, of `trusted_headers` if a trusted proxy or a load
+/// balancer sent the request, and the offered subprotocols. Ours are never among them: the config refuses their names.
 #[must_use]
-pub fn passing_headers(head: &RequestHead<'_>, peer: IpAddr, node: &Node) -> Vec<(String, String)> {
-    let trusted: &[String] = if is_trusted(peer, &node.trusted_proxies) {
-        &node.trusted_headers
-    } else {
-        &[]
-    };
+pub fn passing_headers(head: &RequestHead<'_>, is_trusted: bool, node: &Node) -> Vec<(String, String)> {
+    let trusted: &[String] = if is_trusted { &node.trusted_headers } else { &[] };
     let offered = "sec-websocket-protocol".to_owned();
     let names = node
         .forward_headers
@@ -78,7 +74,9 @@ pub fn basic_user_fits(head: &RequestHead<'_>, client: &ClientId) -> bool {
     })
 }
 
-fn is_trusted(peer: IpAddr, trusted: &[Network]) -> bool {
+/// True when what a peer with that address says of others is believed.
+#[must_use]
+pub fn is_trusted(peer: IpAddr, trusted: &[Network]) -> bool {
     trusted.iter().any(|network| network.contains(peer))
 }
 

@@ -28,9 +28,13 @@ use crate::proxy_protocol;
 use crate::shard::Shard;
 
 /// A connection was accepted here.
-pub async fn begin(turn: Turn, socket: Socket, peer: SocketAddr) {
+pub async fn begin(turn: Turn, socket: Socket, address: SocketAddr) {
     let shard = turn.shard().clone();
     let deadline = shard.reactor.now() + shard.core.handshake_timeout;
+    let peer = Peer {
+        address,
+        is_announced: false,
+    };
     let Some((head, peer)) = read_head(&shard, &socket, peer, deadline).await else {
         shard.counters.handshakes_unfinished.add();
         return;
@@ -67,6 +71,15 @@ pub async fn resume(turn: Turn, socket: Socket, bytes: Vec<u8>) {
     enter(&shard, socket, head, peer, deadline).await;
 }
 
+/// Who sent a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Peer {
+    /// The client's, as far as we know: its own, or what the PROXY protocol header says.
+    address: SocketAddr,
+    /// By a PROXY protocol header: the request comes through the load balancer that wrote it.
+    is_announced: bool,
+}
+
 /// Why a request does not become a client.
 #[derive(Debug)]
 struct Refusal {
@@ -85,7 +98,7 @@ struct Checked<'h> {
 }
 
 /// At the home shard: everything that needs its state, then the backend, then the client's life.
-async fn enter(shard: &Rc<Shard>, socket: Socket, head: &[u8], peer: SocketAddr, deadline: Instant) {
+async fn enter(shard: &Rc<Shard>, socket: Socket, head: &[u8], peer: Peer, deadline: Instant) {
     let checked = match check(shard, head) {
         Ok(checked) => checked,
         Err(refusal) => return refuse(shard, socket, &refusal, deadline).await,
@@ -98,13 +111,15 @@ async fn enter(shard: &Rc<Shard>, socket: Socket, head: &[u8], peer: SocketAddr,
     if let Some(refusal) = bound_reached(shard, now) {
         return refuse(shard, socket, &refusal, deadline).await;
     }
+    let address = peer.address.ip();
     let identity = Rc::new(Identity {
         client: checked.client,
         connection: shard.next_connection_id(),
         subprotocol: name,
-        forwarded_for: forwarded::forwarded_for(&checked.head, peer.ip(), &shard.node.trusted_proxies).into(),
+        forwarded_for: forwarded::forwarded_for(&checked.head, address, &shard.node.trusted_proxies).into(),
     });
-    let headers = forwarded::passing_headers(&checked.head, peer.ip(), &shard.node);
+    let is_trusted = peer.is_announced || forwarded::is_trusted(address, &shard.node.trusted_proxies);
+    let headers = forwarded::passing_headers(&checked.head, is_trusted, &shard.node);
     let admission = ask(shard, &identity, headers, deadline).await;
     if let Some(refusal) = Refusal::from_admission(admission) {
         return refuse(shard, socket, &refusal, deadline).await;
@@ -190,9 +205,9 @@ async fn ask(
 async fn read_head(
     shard: &Rc<Shard>,
     socket: &Socket,
-    peer: SocketAddr,
+    peer: Peer,
     deadline: Instant,
-) -> Option<(Vec<u8>, SocketAddr)> {
+) -> Option<(Vec<u8>, Peer)> {
     let mut bytes = Vec::new();
     let mut peer = peer;
     let mut expects_proxy = shard.node.proxy_protocol;
@@ -215,7 +230,10 @@ async fn read_head(
                 Ok(None) => continue,
                 Ok(Some(header)) => {
                     bytes.drain(..header.len);
-                    peer = header.source.unwrap_or(peer);
+                    peer = Peer {
+                        address: header.source.unwrap_or(peer.address),
+                        is_announced: true,
+                    };
                     expects_proxy = false;
                 }
                 Err(_) => return None,
@@ -410,28 +428,34 @@ impl Refusal {
 }
 
 /// A request with its sender and the time that it has left, as it travels to the home shard.
-fn pack(peer: SocketAddr, left: Duration, head: &[u8]) -> Vec<u8> {
-    let address = match peer.ip() {
+fn pack(peer: Peer, left: Duration, head: &[u8]) -> Vec<u8> {
+    let address = match peer.address.ip() {
         IpAddr::V4(address) => address.to_ipv6_mapped(),
         IpAddr::V6(address) => address,
     };
     let left_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
     [
         &address.octets()[..],
-        &peer.port().to_be_bytes(),
+        &peer.address.port().to_be_bytes(),
+        &[peer.is_announced.into()],
         &left_ms.to_be_bytes(),
         head,
     ]
     .concat()
 }
 
-fn unpack(bytes: &[u8]) -> Option<(SocketAddr, Duration, &[u8])> {
+fn unpack(bytes: &[u8]) -> Option<(Peer, Duration, &[u8])> {
     let (address, rest) = bytes.split_first_chunk::<16>()?;
     let (port, rest) = rest.split_first_chunk::<2>()?;
+    let (is_announced, rest) = rest.split_first()?;
     let (left_ms, head) = rest.split_first_chunk::<4>()?;
     let address = Ipv6Addr::from(*address).to_canonical();
+    let peer = Peer {
+        address: SocketAddr::new(address, u16::from_be_bytes(*port)),
+        is_announced: *is_announced != 0,
+    };
     let left = Duration::from_millis(u32::from_be_bytes(*left_ms).into());
-    Some((SocketAddr::new(address, u16::from_be_bytes(*port)), left, head))
+    Some((peer, left, head))
 }
 
 /// For those who should not come back at once.
@@ -447,8 +471,9 @@ mod tests {
 
     #[test]
     fn what_is_handed_over_arrives_as_it_was() {
-        for peer in ["10.1.2.3:4567", "[2001:db8::7]:1"] {
-            let peer: SocketAddr = peer.parse().unwrap();
+        for (address, is_announced) in [("10.1.2.3:4567", false), ("[2001:db8::7]:1", true)] {
+            let address = address.parse().unwrap();
+            let peer = Peer { address, is_announced };
             let left = Duration::from_millis(9_876);
             let bytes = pack(peer, left, b"GET / HTTP/1.1\r\n\r\n");
             assert_eq!(unpack(&bytes), Some((peer, left, &b"GET / HTTP/1.1\r\n\r\n"[..])));
