@@ -5,6 +5,7 @@ pub mod outbox;
 pub mod pool;
 pub mod request;
 pub mod targets;
+mod upstream;
 
 pub use outbox::Outbox;
 pub use pool::{Exchange, Pool, PoolLimits, Response, Target};

@@ -326,8 +326,14 @@ fn the_proxy_protocol_is_understood_in_both_versions_and_for_both_families() {
     // The balancer's own connection: it is the client then.
     let local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0".to_vec();
     let cases = [
-        (b"PROXY TCP4 203.0.113.8 127.0.0.1 12345 4000\r\n".to_vec(), "203.0.113.8"),
-        (b"PROXY TCP6 2001:db8::8 2001:db8::1 12345 4000\r\n".to_vec(), "2001:db8::8"),
+        (
+            b"PROXY TCP4 203.0.113.8 127.0.0.1 12345 4000\r\n".to_vec(),
+            "203.0.113.8",
+        ),
+        (
+            b"PROXY TCP6 2001:db8::8 2001:db8::1 12345 4000\r\n".to_vec(),
+            "2001:db8::8",
+        ),
         (b"PROXY UNKNOWN\r\n".to_vec(), "127.0.0.1"),
         (v6, "2001:db8::7"),
         (with_tlv, "203.0.113.9"),
@@ -339,10 +345,21 @@ fn the_proxy_protocol_is_understood_in_both_versions_and_for_both_families() {
         let mut http = Http::connect(proxy.listen);
         // In two pieces, cut within the header.
         http.send(&header[..header.len() / 2]);
-        http.send([&header[header.len() / 2..], &Handshake::new(&format!("CP{number}")).bytes()].concat());
+        http.send(
+            [
+                &header[header.len() / 2..],
+                &Handshake::new(&format!("CP{number}")).bytes(),
+            ]
+            .concat(),
+        );
         Client::upgrade(http);
         let request = backend.take("/connect");
-        assert_eq!(request.header("x-forwarded-for"), Some(address), "{}", header.escape_ascii());
+        assert_eq!(
+            request.header("x-forwarded-for"),
+            Some(address),
+            "{}",
+            header.escape_ascii()
+        );
     }
 }
 

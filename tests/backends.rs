@@ -2,6 +2,13 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use support::client::PING;
 use support::{Backend, Client, Handshake, Message, Proxy, Response, eventually};
 
@@ -48,6 +55,249 @@ fn with_several_backends_each_gets_some() {
     }
     for client in &mut clients {
         client.expect("[3,\"m1\",{}]");
+    }
+}
+
+#[test]
+fn the_least_busy_backend_is_asked_first() {
+    let backends = [Backend::start(), Backend::start()];
+    let gate = backends[0].hold("/call/Slow", |_| Response::json("{}"));
+    let proxy = Proxy::with(&backends[0]).backend(&backends[1]).start();
+    let mut clients: Vec<Client> = (0..12).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    let answered = |backends: &[Backend; 2]| backends[1].seen("/call/Slow").len();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send_call("m1", "Slow", "{}");
+        // Whoever got it, the next one comes when this has arrived.
+        support::eventually("the call's arrival", || {
+            let seen = backends[0].seen("/call/Slow").len() + answered(&backends);
+            (seen > number).then_some(())
+        });
+        if backends[1]
+            .seen("/call/Slow")
+            .iter()
+            .any(|request| request.segment(2) == format!("CP{number}"))
+        {
+            client.expect("[3,\"m1\",{}]");
+            client.send_call("m2", "Echo", "{}");
+            client.expect("[3,\"m2\",{}]");
+        }
+    }
+    // One that is stuck is enough; the second may have come before there was a connection to the other backend.
+    let stuck = backends[0].seen("/call/Slow").len();
+    assert!(
+        (1..=2).contains(&stuck),
+        "{stuck} of 12 went to the backend that does not answer"
+    );
+    gate.open();
+    for number in backends[0].seen("/call/Slow").iter().map(|request| request.segment(2)) {
+        let number: usize = number[2..].parse().unwrap();
+        clients[number].expect("[3,\"m1\",{}]");
+    }
+}
+
+#[test]
+fn a_backend_that_refuses_is_left_alone_until_it_is_back() {
+    let working = Backend::start();
+    let mut other = Backend::start();
+    other.stop();
+    // Once as the first and once as the second of the two.
+    for backends in [[&other, &working], [&working, &other]] {
+        let proxy = Proxy::with(backends[0]).backend(backends[1]).start();
+        let mut clients: Vec<Client> = (0..8).map(|number| proxy.client(&format!("CP{number}"))).collect();
+        for round in 0..20 {
+            for client in &mut clients {
+                client.send_call(&format!("m{round}"), "Echo", "{}");
+            }
+            for client in &mut clients {
+                client.expect(&format!("[3,\"m{round}\",{{}}]"));
+            }
+        }
+        assert_eq!(proxy.count("backend_failures"), 0, "nobody felt it");
+    }
+    let proxy = Proxy::with(&working).backend(&other).start();
+    let mut clients: Vec<Client> = (0..8).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    let connections = other.connections();
+    for client in &mut clients {
+        client.send_call("m1", "Echo", "{}");
+    }
+    for client in &mut clients {
+        client.expect("[3,\"m1\",{}]");
+    }
+    other.restart();
+    // It is probed when it has been left alone for long enough, by the way of other requests.
+    support::eventually("the probe", || {
+        clients[0].send_call("probe", "Echo", "{}");
+        clients[0].expect("[3,\"probe\",{}]");
+        (other.connections() > connections).then_some(())
+    });
+    let gate = working.hold("/call/Slow", |_| Response::json("{}"));
+    other.on("/call/Slow", |_| Response::json("{}"));
+    for client in &mut clients {
+        client.send_call("m2", "Slow", "{}");
+    }
+    other.take("/call/Slow");
+    gate.open();
+    for client in &mut clients {
+        client.expect("[3,\"m2\",{}]");
+    }
+}
+
+#[test]
+fn a_backend_that_takes_no_connection_holds_nobody_up() {
+    let backend = Backend::start();
+    let gate = backend.hold("/call/Slow", |_| Response::json("{}"));
+    let hole = Hole::new();
+    let proxy = Proxy::with(&backend)
+        .arg("--backend")
+        .arg(&hole.url())
+        // A connect to it takes as long as the test.
+        .set("connect_timeout", "1h")
+        .set("call_timeout", "1h")
+        .start();
+    let mut clients: Vec<Client> = (0..20).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    for client in &mut clients {
+        client.send_call("m1", "Slow", "{}");
+    }
+    // None of them ends, so that none can be served by a connection that another one has given back.
+    backend.wait_seen("/call/Slow", 20);
+    for client in &mut clients {
+        client.send_frame(true, PING, "");
+        assert_eq!(client.message(), Message::Pong(Vec::new()));
+    }
+    gate.open();
+    for client in &mut clients {
+        client.expect("[3,\"m1\",{}]");
+    }
+}
+
+#[test]
+fn a_backend_that_breaks_connections_off_is_left_alone() {
+    let (broken, working) = (Backend::start(), Backend::start());
+    broken.on("/call", |_| Response::raw("").then_close());
+    let proxy = Proxy::with(&broken).backend(&working).start();
+    let mut clients: Vec<Client> = (0..4).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    let mut failed = 0;
+    for round in 0..40 {
+        for client in &mut clients {
+            client.send_call(&format!("m{round}"), "Echo", "{}");
+        }
+        for client in &mut clients {
+            let answer = client.json();
+            failed += usize::from(answer[0] == 4);
+        }
+    }
+    // Each time that it is probed costs one request; at first, as many as were on their way to it.
+    assert!((1..=12).contains(&failed), "{failed} of 160 failed");
+    assert_eq!(broken.seen("/call").len(), failed);
+}
+
+#[test]
+fn a_backend_that_comes_back_gets_its_share_of_connections_that_are_all_in_use() {
+    let working = Backend::start();
+    let mut other = Backend::start();
+    other.stop();
+    let proxy = Proxy::with(&working)
+        .backend(&other)
+        .set("backend_connections_max", "4")
+        .start();
+    let mut clients: Vec<Client> = (0..12).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    // There is always somebody waiting, so that no connection is ever idle.
+    let mut round = |until: &dyn Fn() -> bool| {
+        for client in &mut clients {
+            client.send_call("m0", "Echo", "{}");
+        }
+        support::eventually("the other backend's share", || {
+            for client in &mut clients {
+                client.expect("[3,\"m0\",{}]");
+                client.send_call("m0", "Echo", "{}");
+            }
+            until().then_some(())
+        });
+        for client in &mut clients {
+            client.expect("[3,\"m0\",{}]");
+        }
+    };
+    round(&|| working.connections() >= 4);
+    other.restart();
+    round(&|| other.seen("/call").len() >= 10);
+    assert_eq!(proxy.count("backend_failures"), 0);
+}
+
+#[test]
+fn a_unix_socket_whose_queue_is_full_is_waited_for() {
+    let path = std::env::temp_dir().join(format!("ws2api-full-{}.sock", std::process::id()));
+    let listener = UnixListener::bind(&path).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let fillers = fill_unix(&path);
+    let backend = Backend::dead();
+    let proxy = Proxy::with(&backend)
+        .set("backend", &format!("unix:{}", path.display()))
+        .start();
+    let http = Handshake::new("CP1").send(proxy.listen);
+    support::eventually("the request that waits", || {
+        (proxy.metric("backend_waiting")[0] > 0.0).then_some(())
+    });
+    assert!(!fillers.is_empty());
+    let server = std::thread::spawn(move || {
+        for _ in &fillers {
+            listener.accept().unwrap();
+        }
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\"CP1\"") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            request.push(byte[0]);
+        }
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\"ok\"")
+            .unwrap();
+        (listener, stream)
+    });
+    Client::upgrade(http);
+    drop(server.join().unwrap());
+    std::fs::remove_file(&path).unwrap();
+}
+
+/// Connections that nobody has accepted, as many as the listener's queue takes.
+fn fill_unix(path: &Path) -> Vec<OwnedFd> {
+    let address = SocketAddrUnix::new(path).unwrap();
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let mut fillers = Vec::new();
+    loop {
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) => fillers.push(socket),
+            Err(rustix::io::Errno::AGAIN) => return fillers,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// An address whose host drops what comes: its queue of connections is full, and nobody accepts.
+struct Hole {
+    listener: TcpListener,
+    _fillers: Vec<TcpStream>,
+}
+
+impl Hole {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut fillers = Vec::new();
+        while let Ok(filler) = TcpStream::connect_timeout(&address, std::time::Duration::from_millis(500)) {
+            fillers.push(filler);
+            assert!(fillers.len() < 100, "it takes everybody");
+        }
+        Hole {
+            listener,
+            _fillers: fillers,
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.listener.local_addr().unwrap())
     }
 }
 

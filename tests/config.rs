@@ -591,6 +591,7 @@ fn every_sample_parses() {
         ("16-cores.toml", 14),
         ("2-cores.toml", 2),
         ("64-cores.toml", 56),
+        ("node.toml", 64),
         ("ws2api.toml", 64),
     ];
     assert_eq!(shards, expected.map(|(name, count)| (name.to_owned(), count)));

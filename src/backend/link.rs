@@ -330,6 +330,7 @@ impl<E: Exchange> Link<E> {
             }
             (exchange, reusable)
         };
+        pool.handle_answered(self.upstream);
         if reusable {
             pool.release(self);
         }
@@ -347,6 +348,9 @@ impl<E: Exchange> Link<E> {
         for (index, exchange) in in_flight.into_iter().enumerate() {
             let failure = if index == 0 { failure } else { Failure::CutOff };
             pool.counters().count_backend_failure(failure);
+            if matches!(failure, Failure::CutOff | Failure::Malformed) {
+                pool.handle_broken(self.upstream);
+            }
             exchange.finish(Err(failure));
         }
     }

@@ -4,6 +4,10 @@
 //! `pipeline_max` above 1, requests of the same pass of the reactor share a connection instead and leave together. The
 //! answer comes through [`Exchange::finish`], exactly once for every request that was taken. A request is tried a
 //! second time only where it cannot have been executed: the connect failed, or nothing of it was written.
+//!
+//! With several backends the least busy one comes first. One that fails (refuses connections, or ends them without an
+//! answer) is left alone for a while, longer each time, and then probed: with a connection that no request waits for,
+//! and with one request at a time until it has answered one.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -18,6 +22,7 @@ use std::time::{Duration, Instant};
 use shards::{Reactor, Socket, Timer, spawn};
 
 use super::link::Link;
+use super::upstream::Upstream;
 use crate::counters::Counters;
 use crate::http::{RequestTemplate, ResponseHead};
 use crate::protocol::Failure;
@@ -96,20 +101,11 @@ struct State<E: Exchange> {
     connects: usize,
     /// All that are open.
     links: Vec<Rc<Link<E>>>,
+    /// One of them is being closed so that another backend can have one.
+    is_making_room: bool,
     /// Watches the waiting requests' deadlines.
     watcher: Option<Waker>,
     watched: Option<Instant>,
-}
-
-struct Upstream<E: Exchange> {
-    target: Target,
-    template: Rc<RequestTemplate>,
-    /// The most recently used last.
-    idle: Vec<Rc<Link<E>>>,
-    /// Open ones, idle or not, and connects under way.
-    count: usize,
-    /// After a failed connect it is left alone until then.
-    failing_until: Option<Instant>,
 }
 
 struct Waiting<E> {
@@ -126,18 +122,15 @@ impl<E: Exchange> Pool<E> {
         targets: Vec<(Target, RequestTemplate)>,
     ) -> Rc<Self> {
         assert!(!targets.is_empty(), "the config has a backend");
-        let upstreams = targets.into_iter().map(|(target, template)| Upstream {
-            target,
-            template: Rc::new(template),
-            idle: Vec::new(),
-            count: 0,
-            failing_until: None,
-        });
+        let upstreams = targets
+            .into_iter()
+            .map(|(target, template)| Upstream::new(target, template));
         let state = State {
             upstreams: upstreams.collect(),
             waiting: VecDeque::new(),
             connects: 0,
             links: Vec::new(),
+            is_making_room: false,
             watcher: None,
             watched: None,
         };
@@ -174,6 +167,7 @@ impl<E: Exchange> Pool<E> {
                 Err(exchange) => exchange,
             };
         }
+        self.level(&mut self.state.borrow_mut());
         while let Some(link) = self.checkout() {
             if self.limits.pipeline_max > 1 {
                 self.begin_batch(link, exchange);
@@ -231,7 +225,7 @@ impl<E: Exchange> Pool<E> {
             .borrow()
             .upstreams
             .iter()
-            .all(|upstream| upstream.is_failing(now))
+            .all(|upstream| upstream.unreachable_for(now).is_some())
     }
 
     /// Gives up every request for which `is_given_up` says so, waiting or at the backend.
@@ -264,6 +258,11 @@ impl<E: Exchange> Pool<E> {
 
     /// A connection has nothing to do: the longest waiting requests get it, or it waits on top of the idle ones.
     pub(super) fn release(&self, link: &Rc<Link<E>>) {
+        if self.must_make_room(link.upstream()) {
+            self.state.borrow_mut().is_making_room = true;
+            link.close();
+            return;
+        }
         let mut state = self.state.borrow_mut();
         if state.waiting.is_empty() {
             state.upstreams[link.upstream()].idle.push(link.clone());
@@ -347,6 +346,19 @@ impl<E: Exchange> Pool<E> {
         }
     }
 
+    /// True when the connections are used up, and this backend has more than its share of them while another one that
+    /// works has too few: the one that grew alone gives back what the other one left.
+    fn must_make_room(&self, index: usize) -> bool {
+        let state = self.state.borrow();
+        if state.upstreams.len() == 1 || state.is_making_room || state.count() < self.limits.connections_max {
+            return false;
+        }
+        let now = self.reactor.now();
+        let open = state.upstreams.iter().filter(|upstream| upstream.is_open(now));
+        let least = open.map(|upstream| upstream.count).min();
+        least.is_some_and(|least| least + 1 < state.upstreams[index].count)
+    }
+
     /// A connection has ended.
     pub(super) fn forget(self: &Rc<Self>, link: &Rc<Link<E>>) {
         let mut state = self.state.borrow_mut();
@@ -354,7 +366,21 @@ impl<E: Exchange> Pool<E> {
         upstream.count -= 1;
         upstream.idle.retain(|idle| !Rc::ptr_eq(idle, link));
         state.links.retain(|open| !Rc::ptr_eq(open, link));
+        state.is_making_room = false;
+        self.level(&mut state);
         self.connect_more(&mut state);
+    }
+
+    /// Backend `index` has answered a request.
+    pub(super) fn handle_answered(&self, index: usize) {
+        let mut state = self.state.borrow_mut();
+        state.upstreams[index].handle_answered();
+    }
+
+    /// Backend `index` has ended a connection without an answer to the request on it.
+    pub(super) fn handle_broken(&self, index: usize) {
+        let now = self.reactor.now();
+        self.state.borrow_mut().upstreams[index].fail(now, false);
     }
 
     /// An idle connection of the least busy backend.
@@ -364,54 +390,116 @@ impl<E: Exchange> Pool<E> {
             // They came first, and a connect is under way for them.
             return None;
         }
+        let now = self.reactor.now();
         loop {
+            let may_connect = state.count() < self.limits.connections_max;
+            let is_other_open = state.upstreams.iter().any(|upstream| !upstream.is_suspect());
             let upstreams = state.upstreams.iter_mut().filter(|upstream| !upstream.idle.is_empty());
-            let upstream = upstreams.min_by_key(|upstream| upstream.count - upstream.idle.len())?;
+            let upstream = upstreams.min_by_key(|upstream| (!upstream.is_open(now), upstream.busy_count()))?;
+            if !upstream.is_open(now) && is_other_open && may_connect {
+                // Rather a new connection to one that works.
+                return None;
+            }
             let link = upstream.idle.pop()?;
-            if link.is_usable(self.reactor.now()) {
+            if link.is_usable(now) {
                 return Some(link);
             }
             link.close();
         }
     }
 
+    /// Sees to it, ahead of any need, that the least busy backend has a connection to take its share with, and probes one
+    /// that has been left alone for long enough. No request waits for these.
+    fn level(self: &Rc<Self>, state: &mut State<E>) {
+        // With nobody else to ask, the requests themselves are the probe.
+        let is_any_good = || state.upstreams.iter().any(|upstream| !upstream.is_suspect());
+        if state.upstreams.len() == 1 || state.count() >= self.limits.connections_max || !is_any_good() {
+            return;
+        }
+        let now = self.reactor.now();
+        let ready = state.upstreams.iter().filter(|upstream| !upstream.idle.is_empty());
+        let busy = ready.map(Upstream::busy_count).min();
+        let wanted = |upstream: &Upstream<E>| {
+            let is_less_busy = busy.is_some_and(|busy| upstream.busy_count() < busy);
+            upstream.connects == 0
+                && upstream.idle.is_empty()
+                && upstream.is_open(now)
+                && (upstream.is_suspect() || is_less_busy)
+        };
+        if let Some(index) = state.upstreams.iter().position(wanted) {
+            self.begin_connect(state, index, false);
+        }
+    }
+
     fn connect_more(self: &Rc<Self>, state: &mut State<E>) {
         let now = self.reactor.now();
-        while state.connects < state.waiting.len().min(CONNECTS_AT_ONCE) {
-            let count: usize = state.upstreams.iter().map(|upstream| upstream.count).sum();
-            if count >= self.limits.connections_max {
+        while state.connects < state.waiting.len() && state.connecting_count() < CONNECTS_AT_ONCE {
+            if state.count() >= self.limits.connections_max {
                 return;
             }
-            let least = |(_, upstream): &(usize, &Upstream<E>)| (upstream.is_failing(now), upstream.count);
+            let least = |(_, upstream): &(usize, &Upstream<E>)| {
+                // One that has not let anybody in yet shows first whether it does.
+                let is_unproven = upstream.connects > 0 && upstream.connects == upstream.count;
+                (
+                    upstream.is_suspect(),
+                    upstream.is_failing(now),
+                    is_unproven,
+                    upstream.count,
+                )
+            };
             let (index, _) = state
                 .upstreams
                 .iter()
                 .enumerate()
                 .min_by_key(least)
                 .expect("there is a backend");
-            state.upstreams[index].count += 1;
-            state.connects += 1;
-            spawn(self.clone().connect(index));
+            self.begin_connect(state, index, true);
         }
     }
 
-    async fn connect(self: Rc<Self>, index: usize) {
+    /// `is_awaited`: for one of the waiting requests.
+    fn begin_connect(self: &Rc<Self>, state: &mut State<E>, index: usize, is_awaited: bool) {
+        state.upstreams[index].count += 1;
+        state.upstreams[index].connects += 1;
+        state.connects += usize::from(is_awaited);
+        spawn(self.clone().connect(index, is_awaited));
+    }
+
+    async fn connect(self: Rc<Self>, index: usize, is_awaited: bool) {
         let wait = {
             let state = self.state.borrow();
-            let failing_until = state.upstreams[index].failing_until;
-            failing_until.map(|until| until.saturating_duration_since(self.reactor.now()).min(RETRY_PAUSE))
+            let failing = state.upstreams[index].unreachable_for(self.reactor.now());
+            failing.map(|duration| duration.min(RETRY_PAUSE))
         };
         if let Some(wait) = wait {
             shards::timer::sleep(&self.reactor, wait).await;
         }
         let target = self.state.borrow().upstreams[index].target.clone();
-        let connected = self.connect_to(target).await;
+        let mut is_awaited = is_awaited;
+        let mut patience = Timer::new(&self.reactor);
+        patience.set(is_awaited.then(|| self.reactor.now() + CONNECT_PATIENCE));
+        let mut connecting = std::pin::pin!(self.connect_to(target));
+        let connected = poll_fn(|context| {
+            let connected = connecting.as_mut().poll(context);
+            if connected.is_pending() && is_awaited && patience.poll_expired(context).is_ready() {
+                let mut state = self.state.borrow_mut();
+                if state.has_other_good(index) {
+                    // Whoever waits for it should not depend on it: another one is asked too.
+                    is_awaited = false;
+                    state.connects -= 1;
+                    self.connect_more(&mut state);
+                }
+            }
+            connected
+        })
+        .await;
         let mut state = self.state.borrow_mut();
-        state.connects -= 1;
+        state.connects -= usize::from(is_awaited);
+        state.upstreams[index].connects -= 1;
         match connected {
             Ok(socket) => {
                 self.counters.backend_connects.add();
-                state.upstreams[index].failing_until = None;
+                state.upstreams[index].handle_connected();
                 let template = state.upstreams[index].template.clone();
                 drop(state);
                 let link = Link::new(socket, index, template, &self);
@@ -424,8 +512,12 @@ impl<E: Exchange> Pool<E> {
                 self.counters.backend_connect_failures.add();
                 let now = self.reactor.now();
                 state.upstreams[index].count -= 1;
-                state.upstreams[index].failing_until = Some(now + FAILING_PAUSE);
-                let refused = state.blame_connect(&self.counters);
+                state.upstreams[index].fail(now, true);
+                let refused = if is_awaited {
+                    state.blame_connect(&self.counters)
+                } else {
+                    None
+                };
                 self.connect_more(&mut state);
                 drop(state);
                 if let Some(exchange) = refused {
@@ -439,11 +531,23 @@ impl<E: Exchange> Pool<E> {
         let deadline = self.reactor.now() + self.limits.connect_timeout;
         let reactor = &self.reactor;
         match target {
-            Target::Unix(path) => within(reactor, deadline, Socket::connect_unix(reactor, &path)).await,
+            Target::Unix(path) => loop {
+                let result = within(reactor, deadline, Socket::connect_unix(reactor, &path)).await;
+                // Its queue is full, and the kernel says nothing when there is room again.
+                let is_full = matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+                if !is_full || reactor.now() >= deadline {
+                    return result;
+                }
+                shards::timer::sleep(reactor, UNIX_RETRY_PAUSE).await;
+            },
             Target::Tcp(addresses) => {
                 let mut result = Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
-                for address in addresses {
-                    result = within(reactor, deadline, Socket::connect(reactor, address)).await;
+                for (tried, address) in addresses.iter().enumerate() {
+                    // Each gets its share of what is left, lest one that does not answer uses all of it.
+                    let now = reactor.now();
+                    let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+                    let until = now + deadline.saturating_duration_since(now) / left;
+                    result = within(reactor, until, Socket::connect(reactor, *address)).await;
                     if result.is_ok() {
                         break;
                     }
@@ -474,6 +578,24 @@ impl<E: Exchange> Pool<E> {
 }
 
 impl<E: Exchange> State<E> {
+    /// Connections to all backends, connects under way included.
+    fn count(&self) -> usize {
+        self.upstreams.iter().map(|upstream| upstream.count).sum()
+    }
+
+    /// Connects under way, awaited or not.
+    fn connecting_count(&self) -> usize {
+        self.upstreams.iter().map(|upstream| upstream.connects).sum()
+    }
+
+    /// True when a backend that has not failed is there beside this one.
+    fn has_other_good(&self, index: usize) -> bool {
+        let others = self.upstreams.iter().enumerate().filter(|(other, _)| *other != index);
+        others
+            .map(|(_, upstream)| upstream)
+            .any(|upstream| !upstream.is_suspect())
+    }
+
     fn watch_deadline(&mut self, deadline: Instant) {
         if self.watched.is_none_or(|watched| deadline < watched) {
             self.watched = Some(deadline);
@@ -484,13 +606,15 @@ impl<E: Exchange> State<E> {
     }
 
     /// A connect has failed: the request that has waited longest is tried once more, and then given back as refused. While
-    /// other connections work, it waits for one of them instead: a backend that is busy also refuses.
+    /// other connections work, it waits for one of them instead: a backend that is busy also refuses. While another backend
+    /// has not failed, that one is tried, too.
     fn blame_connect(&mut self, counters: &Counters) -> Option<E> {
         if !self.links.is_empty() {
             return None;
         }
+        let is_other_good = self.upstreams.iter().any(|upstream| !upstream.is_suspect());
         let waiting = self.waiting.front_mut()?;
-        if waiting.retried {
+        if waiting.retried && !is_other_good {
             return self.waiting.pop_front().map(|waiting| waiting.exchange);
         }
         // Nothing was sent: the one retry that is safe.
@@ -512,12 +636,6 @@ impl<E: Exchange> State<E> {
         self.waiting = left;
         self.watched = self.waiting.iter().map(|waiting| waiting.exchange.deadline()).min();
         expired
-    }
-}
-
-impl<E: Exchange> Upstream<E> {
-    fn is_failing(&self, now: Instant) -> bool {
-        self.failing_until.is_some_and(|until| now < until)
     }
 }
 
@@ -548,7 +666,9 @@ const INCOMING_LEN: usize = 64 * 1024;
 /// Connects under way at once. A burst of requests must not become a burst of connects that overflows the backend's backlog:
 /// each that is done takes the next request, and so do the connections that there are.
 const CONNECTS_AT_ONCE: usize = 16;
+/// A connect that takes longer is not relied on where there is another backend: a request that waits gets that one.
+const CONNECT_PATIENCE: Duration = Duration::from_millis(250);
 /// Between a refused connect and the one retry.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// A backend that refused is left alone for this long while there is another.
-const FAILING_PAUSE: Duration = Duration::from_secs(1);
+/// A Unix socket whose queue is full is tried again after this.
+const UNIX_RETRY_PAUSE: Duration = Duration::from_millis(20);

@@ -202,12 +202,7 @@ async fn ask(
 
 /// Reads the request, and the PROXY protocol header before it where one is due. `None`: the client went, or was slow.
 /// A head that is refused is answered here.
-async fn read_head(
-    shard: &Rc<Shard>,
-    socket: &Socket,
-    peer: Peer,
-    deadline: Instant,
-) -> Option<(Vec<u8>, Peer)> {
+async fn read_head(shard: &Rc<Shard>, socket: &Socket, peer: Peer, deadline: Instant) -> Option<(Vec<u8>, Peer)> {
     let mut bytes = Vec::new();
     let mut peer = peer;
     let mut expects_proxy = shard.node.proxy_protocol;

@@ -165,7 +165,8 @@ settings! {
     ingress: SocketAddr = Kind::Address, "127.0.0.1:4001";
     /// Health, metrics, status page and profiles. It has no password: keep it on loopback or on a network of operators.
     admin: SocketAddr = Kind::Address, "127.0.0.1:4002";
-    /// Where requests go: `http://host:port[/prefix]` or `unix:/path[:/prefix]`; one, or a list that each shard uses in turn.
+    /// Where requests go: `http://host:port[/prefix]` or `unix:/path[:/prefix]`; one, or a
+    /// list: the least busy one is asked first, and one that fails is left alone and probed.
     backends as "backend": Vec<BackendUrl> = Kind::Backends, "http://127.0.0.1:5000";
 
     ["The opening handshake"]

@@ -1,0 +1,106 @@
+//! One of the backends, as a pool sees it: its connections, and whether it can be relied on.
+//!
+//! One that fails (refuses a connection, or ends one without an answer) is left alone for a while, longer each time, as
+//! long as there is another. Then it is open for one request at a time, until it has answered one.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::link::Link;
+use super::pool::{Exchange, Target};
+use crate::http::RequestTemplate;
+
+/// One backend and its connections.
+pub(super) struct Upstream<E: Exchange> {
+    /// Where it is.
+    pub(super) target: Target,
+    /// The constant parts of its requests.
+    pub(super) template: Rc<RequestTemplate>,
+    /// The most recently used last.
+    pub(super) idle: Vec<Rc<Link<E>>>,
+    /// Open ones, idle or not, and connects under way.
+    pub(super) count: usize,
+    /// Connects under way.
+    pub(super) connects: usize,
+    /// Since it last answered.
+    failures: u32,
+    /// After a failure it is left alone until then, if there is another.
+    failing_until: Option<Instant>,
+    /// The last failure was that it could not be connected to.
+    is_unreachable: bool,
+}
+
+impl<E: Exchange> Upstream<E> {
+    /// One that has not been asked yet.
+    pub(super) fn new(target: Target, template: RequestTemplate) -> Self {
+        Self {
+            target,
+            template: Rc::new(template),
+            idle: Vec::new(),
+            count: 0,
+            connects: 0,
+            failures: 0,
+            failing_until: None,
+            is_unreachable: false,
+        }
+    }
+
+    /// Has failed, and has not answered since.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// Is being left alone.
+    pub(super) fn is_failing(&self, now: Instant) -> bool {
+        self.failing_until.is_some_and(|until| now < until)
+    }
+
+    /// For how long it is to be left alone, if that is because it could not be connected to.
+    pub(super) fn unreachable_for(&self, now: Instant) -> Option<Duration> {
+        let until = self.failing_until.filter(|until| self.is_unreachable && now < *until)?;
+        Some(until - now)
+    }
+
+    /// May be asked: it works, or it has been left alone for long enough to be given one request.
+    pub(super) fn is_open(&self, now: Instant) -> bool {
+        self.failures == 0 || (!self.is_failing(now) && self.busy_count() == 0)
+    }
+
+    /// Requests that it works on, and connects under way.
+    pub(super) fn busy_count(&self) -> usize {
+        self.count - self.idle.len()
+    }
+
+    /// It refused a connection, or ended one without an answer.
+    pub(super) fn fail(&mut self, now: Instant, is_unreachable: bool) {
+        if self.is_failing(now) && self.is_unreachable == is_unreachable {
+            // What was under way together fails together: that is one failure.
+            return;
+        }
+        let pause = FAILING_PAUSE * 2_u32.pow(self.failures.min(FAILING_DOUBLINGS));
+        self.failures += 1;
+        self.failing_until = Some(now + pause);
+        self.is_unreachable = is_unreachable;
+    }
+
+    /// It has taken a connection: it can be tried at once. Whether it works is seen when it answers.
+    pub(super) fn handle_connected(&mut self) {
+        if self.is_unreachable {
+            self.is_unreachable = false;
+            self.failing_until = None;
+        }
+    }
+
+    /// It works.
+    pub(super) fn handle_answered(&mut self) {
+        if self.failures > 0 {
+            self.failures = 0;
+            self.failing_until = None;
+        }
+    }
+}
+
+/// A backend that failed is left alone for this long while there is another; for twice as long each time.
+const FAILING_PAUSE: Duration = Duration::from_secs(1);
+/// Up to 8 s.
+const FAILING_DOUBLINGS: u32 = 3;
