@@ -1,0 +1,31 @@
+"""Runs one scene: python tests/real SCENE [--long]. scripts/real-world sees to what they need."""
+
+import asyncio
+import signal
+import sys
+
+import balancer
+import scene_balancer
+from stage import Stage
+
+SCENES = {
+    "haproxy": lambda stage, long: scene_balancer.play(balancer.HAProxy(stage), long),
+    "nginx": lambda stage, long: scene_balancer.play(balancer.Nginx(stage), long),
+}
+
+
+async def main(name, long):
+    task = asyncio.current_task()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    print(f"{name}:", flush=True)
+    async with asyncio.timeout(3600 if long else 170), Stage(name) as stage:
+        await SCENES[name](stage, long)
+        stage.say("all as it should be")
+
+
+if __name__ == "__main__":
+    names = [name for name in sys.argv[1:] if not name.startswith("--")]
+    if len(names) != 1 or names[0] not in SCENES:
+        sys.exit(f"one of {', '.join(SCENES)}")
+    asyncio.run(main(names[0], "--long" in sys.argv))

@@ -1,0 +1,289 @@
+"""A balancer in front of two nodes: who comes in, where everybody ends up, and a node that goes and comes back."""
+
+import asyncio
+import itertools
+import ssl
+
+import aiohttp
+
+from balancer import ORIGIN, TOKEN, alpn, raw_request
+from stage import until
+from station import Pusher, Refused, Station, wait_at_most
+
+CLIENTS = 200
+# ClientIds that a careless balancer would hash in one way for the upgrade and in another for the push.
+ODD = ["CP 1", "a+b", "50%", "q?x", "käse", "urn:cp:7", "#1", "a;b=c", "~tilde", "%41"]
+EVEN_PATHS = {"CP-plain": "%43P-plain", "x-y": "x%2dy?version=2", "CP-q": "CP-q?a=/b/c"}
+
+
+async def play(fleet, long=False):
+    say = fleet.stage.say
+    await fleet.start()
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        await check_tls(fleet, session)
+        say("TLS: wss and HTTP/1.1 alone, no keep-alive towards clients")
+        await check_origin(fleet, session)
+        say("Origin: the allowed page and no page come in; another page is refused and the backend not asked")
+        await check_certificates(fleet, session)
+        say("certificates: the right one comes in and its CN reaches the backend; wrong, foreign and forged ones do not")
+        stations = await check_pushes(fleet, session)
+        pusher = Pusher(session, fleet.ingress, TOKEN)
+        homes = [await fleet.clients_of(node, pusher) for node in fleet.nodes]
+        counts = [len(home) for home in homes]
+        say(f"{sum(counts)} clients, {counts[0]} and {counts[1]} of them at the two nodes: a push to each has arrived")
+        await check_restart(fleet, session, stations, rounds=10 if long else 1)
+        if hasattr(fleet, "command"):
+            await check_manual_drain(fleet, session, stations)
+            say("state drain: who is there stays and gets its pushes, who comes goes to the other node")
+        await asyncio.gather(*(station.close() for station in stations))
+        await check_storm(fleet, session)
+        say("a ClientId that comes again and again gets 429 with Retry-After, others come in")
+        await check_strangers(fleet, session)
+        say("pushes: no token 401, no client 404, no name 400")
+    for node in fleet.nodes:
+        await node.stop()
+    await fleet.backend.stop()
+
+
+async def admitted(fleet, session, name, **how):
+    """Connects and goes away; the headers that `/connect` had."""
+    station = await Station(session, fleet.base, name, **how).connect()
+    await station.echo()
+    await station.close()
+    return fleet.backend.connect_of(name)
+
+
+async def refused(fleet, session, name, status, **how):
+    """Is not let in with that status, and the backend was not asked."""
+    try:
+        await Station(session, fleet.base, name, **how).connect()
+    except Refused as error:
+        assert error.status == status, f"{name}: {error}"
+    else:
+        raise AssertionError(f"{name} came in")
+    assert fleet.backend.connect_of(name) is None, f"the backend was asked about {name}"
+
+
+async def check_tls(fleet, session):
+    context = fleet.context()
+    assert await asyncio.to_thread(alpn, fleet.clients_port, fleet.context(), ["h2", "http/1.1"]) == "http/1.1"
+    await admitted(fleet, session, "tls", ssl=context)
+    try:
+        await session.ws_connect(f"ws://localhost:{fleet.clients_port}/plain")
+    except aiohttp.ClientError:
+        pass
+    else:
+        raise AssertionError("it speaks without TLS")
+    request = "GET /CP1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    answer = await asyncio.to_thread(raw_request, fleet.clients_port, fleet.context(), request * 2)
+    assert answer.count("HTTP/1.1 ") == 1 and "connection: close" in answer.lower(), answer
+    assert answer.startswith("HTTP/1.1 4"), answer
+
+
+async def check_origin(fleet, session):
+    context = fleet.context()
+    await admitted(fleet, session, "charger", ssl=context)
+    headers = await admitted(fleet, session, "page", ssl=context, headers={"Origin": ORIGIN})
+    assert headers["Origin"] == ORIGIN
+    for number, origin in enumerate(["https://evil.example", "http://app.example.org", ORIGIN + ".evil.example", "null"]):
+        await refused(fleet, session, f"evil-{number}", 403, ssl=context, headers={"Origin": origin})
+    two = [("Origin", ORIGIN), ("Origin", "https://evil.example")]
+    try:
+        await Station(session, fleet.base, "two-origins", ssl=context, headers=two).connect()
+    except Refused as error:
+        assert error.status in (400, 403), error
+    else:
+        raise AssertionError("two origins came in")
+    assert fleet.backend.connect_of("two-origins") is None
+
+
+async def check_certificates(fleet, session):
+    plain = fleet.context()
+    forged = {"X-SSL-Client-CN": "forged", "X-Forwarded-For": "203.0.113.9", "X-Client-Id": "forged"}
+    headers = await admitted(fleet, session, "no-certificate", ssl=plain, headers=forged)
+    assert "X-SSL-Client-CN" not in headers, headers
+    assert headers["X-Forwarded-For"].startswith("127.0.0.1") and "203.0.113.9" not in headers["X-Forwarded-For"]
+    names = ["CP-cert", "urn:cp:cert"]
+    for name in names:
+        context = fleet.context(await fleet.authority.issue(name))
+        for repeat in range(2):  # The second time, TLS resumes the session.
+            headers = await admitted(fleet, session, name, ssl=context, headers=forged)
+            assert headers.getall("X-SSL-Client-CN") == [name], headers
+        for other in ["CP-other", name.upper(), name + "x", name[:-1]]:
+            await refused(fleet, session, other, 403, ssl=context)
+    foreign = fleet.context(await fleet.stranger.issue("CP-foreign"))
+    try:
+        await Station(session, fleet.base, "CP-foreign", ssl=foreign).connect()
+    except Refused as error:
+        assert error.status == 400, error  # nginx says it in HTTP, HAProxy ends the TLS handshake
+    except (aiohttp.ClientError, ssl.SSLError, ConnectionError):
+        pass
+    else:
+        raise AssertionError("a certificate of another authority came in")
+    assert fleet.backend.connect_of("CP-foreign") is None
+
+
+async def check_pushes(fleet, session):
+    context = fleet.context()
+    names = ODD + list(EVEN_PATHS)
+    names += [f"CP-{number:04}" for number in range(CLIENTS - len(names))]
+    stations = [Station(session, fleet.base, name, path=EVEN_PATHS.get(name), ssl=context) for name in names]
+    for group in batched(stations, 50):
+        await asyncio.gather(*(station.connect() for station in group))
+    pusher = Pusher(session, fleet.ingress, TOKEN)
+    for station in stations:
+        status, body, message_id = await pusher.push(station.name, payload={"for": station.name})
+        assert status == 202, f"a push to {station.name}: {status} {body}"
+        kind, made_by, payload = await fleet.backend.outcome(message_id)
+        assert (kind, made_by, payload) == ("result", "client", {"status": "Accepted"})
+        assert station.pushes == {message_id: {"for": station.name}}, f"{station.name}: {station.pushes}"
+        status, body, _ = await pusher.push(station.name, payload={"and": "wait"}, wait=20)
+        assert (status, body) == (200, {"status": "Accepted"})
+        await station.echo()
+    homes = [await fleet.clients_of(node, pusher) for node in fleet.nodes]
+    assert set(names) == homes[0] | homes[1] and not homes[0] & homes[1]
+    # With 200 names a fair ring or table gives each about a half.
+    assert min(len(home) for home in homes) >= CLIENTS // 5, [len(home) for home in homes]
+    return stations
+
+
+def batched(items, count):
+    for start in range(0, len(items), count):
+        yield items[start : start + count]
+
+
+async def check_restart(fleet, session, stations, rounds):
+    """Node 1 goes and comes back while Calls and pushes flow."""
+    pusher = Pusher(session, fleet.ingress, TOKEN)
+    by_name = {station.name: station for station in stations}
+    first, second = fleet.nodes
+    for _ in range(rounds):
+        mine = await fleet.clients_of(first, pusher)
+        others = [by_name[name] for name in await fleet.clients_of(second, pusher)]
+        before = {station.name: (station.connects, len(station.closes)) for station in stations}
+        pusher.accepted.clear()
+        pusher.refused.clear()
+        end = asyncio.Event()
+        traffic = asyncio.gather(push_on(end, pusher, stations), *(station.live(end) for station in stations))
+        answers = sum(station.answers for station in stations)
+        await until("traffic", lambda: sum(station.answers for station in stations) > answers + CLIENTS)
+        await first.stop()
+        back = lambda: all(by_name[name].connects > before[name][0] and not by_name[name].reader.done() for name in mine)
+        await until("its clients to come back elsewhere", back)
+        moved = await fleet.clients_of(second, pusher)
+        assert mine <= moved, f"not at the other node: {mine - moved}"
+        await first.start()
+        await fleet.wait_up(1)
+        answers = sum(station.answers for station in stations)
+        await until("traffic", lambda: sum(station.answers for station in stations) > answers + CLIENTS)
+        end.set()
+        await traffic
+
+        disturbed = [station.name for station in others if (station.connects, len(station.closes)) != before[station.name]]
+        assert not disturbed, f"clients of the other node were cut off: {disturbed}"
+        codes = {code for name in mine for code in by_name[name].closes[before[name][1] :]}
+        assert codes == {1001}, f"closed with {codes}"
+        strays = [(station.name, station.strays) for station in stations if station.strays]
+        assert not strays, f"answers without a Call: {strays}"
+        for message_id in pusher.accepted:
+            await fleet.backend.outcome(message_id)
+        failed = [key for key in pusher.accepted if list(fleet.backend.outcomes[key].values())[0][1] == "ws2api"]
+        assert not any(station.push_repeats for station in stations), "a push came twice"
+        repeated = [key for key, count in fleet.backend.calls.items() if count > 1]
+        assert not repeated, f"the backend got Calls twice: {repeated}"
+        fleet.stage.say(
+            f"node 1 drained and restarted: {len(mine)} reconnected with 1001, {len(others)} noticed nothing; "
+            f"{len(pusher.accepted)} pushes accepted, each with one outcome ({len(failed)} of them failed by ws2api), "
+            f"refused {pusher.refused or 'none'}"
+        )
+        # Who was at node 1 is at node 2, although the hash says node 1 again.
+        if not fleet.has_memory:
+            await until("the balancer to find node 1", lambda: finds(fleet, session, pusher))
+            for name in mine:
+                await by_name[name].close()
+                await by_name[name].connect()
+        for station in stations:
+            status, body, message_id = await pusher.push(station.name)
+            assert status == 202, f"a push to {station.name} after the restart: {status} {body}"
+            await fleet.backend.outcome(message_id)
+        # And when they come anew they come home, with their pushes.
+        for name in mine:
+            await by_name[name].close()
+            await by_name[name].connect()
+            status, body, message_id = await pusher.push(name)
+            assert status == 202, f"a push to {name} back home: {status} {body}"
+        assert await fleet.clients_of(first, pusher) == mine
+
+
+async def finds(fleet, session, pusher):
+    """True when new clients of node 1 and pushes for them get there."""
+    # Every other name belongs there.
+    station = Station(session, fleet.base, f"finds-{next(Pusher.numbers)}", ssl=fleet.context())
+    await station.connect()
+    try:
+        if station.name not in await fleet.clients_of(fleet.nodes[0], pusher):
+            return False
+        status, _, _ = await pusher.push(station.name)
+        return status == 202
+    finally:
+        await station.close()
+
+
+async def push_on(end, pusher, stations):
+    for station in itertools.cycle(stations):
+        if end.is_set():
+            return
+        try:
+            await pusher.push(station.name)
+        except aiohttp.ClientError as error:
+            raise AssertionError(f"a push got no answer: {error}") from error
+        await wait_at_most(end, 0.01)
+
+
+async def check_manual_drain(fleet, session, stations):
+    pusher = Pusher(session, fleet.ingress, TOKEN)
+    mine = sorted(await fleet.clients_of(fleet.nodes[0], pusher))
+    fleet.command("set server clients/n1 state drain")
+    by_name = {station.name: station for station in stations}
+    for name in mine:
+        status, body, message_id = await pusher.push(name)
+        assert status == 202, f"a push to {name} at the draining node: {status} {body}"
+        await fleet.backend.outcome(message_id)
+    for name in mine[:5]:
+        await by_name[name].close()
+        await by_name[name].connect()
+        status, body, message_id = await pusher.push(name)
+        assert status == 202, f"a push to {name}, who has moved: {status} {body}"
+    assert set(mine[:5]) <= await fleet.clients_of(fleet.nodes[1], pusher)
+    fleet.command("set server clients/n1 state ready")
+    await fleet.wait_up(1)
+
+
+async def check_storm(fleet, session):
+    context = fleet.context()
+    for attempt in range(60):
+        try:
+            station = await Station(session, fleet.base, "loop", ssl=context).connect()
+            await station.close()
+        except Refused as error:
+            assert error.status == 429, error
+            if fleet.name == "haproxy":
+                assert 30 <= int(error.headers["Retry-After"]) <= 90, error.headers
+            break
+    else:
+        raise AssertionError("60 times in a minute, and always let in")
+    assert attempt >= 9, f"refused at attempt {attempt + 1}"
+    await admitted(fleet, session, "calm", ssl=context)
+
+
+async def check_strangers(fleet, session):
+    pusher = Pusher(session, fleet.ingress, TOKEN)
+    status, _, _ = await pusher.push("nobody")
+    assert status == 404, status
+    status, _ = await pusher.get("/clients/nobody")
+    assert status == 404, status
+    status, _ = await pusher.get("/clients")
+    assert status == 400, status
+    status, _, _ = await Pusher(session, fleet.ingress).push("nobody")
+    assert status == 401, status
