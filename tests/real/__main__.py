@@ -5,12 +5,16 @@ import signal
 import sys
 
 import balancer
+import scene_backends
 import scene_balancer
+import scene_clients
 from stage import Stage
 
 SCENES = {
     "haproxy": lambda stage, long: scene_balancer.play(balancer.HAProxy(stage), long),
     "nginx": lambda stage, long: scene_balancer.play(balancer.Nginx(stage), long),
+    "clients": scene_clients.play,
+    "backends": scene_backends.play,
 }
 
 

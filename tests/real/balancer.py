@@ -99,7 +99,7 @@ class HAProxy(Fleet):
         if os.getuid() != 0:
             # Only root can become somebody else.
             text = re.sub(r"^ +(user|group) .*\n", "", text, flags=re.MULTILINE)
-        config = self.stage.folder / "haproxy.cfg"
+        self.config = config = self.stage.folder / "haproxy.cfg"
         config.write_text(text)
         environment = self.environment(**more)
         self.stage.say((await self.stage.run("haproxy-check", "haproxy", "-c", "-f", config, env=environment)).strip())
@@ -118,10 +118,11 @@ class HAProxy(Fleet):
         column = lines[0].index("status")
         return next((line[column] for line in lines if line[:2] == [backend, server]), "")
 
-    def command(self, text):
+    def command(self, text, name="haproxy.sock"):
+        """What HAProxy answers at its admin socket; nothing if it is not there."""
         with socket.socket(socket.AF_UNIX) as connection:
             try:
-                connection.connect(str(self.stage.folder / "haproxy.sock"))
+                connection.connect(str(self.stage.folder / name))
             except OSError:
                 return ""
             connection.sendall(text.encode() + b"\n")

@@ -38,7 +38,7 @@ async def play(fleet, long=False):
             say("state drain: who is there stays and gets its pushes, who comes goes to the other node")
         await asyncio.gather(*(station.close() for station in stations))
         await check_storm(fleet, session)
-        say("a ClientId that comes again and again gets 429 with Retry-After, others come in")
+        say("a ClientId that comes again and again gets 429, others come in; an address has its limit")
         await check_strangers(fleet, session)
         say("pushes: no token 401, no client 404, no name 400")
     for node in fleet.nodes:
@@ -275,6 +275,33 @@ async def check_storm(fleet, session):
         raise AssertionError("60 times in a minute, and always let in")
     assert attempt >= 9, f"refused at attempt {attempt + 1}"
     await admitted(fleet, session, "calm", ssl=context)
+    if fleet.name == "haproxy":
+        await check_address_limit(fleet)
+
+
+async def check_address_limit(fleet):
+    """A second HAProxy, in front of the same nodes, that takes three connections of an address in ten seconds."""
+    port = fleet.stage.port()
+    more = {
+        "BIND_CLIENTS": f"127.0.0.1:{port}",
+        "BIND_PUSHES": f"127.0.0.1:{fleet.stage.port()}",
+        "BIND_STATISTICS": f"127.0.0.1:{fleet.stage.port()}",
+        "ADMIN_SOCKET": str(fleet.stage.folder / "second.sock"),
+        "CLIENTS_PER_ADDRESS": "3",
+    }
+    environment = fleet.environment(**more)
+    second = await fleet.stage.start("haproxy-second", "haproxy", "-db", "-f", fleet.config, env=environment)
+    request = "GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    await until("the second HAProxy", lambda: fleet.command("show info", "second.sock"))
+    for _ in range(3):
+        assert "HTTP/1.1" in await asyncio.to_thread(raw_request, port, fleet.context(), request)
+    try:
+        await asyncio.to_thread(raw_request, port, fleet.context(), request)
+    except (ConnectionError, ssl.SSLError):
+        pass
+    else:
+        raise AssertionError("a fourth connection in ten seconds was taken")
+    await second.terminate()
 
 
 async def check_strangers(fleet, session):

@@ -67,8 +67,8 @@ class Stage:
 
     async def __aexit__(self, kind, error, trace):
         for process in reversed(self.processes):
-            if process.is_running():
-                await process.kill()
+            # Its group, too, may outlive it.
+            await process.kill()
         if kind is None:
             shutil.rmtree(self.folder)
             return
