@@ -37,6 +37,8 @@ async def play(fleet, long=False):
             await check_manual_drain(fleet, session, stations)
             say("state drain: who is there stays and gets its pushes, who comes goes to the other node")
         await asyncio.gather(*(station.close() for station in stations))
+        if long and fleet.name == "haproxy":
+            await measure(fleet, session)
         await check_storm(fleet, session)
         say("a ClientId that comes again and again gets 429, others come in; an address has its limit")
         await check_strangers(fleet, session)
@@ -258,6 +260,29 @@ async def check_manual_drain(fleet, session, stations):
     assert set(mine[:5]) <= await fleet.clients_of(fleet.nodes[1], pusher)
     fleet.command("set server clients/n1 state ready")
     await fleet.wait_up(1)
+
+
+async def measure(fleet, session, clients=4000, messages=20_000):
+    """What a client costs HAProxy: memory, CPU for its connection with TLS, CPU for a message there and back."""
+    context = fleet.context()
+    stations = [Station(session, fleet.base, f"M-{number}", ssl=context) for number in range(clients)]
+    memory, time = fleet.process.resident(), fleet.process.cpu()
+    for group in batched(stations, 100):
+        await asyncio.gather(*(station.connect() for station in group))
+    connected = fleet.process.cpu()
+    # What it has used to connect them goes back; only then is it what an idle client costs.
+    await asyncio.sleep(10)
+    each = (fleet.process.resident() - memory) / clients
+    connect = (connected - time) / clients
+    time = fleet.process.cpu()
+    for number in range(0, messages, clients):
+        await asyncio.gather(*(station.echo() for station in stations))
+    message = (fleet.process.cpu() - time) / (number + clients)
+    fleet.stage.say(
+        f"HAProxy, {clients} clients with TLS: {each / 1000:.1f} kB resident each, {connect * 1000:.2f} ms of CPU for a "
+        f"connection, {message * 1e6:.0f} us for a Call and its answer"
+    )
+    await asyncio.gather(*(station.close() for station in stations))
 
 
 async def check_storm(fleet, session):

@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -44,6 +45,16 @@ class Process:
         except ProcessLookupError:
             pass
         await self.process.wait()
+
+    def resident(self):
+        """Memory that it has in RAM, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)[1]) * 1024
+
+    def cpu(self):
+        """Seconds of processor time that it has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def output(self):
         return self.log.read_text(errors="replace")
