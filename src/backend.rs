@@ -1,5 +1,6 @@
 //! Acts: the requests to the backend and the connections that carry them.
 
+mod batch;
 mod link;
 pub mod outbox;
 pub mod pool;

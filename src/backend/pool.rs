@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use shards::{Reactor, Socket, Timer, spawn};
 
+use super::batch::Batch;
 use super::link::Link;
 use super::upstream::Upstream;
 use crate::counters::Counters;
@@ -83,15 +84,7 @@ pub struct Pool<E: Exchange> {
     /// Where requests are put together and answers received: one of each per shard, whatever the connections.
     outgoing: RefCell<Vec<u8>>,
     incoming: RefCell<Vec<u8>>,
-    batch: RefCell<Batch<E>>,
-}
-
-/// The requests of this pass that leave together at its end.
-struct Batch<E: Exchange> {
-    link: Option<Rc<Link<E>>>,
-    count: usize,
-    bytes: Vec<u8>,
-    sender: Option<Waker>,
+    pub(super) batch: RefCell<Batch<E>>,
 }
 
 struct State<E: Exchange> {
@@ -141,12 +134,7 @@ impl<E: Exchange> Pool<E> {
             state: RefCell::new(state),
             outgoing: RefCell::new(Vec::new()),
             incoming: RefCell::new(vec![0; INCOMING_LEN]),
-            batch: RefCell::new(Batch {
-                link: None,
-                count: 0,
-                bytes: Vec::new(),
-                sender: None,
-            }),
+            batch: RefCell::default(),
         });
         spawn(pool.clone().watch());
         if pool.limits.pipeline_max > 1 {
@@ -281,68 +269,6 @@ impl<E: Exchange> Pool<E> {
                     retried: false,
                 });
             }
-        }
-    }
-
-    /// Adds a request to those that leave at the end of this pass.
-    ///
-    /// # Errors
-    /// It comes back when there are none, or enough.
-    fn join_batch(&self, exchange: E) -> Result<(), E> {
-        let mut batch = self.batch.borrow_mut();
-        let Batch { link, count, bytes, .. } = &mut *batch;
-        match link {
-            Some(link) if *count < self.limits.pipeline_max && bytes.len() < BATCH_LEN_MAX => {
-                link.push(exchange, bytes);
-                *count += 1;
-                Ok(())
-            }
-            _ => Err(exchange),
-        }
-    }
-
-    fn begin_batch(self: &Rc<Self>, link: Rc<Link<E>>, exchange: E) {
-        self.send_batch();
-        let mut batch = self.batch.borrow_mut();
-        link.push(exchange, &mut batch.bytes);
-        batch.count = 1;
-        batch.link = Some(link);
-        if let Some(sender) = batch.sender.take() {
-            sender.wake();
-        }
-    }
-
-    fn send_batch(self: &Rc<Self>) {
-        let sent = {
-            let mut batch = self.batch.borrow_mut();
-            match batch.link.take() {
-                Some(link) => link.send(self, &mut batch.bytes),
-                None => return,
-            }
-        };
-        for exchange in sent.err().into_iter().flatten() {
-            // The connection was closed under our hands and nothing was written: another one.
-            self.counters.backend_retries.add();
-            if let Err(exchange) = self.submit(exchange) {
-                exchange.finish(Err(Failure::Overloaded));
-            }
-        }
-    }
-
-    /// Sends what was gathered once everybody who was ready in this pass has run: woken by the first request, it is last in
-    /// the queue.
-    async fn send_batches(self: Rc<Self>) {
-        loop {
-            poll_fn(|context| {
-                let mut batch = self.batch.borrow_mut();
-                if batch.link.is_some() {
-                    return Poll::Ready(());
-                }
-                batch.sender = Some(context.waker().clone());
-                Poll::Pending
-            })
-            .await;
-            self.send_batch();
         }
     }
 
@@ -659,8 +585,6 @@ async fn within<T>(
     .await
 }
 
-/// A batch with so many bytes is not added to.
-const BATCH_LEN_MAX: usize = 64 * 1024;
 /// Answers are received in pieces of this size.
 const INCOMING_LEN: usize = 64 * 1024;
 /// Connects under way at once. A burst of requests must not become a burst of connects that overflows the backend's backlog:
