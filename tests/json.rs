@@ -171,7 +171,7 @@ fn a_payload_at_the_size_limit_passes_in_every_direction() {
     client.send_call("c2", "Big", "{}");
     client.expect(&format!("[3,\"c2\",{body}]"));
     defer(&backend, &proxy, &mut client);
-    http.post("/result/Big/CP1/c3", &body).expect(204);
+    http.post("/result/Boot/CP1/c3", &body).expect(204);
     client.expect(&format!("[3,\"c3\",{body}]"));
 
     // One byte more.
@@ -181,7 +181,7 @@ fn a_payload_at_the_size_limit_passes_in_every_direction() {
     client.send_call("c4", "Big", "{}");
     assert!(client.expect_error("c4", "InternalError").contains("too large"));
     assert_eq!(proxy.push("CP1", "Big", "p3", &body).status, 413);
-    assert_eq!(proxy.http().post("/result/Big/CP1/c5", &body).status, 413);
+    assert_eq!(proxy.http().post("/result/Boot/CP1/c5", &body).status, 413);
     proxy.push("CP1", "Big", "p4", "{}").expect(202);
     client.text();
     client.send(framed("[3,\"p4\",", LIMIT + 1));
