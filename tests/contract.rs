@@ -285,6 +285,7 @@ const ABOUT_THE_CONTRACT: &[&str] = &[
     "json",
     "life",
     "outcomes",
+    "pipelining",
     "pushes",
     "upgrade",
     "waits",

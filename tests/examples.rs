@@ -34,7 +34,10 @@ fn roadrunner_says_503_of_its_own_errors_and_has_workers_for_every_connection() 
 fn all_three_php_variants_share_the_application() {
     for (path, require) in [
         ("examples/app/index.php", "require __DIR__ . '/charging.php';"),
-        ("examples/roadrunner/worker.php", "require __DIR__ . '/../app/charging.php';"),
+        (
+            "examples/roadrunner/worker.php",
+            "require __DIR__ . '/../app/charging.php';",
+        ),
         ("examples/php-fpm/nginx.conf", "root ../app;"),
     ] {
         assert!(text(path).contains(require), "{path}");
@@ -48,7 +51,10 @@ fn the_table_of_examples_names_every_one_of_them() {
     for entry in std::fs::read_dir(root().join("examples")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if name != "README.md" {
-            assert!(readme.contains(&format!("]({name}")), "examples/README.md does not link {name}");
+            assert!(
+                readme.contains(&format!("]({name}")),
+                "examples/README.md does not link {name}"
+            );
             count += 1;
         }
     }
@@ -57,7 +63,11 @@ fn the_table_of_examples_names_every_one_of_them() {
 
 #[test]
 fn links_between_the_documents_lead_somewhere() {
-    let mut documents = vec![PathBuf::from("README.md"), "ARCHITECTURE.md".into(), "examples/README.md".into()];
+    let mut documents = vec![
+        PathBuf::from("README.md"),
+        "ARCHITECTURE.md".into(),
+        "examples/README.md".into(),
+    ];
     for entry in std::fs::read_dir(root().join("docs")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "md") {
