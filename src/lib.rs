@@ -1,5 +1,6 @@
 //! ws2api: very many WebSocket clients on one machine, served by a plain HTTP backend.
 
+pub mod activation;
 pub mod admin;
 pub mod backend;
 pub mod cli;

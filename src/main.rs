@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use nix::sys::signal::{SigSet, Signal};
 use shards::mesh::Outside;
+use ws2api::activation::Passed;
 use ws2api::cli::{self, Command, ServeArgs};
 use ws2api::config::{self, Config};
 use ws2api::demo;
@@ -41,9 +42,7 @@ fn main() -> ExitCode {
         Command::Completions(shell) => print(&manual::completions(shell).expect("a shell that is known")),
         Command::Version => print(&format!("{}\n", cli::version())),
         Command::Check(args) => load(&args).and_then(|config| check(&config)),
-        Command::Serve(args) => {
-            load(&args).and_then(|config| serve(&config, &args, block_signals()?, |_| String::new()))
-        }
+        Command::Serve(args) => begin(&args),
         Command::Demo(args) => demonstrate(args),
     };
     match result {
@@ -80,7 +79,14 @@ fn block_signals() -> Result<SigSet, String> {
     }
 }
 
+fn begin(args: &ServeArgs) -> Result<(), String> {
+    let passed = Passed::take().map_err(|error| error.to_string())?;
+    let config = load(args)?;
+    serve(&config, args, block_signals()?, passed, |_| String::new())
+}
+
 fn demonstrate(mut args: ServeArgs) -> Result<(), String> {
+    let passed = Passed::take().map_err(|error| error.to_string())?;
     let signals = block_signals()?;
     let backend = demo::start_backend().map_err(|error| format!("the demo's backend: {error}"))?;
     let mut overrides = config::Overrides::default();
@@ -92,13 +98,14 @@ fn demonstrate(mut args: ServeArgs) -> Result<(), String> {
     overrides.set.append(&mut args.overrides.set);
     overrides.cores = args.overrides.cores.take();
     args.overrides = overrides;
-    serve(&load(&args)?, &args, signals, demo::guide)
+    serve(&load(&args)?, &args, signals, passed, demo::guide)
 }
 
 fn serve(
     config: &Config,
     args: &ServeArgs,
     signals: SigSet,
+    passed: Passed,
     guide: impl Fn(&server::Addresses) -> String,
 ) -> Result<(), String> {
     abort_on_panic();
@@ -110,7 +117,7 @@ fn serve(
     for warning in config::warnings(config, &config::Machine::read()) {
         tracing::warn!(mend = warning.mend, "{}", warning.what);
     }
-    let server = Server::start(config, args.trace_client.clone()).map_err(|error| error.to_string())?;
+    let server = Server::start(config, passed, args.trace_client.clone()).map_err(|error| error.to_string())?;
     let profiles = Profiles::start(args.cpuprofile.clone(), args.memprofile.clone());
     let profiles = Arc::new(profiles.map_err(|error| error.to_string())?);
     let server::Addresses { listen, ingress, admin } = server.addresses;

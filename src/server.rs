@@ -9,6 +9,7 @@ use shards::listener::{self, Reservation};
 use shards::mesh::Outside;
 use shards::node::{self, StartError};
 
+use crate::activation::{self, ActivationError, Passed};
 use crate::admin::Admin;
 use crate::backend::targets;
 use crate::config::{BackendUrl, Config};
@@ -30,6 +31,9 @@ pub enum ServeError {
         /// The kernel's word.
         error: io::Error,
     },
+    /// A socket that was passed in.
+    #[error(transparent)]
+    Passed(#[from] ActivationError),
     /// The token file.
     #[error("ingress_token_file = {}: {error}", .file.display())]
     Token {
@@ -68,19 +72,23 @@ pub struct Addresses {
 }
 
 impl Server {
-    /// Starts the shards; on return all of them serve. `traced`: the client whose frames are logged.
+    /// Starts the shards; on return all of them serve. `passed`: sockets that are open already, used instead of the
+    /// configured addresses; `traced`: the client whose frames are logged.
     ///
     /// # Errors
     /// [`ServeError`] says in one line what was refused and what to change.
-    pub fn start(config: &Config, traced: Option<ClientId>) -> Result<Self, ServeError> {
-        let listen = reserve("listen", config.node.listen)?;
-        let ingress = reserve("ingress", config.node.ingress)?;
-        let admin_error = |error| ServeError::Listen {
-            key: "admin",
-            address: config.node.admin,
-            error,
+    pub fn start(config: &Config, mut passed: Passed, traced: Option<ClientId>) -> Result<Self, ServeError> {
+        passed.check(config.cores.len())?;
+        let listen = Place::take("listen", config.node.listen, &passed.listen)?;
+        let ingress = Place::take("ingress", config.node.ingress, &passed.ingress)?;
+        let admin = match passed.admin.pop() {
+            Some(socket) => socket.into(),
+            None => std::net::TcpListener::bind(config.node.admin).map_err(|error| ServeError::Listen {
+                key: "admin",
+                address: config.node.admin,
+                error,
+            })?,
         };
-        let admin = std::net::TcpListener::bind(config.node.admin).map_err(admin_error)?;
         let addresses = Addresses {
             listen: listen.address(),
             ingress: ingress.address(),
@@ -96,8 +104,8 @@ impl Server {
         let plan = Plan {
             node: Arc::new(config.node.clone()),
             cores: config.cores.clone().into(),
-            listen: addresses.listen,
-            ingress: addresses.ingress,
+            listen: listen.listener(),
+            ingress: ingress.listener(),
             addresses: config.node.backends.iter().map(targets::look_up).collect(),
             ingress_token,
             hasher: std::hash::RandomState::new(),
@@ -107,7 +115,7 @@ impl Server {
         let cpus: Vec<usize> = config.cores.iter().map(|core| core.cpu).collect();
         let mesh_queue = config.cores.iter().map(|core| core.mesh_queue).max().unwrap_or(1);
         let (started, starts) = mpsc::channel();
-        let node = node::start(&cpus, mesh_queue, move |shard| {
+        let node = node::start(&cpus, mesh_queue, &passed.per_shard(cpus.len()), move |shard| {
             shard::run(shard, plan.clone(), started.clone())
         })?;
         for _ in &cpus {
@@ -116,7 +124,8 @@ impl Server {
                 .map_err(|_| ServeError::Shard("a shard ended before it served".into()))?
                 .map_err(ServeError::Shard)?;
         }
-        drop((listen, ingress));
+        // What a shard closes from now on is closed.
+        drop((listen, ingress, passed));
         Admin::new(node.outside.clone(), hasher).start(admin)?;
         refresh_addresses(&config.node.backends, &node.outside)?;
         Ok(Self { addresses, node })
@@ -145,8 +154,41 @@ pub fn drain(outside: &Outside<Mail>) {
     }
 }
 
-fn reserve(key: &'static str, address: SocketAddr) -> Result<Reservation, ServeError> {
-    listener::reserve(address).map_err(|error| ServeError::Listen { key, address, error })
+/// What is known of a listener before its shards have it.
+enum Place {
+    Reserved(Reservation),
+    Passed(SocketAddr),
+}
+
+impl Place {
+    fn take(key: &'static str, address: SocketAddr, passed: &[activation::Socket]) -> Result<Self, ServeError> {
+        let Some(socket) = passed.first() else {
+            let reserved = listener::reserve(address);
+            return reserved
+                .map(Self::Reserved)
+                .map_err(|error| ServeError::Listen { key, address, error });
+        };
+        let (count, is) = (passed.len(), socket.address);
+        tracing::info!(
+            "{key}: {count} {} passed in, at {is}; the configured {address} is not used",
+            if count == 1 { "socket was" } else { "sockets were" }
+        );
+        Ok(Self::Passed(is))
+    }
+
+    fn address(&self) -> SocketAddr {
+        match self {
+            Self::Reserved(reservation) => reservation.address(),
+            Self::Passed(address) => *address,
+        }
+    }
+
+    fn listener(&self) -> shard::Listening {
+        match self {
+            Self::Reserved(reservation) => shard::Listening::On(reservation.address()),
+            Self::Passed(_) => shard::Listening::Inherited,
+        }
+    }
 }
 
 fn hint(error: &io::Error) -> &'static str {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
@@ -36,10 +37,10 @@ pub struct Plan {
     pub node: Arc<Node>,
     /// Each shard's.
     pub cores: Arc<[Core]>,
-    /// Real addresses, ports chosen.
-    pub listen: SocketAddr,
-    /// Real addresses, ports chosen.
-    pub ingress: SocketAddr,
+    /// Where clients come.
+    pub listen: Listening,
+    /// Where the backend comes.
+    pub ingress: Listening,
     /// Per backend, what its name had.
     pub addresses: Arc<[Vec<SocketAddr>]>,
     /// Who may push.
@@ -48,6 +49,15 @@ pub struct Plan {
     pub hasher: RandomState,
     /// The client whose frames are shown in the log.
     pub traced: Option<ClientId>,
+}
+
+/// Where a shard gets a listening socket from.
+#[derive(Clone, Copy, Debug)]
+pub enum Listening {
+    /// It makes its own; the address is real, its port chosen.
+    On(SocketAddr),
+    /// It was born with one, in the order of the plan.
+    Inherited,
 }
 
 /// One shard: one thread, and everything it owns.
@@ -111,7 +121,7 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
     let shards::Shard { arrivals, inbox, .. } = core_parts;
     let reactor = core_parts.reactor;
     let core = plan.cores[core_parts.index].clone();
-    let listeners = bind(&reactor, &plan, &core);
+    let listeners = bind(&reactor, &plan, &core, core_parts.inherited);
     let shard = Shard::new(
         core_parts.index,
         core_parts.count,
@@ -141,10 +151,22 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
     shard.leave().await;
 }
 
-fn bind(reactor: &Rc<Reactor>, plan: &Plan, core: &Core) -> Result<(Listener, Listener), String> {
+fn bind(
+    reactor: &Rc<Reactor>,
+    plan: &Plan,
+    core: &Core,
+    inherited: Vec<OwnedFd>,
+) -> Result<(Listener, Listener), String> {
     let backlog = u32::try_from(core.listen_backlog).unwrap_or(u32::MAX);
-    let bind = |address: SocketAddr| {
-        Listener::bind(reactor, address, backlog).map_err(|error| format!("can't listen on {address}: {error}"))
+    let mut inherited = inherited.into_iter();
+    let mut bind = |listening| match listening {
+        Listening::On(address) => {
+            Listener::bind(reactor, address, backlog).map_err(|error| format!("can't listen on {address}: {error}"))
+        }
+        Listening::Inherited => {
+            let socket = inherited.next().expect("a socket for each that is inherited");
+            Listener::adopt(reactor, socket, backlog).map_err(|error| format!("a socket that was passed in: {error}"))
+        }
     };
     Ok((bind(plan.listen)?, bind(plan.ingress)?))
 }

@@ -1,12 +1,15 @@
 //! File-descriptor tables: one per shard, so that no table is shared between cores and the limit counts per shard.
 //!
-//! The only file of this package with `unsafe` in it: giving up a table's sharing, and closing the inherited copies in the new one.
+//! The only file of this package with `unsafe` in it: giving up a table's sharing, closing the inherited copies in the new
+//! one, and owning those that are kept.
 #![allow(unsafe_code)]
 
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::io::FdFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
@@ -38,6 +41,35 @@ pub fn open_descriptors() -> io::Result<HashSet<RawFd>> {
     // The directory itself was open while it was read; its number is free again.
     open.retain(|fd| is_open(*fd));
     Ok(open)
+}
+
+/// The descriptors that whoever started this process has left open for it: `count` of them from number 3 on
+/// (sd_listen_fds(3)). They are not passed on to further programs.
+///
+/// # Errors
+/// When one of them is not open, with its number; when they were taken before.
+pub fn take_passed(count: usize) -> io::Result<Vec<OwnedFd>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let numbers = (FIRST_PASSED..).take(count);
+    if let Some(closed) = numbers.clone().find(|fd| !is_open(*fd)) {
+        return Err(io::Error::other(format!("descriptor {closed} is not open")));
+    }
+    // SAFETY: they were open before this process had opened anything, and nobody else takes them.
+    let passed: Vec<OwnedFd> = numbers.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect();
+    for fd in &passed {
+        rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC)?;
+    }
+    Ok(passed)
+}
+
+/// Owns `fd` in the calling thread's private table. It is one of those that [`make_private`] has kept.
+pub(crate) fn adopt(fd: RawFd) -> OwnedFd {
+    assert!(is_open(fd), "what is kept is open");
+    // SAFETY: the number is this table's own copy; whoever it was copied from owns the number in another table.
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// Gives the calling thread a table of its own and closes every inherited descriptor that is not in `keep`.
@@ -73,3 +105,6 @@ fn is_open(fd: RawFd) -> bool {
     let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
     rustix::io::fcntl_getfd(borrowed).is_ok()
 }
+
+/// After standard input, output and error.
+const FIRST_PASSED: RawFd = 3;

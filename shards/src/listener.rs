@@ -1,4 +1,4 @@
-//! Listening sockets: one per shard and port, spread by the kernel (`SO_REUSEPORT`).
+//! Listening sockets: one per shard and port, spread by the kernel (`SO_REUSEPORT`); or passed in by whoever started us.
 
 use std::future::poll_fn;
 use std::io;
@@ -74,13 +74,29 @@ impl Listener {
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-        let entry = reactor.register(socket.into())?;
-        Ok(Self {
+        Ok(Self::new(reactor, reactor.register(socket.into())?))
+    }
+
+    /// Listens on a socket that is bound already, maybe together with other shards: of those that sleep, the kernel
+    /// wakes one per connection (`EPOLLEXCLUSIVE`).
+    ///
+    /// # Errors
+    /// When it is no TCP socket.
+    pub fn adopt(reactor: &Rc<Reactor>, socket: OwnedFd, backlog: u32) -> io::Result<Self> {
+        let socket = socket2::Socket::from(socket);
+        socket.set_tcp_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        Ok(Self::new(reactor, reactor.register_exclusive(socket.into())?))
+    }
+
+    fn new(reactor: &Rc<Reactor>, entry: Rc<Entry>) -> Self {
+        Self {
             reactor: reactor.clone(),
             entry,
             pause: Timer::new(reactor),
             pauses_count: 0,
-        })
+        }
     }
 
     /// How often accepting had to pause for want of descriptors or memory.

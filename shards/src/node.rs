@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread::JoinHandle;
@@ -39,6 +39,8 @@ pub struct Shard<M> {
     pub arrivals: Arrivals,
     /// Where messages from other shards go. Set it before the first `.await`.
     pub inbox: Inbox<M>,
+    /// Its copies of what [`start`] was given for it, in that order.
+    pub inherited: Vec<OwnedFd>,
 }
 
 /// The place of the function that handles a shard's mail.
@@ -83,9 +85,17 @@ pub enum StartError {
 /// Starts one shard per element of `cpus` (a CPU may be named twice) and runs `main` on each. A shard ends when its
 /// `main` does.
 ///
+/// `inherited` holds, per shard, descriptors that were opened before; a shard that is not in it has none. Several shards
+/// may have the same one. Each gets a copy in its own table, which is there when this returns: the originals can be closed.
+///
 /// # Errors
 /// [`StartError`] names the first thing that was refused; no shard is left running then.
-pub fn start<M, F, Main>(cpus: &[usize], mesh_capacity: usize, main: F) -> Result<Node<M>, StartError>
+pub fn start<M, F, Main>(
+    cpus: &[usize],
+    mesh_capacity: usize,
+    inherited: &[Vec<BorrowedFd<'_>>],
+    main: F,
+) -> Result<Node<M>, StartError>
 where
     M: Send + 'static,
     F: Fn(Shard<M>) -> Main + Clone + Send + 'static,
@@ -98,7 +108,8 @@ where
     let (meshes, outside) = mesh::connect(cpus.len(), mesh_capacity)?;
     let (ends, receivers) = handover::connect(cpus.len())?;
     let (report, reports) = mpsc::channel();
-    let barrier = Arc::new(Barrier::new(cpus.len()));
+    // One more: this thread knows then, too, that no table is shared any longer.
+    let barrier = Arc::new(Barrier::new(cpus.len() + 1));
     let mut threads = Vec::with_capacity(cpus.len());
     let mut gates = Vec::with_capacity(cpus.len());
     for (index, ((&cpu, mesh), receiver)) in cpus.iter().zip(meshes).zip(receivers).enumerate() {
@@ -110,6 +121,7 @@ where
             mesh,
             ends: ends.clone(),
             receiver,
+            inherited: numbers(inherited.get(index)),
         };
         let (report, main, barrier) = (report.clone(), main.clone(), barrier.clone());
         let thread = std::thread::Builder::new()
@@ -125,6 +137,7 @@ where
         let _ = gate.send(outcome.is_ok());
     }
     outcome?;
+    barrier.wait();
     Ok(Node {
         outside: Arc::new(outside),
         threads,
@@ -175,6 +188,12 @@ struct Seed<M> {
     mesh: Mesh<M>,
     ends: Arc<handover::Ends>,
     receiver: OwnedFd,
+    inherited: Vec<RawFd>,
+}
+
+fn numbers(descriptors: Option<&Vec<BorrowedFd<'_>>>) -> Vec<RawFd> {
+    let descriptors = descriptors.into_iter().flatten();
+    descriptors.map(AsRawFd::as_raw_fd).collect()
 }
 
 impl<M: Send + 'static> Seed<M> {
@@ -209,6 +228,7 @@ impl<M: Send + 'static> Seed<M> {
         let mut keep = HashSet::from([0, 1, 2, self.receiver.as_raw_fd()]);
         keep.extend(self.mesh.bells().descriptors().map(|bell| bell.as_raw_fd()));
         keep.extend(self.ends.descriptors());
+        keep.extend(&self.inherited);
         let private = fd_table::make_private(&keep);
         // Only when no table holds a copy of another's socket does closing one close it.
         barrier.wait();
@@ -238,6 +258,7 @@ impl<M: Send + 'static> Seed<M> {
             handover,
             arrivals: Arrivals::new(&reactor, self.receiver)?,
             inbox: Inbox(inbox),
+            inherited: self.inherited.into_iter().map(fd_table::adopt).collect(),
         };
         let life = main(shard);
         let stopper = reactor.clone();

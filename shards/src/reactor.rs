@@ -214,6 +214,19 @@ impl Reactor {
     }
 
     pub(crate) fn register(&self, fd: OwnedFd) -> io::Result<Rc<Entry>> {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        self.register_with(fd, flags)
+    }
+
+    /// For a listening socket that other shards have in their epoll too.
+    pub(crate) fn register_exclusive(&self, fd: OwnedFd) -> io::Result<Rc<Entry>> {
+        self.register_with(
+            fd,
+            epoll::EventFlags::IN | epoll::EventFlags::ET | epoll::EventFlags::EXCLUSIVE,
+        )
+    }
+
+    fn register_with(&self, fd: OwnedFd, flags: epoll::EventFlags) -> io::Result<Rc<Entry>> {
         let entry = Rc::new(Entry {
             fd,
             key: Cell::new(0),
@@ -224,7 +237,6 @@ impl Reactor {
         });
         let key = self.entries.borrow_mut().insert(entry.clone());
         entry.key.set(key);
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         if let Err(error) = epoll::add(&self.epoll, &entry.fd, epoll::EventData::new_u64(key as u64), flags) {
             self.entries.borrow_mut().remove(key);
             return Err(error.into());

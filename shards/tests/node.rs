@@ -106,7 +106,7 @@ fn start(cpus: &[usize]) -> (Node<Mail>, SocketAddr, listener::Reservation) {
     let reservation = listener::reserve("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = reservation.address();
     let (started, starts) = mpsc::channel();
-    let node = node::start(cpus, 1024, move |shard| serve(shard, address, started.clone())).unwrap();
+    let node = node::start(cpus, 1024, &[], move |shard| serve(shard, address, started.clone())).unwrap();
     for _ in cpus {
         starts.recv_timeout(DEADLINE).unwrap();
     }
@@ -222,7 +222,7 @@ fn a_port_that_another_server_shares_is_refused() {
 
 #[test]
 fn an_unusable_cpu_is_named() {
-    let error = node::start::<Mail, _, _>(&[0, 4_000], 8, |_| async {})
+    let error = node::start::<Mail, _, _>(&[0, 4_000], 8, &[], |_| async {})
         .map(Node::join)
         .unwrap_err();
     assert!(error.to_string().contains("CPU 4000"), "{error}");
@@ -231,7 +231,8 @@ fn an_unusable_cpu_is_named() {
 #[test]
 fn timers_fire_in_order_can_be_moved_and_leave_nothing_behind() {
     let (done, dones) = mpsc::channel();
-    let node = node::start::<Mail, _, _>(&[0], 8, move |shard| timers(shard.reactor.clone(), done.clone())).unwrap();
+    let node =
+        node::start::<Mail, _, _>(&[0], 8, &[], move |shard| timers(shard.reactor.clone(), done.clone())).unwrap();
     node.join().unwrap();
     assert_eq!(dones.iter().collect::<Vec<_>>(), [20, 40, 60, 0]);
 }

@@ -1,5 +1,6 @@
 //! What operators are promised: metrics, status, profiles, logs, signals, words at the start. Against the real program.
 
+mod activation;
 mod logs;
 mod metrics;
 mod profiles;

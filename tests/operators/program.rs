@@ -184,7 +184,11 @@ impl Client {
 
     /// Or the head of the answer that refuses it.
     pub fn try_connect(address: &str, id: &str) -> Result<Self, String> {
-        let mut stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap(), id)
+    }
+
+    /// The same over a connection that there is already.
+    pub fn over(mut stream: TcpStream, id: &str) -> Result<Self, String> {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = format!(
             "GET /{id} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
