@@ -65,6 +65,21 @@ pub fn take_passed(count: usize) -> io::Result<Vec<OwnedFd>> {
     Ok(passed)
 }
 
+/// Whether a thread may have a table of its own: tried by one that ends with it.
+///
+/// # Errors
+/// When the kernel refuses `unshare(CLONE_FILES)`, or `/proc` is not mounted.
+pub(crate) fn probe() -> io::Result<()> {
+    let probe = std::thread::Builder::new().name("probe".into()).spawn(|| {
+        // SAFETY: this thread has no descriptor, and whatever it has a copy of goes with it.
+        unsafe { unshare_unsafe(UnshareFlags::FILES)? };
+        open_descriptors().map(drop)
+    })?;
+    probe
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the thread that tried it panicked")))
+}
+
 /// Owns `fd` in the calling thread's private table. It is one of those that [`make_private`] has kept.
 pub(crate) fn adopt(fd: RawFd) -> OwnedFd {
     assert!(is_open(fd), "what is kept is open");

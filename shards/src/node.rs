@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
+use rustix::io::Errno;
 
 use crate::handover::{self, Arrivals, Handover};
 use crate::mesh::{self, Mesh, Outside};
@@ -65,7 +66,7 @@ pub enum StartError {
         /// As the kernel counts.
         cpu: usize,
     },
-    /// io_uring is missing, forbidden, or has no memory to lock.
+    /// io_uring is missing or forbidden.
     #[error(
         "io_uring can't be used: {reason}. Kernel 5.8 or newer is needed, with `sysctl kernel.io_uring_disabled=0`, \
          a seccomp profile that allows io_uring_setup (containers), and enough locked memory (`ulimit -l`)"
@@ -74,8 +75,26 @@ pub enum StartError {
         /// The executor's words.
         reason: String,
     },
-    /// No thread, descriptor or table.
-    #[error("a shard could not be set up: {0}")]
+    /// Too little memory may be locked for the rings.
+    #[error(
+        "too little memory may be locked for io_uring: {reason}. Each shard needs 512 KiB: raise `ulimit -l` \
+         (LimitMEMLOCK= in the systemd unit, --ulimit memlock=-1 in a container)"
+    )]
+    LockedMemory {
+        /// The kernel's or the executor's words.
+        reason: String,
+    },
+    /// No descriptor table of one's own.
+    #[error(
+        "a descriptor table per shard can't be had: {reason}. unshare(CLONE_FILES) needs no privilege, but a seccomp \
+         profile may forbid it (containers), and /proc must be mounted"
+    )]
+    Table {
+        /// The kernel's words.
+        reason: String,
+    },
+    /// No thread, or no descriptor.
+    #[error("a shard could not be set up: {error}{hint}", error = .0, hint = hint(.0))]
     System(#[from] io::Error),
     /// Another shard failed to start.
     #[error("another shard did not start")]
@@ -102,7 +121,8 @@ where
     Main: Future<Output = ()> + 'static,
 {
     assert!(!cpus.is_empty(), "a node has a shard");
-    uring::probe().map_err(|error| StartError::IoUring {
+    uring::probe().map_err(of_a_ring)?;
+    fd_table::probe().map_err(|error| StartError::Table {
         reason: error.to_string(),
     })?;
     let (meshes, outside) = mesh::connect(cpus.len(), mesh_capacity)?;
@@ -310,9 +330,29 @@ fn make_executor() -> Result<LocalExecutor, StartError> {
         .io_memory(IO_MEMORY_LEN)
         .preempt_timer(PREEMPT_TIMER)
         .make();
-    made.map_err(|error| StartError::IoUring {
-        reason: error.to_string(),
-    })
+    made.map_err(|error| of_a_ring(error.into()))
+}
+
+/// Why there is no ring.
+fn of_a_ring(error: io::Error) -> StartError {
+    let reason = error.to_string();
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    match errno {
+        Some(Errno::MFILE | Errno::NFILE) => StartError::System(error),
+        Some(Errno::NOMEM) => StartError::LockedMemory { reason },
+        // The executor looks at the limit itself, and has no code for it.
+        _ if reason.contains("MemLockLimit") => StartError::LockedMemory { reason },
+        _ => StartError::IoUring { reason },
+    }
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::MFILE) => ". Raise `ulimit -n` (LimitNOFILE= in the systemd unit)",
+        Some(Errno::NFILE) => ". Raise `sysctl fs.file-max`",
+        Some(Errno::AGAIN) => ". Raise `ulimit -u` or TasksMax= in the systemd unit",
+        _ => "",
+    }
 }
 
 const DRAIN_MAX: usize = 256;

@@ -1,6 +1,7 @@
 //! What is said when it cannot start: one line that names the thing and what to change. Exit code 1, nothing left behind.
 
 use std::net::TcpListener;
+use std::process::Command;
 
 use crate::program::{command, two_shards};
 
@@ -100,15 +101,111 @@ fn a_wrong_command_line() {
     );
 }
 
-/// Tried by hand with `sysctl kernel.io_uring_disabled=2`, since a test must not forbid it to the whole machine.
+/// As `fails`, with `limit` of prlimit(1) and, since root may lock what it likes, without capabilities.
+fn fails_limited(limit: &str) -> Option<String> {
+    let is_root = rustix::process::geteuid().is_root();
+    let mut wrapper = Command::new("prlimit");
+    wrapper.arg(limit);
+    if is_root {
+        wrapper.args(["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"]);
+    }
+    let output = wrapper
+        .arg(env!("CARGO_BIN_EXE_ws2api"))
+        .args(FREE)
+        .args(["--cores", &two_shards()])
+        .output();
+    let Ok(output) = output else {
+        eprintln!("prlimit is not installed (util-linux): not checked");
+        return None;
+    };
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let words = String::from_utf8(output.stderr).unwrap();
+    Some(words.lines().last().unwrap().to_owned())
+}
+
+#[test]
+fn too_little_memory_to_lock() {
+    // The kernel's own look, and the executor's.
+    for limit in ["--memlock=0", "--memlock=65536"] {
+        let Some(line) = fails_limited(limit) else { return };
+        assert!(
+            line.starts_with("ws2api: too little memory may be locked for io_uring: "),
+            "{limit}: {line}"
+        );
+        assert!(
+            line.contains("`ulimit -l` (LimitMEMLOCK= in the systemd unit, --ulimit memlock=-1"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn too_few_descriptors_to_start() {
+    for limit in ["--nofile=12", "--nofile=20"] {
+        let Some(line) = fails_limited(limit) else { return };
+        assert!(
+            line.ends_with("Too many open files (os error 24). Raise `ulimit -n` (LimitNOFILE= in the systemd unit)"),
+            "{limit}: {line}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_may_not_be_read() {
+    let (code, words) = fails(&["--config", env!("CARGO_MANIFEST_DIR")]);
+    let expected = format!("ws2api: {}: Is a directory (os error 21)\n", env!("CARGO_MANIFEST_DIR"));
+    assert_eq!((code, words), (1, expected));
+    let (code, words) = fails(&["--set", "ping_after=5"]);
+    let expected = "ws2api: --set: ping_after = 5: a duration needs a unit: ms, s, m or h; allowed is a duration from 10ms to 24h\n";
+    assert_eq!((code, words.as_str()), (1, expected));
+}
+
+/// As a container's seccomp profile does: the system call is answered with EPERM. The filter is set by a few lines of
+/// Python, since it takes `unsafe` here.
+fn fails_without(system_call: u32, args: &[&str]) -> Option<String> {
+    let script = format!("{}/tests/operators/forbid.py", env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new("python3")
+        .args([&script, &system_call.to_string(), env!("CARGO_BIN_EXE_ws2api")])
+        .args(FREE)
+        .args(["--cores", &two_shards()])
+        .args(args)
+        .output();
+    let Ok(output) = output else {
+        eprintln!("python3 is not installed: not checked");
+        return None;
+    };
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    Some(String::from_utf8(output.stderr).unwrap())
+}
+
 #[test]
 fn io_uring_that_is_forbidden() {
-    let error = shards::node::StartError::IoUring {
-        reason: "Operation not permitted (os error 1)".to_owned(),
+    const IO_URING_SETUP: u32 = 425;
+    let Some(words) = fails_without(IO_URING_SETUP, &[]) else {
+        return;
     };
-    let words = error.to_string();
-    assert!(words.starts_with("io_uring can't be used: Operation not permitted (os error 1). Kernel 5.8 or newer"));
+    let line = words.lines().last().unwrap();
+    assert!(
+        line.starts_with("ws2api: io_uring can't be used: Operation not permitted (os error 1). Kernel 5.8 or newer"),
+        "{words}"
+    );
     for remedy in ["sysctl kernel.io_uring_disabled=0", "seccomp", "ulimit -l"] {
-        assert!(words.contains(remedy), "{remedy}: {words}");
+        assert!(line.contains(remedy), "{remedy}: {words}");
     }
+}
+
+#[test]
+fn a_descriptor_table_of_its_own_that_is_forbidden() {
+    const UNSHARE: u32 = if cfg!(target_arch = "x86_64") { 272 } else { 97 };
+    let Some(words) = fails_without(UNSHARE, &[]) else {
+        return;
+    };
+    let line = words.lines().last().unwrap();
+    assert!(
+        line.starts_with("ws2api: a descriptor table per shard can't be had: Operation not permitted (os error 1). "),
+        "{words}"
+    );
+    assert!(line.contains("seccomp") && line.contains("CLONE_FILES"), "{words}");
 }
