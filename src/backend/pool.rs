@@ -206,14 +206,9 @@ impl<E: Exchange> Pool<E> {
         }
     }
 
-    /// True while no backend could be connected to lately.
+    /// True while every backend refused the last try to connect and has not answered since, however long ago that was.
     pub fn is_down(&self) -> bool {
-        let now = self.reactor.now();
-        self.state
-            .borrow()
-            .upstreams
-            .iter()
-            .all(|upstream| upstream.unreachable_for(now).is_some())
+        self.state.borrow().upstreams.iter().all(Upstream::is_unreachable)
     }
 
     /// Gives up every request for which `is_given_up` says so, waiting or at the backend.

@@ -55,6 +55,11 @@ impl<E: Exchange> Upstream<E> {
         self.failing_until.is_some_and(|until| now < until)
     }
 
+    /// The last that was heard of it is that it could not be connected to.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.is_unreachable
+    }
+
     /// For how long it is to be left alone, if that is because it could not be connected to.
     pub(super) fn unreachable_for(&self, now: Instant) -> Option<Duration> {
         let until = self.failing_until.filter(|until| self.is_unreachable && now < *until)?;
@@ -96,6 +101,7 @@ impl<E: Exchange> Upstream<E> {
         if self.failures > 0 {
             self.failures = 0;
             self.failing_until = None;
+            self.is_unreachable = false;
         }
     }
 }
