@@ -56,7 +56,10 @@ macro_rules! counters {
 
 counters! {
     "connections_accepted" [], "Connections accepted on listen." { connections_accepted [], }
-    "accept_pauses" [], "Times that accepting paused for want of descriptors or memory." { accept_pauses [], }
+    "accept_pauses" ["reason"], "Times that accepting paused; new connections wait in the backlog meanwhile." {
+        accept_pauses ["descriptors"],
+        accept_pauses_full ["handshakes_max"],
+    }
     "handovers" ["outcome"], "Sockets that moved between shards, to the ClientId's home." {
         handovers_sent ["sent"],
         handovers_received ["received"],

@@ -62,6 +62,7 @@ gauges! {
     ingress_connections: "Connections at the ingress.",
     backend_connections: "Connections to the backend, those being opened among them.",
     backend_connections_max: "Connections to the backend that the shard may open.",
+    backend_connections_in_use: "Connections to the backend that have a request, or are being opened for one.",
     backend_connections_idle: "Connections to the backend that have no request.",
     backend_waiting: "Requests that wait for a connection to the backend.",
     posts_waiting: "Posts (/result, /error) that are not delivered yet.",
@@ -72,7 +73,7 @@ gauges! {
     loop_longest_pass_seconds: "Longest round of the loop since the last scrape.",
     report_seconds: "What the last scrape cost the shard.",
     draining: "1 while the shard drains.",
-    backend_up: "0 while no backend can be connected to.",
+    backend_up: "0 while no backend can be connected to: the last try failed at each.",
 }
 
 impl Report {
@@ -108,6 +109,7 @@ impl Shard {
             ingress_connections: self.ingress_connections.get() as f64,
             backend_connections: connections as f64,
             backend_connections_max: self.core.backend_connections_max as f64,
+            backend_connections_in_use: (connections - idle) as f64,
             backend_connections_idle: idle as f64,
             backend_waiting: self.pool.waiting_count() as f64,
             posts_waiting: self.outbox.len() as f64,

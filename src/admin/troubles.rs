@@ -114,9 +114,13 @@ fn shed(before: Option<&Moment>, now: &Moment, found: &mut Vec<Trouble>) {
             found.push(trouble(&format!("shed {bound}"), true, words));
         }
     }
-    let sum = |moment: &Moment, family| -> u64 { moment.reports.iter().map(|report| report.count(family, None)).sum() };
-    let since = |family| sum(now, family).saturating_sub(sum(before, family));
-    if since("accept_pauses") > 0 {
+    let sum = |moment: &Moment, family, member| -> u64 {
+        let reports = moment.reports.iter();
+        reports.map(|report| report.count(family, member)).sum()
+    };
+    let of = |family, member| sum(now, family, member).saturating_sub(sum(before, family, member));
+    let since = |family| of(family, None);
+    if of("accept_pauses", Some("descriptors")) > 0 {
         let words = "Accepting pauses for want of descriptors or memory; new connections wait in the backlog.";
         found.push(trouble("accept", true, words.to_owned()));
     }

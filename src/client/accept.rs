@@ -36,11 +36,15 @@ pub async fn accept(shard: Rc<Shard>, mut listener: Listener) {
     let drain = shard.drain.watch();
     let mut since_yield = 0;
     loop {
+        let mut paused = false;
         let next = poll_fn(|context| {
             if drain.poll_said(context).is_ready() {
                 return Poll::Ready(None);
             }
             if shard.handshakes.count.get() >= shard.core.handshakes_max {
+                if !std::mem::replace(&mut paused, true) {
+                    shard.counters.accept_pauses_full.add();
+                }
                 *shard.handshakes.waiting.borrow_mut() = Some(context.waker().clone());
                 return Poll::Pending;
             }

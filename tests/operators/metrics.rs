@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use crate::program::{Client, Program, http, wait_until};
+use crate::program::{Client, Program, command, http, wait_until};
 
 #[test]
 fn a_conversation_is_counted() {
@@ -73,6 +75,64 @@ fn every_metric_is_documented_and_every_documented_one_exists() {
         }
     }
 }
+
+/// ARCHITECTURE.md, "Bounds": the counter of each bound.
+#[test]
+fn every_counter_of_the_table_of_bounds_exists() {
+    let (_, bounds) = include_str!("../../ARCHITECTURE.md")
+        .split_once("\n## Bounds\n")
+        .unwrap();
+    let table = bounds.split("\n## ").next().unwrap();
+    let mut counters_count = 0;
+    for row in table.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let cell = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        for name in cell.split('`').skip(1).step_by(2) {
+            if cell.starts_with("gauge ") {
+                continue;
+            }
+            let (family, member) = name.split_once('{').unwrap_or((name, ""));
+            let family = ws2api::counters::FAMILIES.iter().find(|own| own.name == family);
+            let family = family.unwrap_or_else(|| panic!("{name} in {row}"));
+            let member = member.trim_end_matches('}');
+            let exists = member.is_empty() || family.members.iter().any(|own| own.contains(&member));
+            assert!(exists, "{name} in {row}");
+            counters_count += 1;
+        }
+    }
+    assert!(counters_count > 20, "{counters_count}");
+}
+
+/// CPU time of each shard's thread, as the kernel counts it, over many scrapes of a node that does nothing else. What the
+/// shard says itself (`ws2api_report_seconds`) is the same without waking and answering.
+#[test]
+fn a_scrape_costs_no_shard_a_millisecond() {
+    let cpu = ws2api::config::usable_cpus()[0];
+    let cores = [cpu.to_string().as_str(); 16].join(",");
+    let program = Program::start(&mut command(&["demo", "--cores", &cores]));
+    let threads = program.shard_threads();
+    assert_eq!(threads.len(), 16);
+    let spent = || -> Vec<Duration> { threads.iter().map(|thread| cpu_time(thread)).collect() };
+    let lines = program.get("/metrics").text().lines().count();
+    let before = spent();
+    for _ in 0..SCRAPES {
+        assert_eq!(program.get("/metrics").status, 200);
+    }
+    let costs = before
+        .iter()
+        .zip(spent())
+        .map(|(before, after)| (after - *before) / SCRAPES);
+    let most = costs.max().unwrap();
+    eprintln!("{lines} lines; at most {most:?} of CPU per scrape and shard");
+    assert!(most < Duration::from_millis(1), "{most:?}");
+}
+
+/// Its first number is nanoseconds on a CPU (Documentation/scheduler/sched-stats).
+fn cpu_time(thread: &Path) -> Duration {
+    let stat = std::fs::read_to_string(thread.join("schedstat")).unwrap();
+    Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
+}
+
+const SCRAPES: u32 = 50;
 
 #[test]
 fn the_other_format_holds_the_same_and_ends_as_it_must() {

@@ -3,7 +3,9 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -114,6 +116,23 @@ impl Program {
         wait_until("the program to end", || self.child.try_wait().unwrap())
     }
 
+    /// The directories of the shards' threads in /proc; those of the executors' helpers are left out.
+    pub fn shard_threads(&self) -> Vec<PathBuf> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let mut threads: Vec<(usize, usize, PathBuf)> = tasks
+            .filter_map(|task| {
+                let path = task.unwrap().path();
+                let name = std::fs::read_to_string(path.join("comm")).unwrap();
+                let shard = name.trim().strip_prefix("shard-")?.parse().unwrap();
+                Some((shard, path.file_name()?.to_str()?.parse().unwrap(), path))
+            })
+            .collect();
+        // A shard's own thread is the oldest of its name.
+        threads.sort();
+        threads.dedup_by_key(|thread| thread.0);
+        threads.into_iter().map(|(_, _, path)| path).collect()
+    }
+
     /// The sum of a metric over the shards and over the members whose line holds `with`.
     pub fn metric(&self, name: &str, with: &str) -> f64 {
         let text = self.get("/metrics").text();
@@ -140,23 +159,29 @@ impl Answer {
 
 /// One request on a connection of its own.
 pub fn http(address: &str, method: &str, target: &str, headers: &str) -> Answer {
+    http_with(address, method, target, headers, "")
+}
+
+/// The same with a body; `headers` say its length.
+pub fn http_with(address: &str, method: &str, target: &str, headers: &str, body: &str) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
-    let request = format!("{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+    let request = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n{body}");
     stream.write_all(request.as_bytes()).unwrap();
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
-    let end = bytes
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .expect("a head")
-        + 4;
-    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer {
-        status,
-        head,
-        body: bytes[end..].to_vec(),
+    let mut input = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(input.read_line(&mut head).unwrap(), 0, "a head: {head}");
     }
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    // Not everybody closes when asked to.
+    let lower = head.to_ascii_lowercase();
+    let len = lower
+        .split("content-length:")
+        .nth(1)
+        .and_then(|rest| rest.lines().next());
+    let mut body = vec![0; len.map_or(0, |len| len.trim().parse().unwrap())];
+    input.read_exact(&mut body).unwrap();
+    Answer { status, head, body }
 }
 
 /// Asks until there is an answer; the test fails after a while.
@@ -168,6 +193,29 @@ pub fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         }
         assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
         std::thread::yield_now();
+    }
+}
+
+/// Work beside a test, in a scope: told to end when this is dropped, also by a failed assertion.
+#[derive(Default)]
+pub struct Until(AtomicBool);
+
+pub struct End<'u>(&'u Until);
+
+impl Until {
+    pub fn is_over(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Over with the end of what this returns.
+    pub fn end(&self) -> End<'_> {
+        End(self)
+    }
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
     }
 }
 
