@@ -121,13 +121,13 @@ fn totals(text: &mut String, reports: &[Report]) {
         for member in family.members {
             let member = member.last().copied();
             let count = reports.iter().map(|report| report.count(family.name, member)).sum();
-            let name = format!("{} {}", family.name, member.unwrap_or_default());
-            entries.push((name.replace('_', " "), count));
+            let name = member.map_or_else(String::new, |member| format!(": {member}"));
+            entries.push((format!("{}{name}", family.name).replace('_', " "), count));
         }
     }
     for (index, (bound, _)) in SHED.iter().enumerate() {
         let count = reports.iter().filter_map(|report| report.shed.get(index)).sum();
-        entries.push((format!("shed by {bound}"), count));
+        entries.push((format!("shed: {bound}"), count));
     }
     text.push_str(r#""totals":["#);
     list(

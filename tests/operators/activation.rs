@@ -10,8 +10,11 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_w
 
 use crate::program::{Client, Program, http, two_shards, wait_until};
 
+/// What is passed, and as what.
+type Named<'s> = (&'s str, &'s dyn AsFd);
+
 /// What systemd does: descriptors from 3 on, their number and names in the environment, and the process's own id.
-fn with_sockets(sockets: &[(&str, &dyn AsFd)], args: &[&str]) -> (Command, Vec<OwnedFd>) {
+fn with_sockets(sockets: &[Named<'_>], args: &[&str]) -> (Command, Vec<OwnedFd>) {
     let mut script = String::new();
     let (mut kept, mut names) = (Vec::new(), Vec::new());
     for (number, (name, socket)) in sockets.iter().enumerate() {
@@ -38,7 +41,7 @@ fn with_sockets(sockets: &[(&str, &dyn AsFd)], args: &[&str]) -> (Command, Vec<O
 fn one_socket_serves_all_shards_and_outlives_a_restart() {
     let [clients, ingress, admin] = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     let start = || {
-        let sockets: [(&str, &dyn AsFd); 3] = [("listen", &clients), ("ingress", &ingress), ("admin", &admin)];
+        let sockets: [Named<'_>; 3] = [("listen", &clients), ("ingress", &ingress), ("admin", &admin)];
         // The configured addresses would be refused.
         let (mut command, _kept) = with_sockets(&sockets, &["--listen", "192.0.2.1:1", "--admin", "192.0.2.1:2"]);
         Program::start(&mut command)
@@ -97,9 +100,9 @@ fn what_cannot_be_served_is_refused_in_words() {
     let one = TcpListener::bind("127.0.0.1:0").unwrap();
     let connected = TcpStream::connect(one.local_addr().unwrap()).unwrap();
     let file = File::open("/dev/null").unwrap();
-    let too_many: [(&str, &dyn AsFd); 3] = [("listen", &one), ("listen", &one), ("listen", &one)];
+    let too_many: [Named<'_>; 3] = [("listen", &one), ("listen", &one), ("listen", &one)];
     let no_socket = "is no listening TCP socket: its unit needs ListenStream=ADDRESS and Accept=no";
-    let cases: [(&[(&str, &dyn AsFd)], String); 5] = [
+    let cases: [(&[Named<'_>], String); 5] = [
         (
             &too_many,
             "3 sockets are passed in as listen, for 2 shards: pass one for all of them, or one for each".to_owned(),

@@ -1,6 +1,8 @@
 //! What operators are promised: metrics, status, profiles, logs, signals, words at the start. Against the real program.
 
 mod activation;
+mod backend;
+mod browser;
 mod logs;
 mod metrics;
 mod profiles;
@@ -9,3 +11,4 @@ mod reload;
 mod service;
 mod start_up;
 mod status;
+mod watchdog;

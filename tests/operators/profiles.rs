@@ -2,26 +2,25 @@
 
 use std::io::Read as _;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use pprof::protos::{Message as _, Profile};
 
-use crate::program::{Client, Program, http, wait_until};
+use crate::program::{Client, Program, Until, http, wait_until};
 
 #[test]
 fn a_cpu_profile_shows_the_shards_at_work() {
     let program = Program::demo(&[]);
     assert_eq!(program.get("/debug/pprof/profile?seconds=0").status, 400);
-    let done = AtomicBool::new(false);
+    let until = Until::default();
     std::thread::scope(|scope| {
-        scope.spawn(|| talk_until(&program, &done));
+        let _end = until.end();
+        scope.spawn(|| talk(&program, &until));
         // On a busy machine the shards may get little time within one second.
         wait_until("the shards' stacks", || {
             let answer = program.get("/debug/pprof/profile?seconds=1");
             assert_eq!(answer.status, 200);
             shows_shards(&parse(&answer.body)).then_some(())
         });
-        done.store(true, Ordering::Relaxed);
     });
 }
 
@@ -55,9 +54,10 @@ fn the_flags_write_profiles_on_sigusr1_and_at_the_end() {
         format!("--memprofile={}", heap.display()),
     ];
     let mut program = Program::demo(&[&flags[0], &flags[1], "--set", "drain_timeout=0s"]);
-    let done = AtomicBool::new(false);
+    let until = Until::default();
     std::thread::scope(|scope| {
-        scope.spawn(|| talk_until(&program, &done));
+        let _end = until.end();
+        scope.spawn(|| talk(&program, &until));
         wait_until("work to be seen", || {
             program.signal("USR1");
             let written = std::fs::read(&cpu).unwrap();
@@ -65,7 +65,6 @@ fn the_flags_write_profiles_on_sigusr1_and_at_the_end() {
             let profile = try_parse(&written).filter(|profile| !profile.sample.is_empty())?;
             (profile.period == 10_000_000).then_some(())
         });
-        done.store(true, Ordering::Relaxed);
     });
     program.signal("TERM");
     assert!(program.wait().success());
@@ -95,12 +94,12 @@ fn heap_profiling_is_off_until_switched_on() {
     assert_eq!(program.get("/debug/pprof/heap").status, 409);
 }
 
-fn talk_until(program: &Program, done: &AtomicBool) {
+fn talk(program: &Program, until: &Until) {
     let mut clients: Vec<Client> = (0..8)
         .map(|number| Client::connect(&program.listen, &format!("CP{number}")))
         .collect();
     let mut number = 0;
-    while !done.load(Ordering::Relaxed) {
+    while !until.is_over() {
         for client in &mut clients {
             number += 1;
             client.call(number);

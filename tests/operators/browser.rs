@@ -1,0 +1,260 @@
+//! The status page in headless Chromium, under load, through ChromeDriver (W3C WebDriver). Where that is not installed
+//! nothing is checked; scripts/test says so.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::backend::Backend;
+use crate::program::{Client, Program, Until, http_with, wait_until};
+
+#[test]
+fn the_page_lives_finds_clients_and_says_what_is_wrong() {
+    let Some(browser) = Browser::start() else { return };
+    let backend = Backend::start("127.0.0.1:0");
+    let address = backend.address.to_string();
+    let program = Program::demo(&["--backend", &format!("http://{address}")]);
+    let until = Until::default();
+    std::thread::scope(|scope| {
+        let _end = until.end();
+        scope.spawn(|| talk(&program, &until));
+        browser.open(&format!("http://{}/", program.admin));
+
+        browser.wait(
+            "all is well",
+            "return document.querySelector('#pill.good')?.textContent === 'all well'",
+        );
+        browser.wait(
+            "clients",
+            "return document.querySelector('#tiles b').textContent === '8'",
+        );
+        browser.wait(
+            "rates",
+            "return Number(document.querySelectorAll('#tiles b')[1].textContent.split(' ')[0]) > 0",
+        );
+        // The numbers move and the curves are drawn anew.
+        for what in [
+            "document.getElementById('totals').textContent",
+            "document.querySelector('#shards path:nth-of-type(3)').getAttribute('d')",
+        ] {
+            let before = browser.run(&format!("return {what}"));
+            wait_until(what, || {
+                (browser.run(&format!("return {what}")) != before).then_some(())
+            });
+        }
+        assert_eq!(
+            browser.run("return document.querySelectorAll('#shards .shard').length"),
+            2
+        );
+
+        let search = |id: &str| {
+            browser.run(&format!(
+                "document.getElementById('id').value = '{id}'; document.getElementById('search').requestSubmit()"
+            ));
+        };
+        search("CP3");
+        let client = browser.text("#client", "ocpp2.0.1");
+        assert!(client.contains("CP3") && client.contains("127.0.0.1"), "{client}");
+        browser.run("document.querySelector('#client button').click()");
+        browser.text("#client [role=status]", "the log shows it");
+        program.wait_for_log("Heartbeat");
+        search("nobody");
+        browser.text("#client", "nobody is not connected. Its home is shard ");
+        assert_eq!(browser.complaints(), [""; 0], "of the browser itself");
+
+        drop(backend);
+        let words = browser.text("#troubles", "No backend can be connected to");
+        assert!(words.contains("CALLs get InternalError"), "{words}");
+        browser.wait("the pill", "return document.querySelector('#pill').className === 'bad'");
+        let _backend = Backend::start(&address);
+        browser.wait(
+            "all is well again",
+            "return document.querySelector('#pill.good') !== null",
+        );
+    });
+}
+
+#[test]
+fn the_page_is_readable_light_and_dark_and_fits_a_phone() {
+    let Some(browser) = Browser::start() else { return };
+    let program = Program::demo(&[]);
+    let _client = Client::connect(&program.listen, "CP1");
+    let mut backgrounds = Vec::new();
+    for scheme in ["light", "dark"] {
+        browser.devtools(
+            "Emulation.setEmulatedMedia",
+            &json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] }),
+        );
+        browser.open(&format!("http://{}/", program.admin));
+        browser.wait(
+            "the shards",
+            "return document.querySelectorAll('#shards dd').length > 0",
+        );
+        backgrounds.push(browser.run("return getComputedStyle(document.body).backgroundColor"));
+        // WCAG 2.1, 1.4.3 "Contrast (Minimum)", of every text on what lies behind it.
+        let faint = browser.run(CONTRAST);
+        assert_eq!(faint, json!([]), "{scheme}");
+    }
+    assert_ne!(backgrounds[0], backgrounds[1]);
+    for width in [360, 390, 768] {
+        browser.devtools(
+            "Emulation.setDeviceMetricsOverride",
+            &json!({ "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": true }),
+        );
+        let wide = browser.run("return document.documentElement.scrollWidth");
+        assert_eq!(wide, width, "nothing to scroll sideways");
+    }
+}
+
+/// Texts with less than 4.5 : 1, and the ratio.
+const CONTRAST: &str = "
+    const parse = colour => colour.match(/[\\d.]+/g).map(Number);
+    const light = ([r, g, b]) => [r, g, b].map(part => part / 255)
+        .map(part => part <= .03928 ? part / 12.92 : ((part + .055) / 1.055) ** 2.4)
+        .reduce((sum, part, i) => sum + part * [.2126, .7152, .0722][i], 0);
+    const behind = element => {
+        for (let at = element; at; at = at.parentElement) {
+            const colour = parse(getComputedStyle(at).backgroundColor);
+            if (colour.length < 4 || colour[3] > 0) return colour;
+        }
+    };
+    const faint = [], seen = [];
+    for (const element of document.querySelectorAll('body *')) {
+        if (![...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim())) continue;
+        if (['SCRIPT', 'STYLE'].includes(element.tagName)) continue;
+        const [a, b] = [light(parse(getComputedStyle(element).color)), light(behind(element))];
+        const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+        seen.push(ratio);
+        if (ratio < 4.5) faint.push(`${element.textContent.trim()}: ${ratio.toFixed(2)}`);
+    }
+    return seen.length > 30 ? faint : ['too few texts were seen'];
+";
+
+fn talk(program: &Program, until: &Until) {
+    let mut clients: Vec<Client> = (0..8)
+        .map(|number| Client::connect(&program.listen, &format!("CP{number}")))
+        .collect();
+    let mut number = 0;
+    while !until.is_over() {
+        for client in &mut clients {
+            number += 1;
+            client.send(&format!("[2,\"{number}\",\"Heartbeat\",{{}}]"));
+            // CALLERRORs while there is no backend.
+            client.receive();
+        }
+    }
+}
+
+struct Browser {
+    driver: Child,
+    address: String,
+    session: String,
+}
+
+impl Browser {
+    fn start() -> Option<Self> {
+        let spawned = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let Ok(mut driver) = spawned else {
+            eprintln!("chromedriver is not installed: not checked");
+            return None;
+        };
+        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port = lines.find_map(|line| {
+            let line = line.ok()?;
+            let (_, port) = line.split_once("started successfully on port ")?;
+            Some(port.to_owned())
+        });
+        // It may have more to say.
+        std::thread::spawn(move || lines.for_each(drop));
+        let mut browser = Self {
+            driver,
+            address: format!("127.0.0.1:{}", port.expect("its port").trim_end_matches('.')),
+            session: String::new(),
+        };
+        // Nothing that it would do on the network by itself.
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--no-first-run",
+            "--window-size=1280,1000",
+        ];
+        let session = browser.ask(
+            "/session",
+            &json!({ "capabilities": { "alwaysMatch": {
+                "goog:chromeOptions": { "args": arguments },
+                "goog:loggingPrefs": { "browser": "ALL" },
+            } } }),
+        );
+        browser.session = format!("/session/{}", session["sessionId"].as_str().unwrap());
+        Some(browser)
+    }
+
+    fn ask(&self, target: &str, body: &Value) -> Value {
+        let body = body.to_string();
+        let headers = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        let target = format!("{}{target}", self.session);
+        let answer = http_with(&self.address, "POST", &target, &headers, &body);
+        let text = answer.text();
+        assert_eq!(answer.status, 200, "{target} {body}: {text}");
+        serde_json::from_str::<Value>(&text).unwrap()["value"].take()
+    }
+
+    fn open(&self, url: &str) {
+        self.ask("/url", &json!({ "url": url }));
+    }
+
+    fn run(&self, script: &str) -> Value {
+        self.ask("/execute/sync", &json!({ "script": script, "args": [] }))
+    }
+
+    fn devtools(&self, command: &str, parameters: &Value) {
+        self.ask("/goog/cdp/execute", &json!({ "cmd": command, "params": parameters }));
+    }
+
+    fn wait(&self, what: &str, script: &str) {
+        wait_until(what, || (self.run(script) == Value::Bool(true)).then_some(()));
+    }
+
+    /// Waits until what `selector` finds says `words`, and gives all of it.
+    fn text(&self, selector: &str, words: &str) -> String {
+        let script = format!("return document.querySelector('{selector}')?.textContent ?? ''");
+        wait_until(words, || {
+            let text = self.run(&script).as_str().unwrap().to_owned();
+            text.contains(words).then_some(text)
+        })
+    }
+
+    /// Errors on its console.
+    fn complaints(&self) -> Vec<String> {
+        let log = self.ask("/se/log", &json!({ "type": "browser" }));
+        let entries = log.as_array().unwrap().iter();
+        let grave = entries.filter(|entry| entry["level"] == "SEVERE");
+        // That a client is not connected is a 404, which it tells, too.
+        let other = grave.filter(|entry| !entry["message"].as_str().unwrap().contains("/clients/nobody"));
+        other.map(Value::to_string).collect()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // It takes the browser with it.
+        if !self.session.is_empty() {
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                http_with(&self.address, "DELETE", &self.session, "", "");
+            }));
+        }
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
