@@ -17,6 +17,7 @@ pub mod log;
 pub mod mail;
 pub mod manual;
 pub mod notify;
+pub mod processor;
 pub mod profile;
 pub mod protocol;
 pub mod proxy_protocol;

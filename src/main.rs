@@ -14,6 +14,7 @@ use ws2api::log::Log;
 use ws2api::mail::Mail;
 use ws2api::manual;
 use ws2api::notify;
+use ws2api::processor;
 use ws2api::profile::Profiles;
 use ws2api::reload::Source;
 use ws2api::server::{self, Server};
@@ -29,6 +30,10 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 static MALLOC_CONF: &[u8] = b"thp:always,prof:true,prof_active:false,lg_prof_sample:19\0";
 
 fn main() -> ExitCode {
+    if let Err(error) = processor::check() {
+        eprintln!("ws2api: {error}");
+        return ExitCode::FAILURE;
+    }
     let command = match cli::parse(std::env::args_os().skip(1)) {
         Ok(command) => command,
         Err(error) => {
