@@ -8,7 +8,7 @@ pub mod identity;
 pub mod registry;
 mod sending;
 mod trace;
-mod websocket;
+pub mod websocket;
 
 pub use connection::Connection;
 pub use identity::{ConnectionId, Identity};

@@ -12,10 +12,9 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use async_tungstenite::WebSocketStream;
-use async_tungstenite::tungstenite::error::ProtocolError;
 use async_tungstenite::tungstenite::protocol::CloseFrame;
 use async_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use bytes::Bytes;
@@ -26,6 +25,7 @@ use shards::{Socket, Timer};
 use super::identity::{ConnectionId, Identity};
 use super::sending::Sending;
 use super::trace;
+use super::websocket::{self, CLOSE_TIMEOUT, Written};
 use crate::backend::Request;
 use crate::backend::request::{Call, Disconnect};
 use crate::counters::Ended;
@@ -74,15 +74,6 @@ enum Phase {
     /// is not lost to a reset.
     Lingering(Instant),
     Over,
-}
-
-/// What became of a message.
-enum Written {
-    /// The kernel has all of it.
-    Whole,
-    /// The socket is full; the rest leaves when it is not.
-    Partly,
-    Failed,
 }
 
 /// How a connection ended, for `/disconnect`.
@@ -354,14 +345,8 @@ impl Connection {
     }
 
     fn handle_error(&self, state: &mut State, error: &WsError) {
-        let (code, reason) = match error {
-            WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake)
-            | WsError::Io(_)
-            | WsError::ConnectionClosed
-            | WsError::AlreadyClosed => return self.end_lost(state),
-            WsError::Utf8(_) => (1007, "invalid UTF-8"),
-            WsError::Capacity(_) => (1009, "message too large"),
-            _ => (1002, "protocol error"),
+        let Some((code, reason)) = websocket::close_code(error) else {
+            return self.end_lost(state);
         };
         self.close_now(state, code, reason, FailReason::Disconnected);
         if state.phase != Phase::Over {
@@ -575,10 +560,10 @@ impl Connection {
     /// Reads and drops what a client sends that has broken the protocol. False: nothing more now.
     fn discard(&self, state: &mut State, context: &mut Context<'_>) -> bool {
         let Some(stream) = &state.stream else { return false };
-        match self.shard.poll_recv(context, stream.get_ref(), |_| {}) {
+        match websocket::discard(stream, context) {
             Poll::Pending => false,
-            Poll::Ready(Ok(len)) if len > 0 => true,
-            Poll::Ready(_) => {
+            Poll::Ready(true) => true,
+            Poll::Ready(false) => {
                 state.phase = Phase::Over;
                 false
             }
@@ -707,7 +692,7 @@ impl State {
         // Before the task's first turn there is no waker; its first turn flushes.
         let mut context = Context::from_waker(self.waker.as_ref().unwrap_or(Waker::noop()));
         match &mut self.stream {
-            Some(stream) => write(Pin::new(stream), &mut context, message),
+            Some(stream) => websocket::write(Pin::new(stream), &mut context, message),
             None => Written::Failed,
         }
     }
@@ -740,30 +725,9 @@ impl State {
     }
 }
 
-fn write(mut stream: Pin<&mut WebSocketStream<Socket>>, context: &mut Context<'_>, message: Message) -> Written {
-    // A pong may still wait in the library; the message then waits behind it.
-    if let Poll::Ready(Err(_)) = stream.as_mut().poll_ready(context) {
-        return Written::Failed;
-    }
-    let is_close = message.is_close();
-    match stream.as_mut().start_send(message) {
-        Ok(()) => {}
-        Err(_) if is_close => return Written::Whole,
-        Err(_) => return Written::Failed,
-    }
-    match stream.poll_flush(context) {
-        Poll::Pending => Written::Partly,
-        Poll::Ready(Ok(())) => Written::Whole,
-        Poll::Ready(Err(_)) if is_close => Written::Whole,
-        Poll::Ready(Err(_)) => Written::Failed,
-    }
-}
-
 const CLOSE_AWAY: u16 = 1001;
 const CLOSE_WITHOUT_CODE: u16 = 1005;
 const CLOSE_LOST: u16 = 1006;
 const CLOSE_REPLACED: u16 = 4001;
-/// How long the other side may take to answer a close frame.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A client with a firehose lets others go first after so many messages.
 const MESSAGES_PER_TURN: u32 = 32;
