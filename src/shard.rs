@@ -524,6 +524,7 @@ pub fn session_limits(core: &Core) -> Limits {
         call_timeout: core.call_timeout,
         pushes_in_flight: core.pushes_in_flight,
         pushes_queued: core.pushes_queued,
+        queued_len_max: core.message_max,
         push_timeout: core.push_timeout,
         bad_frames_max: u32::try_from(core.bad_frames_max).unwrap_or(u32::MAX),
         json_depth_max: core.json_depth_max,

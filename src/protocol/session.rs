@@ -50,6 +50,9 @@ pub struct Limits {
     pub pushes_in_flight: usize,
     /// Pushes that wait behind them; then they are refused.
     pub pushes_queued: usize,
+    /// Bytes of the CALLs that wait, and of the pushes that wait: from there on it is as if there were too many of them.
+    /// One alone may be longer.
+    pub queued_len_max: usize,
     /// From the moment that a push's frame was written to its answer.
     pub push_timeout: Duration,
     /// So many bad frames in a row close the connection; at least 1.
@@ -223,9 +226,12 @@ impl Session {
         due.into_iter().flatten().min()
     }
 
-    /// Whether the socket is to be read. It is not while `calls_queued` wait; silence means nothing meanwhile.
+    /// Whether the socket is to be read. It is not while `calls_queued` wait, or as many bytes as may; silence means
+    /// nothing meanwhile.
     pub fn wants_read(&self) -> bool {
-        self.calls.queued() < self.limits.calls_queued || self.calls.in_flight() < self.limits.calls_in_flight
+        let room =
+            self.calls.queued() < self.limits.calls_queued && self.calls.queued_len() < self.limits.queued_len_max;
+        room || self.calls.in_flight() < self.limits.calls_in_flight
     }
 
     /// The process drains: pushes that wait end as `Shutdown`, new ones are refused. CALLs go on.

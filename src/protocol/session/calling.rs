@@ -96,6 +96,10 @@ impl Session {
             out.push(Output::Count(Event::CallShed));
             return out.push(refusal(call.raw_id(), "InternalError", "too many CALLs wait"));
         }
+        let mut call = call;
+        if self.calls.in_flight() >= self.limits.calls_in_flight {
+            call.compact();
+        }
         self.calls.push(call);
         self.send_calls(now, out);
     }

@@ -74,6 +74,11 @@ impl Call {
         &self.frame
     }
 
+    /// It will wait: keeps a copy of the message, so that no larger buffer that it was cut from is kept with it.
+    pub(super) fn compact(&mut self) {
+        self.frame = Bytes::copy_from_slice(&self.frame);
+    }
+
     /// As the client wrote it, quotes included.
     pub(super) fn raw_id(&self) -> &str {
         self.text(self.id_at, self.id_len)
@@ -129,6 +134,12 @@ impl Calls {
 
     pub(super) fn queued(&self) -> usize {
         usize::from(self.first.is_some()) + self.rest.len() - self.in_flight()
+    }
+
+    /// Bytes of the messages that wait.
+    pub(super) fn queued_len(&self) -> usize {
+        let queued = self.iter().filter(|call| call.state == CallState::Queued);
+        queued.map(|call| call.frame.len()).sum()
     }
 
     /// The CALL of that decoded id that the client still waits for.

@@ -35,6 +35,12 @@ impl Pushes {
         self.list.len() - self.in_flight()
     }
 
+    /// Bytes of the payloads that wait.
+    pub(super) fn queued_len(&self) -> usize {
+        let queued = self.list.iter().filter(|(state, _)| *state == PushState::Queued);
+        queued.map(|(_, push)| push.payload.len()).sum()
+    }
+
     pub(super) fn contains(&self, id: &str) -> bool {
         self.list.iter().any(|(_, push)| push.message_id.as_str() == id)
     }

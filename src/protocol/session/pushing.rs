@@ -28,7 +28,9 @@ impl Session {
             self.send_pushes(out);
             return Ok(Accepted::Sent);
         }
-        if self.pushes.queued() >= self.limits.pushes_queued {
+        let queued_len = self.pushes.queued_len();
+        let too_long = queued_len > 0 && queued_len + push.payload.len() > self.limits.queued_len_max;
+        if self.pushes.queued() >= self.limits.pushes_queued || too_long {
             return Err(PushRefusal::Full);
         }
         self.pushes.push(push);

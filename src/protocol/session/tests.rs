@@ -24,6 +24,7 @@ fn limits() -> Limits {
         call_timeout: Duration::from_secs(25),
         pushes_in_flight: 1,
         pushes_queued: 2,
+        queued_len_max: 1000,
         push_timeout: Duration::from_secs(30),
         bad_frames_max: 20,
         json_depth_max: 8,

@@ -142,7 +142,7 @@ impl World {
             Err(PushRefusal::Pending)
         } else if ledger.pushes_in_flight() < ledger.limits.pushes_in_flight {
             Ok(Accepted::Sent)
-        } else if ledger.pushes.len() < ledger.limits.pushes_in_flight + ledger.limits.pushes_queued {
+        } else if ledger.has_room_for(push.payload.len()) {
             Ok(Accepted::Queued)
         } else {
             Err(PushRefusal::Full)

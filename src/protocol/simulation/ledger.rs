@@ -245,8 +245,20 @@ impl Ledger {
     }
 
     pub(super) fn wants_read(&self) -> bool {
-        let queued = self.calls.len() - self.in_flight();
-        queued < self.limits.calls_queued || self.in_flight() < self.limits.calls_in_flight
+        let waiting = || self.calls.iter().filter(|call| call.stage == CallStage::Waiting);
+        let len: usize = waiting().map(|call| call.frame.len()).sum();
+        let room = waiting().count() < self.limits.calls_queued && len < self.limits.queued_len_max;
+        room || self.in_flight() < self.limits.calls_in_flight
+    }
+
+    /// Whether one push more, of `len` bytes, may wait.
+    pub(super) fn has_room_for(&self, len: usize) -> bool {
+        let waiting = self.pushes.iter().filter(|pushed| pushed.stage == PushStage::Waiting);
+        let (count, waiting_len) = waiting.fold((0, 0), |(count, sum), pushed| {
+            (count + 1, sum + pushed.push.payload.len())
+        });
+        let room = waiting_len == 0 || waiting_len + len <= self.limits.queued_len_max;
+        count < self.limits.pushes_queued && room
     }
 
     fn silence_deadline(&self) -> Instant {

@@ -56,6 +56,8 @@ impl World {
             call_timeout: Duration::from_secs(25),
             pushes_in_flight: 1 + random.below(2),
             pushes_queued: random.below(4),
+            // Some worlds have room for all that may wait, some do not.
+            queued_len_max: 20 + random.below(150),
             push_timeout: Duration::from_secs(30),
             bad_frames_max: 5,
             json_depth_max: 16,

@@ -230,3 +230,27 @@ fn ocpp_2_1_sends_and_reports_results_it_cannot_use() {
         assert_eq!(client.says(r#"[5,"s","A","",{}]"#), ["count FrameIgnored"]);
     }
 }
+
+#[test]
+fn calls_that_wait_are_bounded_in_bytes_too() {
+    let limits = || Limits {
+        calls_queued: 10,
+        queued_len_max: 40,
+        ..limits()
+    };
+    let mut client = Conversation::with(Subprotocol::None, limits());
+    client.says(r#"[2,"a","A",{"x":"longer than all that may wait, but it does not"}]"#);
+    assert!(client.session.wants_read());
+    client.says(r#"[2,"b","B",{"x":"less than half"}]"#);
+    assert!(client.session.wants_read());
+    client.says(r#"[2,"c","C",{"x":"that makes it"}]"#);
+    assert!(!client.session.wants_read());
+    client.answered(0, 204, "");
+    assert!(client.session.wants_read());
+    // One alone may be longer.
+    client.answered(1, 204, "");
+    client.says(r#"[2,"d","D",{"x":"longer than all that may wait, and waits"}]"#);
+    assert!(!client.session.wants_read());
+    assert_eq!(client.answered(2, 204, "")[0], r#"[3,"c",{}]"#);
+    assert!(client.session.wants_read());
+}

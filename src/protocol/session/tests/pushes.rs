@@ -239,3 +239,34 @@ fn adopted_pushes_go_first_and_what_has_no_place_ends_as_replaced() {
         .adopt(draining.now, vec![push("a", None)], &mut draining.out);
     assert!(draining.shown()[0].contains("Shutdown"));
 }
+
+#[test]
+fn pushes_that_wait_are_bounded_in_bytes_too() {
+    let limits = Limits {
+        pushes_queued: 10,
+        queued_len_max: 40,
+        ..limits()
+    };
+    let pushed = |client: &mut Conversation, id: &str, len: usize| {
+        let payload = vec![b' '; len].into();
+        let push = Push {
+            payload,
+            ..push(id, None)
+        };
+        client.session.handle_push(client.now, push, &mut client.out)
+    };
+    let mut client = Conversation::with(Subprotocol::None, limits.clone());
+    assert_eq!(
+        pushed(&mut client, "sent", 1000),
+        Ok(Accepted::Sent),
+        "it does not wait"
+    );
+    assert_eq!(pushed(&mut client, "alone", 1000), Ok(Accepted::Queued));
+    assert_eq!(pushed(&mut client, "beside", 1), Err(PushRefusal::Full));
+    let mut client = Conversation::with(Subprotocol::None, limits);
+    assert_eq!(pushed(&mut client, "sent", 1), Ok(Accepted::Sent));
+    assert_eq!(pushed(&mut client, "half", 20), Ok(Accepted::Queued));
+    assert_eq!(pushed(&mut client, "too long", 21), Err(PushRefusal::Full));
+    assert_eq!(pushed(&mut client, "half again", 20), Ok(Accepted::Queued));
+    assert_eq!(pushed(&mut client, "one more", 1), Err(PushRefusal::Full));
+}
