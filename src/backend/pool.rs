@@ -19,6 +19,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use shards::{Reactor, Socket, Timer, spawn};
 
 use super::batch::Batch;
@@ -429,8 +430,13 @@ impl<E: Exchange> Pool<E> {
                 self.release(&link);
                 self.connect_more(&mut self.state.borrow_mut());
             }
-            Err(_) => {
+            Err(error) => {
                 self.counters.backend_connect_failures.add();
+                if is_for_want_of_descriptors(&error) && !state.links.is_empty() {
+                    // The backend has refused nothing: those that wait get one of its open connections in their turn.
+                    state.upstreams[index].count -= 1;
+                    return;
+                }
                 let now = self.reactor.now();
                 state.upstreams[index].count -= 1;
                 state.upstreams[index].fail(now, true);
@@ -578,6 +584,14 @@ async fn within<T>(
             .map(|()| Err(io::Error::from(io::ErrorKind::TimedOut)))
     })
     .await
+}
+
+/// We have no descriptor, or the kernel no memory, for one connection more.
+fn is_for_want_of_descriptors(error: &io::Error) -> bool {
+    const ERRNOS: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    ERRNOS
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Answers are received in pieces of this size.

@@ -48,11 +48,12 @@ pub async fn accept(shard: Rc<Shard>, mut listener: Listener) {
                 *shard.handshakes.waiting.borrow_mut() = Some(context.waker().clone());
                 return Poll::Pending;
             }
-            listener.poll_accept(context).map(Some)
+            let accepted = listener.poll_accept(context).map(Some);
+            // Also while none can be accepted: that is when it matters.
+            shard.counters.accept_pauses.set(listener.pauses_count());
+            accepted
         });
-        let accepted = next.await;
-        shard.counters.accept_pauses.set(listener.pauses_count());
-        let Some((fd, peer)) = accepted else { return };
+        let Some((fd, peer)) = next.await else { return };
         shard.counters.connections_accepted.add();
         if let Ok(socket) = Socket::adopt(&shard.reactor, fd) {
             let turn = Turn::new(&shard);

@@ -162,7 +162,7 @@ impl Proxy {
         Self::with_url(backend.url())
     }
 
-    /// In front of whatever answers there.
+    /// With a backend that is none of ours.
     pub fn with_url(url: String) -> Builder {
         Builder {
             shards: 1,
@@ -283,8 +283,22 @@ impl Proxy {
 
     /// Memory that it has in RAM, in bytes.
     pub fn resident(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most that it had in RAM since [`Proxy::forget_peak`], in bytes.
+    pub fn peak(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    /// What it has in RAM now is the peak from now on (proc(5), `clear_refs`).
+    pub fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.id()), "5").unwrap();
+    }
+
+    fn status_bytes(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
