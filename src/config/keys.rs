@@ -255,6 +255,7 @@ settings! {
     /// Calls of one client that the backend works on at once. With 1 they are answered in order; OCPP expects 1.
     calls_in_flight: usize = count(1, 64), "1";
     /// Calls of one client that wait for those; when all places are taken, the client's socket is not read.
+    /// So it is when those that wait hold message_max bytes together.
     calls_queued: usize = count(1, 1024), "16";
     /// From when a Call is passed on to the backend to its answer; then the client gets InternalError. Its wait behind
     /// other Calls is not counted. Below the 30 s that clients commonly wait.
@@ -268,6 +269,7 @@ settings! {
     /// Pushes that one client works on at once. OCPP expects 1.
     pushes_in_flight: usize = count(1, 64), "1";
     /// Pushes that wait for those; one more gets 429.
+    /// So does one that would bring those that wait above message_max bytes together.
     pushes_queued: usize = count(0, 4096), "16";
     /// From the moment the frame was written to the client's answer; then the push ends as Timeout.
     push_timeout: Duration = time(TICK, HOUR), "30s";

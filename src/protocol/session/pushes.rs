@@ -4,6 +4,8 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::protocol::output::{Push, PushKey, Waiter};
 
 /// How far a push has come.
@@ -100,11 +102,12 @@ impl Pushes {
         self.list.insert(index, (PushState::Queued, push));
     }
 
-    /// Marks the first that waits as sent.
-    pub(super) fn send_next(&mut self, key: PushKey) -> Option<&Push> {
+    /// Marks the first that waits as sent. The payload is the caller's: it goes with the frame, and is kept no longer.
+    pub(super) fn send_next(&mut self, key: PushKey) -> Option<(&Push, Bytes)> {
         let (state, push) = self.list.iter_mut().find(|(state, _)| *state == PushState::Queued)?;
         *state = PushState::Sent(key);
-        Some(push)
+        let payload = std::mem::take(&mut push.payload);
+        Some((push, payload))
     }
 
     /// The frame has left; the push ends at `deadline`, `None`: never. Nothing happens if it has been answered already.

@@ -88,11 +88,11 @@ impl Session {
     pub(super) fn send_pushes(&mut self, out: &mut Vec<Output>) {
         while self.pushes.in_flight() < self.limits.pushes_in_flight {
             let key = PushKey(self.key_next);
-            let Some(push) = self.pushes.send_next(key) else {
+            let Some((push, payload)) = self.pushes.send_next(key) else {
                 return;
             };
             self.key_next += 1;
-            let frame = frame::build_call(&push.message_id, &push.action, &push.payload);
+            let frame = frame::build_call(&push.message_id, &push.action, &payload);
             out.push(Output::Send {
                 frame: frame.into(),
                 push: Some(key),
