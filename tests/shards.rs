@@ -7,7 +7,6 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::thread;
 
-use rustix::process::Signal;
 use support::{Backend, Client, Handshake, Http, Message, Proxy, Response, json};
 
 #[test]
@@ -452,12 +451,12 @@ fn a_full_mesh_sheds_pushes_with_503_and_loses_no_outcome() {
     let mut ingresses: Vec<Http> = (0..240).map(|_| proxy.http()).collect();
     support::eventually("a full mesh", || {
         // All of them are there when the shards wake up: about 60 for the other one on each.
-        proxy.signal(Signal::STOP);
+        proxy.freeze();
         for (number, http) in ingresses.iter_mut().enumerate() {
             let target = support::http::call_target(&format!("CP{}", number % CLIENTS), "Reset", &format!("m{number}"));
             http.send_request("POST", &target, &[], "{}");
         }
-        proxy.signal(Signal::CONT);
+        proxy.thaw();
         let mut accepted = Vec::new();
         for (number, http) in ingresses.iter_mut().enumerate() {
             let reply = http.reply();

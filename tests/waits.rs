@@ -3,7 +3,6 @@
 
 mod support;
 
-use rustix::process::Signal;
 use support::http::call_target;
 use support::{Backend, Http, PAYLOADS, Proxy, Response, json};
 
@@ -336,13 +335,13 @@ fn an_outcome_that_comes_together_with_the_end_of_its_request_is_posted() {
             http.send_request("POST", &target, &[("Prefer", "wait=60")], "{}");
             client.text();
             // The proxy sees both at once when it wakes up, the answer first.
-            proxy.signal(Signal::STOP);
+            proxy.freeze();
             client.send_result(&format!("m{number}"), &format!("{{\"n\":{number}}}"));
             if number % 2 == 0 {
                 http.connection.stream.reset_on_close();
             }
             drop(http);
-            proxy.signal(Signal::CONT);
+            proxy.thaw();
             let request = backend.take(&format!("/result/Reset/CP1/m{number}"));
             assert_eq!(request.text(), format!("{{\"n\":{number}}}"));
         }

@@ -316,6 +316,25 @@ impl Proxy {
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
     }
 
+    /// Stops all of its threads, and waits until they have stopped: what comes now, it sees at once when it wakes up.
+    #[track_caller]
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let is_stopped = |task: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit(')').next().unwrap().trim_start().starts_with('T')
+        };
+        super::eventually("all threads to stop", || {
+            let mut tasks = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+            tasks.all(|task| is_stopped(task.unwrap())).then_some(())
+        });
+    }
+
+    /// It goes on.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.try_wait().is_none()
     }
