@@ -189,7 +189,14 @@ impl Admin {
                 return Response::text(503, "a shard is overloaded: try again\n");
             }
         }
-        Response::text(200, "the log shows it\n")
+        Response::text(
+            200,
+            if client.is_some() {
+                "the log shows it\n"
+            } else {
+                "the log shows no client's frames\n"
+            },
+        )
     }
 
     fn answer(&self, query: &Query<'_>) -> Response {
