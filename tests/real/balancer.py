@@ -39,7 +39,8 @@ class Fleet:
         self.certificate = await self.authority.issue("localhost", "DNS:localhost")
         token = self.stage.folder / "token"
         token.write_text(TOKEN + "\n")
-        overrides = {"ingress_token_file": token, "backend": self.backend.url, "drain_spread": "3s", **self.overrides}
+        overrides = {"ingress_token_file": token, "backend": self.backend.url, "drain_spread": "2s", "drain_timeout": "5s"}
+        overrides |= self.overrides
         arguments = ["--config", ROOT / "config/node.toml"]
         arguments += [part for key, value in overrides.items() for part in ("--set", f"{key}={value}")]
         self.nodes = [

@@ -36,6 +36,7 @@ class Station:
         self.socket = None
         self.reader = None
         self.pushes = {}  # MessageId of a push to its payload
+        self.is_mute = False  # answers no pushes on this connection
         self.push_repeats = 0
         self.waiting = {}  # MessageId of a Call to the future of its answer
         self.answers = 0
@@ -58,6 +59,7 @@ class Station:
             raise Refused(error) from None
         assert self.socket.protocol == self.subprotocol, self.socket.protocol
         self.connects += 1
+        self.is_mute = False
         self.reader = asyncio.create_task(self.read())
         return self
 
@@ -67,7 +69,8 @@ class Station:
             if frame[0] == 2:
                 self.push_repeats += frame[1] in self.pushes
                 self.pushes[frame[1]] = frame[3]
-                await self.socket.send_str(json.dumps([3, frame[1], {"status": "Accepted"}]))
+                if not self.is_mute:
+                    await self.socket.send_str(json.dumps([3, frame[1], {"status": "Accepted"}]))
                 continue
             future = self.waiting.pop(frame[1], None)
             if future is None or future.done():
