@@ -40,7 +40,7 @@ async def play(fleet, long=False):
         if long and fleet.name == "haproxy":
             await measure(fleet, session)
         await check_storm(fleet, session)
-        say("a ClientId that comes again and again gets 429, others come in; an address has its limit")
+        say("a ClientId that comes again and again gets 429, others come in")
         await check_strangers(fleet, session)
         say("pushes: no token 401, no client 404, no name 400")
     for node in fleet.nodes:
@@ -319,6 +319,7 @@ async def check_storm(fleet, session):
     await admitted(fleet, session, "calm", ssl=context)
     if fleet.name == "haproxy":
         await check_address_limit(fleet)
+        fleet.stage.say("an address that comes too often is not taken")
 
 
 async def check_address_limit(fleet):
