@@ -5,6 +5,7 @@ mod support;
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use support::{Backend, Builder, Client, Http, Message, Proxy, Response, json};
@@ -360,4 +361,53 @@ fn in_mid_traffic_every_call_is_answered_and_every_push_has_its_outcome() {
     outcomes.sort();
     accepted.sort();
     assert_eq!(outcomes, accepted, "one outcome for each that was accepted");
+}
+
+#[test]
+fn in_mid_traffic_with_a_stuck_backend_it_ends_in_time_and_everybody_is_told() {
+    const CLIENTS: usize = 12;
+    let backend = Backend::start();
+    backend.on("/call/Stuck", |_| Response::never());
+    let mut proxy = Proxy::with(&backend)
+        .shards(2)
+        .set("drain_timeout", "3s")
+        .set("drain_spread", "1s")
+        .set("call_timeout", "1h")
+        .start();
+    let mut clients: Vec<Client> = (0..CLIENTS)
+        .map(|number| proxy.client(&format!("CP{number}")))
+        .collect();
+    // Of each client one push is with it and one waits; half of them have a CALL that is never answered.
+    let mut accepted = Vec::new();
+    for (number, client) in clients.iter_mut().enumerate() {
+        for message_id in ["p1", "p2"] {
+            let name = format!("CP{number}");
+            proxy.push(&name, "Reset", message_id, "{}").expect(202);
+            accepted.push((name, message_id.to_owned()));
+        }
+        client.expect("[2,\"p1\",\"Reset\",{}]");
+        client.send_call("m1", if number % 2 == 0 { "Stuck" } else { "Echo" }, "{}");
+    }
+    backend.wait_seen("/call/Stuck", CLIENTS / 2);
+    let begun = Instant::now();
+    proxy.signal(Signal::TERM);
+    for (number, client) in clients.iter_mut().enumerate() {
+        if number % 2 == 0 {
+            client.expect_error("m1", "InternalError");
+        } else {
+            client.expect("[3,\"m1\",{}]");
+        }
+        client.expect_close(1001);
+    }
+    assert_eq!(proxy.wait().code(), Some(0));
+    // Its own time, and what a busy machine takes to notice.
+    assert!(begun.elapsed() < Duration::from_secs(3 + 15), "{:?}", begun.elapsed());
+    let mut outcomes: Vec<_> = backend
+        .seen("/error")
+        .iter()
+        .map(|request| (request.segment(2), request.segment(3)))
+        .collect();
+    outcomes.sort();
+    accepted.sort();
+    assert_eq!(outcomes, accepted);
 }
