@@ -10,7 +10,6 @@ mod profiles;
 mod status;
 mod troubles;
 
-use std::hash::RandomState;
 use std::io;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,7 +23,7 @@ use crate::mail::{Control, Mail};
 use crate::notify;
 use crate::protocol::ClientId;
 use crate::report::Report;
-use crate::shard::home_of;
+use crate::shard::{IdHasher, home_of};
 use connection::{Query, Response};
 use monitor::Monitor;
 use news::{Line, News};
@@ -33,7 +32,7 @@ use news::{Line, News};
 #[derive(Clone, Debug)]
 pub struct Admin {
     outside: Arc<Outside<Mail>>,
-    hasher: RandomState,
+    hasher: IdHasher,
     monitor: Monitor,
     peaks: Arc<Mutex<Vec<Peaks>>>,
 }
@@ -48,7 +47,7 @@ struct Peaks {
 impl Admin {
     /// For the shards behind `outside`, which find a client's home with `hasher`.
     #[must_use]
-    pub fn new(outside: Arc<Outside<Mail>>, hasher: RandomState) -> Self {
+    pub fn new(outside: Arc<Outside<Mail>>, hasher: IdHasher) -> Self {
         let peaks = vec![Peaks::default(); outside.shards_count()];
         Self {
             outside,

@@ -16,7 +16,7 @@ use crate::config::{BackendUrl, Config};
 use crate::ingress::Token;
 use crate::mail::{Control, Mail};
 use crate::protocol::ClientId;
-use crate::shard::{self, Plan};
+use crate::shard::{self, IdHasher, Plan};
 
 /// Why the server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +108,7 @@ impl Server {
             ingress: ingress.listener(),
             addresses: config.node.backends.iter().map(targets::look_up).collect(),
             ingress_token,
-            hasher: std::hash::RandomState::new(),
+            hasher: IdHasher::default(),
             traced,
         };
         let hasher = plan.hasher.clone();

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -30,6 +30,13 @@ use crate::mail::{AnswerRefusal, ClientReply, ClientRequest, Control, Descriptio
 use crate::protocol::{Action, ClientId, FailReason, Limits, MessageId, Outcome, Output, PostKind};
 use crate::protocol::{Reply, WaitOver, Waiter};
 
+/// Hashes ClientIds to their homes: SipHash with a key drawn at the start.
+#[cfg(not(feature = "simulation"))]
+pub type IdHasher = std::hash::RandomState;
+/// In a simulation every run is the same.
+#[cfg(feature = "simulation")]
+pub type IdHasher = foldhash::quality::FixedState;
+
 /// What every shard is told at the start.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -46,7 +53,7 @@ pub struct Plan {
     /// Who may push.
     pub ingress_token: Option<Token>,
     /// Keyed at the start: nobody can choose ids that crowd one shard (SPEC section 7).
-    pub hasher: RandomState,
+    pub hasher: IdHasher,
     /// The client whose frames are shown in the log.
     pub traced: Option<ClientId>,
 }
@@ -104,7 +111,7 @@ pub struct Shard {
     pub waits: Waits,
     /// Whether the shard drains.
     pub drain: Rc<DrainSignal>,
-    hasher: RandomState,
+    hasher: IdHasher,
     boot: u32,
     connections_begun: Cell<u64>,
     random: Cell<u64>,
@@ -534,7 +541,7 @@ pub fn session_limits(core: &Core) -> Limits {
 }
 
 /// Which of `count` shards owns `client`; the same on every thread.
-pub fn home_of(hasher: &RandomState, client: &ClientId, count: usize) -> usize {
+pub fn home_of(hasher: &IdHasher, client: &ClientId, count: usize) -> usize {
     (hasher.hash_one(client.as_str()) % count as u64) as usize
 }
 

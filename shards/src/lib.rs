@@ -6,18 +6,34 @@
 //!
 //! Nothing here knows what the bytes mean.
 
+// What only the real reactor and node use stays.
+#![cfg_attr(feature = "simulation", allow(dead_code))]
+
 pub mod cpu;
 pub mod fd_table;
-pub mod handover;
-pub mod listener;
 pub mod mesh;
-pub mod node;
-pub mod reactor;
-pub mod socket;
-pub mod task;
 pub mod timer;
-mod uring;
 pub mod wheel;
+
+#[cfg(not(feature = "simulation"))]
+pub mod handover;
+#[cfg(not(feature = "simulation"))]
+pub mod listener;
+#[cfg(not(feature = "simulation"))]
+pub mod node;
+#[cfg(not(feature = "simulation"))]
+pub mod reactor;
+#[cfg(not(feature = "simulation"))]
+pub mod socket;
+#[cfg(not(feature = "simulation"))]
+pub mod task;
+#[cfg(not(feature = "simulation"))]
+mod uring;
+
+#[cfg(feature = "simulation")]
+pub mod simulation;
+#[cfg(feature = "simulation")]
+pub use simulation::{handover, listener, node, reactor, socket, task};
 
 pub use node::Shard;
 pub use reactor::Reactor;

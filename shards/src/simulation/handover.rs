@@ -1,0 +1,89 @@
+//! Sockets that move between simulated shards.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use super::reactor::Reactor;
+use super::socket::Descriptor;
+
+/// A socket on its way, with the bytes that belong to it.
+#[derive(Debug)]
+pub struct Parcel {
+    /// The connected socket.
+    pub socket: Descriptor,
+    /// Their meaning is the user's.
+    pub bytes: Vec<u8>,
+}
+
+/// As the real one's.
+pub const WAITING_MAX: usize = 1024;
+
+/// What is on its way to one shard.
+#[derive(Debug, Default)]
+pub(super) struct Way {
+    parcels: RefCell<VecDeque<Parcel>>,
+    receiver: RefCell<Option<Waker>>,
+}
+
+/// A shard's way to hand sockets to the others.
+#[derive(Debug)]
+pub struct Handover(pub(super) Rc<Vec<Way>>);
+
+/// Where a shard's parcels arrive.
+#[derive(Debug)]
+pub struct Arrivals {
+    ways: Rc<Vec<Way>>,
+    index: usize,
+    reactor: Rc<Reactor>,
+}
+
+impl Handover {
+    /// Sends `parcel` to shard `to`.
+    ///
+    /// # Errors
+    /// The parcel comes back when [`WAITING_MAX`] wait for that shard already.
+    pub fn try_send(&self, to: usize, parcel: Parcel) -> Result<(), Parcel> {
+        let way = &self.0[to];
+        if way.parcels.borrow().len() == WAITING_MAX {
+            return Err(parcel);
+        }
+        way.parcels.borrow_mut().push_back(parcel);
+        if let Some(waker) = way.receiver.take() {
+            waker.wake();
+        }
+        Ok(())
+    }
+}
+
+impl Arrivals {
+    pub(super) fn new(ways: &Rc<Vec<Way>>, index: usize, reactor: &Rc<Reactor>) -> Self {
+        reactor.sockets.set(reactor.sockets.get() + 1);
+        Self {
+            ways: ways.clone(),
+            index,
+            reactor: reactor.clone(),
+        }
+    }
+
+    /// The next parcel.
+    pub async fn next(&mut self) -> Parcel {
+        let way = &self.ways[self.index];
+        poll_fn(|context| match way.parcels.borrow_mut().pop_front() {
+            Some(parcel) => Poll::Ready(parcel),
+            None => {
+                way.receiver.replace(Some(context.waker().clone()));
+                Poll::Pending
+            }
+        })
+        .await
+    }
+}
+
+impl Drop for Arrivals {
+    fn drop(&mut self) {
+        self.reactor.sockets.set(self.reactor.sockets.get() - 1);
+    }
+}

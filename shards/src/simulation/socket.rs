@@ -1,0 +1,177 @@
+//! A simulated stream socket: the methods of the real one.
+
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use futures_io::{AsyncRead, AsyncWrite};
+use rustix::io::Errno;
+
+use super::network::End;
+use super::reactor::Reactor;
+
+/// What stands for a file descriptor.
+#[derive(Debug)]
+pub struct Descriptor(pub(super) End);
+
+/// See the real one.
+#[derive(Debug)]
+pub struct Socket {
+    reactor: Rc<Reactor>,
+    /// `None` only while `into_fd` takes it apart.
+    end: Option<End>,
+}
+
+impl Socket {
+    /// Takes over a connection.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn adopt(reactor: &Rc<Reactor>, descriptor: Descriptor) -> io::Result<Self> {
+        reactor.sockets.set(reactor.sockets.get() + 1);
+        Ok(Self {
+            reactor: reactor.clone(),
+            end: Some(descriptor.0),
+        })
+    }
+
+    /// Opens a connection to a place in the world.
+    ///
+    /// # Errors
+    /// Refused, or out of descriptors.
+    pub async fn connect(reactor: &Rc<Reactor>, address: SocketAddr) -> io::Result<Self> {
+        crate::timer::sleep(reactor, super::reactor::TICK / 8).await;
+        match reactor.network.open(address) {
+            None => pending().await,
+            Some(Err(errno)) => Err(errno.into()),
+            Some(Ok(end)) => Self::adopt(reactor, Descriptor(end)),
+        }
+    }
+
+    /// There are no Unix sockets here.
+    ///
+    /// # Errors
+    /// Always.
+    pub async fn connect_unix(_: &Rc<Reactor>, _: &Path) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The reactor that this socket is in.
+    #[must_use]
+    pub fn reactor(&self) -> &Rc<Reactor> {
+        &self.reactor
+    }
+
+    /// The other end's address.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn peer_address(&self) -> io::Result<SocketAddr> {
+        Ok(self.end().peer)
+    }
+
+    /// True when the peer has closed its side or the connection is broken; data may still wait to be read.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.end().is_ended()
+    }
+
+    /// Reads what is there into `buffer`; 0 bytes mean the end.
+    ///
+    /// # Errors
+    /// A reset.
+    pub fn poll_recv(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self.end().try_recv(buffer) {
+            Some(result) => Poll::Ready(result.map_err(Errno::into)),
+            None => {
+                self.end().wait_readable(context);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Writes as much of `bytes` as fits.
+    ///
+    /// # Errors
+    /// A broken connection.
+    pub fn poll_send(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.end().try_send(bytes) {
+            Some(result) => Poll::Ready(result.map_err(Errno::into)),
+            None => {
+                self.end().wait_writable(context);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Writes as much of `bytes` as fits now; `None` when nothing does.
+    pub fn try_send(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
+        Some(self.end().try_send(bytes)?.map_err(Errno::into))
+    }
+
+    /// Reads what is there now; `None` when nothing is.
+    pub fn try_recv(&self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
+        Some(self.end().try_recv(buffer)?.map_err(Errno::into))
+    }
+
+    /// Ready once the peer has closed its side or the connection is broken; reads nothing.
+    pub fn poll_closed(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.is_closed() {
+            return Poll::Ready(());
+        }
+        self.end().wait_readable(context);
+        Poll::Pending
+    }
+
+    /// True for the end, an error, and bytes nobody asked for.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.is_closed() || self.end().has_arrived()
+    }
+
+    /// Says that no more will be written.
+    pub fn shutdown_write(&self) {
+        self.end().finish();
+    }
+
+    /// Takes the socket out of this shard.
+    #[must_use]
+    pub fn into_fd(mut self) -> Descriptor {
+        Descriptor(self.end.take().expect("a socket has its end until it is taken apart"))
+    }
+
+    fn end(&self) -> &End {
+        self.end.as_ref().expect("a socket has its end until it is taken apart")
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.reactor.sockets.set(self.reactor.sockets.get() - 1);
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll_recv(context, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_send(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shutdown_write();
+        Poll::Ready(Ok(()))
+    }
+}

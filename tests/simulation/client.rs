@@ -1,0 +1,313 @@
+//! A client: says what it likes, and holds the proxy to what it answers.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Instant;
+
+use shards::simulation::network::{Network, Peer};
+use shards::simulation::random::Random;
+
+use super::ledger::{Asked, Ledger};
+use super::world::{LISTEN, address};
+
+/// One ClientId, and its connection if it has one.
+pub struct Client {
+    pub name: String,
+    connection: Option<Connection>,
+    connections_count: usize,
+}
+
+struct Connection {
+    peer: Peer,
+    /// To be sent.
+    out: VecDeque<u8>,
+    /// Received and not understood yet.
+    incoming: Vec<u8>,
+    open: bool,
+    /// It has said that it goes, or broken a rule: answers need not come.
+    leaving: bool,
+    asked: VecDeque<Asked>,
+    calls_count: usize,
+    /// Pushes that it has seen and not answered.
+    pushes: Vec<String>,
+    deaf_until: Instant,
+}
+
+impl Client {
+    pub fn new(name: &str) -> Self {
+        Client {
+            name: name.to_owned(),
+            connection: None,
+            connections_count: 0,
+        }
+    }
+
+    /// A new connection, whether or not there is one.
+    pub fn come(&mut self, network: &Rc<Network>, now: Instant, ledger: &mut Ledger) {
+        let Some(peer) = network.connect(address(LISTEN), address("192.0.2.1:40000")) else {
+            return;
+        };
+        ledger.happen(if self.connection.is_some() {
+            "client comes again"
+        } else {
+            "client comes"
+        });
+        self.connections_count += 1;
+        let request = format!(
+            "GET /{} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+            self.name
+        );
+        self.connection = Some(Connection {
+            peer,
+            out: request.into_bytes().into(),
+            incoming: Vec::new(),
+            open: false,
+            leaving: false,
+            asked: VecDeque::new(),
+            calls_count: 0,
+            pushes: Vec::new(),
+            deaf_until: now,
+        });
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.connection
+            .as_ref()
+            .is_some_and(|connection| connection.open && !connection.leaving)
+    }
+
+    pub fn is_gone(&self) -> bool {
+        self.connection.is_none()
+    }
+
+    /// Whether an answer is due.
+    pub fn waits(&self) -> Option<&Asked> {
+        self.connection.as_ref()?.asked.front()
+    }
+
+    pub fn calls(&mut self, now: Instant, ledger: &mut Ledger) {
+        let prefix = format!("{}-{}", self.name, self.connections_count);
+        let Some(connection) = self.open_connection() else {
+            return;
+        };
+        // What the socket does not take is bounded here, too.
+        if connection.out.len() > 20_000 {
+            return;
+        }
+        connection.calls_count += 1;
+        let id = format!("{prefix}-{}", connection.calls_count);
+        connection.say(1, &format!("[2,\"{id}\",\"Act\",{{\"id\":\"{id}\"}}]"));
+        connection.asked.push_back(Asked { id, at: now });
+        ledger.happen("call");
+    }
+
+    pub fn answers(&mut self, random: &mut Random, ledger: &mut Ledger) {
+        let Some(connection) = self.open_connection() else {
+            return;
+        };
+        if connection.pushes.is_empty() {
+            return;
+        }
+        let id = connection.pushes.remove(random.below(connection.pushes.len()));
+        let payload = format!("{{\"for\":\"{id}\"}}");
+        connection.say(1, &format!("[3,\"{id}\",{payload}]"));
+        ledger
+            .pushes
+            .get_mut(&id)
+            .expect("it was pushed")
+            .answer
+            .get_or_insert(payload);
+        ledger.happen("push answered");
+    }
+
+    pub fn pings(&mut self, ledger: &mut Ledger) {
+        if let Some(connection) = self.open_connection() {
+            connection.say(9, "?");
+            ledger.happen("ping");
+        }
+    }
+
+    pub fn talks_nonsense(&mut self, random: &mut Random, ledger: &mut Ledger) {
+        let Some(connection) = self.open_connection() else {
+            return;
+        };
+        ledger.happen("bad frame");
+        match random.below(4) {
+            0 => connection.say(1, "[2,"),
+            1 => connection.say(1, "[3,\"nobody\",{}]"),
+            2 => connection.say(1, ""),
+            _ => {
+                // Not masked: the connection is over.
+                connection.out.extend([0x81, 1, b'x']);
+                connection.leaving = true;
+            }
+        }
+    }
+
+    pub fn turns_deaf(&mut self, until: Instant, ledger: &mut Ledger) {
+        if let Some(connection) = self.open_connection() {
+            connection.deaf_until = until;
+            ledger.happen("client deaf");
+        }
+    }
+
+    pub fn hears_again(&mut self, now: Instant) {
+        if let Some(connection) = &mut self.connection {
+            connection.deaf_until = now;
+        }
+    }
+
+    /// Goes, in one of the ways that there are.
+    pub fn goes(&mut self, random: &mut Random, ledger: &mut Ledger) {
+        let Some(connection) = &mut self.connection else { return };
+        match random.below(4) {
+            0 if connection.open => {
+                connection.say(8, "\u{3}\u{e8}");
+                connection.leaving = true;
+                ledger.happen("client leaves");
+            }
+            1 => {
+                connection.peer.finish();
+                connection.leaving = true;
+                ledger.happen("client finishes");
+            }
+            2 => {
+                self.connection.take().expect("it is there").peer.reset();
+                ledger.happen("client resets");
+            }
+            _ => self.connection = None,
+        }
+    }
+
+    /// Sends and reads what it can.
+    pub fn act(&mut self, now: Instant, ledger: &mut Ledger) {
+        let Some(connection) = &mut self.connection else { return };
+        while !connection.out.is_empty() {
+            let (front, _) = connection.out.as_slices();
+            let sent = connection.peer.send(front);
+            if sent == 0 {
+                break;
+            }
+            connection.out.drain(..sent);
+        }
+        if now < connection.deaf_until {
+            return;
+        }
+        connection.incoming.extend(connection.peer.receive());
+        if !connection.read_all(ledger) || connection.peer.ended().is_some() {
+            ledger.happen(if connection.open {
+                "client lost"
+            } else {
+                "client refused"
+            });
+            self.connection = None;
+        }
+    }
+
+    fn open_connection(&mut self) -> Option<&mut Connection> {
+        self.connection
+            .as_mut()
+            .filter(|connection| connection.open && !connection.leaving)
+    }
+}
+
+impl Connection {
+    fn say(&mut self, opcode: u8, text: &str) {
+        let bytes = match opcode {
+            8 => vec![3, 0xE8],
+            _ => text.as_bytes().to_vec(),
+        };
+        self.out.push_back(0x80 | opcode);
+        match bytes.len() {
+            len @ 0..126 => self.out.push_back(0x80 | len as u8),
+            len => {
+                self.out.push_back(0x80 | 126);
+                self.out.extend((len as u16).to_be_bytes());
+            }
+        }
+        self.out.extend([0; 4]);
+        self.out.extend(bytes);
+    }
+
+    /// False: it is over.
+    fn read_all(&mut self, ledger: &mut Ledger) -> bool {
+        if !self.open {
+            let Some(end) = self.incoming.windows(4).position(|end| end == b"\r\n\r\n") else {
+                return true;
+            };
+            if !self.incoming.starts_with(b"HTTP/1.1 101 ") {
+                assert!(
+                    self.incoming.starts_with(b"HTTP/1.1 "),
+                    "{}",
+                    self.incoming.escape_ascii()
+                );
+                return false;
+            }
+            self.incoming.drain(..end + 4);
+            self.open = true;
+        }
+        while let Some((opcode, payload)) = self.take_frame() {
+            match opcode {
+                1 => self.read_text(&payload, ledger),
+                8 => {
+                    ledger.happen("client closed");
+                    return false;
+                }
+                9 => self.say(10, &payload),
+                10 => {}
+                other => panic!("opcode {other}"),
+            }
+        }
+        true
+    }
+
+    fn take_frame(&mut self) -> Option<(u8, String)> {
+        let (first, second) = (*self.incoming.first()?, *self.incoming.get(1)?);
+        assert!(
+            first & 0xF0 == 0x80 && second & 0x80 == 0,
+            "whole frames without a mask"
+        );
+        let (at, len) = match second {
+            126 => (
+                4,
+                usize::from(u16::from_be_bytes([*self.incoming.get(2)?, *self.incoming.get(3)?])),
+            ),
+            len => (2, usize::from(len)),
+        };
+        if self.incoming.len() < at + len {
+            return None;
+        }
+        let payload = if first & 15 == 8 {
+            Vec::new()
+        } else {
+            self.incoming[at..at + len].to_vec()
+        };
+        self.incoming.drain(..at + len);
+        Some((first & 15, String::from_utf8(payload).expect("UTF-8")))
+    }
+
+    fn read_text(&mut self, text: &str, ledger: &mut Ledger) {
+        let frame: Vec<serde_json::Value> = serde_json::from_str(text).expect("a frame is JSON");
+        let id = frame[1].as_str().expect("an id");
+        match frame[0].as_u64() {
+            Some(2) => {
+                ledger.happen("push seen");
+                ledger.pushes.get_mut(id).expect("it was pushed").seen += 1;
+                self.pushes.push(id.to_owned());
+            }
+            // To a frame without a readable id.
+            Some(4) if id == "-1" => {}
+            Some(kind) => {
+                let asked = self.asked.pop_front();
+                assert_eq!(
+                    asked.map(|asked| asked.id).as_deref(),
+                    Some(id),
+                    "answers come once, in order: {text}"
+                );
+                ledger.call_answered(id, kind == 3, &frame[2].to_string());
+            }
+            None => panic!("{text}"),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What must be true, whoever does what: who asked what, who was answered, which push became what.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Instant;
+
+/// What is known of one push.
+#[derive(Debug, Default)]
+pub struct Push {
+    /// The ingress said 202.
+    pub accepted: bool,
+    /// The ingress said something else.
+    pub refused: bool,
+    /// Clients that have seen its frame.
+    pub seen: usize,
+    /// The answer that the client has given, the first one.
+    pub answer: Option<String>,
+    /// Outcomes that the backend was told: kind and body by their key.
+    pub outcomes: BTreeMap<String, (String, String)>,
+    /// Of these, those that the backend has confirmed.
+    pub confirmed: bool,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    pub pushes: BTreeMap<String, Push>,
+    /// CALLs that have reached the backend, and on behalf of whom.
+    calls_seen: HashSet<String>,
+    /// What the backend answered to a CALL: the client may get nothing else.
+    pub answers: HashMap<String, String>,
+    disconnects: HashSet<String>,
+    pub happened: BTreeMap<&'static str, usize>,
+}
+
+impl Ledger {
+    pub fn happen(&mut self, what: &'static str) {
+        *self.happened.entry(what).or_default() += 1;
+    }
+
+    /// A CALL's request has reached the backend, or a part of it.
+    pub fn call_arrived(&mut self, id: &str) {
+        assert!(self.calls_seen.insert(id.to_owned()), "CALL {id} was sent twice");
+    }
+
+    /// A client got an answer to its CALL.
+    pub fn call_answered(&mut self, id: &str, is_result: bool, payload: &str) {
+        self.happen(if is_result { "result" } else { "error" });
+        if is_result {
+            let said = self.answers.get(id);
+            assert_eq!(said.map(String::as_str), Some(payload), "the result of {id}");
+        }
+    }
+
+    /// `/result` or `/error` for a push has reached the backend.
+    pub fn outcome_arrived(&mut self, id: &str, key: &str, kind: &str, body: &str, confirmed: bool) {
+        let push = self
+            .pushes
+            .get_mut(id)
+            .unwrap_or_else(|| panic!("an outcome for {id}, which nobody pushed"));
+        assert!(!push.refused, "{id} was refused, and yet has an outcome: {kind} {body}");
+        let outcome = (kind.to_owned(), body.to_owned());
+        let again = push.outcomes.insert(key.to_owned(), outcome.clone());
+        assert!(
+            again.is_none() || again == Some(outcome),
+            "{id}: another outcome under the same key"
+        );
+        assert_eq!(
+            push.outcomes.len(),
+            1,
+            "{id} has more than one outcome: {:?}",
+            push.outcomes
+        );
+        push.confirmed |= confirmed;
+        if kind == "result" {
+            assert_eq!(push.answer.as_deref(), Some(body), "the outcome of {id}");
+        } else {
+            assert!(
+                !body.contains("\"sent\":false") || push.seen == 0,
+                "{id} was seen, but is said not to be sent"
+            );
+        }
+        let what = match kind {
+            _ if again.is_some() => "post again",
+            "result" => "outcome result",
+            _ if body.contains("Disconnected") => "outcome Disconnected",
+            _ if body.contains("Replaced") => "outcome Replaced",
+            _ if body.contains("Timeout") => "outcome Timeout",
+            _ if body.contains("Shutdown") => "outcome Shutdown",
+            _ => panic!("{id}: an odd outcome: {body}"),
+        };
+        self.happen(what);
+    }
+
+    /// A connection's end has reached the backend.
+    pub fn disconnect_arrived(&mut self, connection: &str) {
+        assert!(
+            self.disconnects.insert(connection.to_owned()),
+            "{connection} ended twice"
+        );
+    }
+
+    /// Peace: nothing is under way any more.
+    pub fn check(&self) {
+        for (id, push) in &self.pushes {
+            if push.accepted {
+                assert!(
+                    push.confirmed,
+                    "{id} was accepted, and the backend has not heard of it again: {push:?}"
+                );
+            }
+            assert!(push.seen <= 1, "{id} was seen {} times", push.seen);
+        }
+    }
+}
+
+/// A CALL of a client that waits for its answer.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub id: String,
+    pub at: Instant,
+}

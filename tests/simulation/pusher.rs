@@ -1,0 +1,115 @@
+//! The backend's other half: pushes at the ingress.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use shards::simulation::network::{Network, Peer};
+use shards::simulation::random::Random;
+
+use super::ledger::{Ledger, Push};
+use super::world::{INGRESS, address};
+
+/// One connection at a time, requests pipelined.
+#[derive(Default)]
+pub struct Pusher {
+    peer: Option<Peer>,
+    out: VecDeque<u8>,
+    incoming: Vec<u8>,
+    /// Pushes whose answer is due.
+    waiting: VecDeque<String>,
+    count: usize,
+}
+
+impl Pusher {
+    pub fn push(&mut self, network: &Rc<Network>, client: &str, ledger: &mut Ledger) {
+        if self.peer.is_none() {
+            self.peer = network.connect(address(INGRESS), address("10.0.0.1:50000"));
+        }
+        if self.peer.is_none() || self.waiting.len() > 4 {
+            return;
+        }
+        self.count += 1;
+        let id = format!("p{}", self.count);
+        let body = format!("{{\"n\":{}}}", self.count);
+        let request = format!(
+            "POST /call/Do/{client}/{id} HTTP/1.1\r\nHost: sim\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.out.extend(request.into_bytes());
+        ledger.pushes.insert(id.clone(), Push::default());
+        self.waiting.push_back(id);
+    }
+
+    pub fn act(&mut self, ledger: &mut Ledger) {
+        let Some(peer) = &self.peer else { return };
+        while !self.out.is_empty() {
+            let sent = peer.send(self.out.as_slices().0);
+            if sent == 0 {
+                break;
+            }
+            self.out.drain(..sent);
+        }
+        self.incoming.extend(peer.receive());
+        let over = peer.ended().is_some();
+        while let Some((status, keep_alive)) = self.take_answer() {
+            let id = self.waiting.pop_front().expect("an answer is to a request");
+            let push = ledger.pushes.get_mut(&id).expect("it was pushed");
+            if status == 202 {
+                push.accepted = true;
+                ledger.happen("push accepted");
+            } else {
+                assert!([404, 409, 429, 503].contains(&status), "{status}");
+                push.refused = true;
+                assert!(
+                    push.outcomes.is_empty() && push.seen == 0,
+                    "{id} was refused with {status}: {push:?}"
+                );
+                ledger.happen("push refused");
+            }
+            if !keep_alive {
+                return self.forget();
+            }
+        }
+        if over {
+            self.forget();
+        }
+    }
+
+    /// Breaks off: of what is under way nobody knows whether it was accepted.
+    pub fn resets(&mut self, random: &mut Random, ledger: &mut Ledger) {
+        if let Some(peer) = self.peer.take() {
+            ledger.happen("pusher resets");
+            if random.percent(50) {
+                peer.reset();
+            }
+        }
+        self.forget();
+    }
+
+    pub fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    fn forget(&mut self) {
+        *self = Pusher {
+            count: self.count,
+            ..Pusher::default()
+        };
+    }
+
+    fn take_answer(&mut self) -> Option<(u16, bool)> {
+        let head_len = self.incoming.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
+        let head = std::str::from_utf8(&self.incoming[..head_len]).expect("ASCII");
+        let len = head
+            .split("\r\n")
+            .find_map(|line| line.strip_prefix("Content-Length: "));
+        let len: usize = len.expect("a length").parse().expect("a number");
+        let status = head[9..12].parse().expect("a status");
+        let keep_alive = !head.contains("Connection: close");
+        if self.incoming.len() < head_len + len {
+            return None;
+        }
+        self.incoming.drain(..head_len + len);
+        Some((status, keep_alive))
+    }
+}

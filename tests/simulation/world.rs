@@ -1,0 +1,272 @@
+//! The world of one run: who is in it, and what happens next.
+
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use shards::simulation::network::Door;
+use shards::simulation::node::Simulation;
+use shards::simulation::random::Random;
+use ws2api::config::{self, Overrides};
+use ws2api::mail::{Control, Mail};
+use ws2api::shard::{self, Plan};
+
+use super::backend::Backend;
+use super::client::Client;
+use super::ledger::Ledger;
+use super::pusher::Pusher;
+
+pub const LISTEN: &str = "192.0.2.10:4000";
+pub const INGRESS: &str = "10.0.0.10:4001";
+pub const BACKEND: &str = "10.0.0.1:5000";
+
+/// See the module.
+pub struct World {
+    simulation: Simulation<Mail>,
+    random: Random,
+    clients: Vec<Client>,
+    backend: Backend,
+    pusher: Pusher,
+    pub ledger: Ledger,
+    /// The backend's place and the descriptors are as they should be from then on.
+    trouble_until: Option<Instant>,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let shards_count = 1 + random.below(2);
+        let mut overrides = Overrides {
+            cores: Some(vec![0; shards_count]),
+            ..Overrides::default()
+        };
+        let bounds = [
+            ("calls_in_flight", "1".to_owned()),
+            ("calls_queued", (1 + random.below(4)).to_string()),
+            ("pushes_in_flight", (1 + random.below(2)).to_string()),
+            ("pushes_queued", random.below(4).to_string()),
+            ("backend_connections_max", (1 + random.below(4)).to_string()),
+            ("backend_waiters_max", (1 + random.below(8)).to_string()),
+            ("mesh_queue", (16 + random.below(16)).to_string()),
+            ("call_timeout", "5s".to_owned()),
+            ("connect_timeout", "1s".to_owned()),
+            ("push_timeout", ["5s", "60s"][random.below(2)].to_owned()),
+            ("handshake_timeout", "4s".to_owned()),
+            // Nothing of what the backend must learn is given up here.
+            ("result_ttl", "1h".to_owned()),
+            ("ping_after", "20s".to_owned()),
+            ("dead_after", "40s".to_owned()),
+            ("send_timeout", "5s".to_owned()),
+            ("send_queue_bytes", "4KiB".to_owned()),
+            ("drain_timeout", "20s".to_owned()),
+            ("drain_spread", "5s".to_owned()),
+            ("backend", format!("http://{BACKEND}")),
+            ("listen", LISTEN.to_owned()),
+            ("ingress", INGRESS.to_owned()),
+        ];
+        for (key, value) in bounds {
+            overrides.set(key, value);
+        }
+        let config = config::resolve(None, &overrides, &[0]).unwrap_or_else(|error| panic!("{error}"));
+        let plan = Plan {
+            node: config.node.clone().into(),
+            cores: config.cores.clone().into(),
+            listen: address(LISTEN),
+            ingress: address(INGRESS),
+            addresses: vec![vec![address(BACKEND)]].into(),
+            ingress_token: None,
+            hasher: Default::default(),
+            traced: None,
+        };
+        let (started, _starts) = mpsc::channel();
+        let mesh_queue = config.cores[0].mesh_queue;
+        let simulation = Simulation::new(random.number(), shards_count, mesh_queue, |shard| {
+            shard::run(shard, plan.clone(), started.clone())
+        });
+        simulation.network().set_door(address(BACKEND), Door::Open);
+        World {
+            simulation,
+            random,
+            clients: (0..CLIENTS).map(|number| Client::new(&format!("CP{number}"))).collect(),
+            backend: Backend::new(),
+            pusher: Pusher::default(),
+            ledger: Ledger::default(),
+            trouble_until: None,
+        }
+    }
+
+    /// One thing happens, and time passes.
+    pub fn step(&mut self) {
+        let now = self.simulation.now();
+        let who = self.random.below(CLIENTS);
+        let (random, ledger) = (&mut self.random, &mut self.ledger);
+        let client = &mut self.clients[who];
+        match random.below(100) {
+            0..10 if client.is_gone() || random.percent(20) => {
+                client.come(self.simulation.network(), now, ledger);
+            }
+            10..45 => client.calls(now, ledger),
+            45..60 => self.pusher.push(
+                self.simulation.network(),
+                &format!("CP{}", random.below(CLIENTS + 1)),
+                ledger,
+            ),
+            60..78 => client.answers(random, ledger),
+            78..81 => client.pings(ledger),
+            81 => client.talks_nonsense(random, ledger),
+            82..85 => client.turns_deaf(now + Duration::from_millis(random.below(12_000) as u64), ledger),
+            85..88 => client.goes(random, ledger),
+            88..90 => self.pusher.resets(random, ledger),
+            90..92 => self.backend.close_idle(random, ledger),
+            92 => self.backend.restart(ledger),
+            93..95 => self.make_trouble(),
+            _ => {}
+        }
+        let pause = Duration::from_micros(match self.random.below(20) {
+            0 => 1_500_000,
+            1..4 => 60_000,
+            other => 40 * other as u64,
+        });
+        self.pass(pause);
+    }
+
+    fn make_trouble(&mut self) {
+        if self.trouble_until.is_some() {
+            return;
+        }
+        let network = self.simulation.network();
+        match self.random.below(3) {
+            0 => {
+                self.ledger.happen("door shut");
+                network.set_door(address(BACKEND), Door::Shut);
+                self.backend.restart(&mut self.ledger);
+            }
+            1 => {
+                self.ledger.happen("door a black hole");
+                network.set_door(address(BACKEND), Door::BlackHole);
+            }
+            _ => {
+                self.ledger.happen("out of descriptors");
+                network.set_out_of_descriptors(true);
+            }
+        }
+        let long = Duration::from_millis(self.random.below(6_000) as u64);
+        self.trouble_until = Some(self.simulation.now() + long);
+    }
+
+    fn end_trouble(&mut self) {
+        self.trouble_until = None;
+        self.simulation.network().set_door(address(BACKEND), Door::Open);
+        self.simulation.network().set_out_of_descriptors(false);
+    }
+
+    /// Time passes, in which everybody does what they are about.
+    fn pass(&mut self, time: Duration) {
+        let end = self.simulation.now() + time;
+        loop {
+            let now = self.simulation.now();
+            if self.trouble_until.is_some_and(|until| until <= now) {
+                self.end_trouble();
+            }
+            self.backend
+                .act(self.simulation.network(), now, &mut self.random, &mut self.ledger);
+            for client in &mut self.clients {
+                client.act(now, &mut self.ledger);
+            }
+            self.pusher.act(&mut self.ledger);
+            if now >= end {
+                return;
+            }
+            let due = self.backend.next_due().filter(|due| *due > now).unwrap_or(end);
+            self.simulation.run_to_next(due.min(end));
+        }
+    }
+
+    /// From now on everybody behaves, and all that is under way comes to its end.
+    pub fn make_peace(&mut self) {
+        self.end_trouble();
+        self.backend.behaves = true;
+        self.simulation.network().set_calm();
+        if self.random.percent(50) {
+            self.backend.restart(&mut self.ledger);
+        }
+        let now = self.simulation.now();
+        for client in &mut self.clients {
+            client.hears_again(now);
+        }
+        for _ in 0..400 {
+            self.pass(Duration::from_millis(500));
+            for client in &mut self.clients {
+                client.answers(&mut self.random, &mut self.ledger);
+            }
+        }
+    }
+
+    pub fn check_peace(&mut self) {
+        assert!(!self.pusher.waits(), "the ingress owes an answer");
+        for client in &self.clients {
+            if client.is_connected() {
+                let owed = client
+                    .waits()
+                    .map(|asked| (&asked.id, self.simulation.now() - asked.at));
+                assert!(owed.is_none(), "{} has no answer: {owed:?}", client.name);
+            }
+        }
+        self.ledger.check();
+        // Whoever comes now is served.
+        for who in 0..CLIENTS {
+            let now = self.simulation.now();
+            if self.clients[who].is_gone() {
+                self.clients[who].come(self.simulation.network(), now, &mut self.ledger);
+                self.pass(SOON);
+            }
+            assert!(self.clients[who].is_connected(), "CP{who} can't connect");
+            // More than may wait: it is read again when there is room.
+            for _ in 0..BURST {
+                self.clients[who].calls(now, &mut self.ledger);
+            }
+            let results = self.ledger.happened["result"];
+            self.pass(SOON);
+            assert!(self.clients[who].waits().is_none(), "CP{who} is not served");
+            assert_eq!(self.ledger.happened["result"], results + BURST);
+        }
+    }
+
+    /// SIGTERM: everybody is told, and nothing stays behind.
+    pub fn drain(&mut self) {
+        self.backend.answers_calls = self.random.percent(50);
+        for who in 0..CLIENTS {
+            self.pusher
+                .push(self.simulation.network(), &format!("CP{who}"), &mut self.ledger);
+            self.clients[who].calls(self.simulation.now(), &mut self.ledger);
+        }
+        let pause = self.random.below(10);
+        self.pass(Duration::from_millis(pause as u64));
+        let outside = self.simulation.outside();
+        for shard in 0..outside.shards_count() {
+            assert!(outside.try_send(shard, Mail::Control(Control::Drain)).is_ok());
+        }
+        let begun = self.simulation.now();
+        while !self.simulation.has_ended() {
+            self.pass(Duration::from_millis(100));
+            assert!(
+                self.simulation.now() - begun < Duration::from_secs(21),
+                "the drain takes longer than it may"
+            );
+        }
+        self.pass(Duration::from_secs(4));
+        for client in &self.clients {
+            assert!(client.is_gone(), "{} was not told", client.name);
+        }
+        self.ledger.check();
+    }
+}
+
+pub fn address(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+const CLIENTS: usize = 6;
+const BURST: usize = 10;
+/// In peace all is done by then, and no timer has helped.
+const SOON: Duration = Duration::from_secs(2);
