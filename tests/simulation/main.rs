@@ -76,7 +76,7 @@ fn every_call_is_answered_once_and_every_push_has_one_outcome_whatever_happens()
 }
 
 #[test]
-#[ignore = "ten minutes: cargo test --no-default-features --features simulation --test simulation -- --ignored"]
+#[ignore = "four minutes: cargo test --no-default-features --features simulation --test simulation -- --ignored"]
 fn the_same_for_very_many_seeds() {
     println!("{:#?}", run(&seeds(40 * SEEDS)));
 }
