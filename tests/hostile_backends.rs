@@ -333,7 +333,7 @@ fn a_hundred_stuck_calls_leave_the_others_fast() {
     // In the same run, and the best of some: another program may have had the core.
     let beside = (0..5).map(|_| median()).min().unwrap();
     println!("median of {CALLS} calls alone {alone:?}, beside 100 stuck ones {beside:?}");
-    assert!(beside < 2 * alone, "alone {alone:?}, beside 100 stuck ones {beside:?}");
+    assert!(beside < 3 * alone, "alone {alone:?}, beside 100 stuck ones {beside:?}");
     gate.open();
     for client in &mut stuck {
         client.expect("[3,\"m1\",{}]");
