@@ -1,0 +1,144 @@
+//! The pure pieces that every message passes, as closures to be timed or counted: one call does the piece's work once.
+
+use std::hint::black_box;
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use ws2api::config::Core;
+use ws2api::http::{RequestTemplate, check_upgrade, parse_request, parse_response, whole_body};
+use ws2api::protocol::answer::{Answer, Reply, map};
+use ws2api::protocol::{Output, Session, Subprotocol, frame};
+use ws2api::shard::session_limits;
+
+/// A piece and its name.
+pub struct Piece {
+    /// As it stands in benches/instructions.txt.
+    pub name: &'static str,
+    /// Does it once.
+    pub run: Box<dyn FnMut()>,
+}
+
+/// All of them.
+pub fn pieces() -> Vec<Piece> {
+    vec![
+        split("split a CALL of 64 B", 64),
+        split("split a CALL of 1 KiB", 1024),
+        build_result(),
+        session_call(),
+        write_request(),
+        read_answer(),
+        read_push(),
+        read_upgrade(),
+    ]
+}
+
+fn piece(name: &'static str, run: impl FnMut() + 'static) -> Piece {
+    Piece {
+        name,
+        run: Box::new(run),
+    }
+}
+
+fn call(payload_len: usize) -> String {
+    let padding = "x".repeat(payload_len.saturating_sub(r#"{"k":""}"#.len()));
+    format!(r#"[2,"c1f2a7de-0b51-4e7b-9a53-0d3b7f1a2b3c","MeterValues",{{"k":"{padding}"}}]"#)
+}
+
+fn split(name: &'static str, payload_len: usize) -> Piece {
+    let text = call(payload_len);
+    piece(name, move || {
+        let frame = frame::split(black_box(&text), Subprotocol::Ocpp16, DEPTH_MAX);
+        assert!(black_box(frame).is_ok(), "it is a CALL");
+    })
+}
+
+fn answer() -> Answer<'static> {
+    Answer::Response {
+        status: 200,
+        deferred: false,
+        content: black_box(ANSWER_BODY),
+    }
+}
+
+fn build_result() -> Piece {
+    piece("build a CALLRESULT from an answer", || {
+        match map(answer(), Subprotocol::Ocpp16, DEPTH_MAX) {
+            Reply::Result(payload) => {
+                black_box(frame::build_call_result("\"c1f2a7de-0b51\"", payload));
+            }
+            _ => unreachable!("a 200 with an object is a result"),
+        }
+    })
+}
+
+/// What the session does for a CALL: take it, give it out, take the answer, give out the frame.
+fn session_call() -> Piece {
+    let now = Instant::now();
+    let limits = Rc::new(session_limits(&Core::default()));
+    let mut session = Session::new(Subprotocol::Ocpp16, limits, 0, now);
+    let text = Bytes::from(call(64));
+    let mut out = Vec::new();
+    piece("a CALL's way through the session", move || {
+        session.handle_text(now, black_box(&text), &mut out);
+        let key = out.drain(..).find_map(|output| match output {
+            Output::Call { key, .. } => Some(key),
+            _ => None,
+        });
+        session.handle_answer(now, key.expect("a CALL goes to the backend"), answer(), &mut out);
+        let is_sent = out.drain(..).any(|output| matches!(output, Output::Send { .. }));
+        assert!(is_sent, "the client gets its answer");
+    })
+}
+
+fn write_request() -> Piece {
+    let template = RequestTemplate::new("127.0.0.1:5000", "");
+    let headers = [
+        ("X-Client-Id", "CP1"),
+        ("X-Connection-Id", "deadbeef00100000004d"),
+        ("X-Subprotocol", "ocpp1.6"),
+    ];
+    let path = ["/call/", "Heartbeat", "/", "CP1", "/", "1"];
+    let mut request = Vec::new();
+    piece("write a request", move || {
+        request.clear();
+        template.write(&mut request, black_box(&path), &headers, b"{}");
+        black_box(&request);
+    })
+}
+
+fn read_answer() -> Piece {
+    let response = format!(
+        "HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{}",
+        ANSWER_BODY.len(),
+        str::from_utf8(ANSWER_BODY).expect("it is text"),
+    );
+    piece("read an answer", move || {
+        let head = parse_response(black_box(response.as_bytes()), HEAD_MAX);
+        let head = head.ok().flatten().expect("a whole head");
+        let body = whole_body(head.framing, &response.as_bytes()[head.len..]);
+        assert_eq!(body.map(<[u8]>::len), Some(ANSWER_BODY.len()));
+    })
+}
+
+fn read_push() -> Piece {
+    let push = b"POST /call/Reset/CP1/p1 HTTP/1.1\r\nHost: 127.0.0.1:4001\r\nContent-Type: application/json\r\n\
+                 Content-Length: 15\r\n\r\n{\"type\":\"Soft\"}";
+    piece("read a push's head", || {
+        assert!(black_box(parse_request(black_box(push), HEAD_MAX)).is_ok());
+    })
+}
+
+fn read_upgrade() -> Piece {
+    let request = b"GET /CP1 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+                    Sec-WebSocket-Protocol: ocpp1.6\r\n\r\n";
+    piece("read and check an upgrade request", || {
+        let head = parse_request(black_box(request), HEAD_MAX).ok().flatten();
+        assert!(check_upgrade(&head.expect("a whole head")).is_ok());
+    })
+}
+
+const DEPTH_MAX: usize = 128;
+const HEAD_MAX: usize = 8192;
+const ANSWER_BODY: &[u8] = br#"{"currentTime":"2026-01-01T00:00:00Z"}"#;
