@@ -23,11 +23,11 @@ use ws2api::server::{self, Server};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 // jemalloc reads this before anything is allocated. Heap profiles are compiled in and off; each thread that allocates pays
-// 13 ns per pair of calls for that. Huge pages: a message of one client among very many touches memory that no cache and
-// no TLB has; with 100,000 clients at 8,000 messages/s it took 51.7 µs of CPU instead of 60.2.
+// 13 ns per pair of calls for that. No huge pages: they cost a seventh less CPU with 100,000 clients, but twice the memory
+// when many hold half a message each. Whoever wants them sets MALLOC_CONF=thp:always (docs/performance.md).
 #[allow(unsafe_code)]
 #[unsafe(export_name = "malloc_conf")]
-static MALLOC_CONF: &[u8] = b"thp:always,prof:true,prof_active:false,lg_prof_sample:19\0";
+static MALLOC_CONF: &[u8] = b"prof:true,prof_active:false,lg_prof_sample:19\0";
 
 fn main() -> ExitCode {
     if let Err(error) = processor::check() {
