@@ -9,7 +9,7 @@ use shards::simulation::node::Simulation;
 use shards::simulation::random::Random;
 use ws2api::config::{self, Overrides};
 use ws2api::mail::{Control, Mail};
-use ws2api::shard::{self, Plan};
+use ws2api::shard::{self, Listening, Plan};
 
 use super::backend::Backend;
 use super::client::Client;
@@ -71,8 +71,8 @@ impl World {
         let plan = Plan {
             node: config.node.clone().into(),
             cores: config.cores.clone().into(),
-            listen: address(LISTEN),
-            ingress: address(INGRESS),
+            listen: Listening::On(address(LISTEN)),
+            ingress: Listening::On(address(INGRESS)),
             addresses: vec![vec![address(BACKEND)]].into(),
             ingress_token: None,
             hasher: Default::default(),

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -57,6 +58,14 @@ impl Listener {
             pause: Timer::new(reactor),
             pauses_count: 0,
         })
+    }
+
+    /// A socket that was passed in, which a simulation does not have.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn adopt(_: &Rc<Reactor>, _: OwnedFd, _: u32) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// How often accepting had to pause for want of descriptors.

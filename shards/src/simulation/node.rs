@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,6 +32,8 @@ pub struct Shard<M> {
     pub arrivals: Arrivals,
     /// Where messages from other shards go.
     pub inbox: Inbox<M>,
+    /// None: nothing is passed in.
+    pub inherited: Vec<OwnedFd>,
 }
 
 /// The place of the function that handles a shard's mail.
@@ -70,7 +73,7 @@ pub enum StartError {
 ///
 /// # Errors
 /// Always.
-pub fn start<M, F, Main>(_: &[usize], _: usize, _: F) -> Result<Node<M>, StartError>
+pub fn start<M, F, Main>(_: &[usize], _: usize, _: &[Vec<BorrowedFd<'_>>], _: F) -> Result<Node<M>, StartError>
 where
     M: Send + 'static,
     F: Fn(Shard<M>) -> Main + Clone + Send + 'static,
@@ -141,6 +144,7 @@ impl<M: 'static> Simulation<M> {
                 handover: Rc::new(Handover(ways.clone())),
                 arrivals: Arrivals::new(&ways, index, &running.reactor),
                 inbox: Inbox(running.inbox.clone()),
+                inherited: Vec::new(),
             });
             let ended = running.ended.clone();
             task::spawn(async move {

@@ -133,6 +133,12 @@ impl Socket {
         self.is_closed() || self.end().has_arrived()
     }
 
+    /// True when the peer has closed its side or the connection is broken.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.is_closed()
+    }
+
     /// Says that no more will be written.
     pub fn shutdown_write(&self) {
         self.end().finish();
