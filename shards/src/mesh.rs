@@ -1,6 +1,6 @@
 //! Messages between shards: a bounded ring for every ordered pair, one eventfd per receiver.
 //!
-//! A sender pushes, marks its ring in the receiver's [`Marks`], fences, and writes the receiver's eventfd only if the
+//! A sender pushes, marks its ring in a word of the receiver's, fences, and writes the receiver's eventfd only if the
 //! receiver says that it may sleep. The receiver looks into marked rings only, so that a pass costs the same whatever
 //! the number of shards. A full ring refuses; it never blocks the sender. One more sender stands for the ordinary
 //! threads beside the shards.
