@@ -123,10 +123,16 @@ impl<E: Exchange> Link<E> {
     /// # Errors
     /// The requests come back, in order, when the connection is dead and nothing of them was written.
     pub(super) fn send(&self, pool: &Pool<E>, outgoing: &mut Vec<u8>) -> Result<(), VecDeque<E>> {
-        let sent = match self.socket.try_send(outgoing) {
-            Some(Ok(len)) => len,
-            None => 0,
-            Some(Err(_)) => {
+        // One that ended since the first was added has answered for them already: nothing of them may be written.
+        let is_closed = self.state.borrow().closed;
+        let sent = if is_closed {
+            Err(())
+        } else {
+            self.socket.try_send(outgoing).unwrap_or(Ok(0)).map_err(drop)
+        };
+        let sent = match sent {
+            Ok(len) => len,
+            Err(()) => {
                 self.close();
                 outgoing.clear();
                 return Err(std::mem::take(&mut self.state.borrow_mut().in_flight));
