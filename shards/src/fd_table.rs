@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::FdFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
@@ -78,6 +79,15 @@ pub(crate) fn probe() -> io::Result<()> {
     probe
         .join()
         .unwrap_or_else(|_| Err(io::Error::other("the thread that tried it panicked")))
+}
+
+/// Whether `count` more descriptors can be opened at this moment. The executor panics where some of its can't.
+///
+/// # Errors
+/// The kernel's word: EMFILE or ENFILE.
+pub(crate) fn room_for(count: usize) -> io::Result<()> {
+    let opened: io::Result<Vec<OwnedFd>> = (0..count).map(|_| Ok(eventfd(0, EventfdFlags::CLOEXEC)?)).collect();
+    opened.map(drop)
 }
 
 /// Owns `fd` in the calling thread's private table. It is one of those that [`make_private`] has kept.

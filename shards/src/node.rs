@@ -127,6 +127,7 @@ where
     })?;
     let (meshes, outside) = mesh::connect(cpus.len(), mesh_capacity)?;
     let (ends, receivers) = handover::connect(cpus.len())?;
+    fd_table::room_for(cpus.len() * EXECUTOR_DESCRIPTORS)?;
     let (report, reports) = mpsc::channel();
     // One more: this thread knows then, too, that no table is shared any longer.
     let barrier = Arc::new(Barrier::new(cpus.len() + 1));
@@ -151,13 +152,26 @@ where
         gates.push(gate);
     }
     drop(report);
-    let outcome = reports.iter().take(cpus.len()).collect::<Result<Vec<()>, StartError>>();
-    for gate in gates {
-        // A shard that failed has hung up already.
-        let _ = gate.send(outcome.is_ok());
+    let pass = || {
+        let outcome = reports.iter().take(cpus.len()).collect::<Result<Vec<()>, StartError>>();
+        for gate in &gates {
+            // A shard that failed has hung up already.
+            let _ = gate.send(outcome.is_ok());
+        }
+        outcome
+    };
+    let executors = pass();
+    let reactors = executors.and_then(|_| {
+        barrier.wait();
+        pass()
+    });
+    if let Err(error) = reactors {
+        for thread in threads {
+            // What they end with is `error`, or that they were told to.
+            let _ = thread.join();
+        }
+        return Err(error);
     }
-    outcome?;
-    barrier.wait();
     Ok(Node {
         outside: Arc::new(outside),
         threads,
@@ -252,16 +266,36 @@ impl<M: Send + 'static> Seed<M> {
         let private = fd_table::make_private(&keep);
         // Only when no table holds a copy of another's socket does closing one close it.
         barrier.wait();
-        private?;
-        executor.run(self.live(main))
+        executor.run(self.live(private, report, passed, main))
     }
 
-    async fn live<F, Main>(self, main: F) -> Result<(), StartError>
+    async fn live<F, Main>(
+        self,
+        private: io::Result<()>,
+        report: &mpsc::Sender<Result<(), StartError>>,
+        passed: &mpsc::Receiver<bool>,
+        main: F,
+    ) -> Result<(), StartError>
     where
         F: Fn(Shard<M>) -> Main,
         Main: Future<Output = ()> + 'static,
     {
-        let reactor = Reactor::new()?;
+        let made = private.and_then(|()| {
+            let reactor = Reactor::new()?;
+            let arrivals = Arrivals::new(&reactor, self.receiver)?;
+            Ok((reactor, arrivals))
+        });
+        let (reactor, arrivals) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                let _ = report.send(Err(error.into()));
+                return Err(StartError::Aborted);
+            }
+        };
+        let _ = report.send(Ok(()));
+        if passed.recv() != Ok(true) {
+            return Err(StartError::Aborted);
+        }
         let mesh = Rc::new(self.mesh);
         let handover = Rc::new(Handover::new(self.ends));
         let inbox = Rc::new(RefCell::new(None));
@@ -276,7 +310,7 @@ impl<M: Send + 'static> Seed<M> {
             reactor: reactor.clone(),
             mesh,
             handover,
-            arrivals: Arrivals::new(&reactor, self.receiver)?,
+            arrivals,
             inbox: Inbox(inbox),
             inherited: self.inherited.into_iter().map(fd_table::adopt).collect(),
         };
@@ -356,6 +390,8 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 const DRAIN_MAX: usize = 256;
+/// Three rings, an eventfd, and while it is made a fourth ring; and one to spare.
+const EXECUTOR_DESCRIPTORS: usize = 6;
 const RING_DEPTH: usize = 128;
 const IO_MEMORY_LEN: usize = 64 * 1024;
 /// No preemption: the reactor is the fairness. (glommio can park with runnable tasks if its timer fires before any ran.)

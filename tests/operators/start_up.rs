@@ -142,8 +142,8 @@ fn too_little_memory_to_lock() {
 
 #[test]
 fn too_few_descriptors_to_start() {
-    for limit in ["--nofile=12", "--nofile=20"] {
-        let Some(line) = fails_limited(limit) else { return };
+    for limit in (8..22).map(|files| format!("--nofile={files}")) {
+        let Some(line) = fails_limited(&limit) else { return };
         assert!(
             line.ends_with("Too many open files (os error 24). Raise `ulimit -n` (LimitNOFILE= in the systemd unit)"),
             "{limit}: {line}"
