@@ -546,7 +546,7 @@ pub fn home_of(hasher: &IdHasher, client: &ClientId, count: usize) -> usize {
 }
 
 const OUTPUTS_KEPT: usize = 64;
-const SCRATCH_LEN: usize = 4096;
+const SCRATCH_LEN: usize = 16 * 1024;
 const UNSENT_PAUSE: Duration = Duration::from_millis(1);
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 const LAST_WORDS: Duration = Duration::from_secs(2);

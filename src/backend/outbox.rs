@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::fmt::Write;
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
@@ -217,13 +218,16 @@ impl Post {
         let (action, client) = (self.action.encoded(), identity.client.encoded());
         let message_id = self.message_id.encoded();
         let path = ["/", self.kind.segment(), "/", &action, "/", &client, "/", &message_id];
-        let key = format!("{}-{:x}.{:x}", identity.connection, self.number.0, self.number.1);
+        let mut key = String::with_capacity(KEY_LEN);
+        let _ = write!(key, "{}-{:x}.{:x}", identity.connection, self.number.0, self.number.1);
         let extra = [("Idempotency-Key", &*key), ("X-Origin", "ws2api")];
         let extra = if self.made_here { &extra[..] } else { &extra[..1] };
         identity.with_headers(extra, |headers| template.write(out, &path, headers, &self.body));
     }
 }
 
+/// Room for an `Idempotency-Key`, so that it is allocated once.
+const KEY_LEN: usize = 48;
 const BACK_OFF_FIRST: Duration = Duration::from_millis(250);
 const BACK_OFF_DOUBLINGS: u32 = 5;
 const RETRIES_AT_ONCE: usize = 64;

@@ -404,7 +404,7 @@ impl Connection {
             for output in out.drain(..) {
                 self.act_on(state, output, &mut more);
             }
-            std::mem::swap(out, &mut more);
+            out.append(&mut more);
         }
     }
 

@@ -182,24 +182,16 @@ impl Reader {
         let drain = self.shard.drain.watch();
         let mut timer = Timer::new(&self.shard.reactor);
         timer.set(Some(deadline));
-        let (socket, buffer) = (&self.socket, &mut self.buffer);
-        let received = poll_fn(|context| {
-            let len = buffer.len();
-            buffer.resize(len + READ_LEN, 0);
-            let received = socket.poll_recv(context, &mut buffer[len..]);
-            let count = if let Poll::Ready(Ok(count)) = received {
-                count
-            } else {
-                0
-            };
-            buffer.truncate(len + count);
-            match received {
-                Poll::Ready(_) => Poll::Ready(count > 0),
-                Poll::Pending if between_requests && drain.poll_said(context).is_ready() => Poll::Ready(false),
-                Poll::Pending => timer.poll_expired(context).map(|()| false),
-            }
-        })
-        .await;
+        let (shard, socket, buffer) = (&self.shard, &self.socket, &mut self.buffer);
+        let received =
+            poll_fn(
+                |context| match shard.poll_recv(context, socket, |bytes| buffer.extend_from_slice(bytes)) {
+                    Poll::Ready(received) => Poll::Ready(received.is_ok_and(|len| len > 0)),
+                    Poll::Pending if between_requests && drain.poll_said(context).is_ready() => Poll::Ready(false),
+                    Poll::Pending => timer.poll_expired(context).map(|()| false),
+                },
+            )
+            .await;
         if buffer.is_empty() {
             *buffer = Vec::new();
         }
@@ -284,13 +276,13 @@ impl Answer {
 
 /// `application/json` or another JSON type, with or without parameters.
 fn is_json(value: &[u8]) -> bool {
-    let essence = value
-        .split(|byte| *byte == b';')
-        .next()
-        .unwrap_or_default()
-        .trim_ascii()
-        .to_ascii_lowercase();
-    essence == b"application/json" || (essence.starts_with(b"application/") && essence.ends_with(b"+json"))
+    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
+    let Some((application, subtype)) = essence.trim_ascii().split_at_checked(b"application/".len()) else {
+        return false;
+    };
+    let suffix = subtype.len().saturating_sub(b"+json".len());
+    application.eq_ignore_ascii_case(b"application/")
+        && (subtype.eq_ignore_ascii_case(b"json") || subtype[suffix..].eq_ignore_ascii_case(b"+json"))
 }
 
 /// `Prefer: wait=SECONDS` (RFC 7240, 4.3). Anything else in it is not for us; 0 is no wait.
@@ -313,5 +305,4 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 const WAIT_MAX_SECONDS: u64 = 3600;
 /// A body that makes so much progress gets as much time again as a head.
 const BODY_PROGRESS_LEN: usize = 16 * 1024;
-const READ_LEN: usize = 16 * 1024;
 const HEAD_LEN: usize = 256;

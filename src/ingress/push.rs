@@ -1,5 +1,6 @@
 //! What a request at the ingress does, and its answer.
 
+use std::io::Write;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -97,9 +98,11 @@ async fn push_and_go(shard: &Rc<Shard>, client: ClientId, push: Push) -> Answer 
                 Accepted::Sent => "sent",
                 Accepted::Queued => "queued",
             };
-            let message_id = message_id.json();
-            let body = format!(r#"{{"status":"{status}","messageId":{message_id},"connectionId":"{connection}"}}"#);
-            Answer::json(202, body.into_bytes())
+            let mut body = Vec::with_capacity(PUSHED_LEN + json::string_len(message_id.as_str()));
+            let _ = write!(body, r#"{{"status":"{status}","messageId":"#);
+            json::write_string(&mut body, message_id.as_str());
+            let _ = write!(body, r#","connectionId":"{connection}"}}"#);
+            Answer::json(202, body)
         }
         reply => refused(reply),
     }
@@ -295,6 +298,9 @@ pub(crate) fn described(client: &Description) -> String {
 /// The payload without white space around it; inside it nothing is touched.
 fn trimmed(body: Vec<u8>) -> Bytes {
     let len = json::trim(&body).len();
+    if len == body.len() {
+        return Bytes::from(body);
+    }
     let start = body.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
     Bytes::from(body).slice(start..start + len)
 }
@@ -307,6 +313,8 @@ fn overloaded() -> Answer {
     Answer::error(503, "the client's shard is overloaded").with_retry_after(RETRY_AFTER)
 }
 
+/// Room for what a push is answered with, without the MessageId.
+const PUSHED_LEN: usize = 80;
 const RETRY_AFTER: &str = "1";
 
 /// RFC 3339, in UTC.

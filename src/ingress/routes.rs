@@ -113,8 +113,13 @@ impl RouteError {
 /// [`RouteError`], with the status to answer.
 pub fn route(head: &RequestHead<'_>) -> Result<Route, RouteError> {
     let (path, query) = head.target.split_once('?').unwrap_or((head.target, ""));
-    let segments: Vec<&str> = path.split('/').skip(1).take(SEGMENTS_MAX + 1).collect();
-    match segments[..] {
+    let mut segments = [""; SEGMENTS_MAX + 1];
+    let mut count = 0;
+    for (place, segment) in segments.iter_mut().zip(path.split('/').skip(1)) {
+        *place = segment;
+        count += 1;
+    }
+    match segments[..count] {
         ["call", action, client, message_id] => {
             allow(head, "POST")?;
             Ok(Route::Push {

@@ -1,0 +1,136 @@
+//! A CALL allocates what its libraries force and nothing else: counted, on the shard's own threads, by the allocator.
+
+#![allow(unsafe_code)]
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use support::{Backend, Handshake, Http};
+use ws2api::activation::Passed;
+use ws2api::config::{self, Overrides};
+use ws2api::server::Server;
+
+struct Counting;
+
+static COUNTS: AtomicBool = AtomicBool::new(false);
+static TRACE: AtomicBool = AtomicBool::new(false);
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// The test's own threads are not what is counted; a shard's thread is found out once, by its name.
+    static IS_SHARD: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
+impl Counting {
+    fn count() {
+        if !COUNTS.load(Ordering::Relaxed) {
+            return;
+        }
+        let is_shard = IS_SHARD.get().unwrap_or_else(|| {
+            // Asking for the name must not come back here.
+            IS_SHARD.set(Some(false));
+            let name = rustix::thread::name().unwrap_or_default();
+            let is_shard = name.to_bytes().starts_with(b"shard-");
+            IS_SHARD.set(Some(is_shard));
+            is_shard
+        });
+        if is_shard {
+            if TRACE.load(Ordering::Relaxed) {
+                IS_SHARD.set(Some(false));
+                eprintln!("ALLOC {}", std::backtrace::Backtrace::force_capture());
+                IS_SHARD.set(Some(true));
+            }
+            ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Self::count();
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, len: usize) -> *mut u8 {
+        Self::count();
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.realloc(pointer, layout, len) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Starts the server in this process: the allocator has to be ours.
+fn serve(backend: &Backend) -> (Server, SocketAddr, SocketAddr) {
+    let mut overrides = Overrides::default();
+    for key in ["listen", "ingress", "admin"] {
+        overrides.set(key, "127.0.0.1:0");
+    }
+    overrides.set("backend", backend.url());
+    let cpus = config::usable_cpus();
+    let config = config::resolve(None, &overrides, &cpus[..1]).expect("the defaults and free ports");
+    let server = Server::start(&config, Passed::default(), None).expect("it starts");
+    let addresses = server.addresses;
+    (server, addresses.listen, addresses.ingress)
+}
+
+/// How many allocations one round costs: the least of many batches, because once a second the shard is asked for its
+/// counters too.
+fn per_round(mut round: impl FnMut(u64)) -> f64 {
+    let batch = |first: u64, round: &mut dyn FnMut(u64)| {
+        ALLOCATIONS.store(0, Ordering::SeqCst);
+        COUNTS.store(true, Ordering::SeqCst);
+        for number in first..first + ROUNDS {
+            round(number);
+        }
+        COUNTS.store(false, Ordering::SeqCst);
+        ALLOCATIONS.load(Ordering::SeqCst) as f64 / ROUNDS as f64
+    };
+    let counts = (0..BATCHES).map(|index| batch(index * ROUNDS, &mut round));
+    counts.fold(f64::INFINITY, f64::min)
+}
+
+#[test]
+fn the_steady_path_allocates_what_the_libraries_force() {
+    let backend = Backend::start();
+    let (_server, listen, ingress) = serve(&backend);
+    let mut client = Handshake::new("CP1").subprotocols("ocpp1.6").open(listen);
+
+    let call = per_round(|number| {
+        client.send_call(&format!("c{number}"), "Heartbeat", r#"{"a":1}"#);
+        client.expect(&format!(r#"[3,"c{number}",{{"a":1}}]"#));
+    });
+    let mut http = Http::connect(ingress);
+    let push = per_round(|number| {
+        let reply = http.post(&format!("/call/Reset/CP1/p{number}"), r#"{"type":"Soft"}"#);
+        assert_eq!(reply.status, 202, "{reply:?}");
+        client.expect(&format!(r#"[2,"p{number}","Reset",{{"type":"Soft"}}]"#));
+        client.send_result(&format!("p{number}"), "{}");
+        backend.take(&format!("/result/Reset/CP1/p{number}"));
+    });
+
+    println!("allocations: {call} per CALL, {push} per push");
+    assert!(call > 0.0, "the counter counts");
+    assert!(call <= CALL_MAX, "{call} allocations per CALL, {CALL_MAX} are forced");
+    assert!(push <= PUSH_MAX, "{push} allocations per push, {PUSH_MAX} are forced");
+}
+
+const ROUNDS: u64 = 200;
+const BATCHES: u64 = 10;
+/// The frame with the answer, which the WebSocket library takes as its own.
+const CALL_MAX: f64 = 1.0;
+/// As it passes the shard: the body; the client's list of pushes, which it has only while there are some; the frame; the
+/// answer's body; the answer; the post of the outcome, which may have to wait; and its key.
+const PUSH_MAX: f64 = 7.0;
