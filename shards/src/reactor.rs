@@ -263,6 +263,11 @@ impl Reactor {
         Some(wheel.insert(tick, waker))
     }
 
+    /// The tick up to which all timers have fired.
+    pub(crate) fn timers_fired(&self) -> u64 {
+        self.wheel.borrow().now()
+    }
+
     pub(crate) fn insert_timer(&self, tick: u64, waker: Waker) -> Key {
         self.wheel.borrow_mut().insert(tick, waker)
     }

@@ -1,8 +1,9 @@
 //! A task's deadline, kept in its shard's wheel.
 
 use std::future::poll_fn;
+use std::ptr;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, RawWakerVTable, Waker};
 use std::time::{Duration, Instant};
 
 use crate::reactor::Reactor;
@@ -15,6 +16,8 @@ pub struct Timer {
     reactor: Rc<Reactor>,
     deadline: Option<Instant>,
     entry: Option<(Key, u64)>,
+    /// Whom the entry wakes: two wakers that are the same here wake the same task.
+    woken: (*const (), *const RawWakerVTable),
 }
 
 impl Timer {
@@ -25,6 +28,7 @@ impl Timer {
             reactor: reactor.clone(),
             deadline: None,
             entry: None,
+            woken: (ptr::null(), ptr::null()),
         }
     }
 
@@ -63,9 +67,13 @@ impl Timer {
     }
 
     fn schedule(&mut self, tick: u64, waker: &Waker) {
+        let woken = (waker.data(), ptr::from_ref(waker.vtable()));
+        let is_woken = std::mem::replace(&mut self.woken, woken) == woken;
         if let Some((key, scheduled)) = self.entry {
-            // An entry that is due earlier stays: when it fires, the task asks again.
-            if scheduled <= tick && self.reactor.keep_timer(key, waker) {
+            // An entry that is due earlier stays: when it fires, the task asks again. That it has not fired yet is known
+            // without a look at it, which would be one more line of memory for every message.
+            let is_set = is_woken && scheduled > self.reactor.timers_fired();
+            if scheduled <= tick && (is_set || self.reactor.keep_timer(key, waker)) {
                 return;
             }
             self.reactor.remove_timer(key);

@@ -76,6 +76,12 @@ impl<T> Wheel<T> {
         self.len == 0
     }
 
+    /// The tick up to which everything was yielded.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
     /// Sets a timer for `tick`; one in the past comes due at the next [`advance`](Self::advance).
     pub fn insert(&mut self, tick: u64, value: T) -> Key {
         let index = self.allocate(tick, value);
