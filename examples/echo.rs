@@ -8,18 +8,14 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::protocol::CloseFrame;
 use async_tungstenite::tungstenite::{Error, Message};
-use futures_core::Stream;
-use futures_sink::Sink;
 use shards::listener::{self, Listener};
 use shards::{Reactor, Socket, Timer, node, spawn};
-use ws2api::client::websocket::{self, CLOSE_TIMEOUT, Written};
+use ws2api::client::websocket::{self, CLOSE_TIMEOUT, WebSocket, Written};
 use ws2api::config::{self, Core, Overrides};
 use ws2api::http::{check_upgrade, parse_request, write_switching_protocols, write_upgrade_refusal};
 
@@ -107,7 +103,7 @@ enum Phase {
 }
 
 struct Echo {
-    stream: WebSocketStream<Socket>,
+    stream: WebSocket,
     timer: Timer,
     reactor: Rc<Reactor>,
     phase: Phase,
@@ -117,8 +113,9 @@ struct Echo {
 
 impl Echo {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.stream.get_mut().set_waker(context.waker());
         let mut budget = MESSAGES_PER_TURN;
-        while self.flush(context) && self.poll_message(context) {
+        while self.flush() && self.poll_message() {
             budget -= 1;
             if budget == 0 {
                 context.waker().wake_by_ref();
@@ -132,26 +129,26 @@ impl Echo {
     }
 
     /// False: the socket takes no more now.
-    fn flush(&mut self, context: &mut Context<'_>) -> bool {
+    fn flush(&mut self) -> bool {
         if self.unsent {
-            match Pin::new(&mut self.stream).poll_flush(context) {
+            match websocket::flush(&mut self.stream) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(())) => self.unsent = false,
                 Poll::Ready(Err(_)) => self.phase = Phase::Over,
             }
         }
         if self.phase == Phase::Lingering {
-            self.stream.get_ref().shutdown_write();
+            self.stream.get_ref().socket().shutdown_write();
         }
         true
     }
 
     /// False: there is no message now, or none will be read.
-    fn poll_message(&mut self, context: &mut Context<'_>) -> bool {
+    fn poll_message(&mut self) -> bool {
         match self.phase {
             Phase::Over => return false,
             Phase::Lingering => {
-                return match websocket::discard(&self.stream, context) {
+                return match websocket::discard(&self.stream) {
                     Poll::Pending => false,
                     Poll::Ready(true) => true,
                     Poll::Ready(false) => {
@@ -162,27 +159,27 @@ impl Echo {
             }
             Phase::Open | Phase::Closing => {}
         }
-        let message = match Pin::new(&mut self.stream).poll_next(context) {
+        let message = match websocket::read(&mut self.stream) {
             Poll::Pending => return false,
             Poll::Ready(message) => message,
         };
         match message {
-            Some(Ok(message)) => self.handle_message(message, context),
-            Some(Err(error)) => self.handle_error(&error, context),
+            Some(Ok(message)) => self.handle_message(message),
+            Some(Err(error)) => self.handle_error(&error),
             None => self.phase = Phase::Over,
         }
         true
     }
 
-    fn handle_message(&mut self, message: Message, context: &mut Context<'_>) {
+    fn handle_message(&mut self, message: Message) {
         match message {
-            Message::Text(_) | Message::Binary(_) if self.phase == Phase::Open => self.send(message, context),
+            Message::Text(_) | Message::Binary(_) if self.phase == Phase::Open => self.send(message),
             Message::Close(_) => self.close_within(Phase::Closing),
             _ => {}
         }
     }
 
-    fn handle_error(&mut self, error: &Error, context: &mut Context<'_>) {
+    fn handle_error(&mut self, error: &Error) {
         let Some((code, reason)) = websocket::close_code(error) else {
             self.phase = Phase::Over;
             return;
@@ -193,14 +190,14 @@ impl Echo {
                 reason: reason.into(),
             };
             self.close_within(Phase::Lingering);
-            self.send(Message::Close(Some(frame)), context);
+            self.send(Message::Close(Some(frame)));
         } else {
             self.close_within(Phase::Lingering);
         }
     }
 
-    fn send(&mut self, message: Message, context: &mut Context<'_>) {
-        match websocket::write(Pin::new(&mut self.stream), context, message) {
+    fn send(&mut self, message: Message) {
+        match websocket::write(&mut self.stream, message) {
             Written::Whole => {}
             Written::Partly => self.unsent = true,
             Written::Failed => self.phase = Phase::Over,

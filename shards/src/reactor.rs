@@ -100,14 +100,16 @@ pub trait Mailbox {
     fn is_empty(&self) -> bool;
 }
 
-/// One socket's place in the reactor.
+/// One socket's place in the reactor. One task at a time waits for it, for whatever it is.
 #[derive(Debug)]
 pub(crate) struct Entry {
     fd: OwnedFd,
     key: Cell<usize>,
     ready: Cell<u8>,
-    read_waker: RefCell<Option<Waker>>,
-    write_waker: RefCell<Option<Waker>>,
+    /// What the task waits for: READABLE, WRITABLE.
+    awaited: Cell<u8>,
+    /// The task. Kept from one wait to the next: it is mostly the same.
+    waker: RefCell<Waker>,
 }
 
 impl Reactor {
@@ -232,8 +234,8 @@ impl Reactor {
             key: Cell::new(0),
             // New sockets start ready: the first call finds out, and mostly there is something.
             ready: Cell::new(READABLE | WRITABLE),
-            read_waker: RefCell::new(None),
-            write_waker: RefCell::new(None),
+            awaited: Cell::new(0),
+            waker: RefCell::new(Waker::noop().clone()),
         });
         let key = self.entries.borrow_mut().insert(entry.clone());
         entry.key.set(key);
@@ -374,7 +376,7 @@ impl Entry {
         match self.try_read(capacity, call) {
             Some(result) => Poll::Ready(result),
             None => {
-                remember(&self.read_waker, context.waker());
+                self.remember(READABLE, context.waker());
                 Poll::Pending
             }
         }
@@ -389,7 +391,7 @@ impl Entry {
         match self.try_call(WRITABLE, call) {
             Some(result) => Poll::Ready(result),
             None => {
-                remember(&self.write_waker, context.waker());
+                self.remember(WRITABLE, context.waker());
                 Poll::Pending
             }
         }
@@ -400,16 +402,16 @@ impl Entry {
         if self.ready.get() & (WRITABLE | CLOSED) != 0 {
             return Poll::Ready(());
         }
-        remember(&self.write_waker, context.waker());
+        self.remember(WRITABLE, context.waker());
         Poll::Pending
     }
 
-    /// Ready when the CLOSED bit is set; keeps the reader's waker until then.
+    /// Ready when the CLOSED bit is set.
     pub(crate) fn poll_closed(&self, context: &mut Context<'_>) -> Poll<()> {
         if self.is_closed() {
             return Poll::Ready(());
         }
-        remember(&self.read_waker, context.waker());
+        self.remember(READABLE, context.waker());
         Poll::Pending
     }
 
@@ -462,29 +464,23 @@ impl Entry {
         if flags.intersects(closed) {
             ready |= CLOSED;
         }
+        let mut news = 0;
         if flags.intersects(closed | epoll::EventFlags::IN) {
-            ready |= READABLE;
-            wake(&self.read_waker);
+            news |= READABLE;
         }
         if flags.intersects(broken | epoll::EventFlags::OUT) {
-            ready |= WRITABLE;
-            wake(&self.write_waker);
+            news |= WRITABLE;
         }
-        self.ready.set(ready);
+        self.ready.set(ready | news);
+        let awaited = self.awaited.get();
+        if awaited & news != 0 {
+            self.awaited.set(awaited & !news);
+            self.waker.borrow().wake_by_ref();
+        }
     }
-}
 
-fn remember(place: &RefCell<Option<Waker>>, waker: &Waker) {
-    let mut place = place.borrow_mut();
-    match place.as_mut() {
-        Some(kept) => kept.clone_from(waker),
-        None => *place = Some(waker.clone()),
-    }
-}
-
-fn wake(place: &RefCell<Option<Waker>>) {
-    let waker = place.borrow_mut().take();
-    if let Some(waker) = waker {
-        waker.wake();
+    fn remember(&self, direction: u8, waker: &Waker) {
+        self.awaited.set(self.awaited.get() | direction);
+        self.waker.borrow_mut().clone_from(waker);
     }
 }

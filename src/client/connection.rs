@@ -9,23 +9,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
-use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::protocol::CloseFrame;
 use async_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 use bytes::Bytes;
-use futures_core::Stream;
-use futures_sink::Sink;
-use shards::{Socket, Timer};
+use shards::Timer;
 
 use super::identity::{ConnectionId, Identity};
 use super::sending::Sending;
 use super::trace;
-use super::websocket::{self, CLOSE_TIMEOUT, Written};
+use super::websocket::{self, CLOSE_TIMEOUT, WebSocket, Written};
 use crate::backend::Request;
 use crate::backend::request::{Call, Disconnect};
 use crate::counters::Ended;
@@ -49,9 +45,8 @@ pub struct Connection {
 struct State {
     session: Session,
     /// `None` once the connection is over: a CALL at the backend may hold the rest for longer.
-    stream: Option<WebSocketStream<Socket>>,
+    stream: Option<WebSocket>,
     timer: Timer,
-    waker: Option<Waker>,
     /// Only while the socket takes no more.
     sending: Option<Box<Sending>>,
     phase: Phase,
@@ -88,17 +83,11 @@ struct End<'a> {
 
 impl Connection {
     /// A client whose opening handshake is done. [`run`](Self::run) is its life.
-    pub fn new(
-        shard: &Rc<Shard>,
-        identity: Rc<Identity>,
-        session: Session,
-        stream: WebSocketStream<Socket>,
-    ) -> Rc<Self> {
+    pub fn new(shard: &Rc<Shard>, identity: Rc<Identity>, session: Session, stream: WebSocket) -> Rc<Self> {
         let state = State {
             session,
             stream: Some(stream),
             timer: Timer::new(&shard.reactor),
-            waker: None,
             sending: None,
             phase: Phase::Open,
             opened: shard.reactor.now(),
@@ -247,14 +236,13 @@ impl Connection {
 
     fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state.borrow_mut();
-        match &mut state.waker {
-            Some(waker) => waker.clone_from(context.waker()),
-            None => state.waker = Some(context.waker().clone()),
+        if let Some(stream) = &mut state.stream {
+            stream.get_mut().set_waker(context.waker());
         }
         let mut out = self.shard.take_outputs();
-        self.flush(&mut state, context, &mut out);
+        self.flush(&mut state, &mut out);
         let mut budget = MESSAGES_PER_TURN;
-        while self.poll_message(&mut state, context, &mut out) {
+        while self.poll_message(&mut state, &mut out) {
             self.act(&mut state, &mut out);
             budget -= 1;
             if budget == 0 {
@@ -263,7 +251,7 @@ impl Connection {
                 break;
             }
         }
-        state.watch_pong(context, self.shard.reactor.now());
+        state.watch_pong(self.shard.reactor.now());
         self.settle(&mut state);
         while state.phase != Phase::Over {
             let deadline = self.next_deadline(&state);
@@ -283,10 +271,10 @@ impl Connection {
     }
 
     /// Takes one message from the socket. False: there is none now, or none will be read.
-    fn poll_message(&self, state: &mut State, context: &mut Context<'_>, out: &mut Vec<Output>) -> bool {
+    fn poll_message(&self, state: &mut State, out: &mut Vec<Output>) -> bool {
         match state.phase {
             Phase::Over => return false,
-            Phase::Lingering(_) => return self.discard(state, context),
+            Phase::Lingering(_) => return self.discard(state),
             Phase::Closing(_) => {}
             Phase::Open => {
                 state.paused = !state.session.wants_read();
@@ -296,7 +284,7 @@ impl Connection {
             }
         }
         let Some(stream) = &mut state.stream else { return false };
-        let message = match Pin::new(stream).poll_next(context) {
+        let message = match websocket::read(stream) {
             Poll::Pending => return false,
             Poll::Ready(message) => message,
         };
@@ -522,7 +510,7 @@ impl Connection {
     }
 
     /// Goes on with what the socket did not take before.
-    fn flush(&self, state: &mut State, context: &mut Context<'_>, out: &mut Vec<Output>) {
+    fn flush(&self, state: &mut State, out: &mut Vec<Output>) {
         let now = self.shard.reactor.now();
         while state.phase != Phase::Over {
             let State {
@@ -534,7 +522,7 @@ impl Connection {
             else {
                 break;
             };
-            match Pin::new(&mut *stream).poll_flush(context) {
+            match websocket::flush(stream) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return self.end_lost(state),
@@ -544,7 +532,7 @@ impl Connection {
             }
             match sending.next() {
                 Some((message, _)) => {
-                    if Pin::new(stream).start_send(message).is_err() {
+                    if websocket::enqueue(stream, message).is_err() {
                         return self.end_lost(state);
                     }
                 }
@@ -558,9 +546,9 @@ impl Connection {
     }
 
     /// Reads and drops what a client sends that has broken the protocol. False: nothing more now.
-    fn discard(&self, state: &mut State, context: &mut Context<'_>) -> bool {
+    fn discard(&self, state: &mut State) -> bool {
         let Some(stream) = &state.stream else { return false };
-        match websocket::discard(stream, context) {
+        match websocket::discard(stream) {
             Poll::Pending => false,
             Poll::Ready(true) => true,
             Poll::Ready(false) => {
@@ -573,7 +561,7 @@ impl Connection {
     /// Once the close frame has left, so does our side of the connection.
     fn finish_lingering_send(&self, state: &mut State) {
         if let (None, Some(stream)) = (&state.sending, &state.stream) {
-            stream.get_ref().shutdown_write();
+            stream.get_ref().socket().shutdown_write();
         }
     }
 
@@ -689,21 +677,19 @@ impl Connection {
 
 impl State {
     fn try_write(&mut self, message: Message) -> Written {
-        // Before the task's first turn there is no waker; its first turn flushes.
-        let mut context = Context::from_waker(self.waker.as_ref().unwrap_or(Waker::noop()));
         match &mut self.stream {
-            Some(stream) => websocket::write(Pin::new(stream), &mut context, message),
+            Some(stream) => websocket::write(stream, message),
             None => Written::Failed,
         }
     }
 
     /// A pong that the socket does not take waits like any other frame: a client may ping for ever and never read.
-    fn watch_pong(&mut self, context: &mut Context<'_>, now: Instant) {
+    fn watch_pong(&mut self, now: Instant) {
         if !std::mem::take(&mut self.owes_pong) || self.phase != Phase::Open || self.sending.is_some() {
             return;
         }
         if let Some(stream) = &mut self.stream
-            && Pin::new(stream).poll_flush(context).is_pending()
+            && websocket::flush(stream).is_pending()
         {
             // There is never more than one: it does not count among the bytes that wait.
             self.sending = Some(Box::new(Sending::new(None, 0, now)));
@@ -714,13 +700,13 @@ impl State {
     fn release(&mut self) {
         self.stream = None;
         self.sending = None;
-        self.waker = None;
         self.timer.set(None);
     }
 
     fn wake(&self) {
-        if let Some(waker) = &self.waker {
-            waker.wake_by_ref();
+        // Before the task's first turn nobody is woken: the turn comes anyway.
+        if let Some(stream) = &self.stream {
+            stream.get_ref().waker().wake_by_ref();
         }
     }
 }

@@ -1,20 +1,34 @@
 //! The WebSocket library's one user: makes it with every bound set, and says what its results mean.
 
+use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::error::ProtocolError;
 use async_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use async_tungstenite::tungstenite::{Error, Message};
+use futures_core::Stream;
+use futures_io::{AsyncRead, AsyncWrite};
 use futures_sink::Sink;
 use shards::Socket;
 
 use crate::config::Core;
 
+/// A WebSocket of the library's.
+pub type WebSocket = WebSocketStream<Wire>;
+
+/// The socket as the library has it. Whoever waits for it is told once, by [`set_waker`](Self::set_waker): the library's own
+/// wakers are one for each direction, behind atomics, and renewed with every call.
+#[derive(Debug)]
+pub struct Wire {
+    socket: Socket,
+    waker: Waker,
+}
+
 /// A server's WebSocket on a socket whose opening handshake is done (RFC 6455, 4.2). Nothing was read beyond it.
-pub async fn open(socket: Socket, core: &Core) -> WebSocketStream<Socket> {
+pub async fn open(socket: Socket, core: &Core) -> WebSocket {
     let config = WebSocketConfig::default()
         // Resident for every client; the library's default is 128 KiB.
         .read_buffer_size(core.read_buffer)
@@ -25,7 +39,59 @@ pub async fn open(socket: Socket, core: &Core) -> WebSocketStream<Socket> {
         .max_message_size(Some(core.message_max))
         .max_frame_size(Some(core.message_max))
         .accept_unmasked_frames(false);
-    WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await
+    let wire = Wire {
+        socket,
+        waker: Waker::noop().clone(),
+    };
+    WebSocketStream::from_raw_socket(wire, Role::Server, Some(config)).await
+}
+
+impl Wire {
+    /// Its task, which is woken when the socket can do what it could not.
+    pub fn set_waker(&mut self, waker: &Waker) {
+        self.waker.clone_from(waker);
+    }
+
+    /// What [`set_waker`](Self::set_waker) has set; before, it wakes nobody.
+    pub fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.socket.poll_recv(&mut Context::from_waker(&self.waker), buffer)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.socket.poll_send(&mut Context::from_waker(&self.waker), bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.shutdown_write();
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The next message; [`Wire::set_waker`]'s task is woken for it.
+pub fn read(stream: &mut WebSocket) -> Poll<Option<Result<Message, Error>>> {
+    Pin::new(stream).poll_next(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Goes on with what the socket did not take before.
+pub fn flush(stream: &mut WebSocket) -> Poll<Result<(), Error>> {
+    Pin::new(stream).poll_flush(&mut Context::from_waker(Waker::noop()))
 }
 
 /// What became of a message.
@@ -40,23 +106,33 @@ pub enum Written {
 }
 
 /// Writes `message` as far as the socket takes it now.
-pub fn write(mut stream: Pin<&mut WebSocketStream<Socket>>, context: &mut Context<'_>, message: Message) -> Written {
+pub fn write(stream: &mut WebSocket, message: Message) -> Written {
+    let mut context = Context::from_waker(Waker::noop());
+    let mut sink = Pin::new(stream);
     // A pong may still wait in the library; the message then waits behind it.
-    if let Poll::Ready(Err(_)) = stream.as_mut().poll_ready(context) {
+    if let Poll::Ready(Err(_)) = sink.as_mut().poll_ready(&mut context) {
         return Written::Failed;
     }
     let is_close = message.is_close();
-    match stream.as_mut().start_send(message) {
+    match sink.as_mut().start_send(message) {
         Ok(()) => {}
         Err(_) if is_close => return Written::Whole,
         Err(_) => return Written::Failed,
     }
-    match stream.poll_flush(context) {
+    match sink.poll_flush(&mut context) {
         Poll::Pending => Written::Partly,
         Poll::Ready(Ok(())) => Written::Whole,
         Poll::Ready(Err(_)) if is_close => Written::Whole,
         Poll::Ready(Err(_)) => Written::Failed,
     }
+}
+
+/// Hands over a message that leaves with the next [`flush`].
+///
+/// # Errors
+/// The connection is of no more use.
+pub fn enqueue(stream: &mut WebSocket, message: Message) -> Result<(), Error> {
+    Pin::new(stream).start_send(message)
 }
 
 /// The close code and reason for a client that sent what it may not (RFC 6455, 7.4.1); `None`: it is gone, and nobody
@@ -75,9 +151,10 @@ pub fn close_code(error: &Error) -> Option<(u16, &'static str)> {
 }
 
 /// Reads and drops what a client still sends that has broken the protocol. False: it has closed its side.
-pub fn discard(stream: &WebSocketStream<Socket>, context: &mut Context<'_>) -> Poll<bool> {
+pub fn discard(stream: &WebSocket) -> Poll<bool> {
     let mut scratch = [0; DISCARD_LEN];
-    let received = stream.get_ref().poll_recv(context, &mut scratch);
+    let Wire { socket, waker } = stream.get_ref();
+    let received = socket.poll_recv(&mut Context::from_waker(waker), &mut scratch);
     received.map(|received| matches!(received, Ok(1..)))
 }
 
