@@ -19,7 +19,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
-use crate::reactor::{Entry, Reactor};
+use crate::reactor::{Entry, Reactor, Urgency};
 
 /// A socket on its way, with the bytes that belong to it.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ impl Handover {
 
 impl Arrivals {
     pub(crate) fn new(reactor: &Rc<Reactor>, receiver: OwnedFd) -> io::Result<Self> {
-        let entry = reactor.register(receiver)?;
+        let entry = reactor.register(receiver, Urgency::Usual)?;
         Ok(Self {
             reactor: reactor.clone(),
             entry,

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, Type};
 
-use crate::reactor::{Entry, Reactor};
+use crate::reactor::{Entry, Reactor, Urgency};
 use crate::timer::Timer;
 
 /// How long accepting pauses when the process or the machine is out of descriptors or memory. The edge that
@@ -74,7 +74,7 @@ impl Listener {
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-        Ok(Self::new(reactor, reactor.register(socket.into())?))
+        Ok(Self::new(reactor, reactor.register(socket.into(), Urgency::Usual)?))
     }
 
     /// Listens on a socket that is bound already, maybe together with other shards: of those that sleep, the kernel

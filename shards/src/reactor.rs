@@ -100,6 +100,16 @@ pub trait Mailbox {
     fn is_empty(&self) -> bool;
 }
 
+/// Whose news is handled first in a pass.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Urgency {
+    /// Connections that came in.
+    Usual = 0,
+    /// Connections that we opened: what they bring ends work that is under way, before new work is begun. And what a pass
+    /// sends leaves sorted by where it goes, so that a peer is woken once for all of it.
+    First = 1,
+}
+
 /// One socket's place in the reactor. One task at a time waits for it, for whatever it is.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -215,20 +225,18 @@ impl Reactor {
         Ok(())
     }
 
-    pub(crate) fn register(&self, fd: OwnedFd) -> io::Result<Rc<Entry>> {
+    pub(crate) fn register(&self, fd: OwnedFd, urgency: Urgency) -> io::Result<Rc<Entry>> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-        self.register_with(fd, flags)
+        self.register_with(fd, urgency, flags)
     }
 
     /// For a listening socket that other shards have in their epoll too.
     pub(crate) fn register_exclusive(&self, fd: OwnedFd) -> io::Result<Rc<Entry>> {
-        self.register_with(
-            fd,
-            epoll::EventFlags::IN | epoll::EventFlags::ET | epoll::EventFlags::EXCLUSIVE,
-        )
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET | epoll::EventFlags::EXCLUSIVE;
+        self.register_with(fd, Urgency::Usual, flags)
     }
 
-    fn register_with(&self, fd: OwnedFd, flags: epoll::EventFlags) -> io::Result<Rc<Entry>> {
+    fn register_with(&self, fd: OwnedFd, urgency: Urgency, flags: epoll::EventFlags) -> io::Result<Rc<Entry>> {
         let entry = Rc::new(Entry {
             fd,
             key: Cell::new(0),
@@ -239,7 +247,8 @@ impl Reactor {
         });
         let key = self.entries.borrow_mut().insert(entry.clone());
         entry.key.set(key);
-        if let Err(error) = epoll::add(&self.epoll, &entry.fd, epoll::EventData::new_u64(key as u64), flags) {
+        let data = epoll::EventData::new_u64((key as u64) << 1 | urgency as u64);
+        if let Err(error) = epoll::add(&self.epoll, &entry.fd, data, flags) {
             self.entries.borrow_mut().remove(key);
             return Err(error.into());
         }
@@ -333,13 +342,15 @@ impl Reactor {
 
     fn dispatch(&self, events: &[epoll::Event]) {
         let entries = self.entries.borrow();
-        for event in events {
-            let key = event.data.u64();
-            if key == MAILBOX_KEY {
-                continue;
-            }
-            if let Some(entry) = entries.get(key as usize) {
-                entry.handle_event(event.flags);
+        for urgency in [Urgency::First, Urgency::Usual] {
+            for event in events {
+                let data = event.data.u64();
+                if data == MAILBOX_KEY || data & 1 != urgency as u64 {
+                    continue;
+                }
+                if let Some(entry) = entries.get((data >> 1) as usize) {
+                    entry.handle_event(event.flags);
+                }
             }
         }
     }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType};
 
-use crate::reactor::{Entry, Reactor};
+use crate::reactor::{Entry, Reactor, Urgency};
 
 /// A non-blocking stream socket, edge-triggered, owned by one shard. Reads and writes try the system call first and
 /// wait only after it said "again".
@@ -26,11 +26,7 @@ impl Socket {
     /// # Errors
     /// When epoll refuses it (out of kernel memory or watches).
     pub fn adopt(reactor: &Rc<Reactor>, fd: OwnedFd) -> io::Result<Self> {
-        let entry = reactor.register(fd)?;
-        Ok(Self {
-            reactor: reactor.clone(),
-            entry: Some(entry),
-        })
+        Self::register(reactor, fd, Urgency::Usual)
     }
 
     /// Opens a connection to `address`, without a delay for small writes and with keep-alive probes.
@@ -161,13 +157,20 @@ impl Socket {
             .into_fd()
     }
 
+    fn register(reactor: &Rc<Reactor>, fd: OwnedFd, urgency: Urgency) -> io::Result<Self> {
+        Ok(Self {
+            reactor: reactor.clone(),
+            entry: Some(reactor.register(fd, urgency)?),
+        })
+    }
+
     async fn finish_connect(reactor: &Rc<Reactor>, fd: OwnedFd, outcome: rustix::io::Result<()>) -> io::Result<Self> {
         let pending = match outcome {
             Ok(()) => false,
             Err(rustix::io::Errno::INPROGRESS) => true,
             Err(error) => return Err(error.into()),
         };
-        let socket = Self::adopt(reactor, fd)?;
+        let socket = Self::register(reactor, fd, Urgency::First)?;
         if pending {
             socket.entry().clear_writable();
             poll_fn(|context| socket.entry().poll_writable(context)).await;
