@@ -83,7 +83,8 @@ async fn shake_hands(reactor: Rc<Reactor>, core: Rc<Core>, socket: Socket) {
     }
     if accepted {
         let mut echo = Echo {
-            stream: websocket::open(socket, &core).await,
+            stream: Some(websocket::open(socket, &core).await),
+            core,
             timer: Timer::new(&reactor),
             reactor,
             phase: Phase::Open,
@@ -103,7 +104,9 @@ enum Phase {
 }
 
 struct Echo {
-    stream: WebSocket,
+    /// Always there.
+    stream: Option<WebSocket>,
+    core: Rc<Core>,
     timer: Timer,
     reactor: Rc<Reactor>,
     phase: Phase,
@@ -113,7 +116,7 @@ struct Echo {
 
 impl Echo {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.stream.get_mut().set_waker(context.waker());
+        self.stream().get_mut().set_waker(context.waker());
         let mut budget = MESSAGES_PER_TURN;
         while self.flush() && self.poll_message() {
             budget -= 1;
@@ -121,6 +124,9 @@ impl Echo {
                 context.waker().wake_by_ref();
                 break;
             }
+        }
+        if self.phase == Phase::Open && !self.unsent && matches!(websocket::flush(self.stream()), Poll::Ready(Ok(()))) {
+            websocket::shrink(&mut self.stream, &self.core);
         }
         if self.phase == Phase::Over || self.timer.poll_expired(context).is_ready() {
             return Poll::Ready(());
@@ -131,14 +137,14 @@ impl Echo {
     /// False: the socket takes no more now.
     fn flush(&mut self) -> bool {
         if self.unsent {
-            match websocket::flush(&mut self.stream) {
+            match websocket::flush(self.stream()) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(())) => self.unsent = false,
                 Poll::Ready(Err(_)) => self.phase = Phase::Over,
             }
         }
         if self.phase == Phase::Lingering {
-            self.stream.get_ref().socket().shutdown_write();
+            self.stream().get_ref().socket().shutdown_write();
         }
         true
     }
@@ -148,7 +154,7 @@ impl Echo {
         match self.phase {
             Phase::Over => return false,
             Phase::Lingering => {
-                return match websocket::discard(&self.stream) {
+                return match websocket::discard(self.stream()) {
                     Poll::Pending => false,
                     Poll::Ready(true) => true,
                     Poll::Ready(false) => {
@@ -159,7 +165,7 @@ impl Echo {
             }
             Phase::Open | Phase::Closing => {}
         }
-        let message = match websocket::read(&mut self.stream) {
+        let message = match websocket::read(self.stream()) {
             Poll::Pending => return false,
             Poll::Ready(message) => message,
         };
@@ -197,11 +203,15 @@ impl Echo {
     }
 
     fn send(&mut self, message: Message) {
-        match websocket::write(&mut self.stream, message) {
+        match websocket::write(self.stream(), message) {
             Written::Whole => {}
             Written::Partly => self.unsent = true,
             Written::Failed => self.phase = Phase::Over,
         }
+    }
+
+    fn stream(&mut self) -> &mut WebSocket {
+        self.stream.as_mut().expect("the stream is taken only to be replaced")
     }
 
     fn close_within(&mut self, phase: Phase) {

@@ -1,6 +1,7 @@
 //! Acts: the clients' side. Accepts, checks the opening handshake, asks the backend, and holds the WebSockets.
 
 pub mod accept;
+mod boundary;
 pub mod connection;
 pub mod forwarded;
 pub mod handshake;

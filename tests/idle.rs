@@ -1,8 +1,9 @@
-//! What an idle client costs. `hold120k --mode idle` measures it for 15,000; this is the guard.
+//! What an idle client costs, also after large messages. `hold120k --mode idle` measures it for 15,000; this is the guard.
 
 mod support;
 
-use support::{Backend, Proxy};
+use support::client::frame_bytes;
+use support::{Backend, Client, Message, Proxy};
 
 /// Resident memory of the process, in bytes.
 fn resident(proxy: &Proxy) -> u64 {
@@ -24,4 +25,59 @@ fn an_idle_client_costs_at_most_4_kib() {
     let each = resident(&proxy).saturating_sub(before) / CLIENTS;
     assert!(each <= 4096, "{each} bytes per idle client");
     assert_eq!(clients.len() as u64, CLIENTS + 200);
+}
+
+#[test]
+fn a_client_costs_no_more_after_large_messages() {
+    const CLIENTS: u64 = 1_000;
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let payload = format!(r#"{{"a":"{}"}}"#, "x".repeat(16 * 1024));
+    let exchange = |name: &str| {
+        let mut client = proxy.client(name);
+        client.send_call("1", "DataTransfer", &payload);
+        client.expect(&format!(r#"[3,"1",{payload}]"#));
+        client
+    };
+    let mut clients: Vec<_> = (0..200).map(|number| exchange(&format!("first{number}"))).collect();
+    let before = resident(&proxy);
+    clients.extend((0..CLIENTS).map(|number| exchange(&format!("CP{number}"))));
+    let each = resident(&proxy).saturating_sub(before) / CLIENTS;
+    assert!(each <= 4096, "{each} bytes per client");
+    assert_eq!(clients.len() as u64, CLIENTS + 200);
+}
+
+/// The buffers of large frames are given back in the midst of all this.
+#[test]
+fn large_messages_arrive_whole_wherever_they_are_cut() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client("CP1");
+    let payload = format!(r#"{{"a":"{}"}}"#, "x".repeat(3000));
+    let (begin, end) = payload.split_at(1500);
+    let mut bytes = frame_bytes(true, 1, format!(r#"[2,"1","A",{payload}]"#).as_bytes());
+    bytes.extend(frame_bytes(false, 1, format!(r#"[2,"2","A",{begin}"#).as_bytes()));
+    bytes.extend(frame_bytes(true, 9, b"still there?"));
+    bytes.extend(frame_bytes(true, 0, format!("{end}]").as_bytes()));
+    bytes.extend(frame_bytes(true, 1, br#"[2,"3","A",{}]"#));
+    for cut in (1..bytes.len()).step_by(61).chain(1..20) {
+        client.send_raw(&bytes[..cut]);
+        let mut pongs = 0;
+        let mut texts = Vec::new();
+        let mut receive = |client: &mut Client, texts_due, pongs_due| {
+            while texts.len() < texts_due || pongs < pongs_due {
+                match client.message() {
+                    Message::Text(text) => texts.push(text),
+                    Message::Pong(_) => pongs += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+            texts.clone()
+        };
+        // Once the first is whole it comes and goes, and its buffer with it, before the rest is sent.
+        receive(&mut client, usize::from(cut > payload.len() + 30), 0);
+        client.send_raw(&bytes[cut..]);
+        let [first, second] = ["1", "2"].map(|id| format!(r#"[3,"{id}",{payload}]"#));
+        assert_eq!(receive(&mut client, 3, 1), [&first, &second, r#"[3,"3",{}]"#]);
+    }
 }

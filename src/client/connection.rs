@@ -670,6 +670,9 @@ impl Connection {
             state.paused = false;
             state.wake();
         }
+        if state.phase == Phase::Open && state.sending.is_none() && !state.owes_pong {
+            websocket::shrink(&mut state.stream, &self.shard.core);
+        }
         let deadline = self.next_deadline(state);
         state.timer.set(deadline);
     }

@@ -1,7 +1,7 @@
 //! The WebSocket library's one user: makes it with every bound set, and says what its results mean.
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use futures_sink::Sink;
 use shards::Socket;
 
+use super::boundary::Boundary;
 use crate::config::Core;
 
 /// A WebSocket of the library's.
@@ -25,11 +26,46 @@ pub type WebSocket = WebSocketStream<Wire>;
 pub struct Wire {
     socket: Socket,
     waker: Waker,
+    boundary: Boundary,
+    /// The library has asked for more than there was: it has used all that it got.
+    is_drained: bool,
+    /// The library's buffers have grown to hold a large frame.
+    is_overgrown: bool,
+    /// What they hold anyway.
+    usual_len: usize,
 }
 
 /// A server's WebSocket on a socket whose opening handshake is done (RFC 6455, 4.2). Nothing was read beyond it.
 pub async fn open(socket: Socket, core: &Core) -> WebSocket {
-    let config = WebSocketConfig::default()
+    let wire = Wire {
+        socket,
+        waker: Waker::noop().clone(),
+        boundary: Boundary::default(),
+        is_drained: false,
+        is_overgrown: false,
+        usual_len: core.read_buffer,
+    };
+    WebSocketStream::from_raw_socket(wire, Role::Server, Some(config(core))).await
+}
+
+/// Gives back the memory of a large frame once it has come or gone: the library keeps its buffers as large as they ever were. It
+/// gets new ones when it has nothing in the old ones; until then nothing happens. The caller knows that the connection is
+/// open and that all it wrote, pongs included, has left.
+pub fn shrink(stream: &mut Option<WebSocket>, core: &Core) {
+    let Some(overgrown) = stream.take_if(|stream| stream.get_ref().can_shrink()) else {
+        return;
+    };
+    let mut wire = overgrown.into_inner();
+    wire.is_overgrown = false;
+    let fresh = pin!(WebSocketStream::from_raw_socket(wire, Role::Server, Some(config(core))));
+    match fresh.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(fresh) => *stream = Some(fresh),
+        Poll::Pending => unreachable!("there is no handshake to wait for"),
+    }
+}
+
+fn config(core: &Core) -> WebSocketConfig {
+    WebSocketConfig::default()
         // Resident for every client; the library's default is 128 KiB.
         .read_buffer_size(core.read_buffer)
         // Each message leaves at once.
@@ -38,12 +74,7 @@ pub async fn open(socket: Socket, core: &Core) -> WebSocket {
         .max_write_buffer_size(FRAMES_BUFFERED * (core.message_max + FRAME_OVERHEAD))
         .max_message_size(Some(core.message_max))
         .max_frame_size(Some(core.message_max))
-        .accept_unmasked_frames(false);
-    let wire = Wire {
-        socket,
-        waker: Waker::noop().clone(),
-    };
-    WebSocketStream::from_raw_socket(wire, Role::Server, Some(config)).await
+        .accept_unmasked_frames(false)
 }
 
 impl Wire {
@@ -61,16 +92,27 @@ impl Wire {
     pub fn socket(&self) -> &Socket {
         &self.socket
     }
+
+    fn can_shrink(&self) -> bool {
+        self.is_overgrown && self.is_drained && self.boundary.is_between_messages()
+    }
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.socket.poll_recv(&mut Context::from_waker(&self.waker), buffer)
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let received = self.socket.poll_recv(&mut Context::from_waker(&self.waker), buffer);
+        self.is_drained = received.is_pending();
+        if let Poll::Ready(Ok(len)) = received {
+            let largest = self.boundary.advance(&buffer[..len]);
+            self.is_overgrown |= largest > self.usual_len as u64;
+        }
+        received
     }
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.is_overgrown |= bytes.len() > self.usual_len;
         self.socket.poll_send(&mut Context::from_waker(&self.waker), bytes)
     }
 
@@ -153,7 +195,7 @@ pub fn close_code(error: &Error) -> Option<(u16, &'static str)> {
 /// Reads and drops what a client still sends that has broken the protocol. False: it has closed its side.
 pub fn discard(stream: &WebSocket) -> Poll<bool> {
     let mut scratch = [0; DISCARD_LEN];
-    let Wire { socket, waker } = stream.get_ref();
+    let Wire { socket, waker, .. } = stream.get_ref();
     let received = socket.poll_recv(&mut Context::from_waker(waker), &mut scratch);
     received.map(|received| matches!(received, Ok(1..)))
 }
