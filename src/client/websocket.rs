@@ -31,8 +31,8 @@ pub struct Wire {
     is_drained: bool,
     /// The library's buffers have grown to hold a large frame.
     is_overgrown: bool,
-    /// What they hold anyway.
-    usual_len: usize,
+    /// What the one for reading holds anyway.
+    read_buffer: usize,
 }
 
 /// A server's WebSocket on a socket whose opening handshake is done (RFC 6455, 4.2). Nothing was read beyond it.
@@ -43,7 +43,7 @@ pub async fn open(socket: Socket, core: &Core) -> WebSocket {
         boundary: Boundary::default(),
         is_drained: false,
         is_overgrown: false,
-        usual_len: core.read_buffer,
+        read_buffer: core.read_buffer,
     };
     WebSocketStream::from_raw_socket(wire, Role::Server, Some(config(core))).await
 }
@@ -104,7 +104,7 @@ impl AsyncRead for Wire {
         self.is_drained = received.is_pending();
         if let Poll::Ready(Ok(len)) = received {
             let largest = self.boundary.advance(&buffer[..len]);
-            self.is_overgrown |= largest > self.usual_len as u64;
+            self.is_overgrown |= largest > self.read_buffer as u64;
         }
         received
     }
@@ -112,7 +112,7 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.is_overgrown |= bytes.len() > self.usual_len;
+        self.is_overgrown |= bytes.len() > SENT_LEN_KEPT;
         self.socket.poll_send(&mut Context::from_waker(&self.waker), bytes)
     }
 
@@ -203,6 +203,8 @@ pub fn discard(stream: &WebSocket) -> Poll<bool> {
 /// How long the other side may take to answer a close frame.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The buffer for writing begins empty and may stay as large as such a frame makes it, or twice that.
+const SENT_LEN_KEPT: usize = 256;
 const FRAMES_BUFFERED: usize = 2;
 /// What we put around a payload of `message_max` bytes: ids, an action, brackets, a frame header.
 const FRAME_OVERHEAD: usize = 4096;
