@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::net::reserve_port;
+use crate::sys;
 
 /// A program of ours that runs; ended when dropped.
 #[derive(Debug)]
@@ -144,6 +145,7 @@ fn reserve() -> Result<(socket2::Socket, SocketAddr), String> {
 }
 
 fn spawn(mut command: Command, name: &str) -> Result<Running, String> {
+    sys::end_with_us(&mut command);
     let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())

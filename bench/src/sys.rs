@@ -1,9 +1,12 @@
-//! The two things that safe wrappers do not offer: a private file-descriptor table, and one socket option.
+//! What safe wrappers do not offer: a private file-descriptor table, one socket option, and children that do not outlive us.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
+use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::thread::UnshareFlags;
 
 /// Gives the calling thread a file-descriptor table of its own: no lock shared with other cores, no stall when another
@@ -44,4 +47,11 @@ pub fn set_bind_address_no_port(socket: impl AsFd) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Has the kernel kill the child when the calling thread ends, however it ends: what a killed run leaves behind would disturb
+/// every later measurement.
+pub fn end_with_us(command: &mut Command) {
+    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+    unsafe { command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) };
 }
