@@ -84,7 +84,6 @@ async fn shake_hands(reactor: Rc<Reactor>, core: Rc<Core>, socket: Socket) {
     if accepted {
         let mut echo = Echo {
             stream: Some(websocket::open(socket, &core).await),
-            core,
             timer: Timer::new(&reactor),
             reactor,
             phase: Phase::Open,
@@ -106,7 +105,6 @@ enum Phase {
 struct Echo {
     /// Always there.
     stream: Option<WebSocket>,
-    core: Rc<Core>,
     timer: Timer,
     reactor: Rc<Reactor>,
     phase: Phase,
@@ -126,7 +124,7 @@ impl Echo {
             }
         }
         if self.phase == Phase::Open && !self.unsent && matches!(websocket::flush(self.stream()), Poll::Ready(Ok(()))) {
-            websocket::shrink(&mut self.stream, &self.core);
+            websocket::shrink(&mut self.stream);
         }
         if self.phase == Phase::Over || self.timer.poll_expired(context).is_ready() {
             return Poll::Ready(());

@@ -671,7 +671,7 @@ impl Connection {
             state.wake();
         }
         if state.phase == Phase::Open && state.sending.is_none() && !state.owes_pong {
-            websocket::shrink(&mut state.stream, &self.shard.core);
+            websocket::shrink(&mut state.stream);
         }
         let deadline = self.next_deadline(state);
         state.timer.set(deadline);

@@ -45,27 +45,7 @@ pub async fn open(socket: Socket, core: &Core) -> WebSocket {
         is_overgrown: false,
         read_buffer: core.read_buffer,
     };
-    WebSocketStream::from_raw_socket(wire, Role::Server, Some(config(core))).await
-}
-
-/// Gives back the memory of a large frame once it has come or gone: the library keeps its buffers as large as they ever were. It
-/// gets new ones when it has nothing in the old ones; until then nothing happens. The caller knows that the connection is
-/// open and that all it wrote, pongs included, has left.
-pub fn shrink(stream: &mut Option<WebSocket>, core: &Core) {
-    let Some(overgrown) = stream.take_if(|stream| stream.get_ref().can_shrink()) else {
-        return;
-    };
-    let mut wire = overgrown.into_inner();
-    wire.is_overgrown = false;
-    let fresh = pin!(WebSocketStream::from_raw_socket(wire, Role::Server, Some(config(core))));
-    match fresh.poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(fresh) => *stream = Some(fresh),
-        Poll::Pending => unreachable!("there is no handshake to wait for"),
-    }
-}
-
-fn config(core: &Core) -> WebSocketConfig {
-    WebSocketConfig::default()
+    let config = WebSocketConfig::default()
         // Resident for every client; the library's default is 128 KiB.
         .read_buffer_size(core.read_buffer)
         // Each message leaves at once.
@@ -74,7 +54,26 @@ fn config(core: &Core) -> WebSocketConfig {
         .max_write_buffer_size(FRAMES_BUFFERED * (core.message_max + FRAME_OVERHEAD))
         .max_message_size(Some(core.message_max))
         .max_frame_size(Some(core.message_max))
-        .accept_unmasked_frames(false)
+        .accept_unmasked_frames(false);
+    WebSocketStream::from_raw_socket(wire, Role::Server, Some(config)).await
+}
+
+/// Gives back the memory of a large frame once it has come or gone: the library keeps its buffers as large as they ever were. It
+/// gets new ones when it has nothing in the old ones; until then nothing happens. The caller knows that the connection is
+/// open and that all it wrote, pongs included, has left.
+pub fn shrink(stream: &mut Option<WebSocket>) {
+    let Some(overgrown) = stream.take_if(|stream| stream.get_ref().can_shrink()) else {
+        return;
+    };
+    // The client's limits stay those that it came with.
+    let config = *overgrown.get_config();
+    let mut wire = overgrown.into_inner();
+    wire.is_overgrown = false;
+    let fresh = pin!(WebSocketStream::from_raw_socket(wire, Role::Server, Some(config)));
+    match fresh.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(fresh) => *stream = Some(fresh),
+        Poll::Pending => unreachable!("there is no handshake to wait for"),
+    }
 }
 
 impl Wire {
