@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::client::frame_bytes;
+use support::client::{CONTINUATION, PING, TEXT, frame_bytes};
 use support::{Backend, Client, Message, Proxy};
 
 /// Resident memory of the process, in bytes.
@@ -55,11 +55,11 @@ fn large_messages_arrive_whole_wherever_they_are_cut() {
     let mut client = proxy.client("CP1");
     let payload = format!(r#"{{"a":"{}"}}"#, "x".repeat(3000));
     let (begin, end) = payload.split_at(1500);
-    let mut bytes = frame_bytes(true, 1, format!(r#"[2,"1","A",{payload}]"#).as_bytes());
-    bytes.extend(frame_bytes(false, 1, format!(r#"[2,"2","A",{begin}"#).as_bytes()));
-    bytes.extend(frame_bytes(true, 9, b"still there?"));
-    bytes.extend(frame_bytes(true, 0, format!("{end}]").as_bytes()));
-    bytes.extend(frame_bytes(true, 1, br#"[2,"3","A",{}]"#));
+    let mut bytes = frame_bytes(true, TEXT, format!(r#"[2,"1","A",{payload}]"#).as_bytes());
+    bytes.extend(frame_bytes(false, TEXT, format!(r#"[2,"2","A",{begin}"#).as_bytes()));
+    bytes.extend(frame_bytes(true, PING, b"still there?"));
+    bytes.extend(frame_bytes(true, CONTINUATION, format!("{end}]").as_bytes()));
+    bytes.extend(frame_bytes(true, TEXT, br#"[2,"3","A",{}]"#));
     for cut in (1..bytes.len()).step_by(61).chain(1..20) {
         client.send_raw(&bytes[..cut]);
         let mut pongs = 0;

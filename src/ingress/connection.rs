@@ -183,15 +183,15 @@ impl Reader {
         let mut timer = Timer::new(&self.shard.reactor);
         timer.set(Some(deadline));
         let (shard, socket, buffer) = (&self.shard, &self.socket, &mut self.buffer);
-        let received =
-            poll_fn(
-                |context| match shard.poll_recv(context, socket, |bytes| buffer.extend_from_slice(bytes)) {
-                    Poll::Ready(received) => Poll::Ready(received.is_ok_and(|len| len > 0)),
-                    Poll::Pending if between_requests && drain.poll_said(context).is_ready() => Poll::Ready(false),
-                    Poll::Pending => timer.poll_expired(context).map(|()| false),
-                },
-            )
-            .await;
+        let received = poll_fn(|context| {
+            let received = shard.poll_recv(context, socket, |bytes| buffer.extend_from_slice(bytes));
+            match received {
+                Poll::Ready(received) => Poll::Ready(received.is_ok_and(|len| len > 0)),
+                Poll::Pending if between_requests && drain.poll_said(context).is_ready() => Poll::Ready(false),
+                Poll::Pending => timer.poll_expired(context).map(|()| false),
+            }
+        })
+        .await;
         if buffer.is_empty() {
             *buffer = Vec::new();
         }
