@@ -543,6 +543,11 @@ fn a_body_that_says_it_is_not_json_gets_415() {
         "application/x-www-form-urlencoded",
         "multipart/form-data; boundary=x",
         "application/jsonx",
+        "application/xjson",
+        "application/on",
+        "application/",
+        "text/json",
+        "json",
     ] {
         let reply = http.request("POST", &target, &[("Content-Type", kind)], "{}");
         assert_eq!(reply.status, 415, "{kind}");
@@ -551,6 +556,7 @@ fn a_body_that_says_it_is_not_json_gets_415() {
         "application/json",
         "Application/JSON; charset=utf-8",
         "application/json;charset=UTF-8",
+        "application/vnd.charging+JSON",
     ] {
         http.request("POST", &target, &[("Content-Type", kind)], "{}")
             .expect(202);
