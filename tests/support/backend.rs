@@ -51,6 +51,12 @@ impl Request {
             .unwrap()
             .into_owned()
     }
+
+    /// Whether its target begins with these segments: `/result` is no beginning of `/resulterror/…`.
+    fn is_under(&self, path: &str) -> bool {
+        let rest = self.target.strip_prefix(path);
+        rest.is_some_and(|rest| path.ends_with('/') || rest.is_empty() || rest.starts_with(['/', '?']))
+    }
 }
 
 /// What to do with a request.
@@ -322,7 +328,7 @@ impl Backend {
     /// The oldest request whose path begins so and that was not taken before; waits for it.
     #[track_caller]
     pub fn take(&self, path: &str) -> Request {
-        self.take_where(path, |request| request.target.starts_with(path))
+        self.take_where(path, |request| request.is_under(path))
     }
 
     /// The oldest request of that kind that was not taken before; waits for it.
@@ -337,15 +343,19 @@ impl Backend {
     /// Every request whose path begins so, taken or not, in the order of arrival.
     pub fn seen(&self, path: &str) -> Vec<Request> {
         let state = self.shared.state.lock().unwrap();
-        let of_path = |request: &&Request| request.target.starts_with(path);
-        state.seen.iter().filter(of_path).cloned().collect()
+        state
+            .seen
+            .iter()
+            .filter(|request| request.is_under(path))
+            .cloned()
+            .collect()
     }
 
     /// Waits until so many requests with that path have come, and gives them all.
     #[track_caller]
     pub fn wait_seen(&self, path: &str, count: usize) -> Vec<Request> {
         self.wait(&format!("{count} of {path}"), |state| {
-            let of_path = state.seen.iter().filter(|request| request.target.starts_with(path));
+            let of_path = state.seen.iter().filter(|request| request.is_under(path));
             let found: Vec<_> = of_path.cloned().collect();
             (found.len() >= count).then_some(found)
         })
@@ -445,7 +455,7 @@ fn serve(connection: &mut Connection, number: usize, shared: &Shared) -> io::Res
             state.complaints.extend(complaint);
             state.seen.push(request.clone());
             state.fresh.push_back(request.clone());
-            let route = state.routes.iter().find(|(path, _)| request.target.starts_with(path));
+            let route = state.routes.iter().find(|(path, _)| request.is_under(path));
             route.map(|(_, answer)| answer.clone())
         };
         shared.changed.notify_all();
