@@ -20,6 +20,8 @@ use crate::wheel::{Key, Wheel};
 
 /// The wheel's resolution. Deadlines are seconds; 4 ms is exact enough and keeps the cascades few.
 pub const TICK: Duration = Duration::from_millis(4);
+const TICKS_PER_SECOND: u64 = 250;
+const _: () = assert!(TICK.as_nanos() as u64 * TICKS_PER_SECOND == 1_000_000_000);
 
 const EVENTS_MAX: usize = 512;
 const MAILBOX_KEY: u64 = u64::MAX;
@@ -36,6 +38,8 @@ pub struct Reactor {
     wheel: RefCell<Wheel<Waker>>,
     epoch: Instant,
     now: Cell<Instant>,
+    /// From `epoch` to `now`.
+    elapsed: Cell<Duration>,
     load: Cell<Load>,
     pass_lengths: RefCell<PassLengths>,
     stopped: Cell<bool>,
@@ -68,7 +72,7 @@ impl PassLengths {
     }
 
     fn count(&mut self, pass: Duration) {
-        let units = u64::try_from(pass.as_nanos() / u128::from(PASS_UNIT_NS)).unwrap_or(u64::MAX);
+        let units = u64::try_from(pass.as_nanos()).unwrap_or(u64::MAX) / PASS_UNIT_NS;
         let index = (u64::BITS - units.leading_zeros()) as usize;
         self.0[index.min(PASS_BOUNDS_US.len())] += 1;
     }
@@ -98,6 +102,16 @@ pub trait Mailbox {
     fn announce_sleep(&self, asleep: bool);
     /// True when nothing waits.
     fn is_empty(&self) -> bool;
+}
+
+/// Whether a pass ends with a sleep.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Sleep {
+    No,
+    /// Until something is due. `blocked`: something waits for room in another shard's socket, which no event tells.
+    UntilDue {
+        blocked: bool,
+    },
 }
 
 /// Whose news is handled first in a pass.
@@ -135,6 +149,7 @@ impl Reactor {
             wheel: RefCell::new(Wheel::new(0)),
             epoch: now,
             now: Cell::new(now),
+            elapsed: Cell::new(Duration::ZERO),
             load: Cell::new(Load::default()),
             pass_lengths: RefCell::default(),
             stopped: Cell::new(false),
@@ -206,16 +221,16 @@ impl Reactor {
             let blocked = mailbox.flush();
             // Whoever ran may have stopped us: then nothing comes that would end a sleep.
             if somebody_ran || mail_count > 0 || self.stopped.get() {
-                self.wait(&mut events, Some(Duration::ZERO))?;
+                self.wait(&mut events, Sleep::No)?;
             } else {
                 mailbox.announce_sleep(true);
                 // A sender that saw us awake has not written to the descriptor: look once more.
-                let patience = if mailbox.is_empty() {
-                    self.patience(blocked)
+                let sleep = if mailbox.is_empty() {
+                    Sleep::UntilDue { blocked }
                 } else {
-                    Some(Duration::ZERO)
+                    Sleep::No
                 };
-                let result = self.wait(&mut events, patience);
+                let result = self.wait(&mut events, sleep);
                 mailbox.announce_sleep(false);
                 result?;
             }
@@ -263,8 +278,9 @@ impl Reactor {
     }
 
     pub(crate) fn tick_at(&self, deadline: Instant) -> u64 {
-        let elapsed = deadline.saturating_duration_since(self.epoch);
-        elapsed.as_nanos().div_ceil(TICK.as_nanos()) as u64
+        let after = deadline.saturating_duration_since(self.epoch);
+        let ticks = after.as_secs().saturating_mul(TICKS_PER_SECOND);
+        ticks.saturating_add(after.subsec_nanos().div_ceil(TICK.subsec_nanos()).into())
     }
 
     /// Moves a timer that is still set to `tick` and returns its new key; `None` when it has fired.
@@ -298,10 +314,11 @@ impl Reactor {
         }
     }
 
-    fn patience(&self, blocked: bool) -> Option<Duration> {
+    /// How long nothing is due, but for events; `elapsed` is the time since the epoch.
+    fn patience(&self, blocked: bool, elapsed: Duration) -> Option<Duration> {
         let next = self.wheel.borrow().next_tick().map(|tick| {
             let nanos = tick.saturating_mul(TICK.as_nanos() as u64);
-            (self.epoch + Duration::from_nanos(nanos)).saturating_duration_since(Instant::now())
+            Duration::from_nanos(nanos).saturating_sub(elapsed)
         });
         if blocked {
             Some(next.map_or(TICK, |next| next.min(TICK)))
@@ -310,25 +327,28 @@ impl Reactor {
         }
     }
 
-    fn wait(&self, events: &mut Vec<epoll::Event>, patience: Option<Duration>) -> io::Result<()> {
+    fn wait(&self, events: &mut Vec<epoll::Event>, sleep: Sleep) -> io::Result<()> {
         let mut load = self.load.get();
-        let before = Instant::now();
-        let pass = before.saturating_duration_since(self.now.get());
+        let began = self.elapsed.get();
+        let ended = self.read_clock();
+        let pass = ended.saturating_sub(began);
         load.passes += 1;
         load.busy += pass;
         load.longest_pass = load.longest_pass.max(pass);
         self.pass_lengths.borrow_mut().count(pass);
         events.clear();
+        let patience = match sleep {
+            Sleep::No => Some(Duration::ZERO),
+            Sleep::UntilDue { blocked } => self.patience(blocked, ended),
+        };
         let timeout = patience.map(|patience| Timespec {
             tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(patience.subsec_nanos()),
         });
         let result = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout.as_ref());
-        if patience == Some(Duration::ZERO) {
-            self.now.set(before);
-        } else {
+        if patience != Some(Duration::ZERO) {
             load.sleeps += 1;
-            self.now.set(Instant::now());
+            self.read_clock();
         }
         load.events += events.len() as u64;
         self.load.set(load);
@@ -338,6 +358,15 @@ impl Reactor {
             Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Sets the time of the pass; gives the time since the epoch.
+    fn read_clock(&self) -> Duration {
+        let now = Instant::now();
+        let elapsed = now.saturating_duration_since(self.epoch);
+        self.now.set(now);
+        self.elapsed.set(elapsed);
+        elapsed
     }
 
     fn dispatch(&self, events: &[epoll::Event]) {
@@ -356,8 +385,8 @@ impl Reactor {
     }
 
     fn fire_timers(&self) {
-        let elapsed = self.now.get().saturating_duration_since(self.epoch);
-        let tick = (elapsed.as_nanos() / TICK.as_nanos()) as u64;
+        let elapsed = self.elapsed.get();
+        let tick = elapsed.as_secs() * TICKS_PER_SECOND + u64::from(elapsed.subsec_nanos() / TICK.subsec_nanos());
         self.wheel.borrow_mut().advance(tick, Waker::wake);
     }
 }

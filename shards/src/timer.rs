@@ -15,6 +15,8 @@ use crate::wheel::Key;
 pub struct Timer {
     reactor: Rc<Reactor>,
     deadline: Option<Instant>,
+    /// The deadline's.
+    tick: u64,
     entry: Option<(Key, u64)>,
     /// Whom the entry wakes: two wakers that are the same here wake the same task.
     woken: (*const (), *const RawWakerVTable),
@@ -27,6 +29,7 @@ impl Timer {
         Self {
             reactor: reactor.clone(),
             deadline: None,
+            tick: 0,
             entry: None,
             woken: (ptr::null(), ptr::null()),
         }
@@ -35,12 +38,17 @@ impl Timer {
     /// Moves the deadline; `None` removes it. Once the task has called [`poll_expired`](Self::poll_expired) this may
     /// be done from elsewhere on the shard: the task is woken in time.
     pub fn set(&mut self, deadline: Option<Instant>) {
+        if self.deadline == deadline {
+            return;
+        }
         self.deadline = deadline;
-        if let (Some(deadline), Some((key, scheduled))) = (deadline, self.entry) {
-            let tick = self.reactor.tick_at(deadline);
-            if tick < scheduled {
-                self.entry = self.reactor.move_timer(key, tick).map(|key| (key, tick));
-            }
+        let Some(deadline) = deadline else { return };
+        let tick = self.reactor.tick_at(deadline);
+        self.tick = tick;
+        if let Some((key, scheduled)) = self.entry
+            && tick < scheduled
+        {
+            self.entry = self.reactor.move_timer(key, tick).map(|key| (key, tick));
         }
     }
 
@@ -61,8 +69,7 @@ impl Timer {
             self.deadline = None;
             return Poll::Ready(());
         }
-        let tick = self.reactor.tick_at(deadline);
-        self.schedule(tick, context.waker());
+        self.schedule(self.tick, context.waker());
         Poll::Pending
     }
 

@@ -122,6 +122,11 @@ impl<T> Wheel<T> {
 
     /// Moves to tick `now` and hands everything that has come due to `due`.
     pub fn advance(&mut self, now: u64, mut due: impl FnMut(T)) {
+        let is_due = self.levels[0].occupied & 1 << slot_at(self.now, 0) != 0;
+        if now <= self.now && !is_due {
+            // All up to now was yielded, and since then nothing was set that is due at once.
+            return;
+        }
         while let Some(tick) = self.next_tick() {
             if tick > now {
                 break;
