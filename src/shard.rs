@@ -419,7 +419,7 @@ impl Shard {
         let identity = connection.identity();
         Description {
             identity: Identity::clone(identity),
-            address: forwarded::client_address(&identity.forwarded_for, &self.node.trusted_proxies).to_owned(),
+            address: forwarded::client_address(identity.forwarded_for(), &self.node.trusted_proxies).to_owned(),
             since_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
             pending: connection.pending(),
         }

@@ -4,11 +4,10 @@ use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use ws2api::config::Core;
-use ws2api::http::{RequestTemplate, check_upgrade, parse_request, parse_response, whole_body};
+use ws2api::http::{HeaderLines, RequestTemplate, check_upgrade, parse_request, parse_response, whole_body};
 use ws2api::protocol::answer::{Answer, Reply, map};
-use ws2api::protocol::{Output, Session, Subprotocol, frame};
+use ws2api::protocol::{Output, Session, Subprotocol, Text, frame};
 use ws2api::shard::session_limits;
 
 /// A piece and its name.
@@ -77,7 +76,7 @@ fn session_call() -> Piece {
     let now = Instant::now();
     let limits = Rc::new(session_limits(&Core::default()));
     let mut session = Session::new(Subprotocol::Ocpp16, limits, 0, now);
-    let text = Bytes::from(call(64));
+    let text = Text::from(call(64));
     let mut out = Vec::new();
     piece("a CALL's way through the session", move || {
         session.handle_text(now, black_box(&text), &mut out);
@@ -93,16 +92,16 @@ fn session_call() -> Piece {
 
 fn write_request() -> Piece {
     let template = RequestTemplate::new("127.0.0.1:5000", "");
-    let headers = [
+    let lines = HeaderLines::new(&[
         ("X-Client-Id", "CP1"),
         ("X-Connection-Id", "deadbeef00100000004d"),
         ("X-Subprotocol", "ocpp1.6"),
-    ];
+    ]);
     let path = ["/call/", "Heartbeat", "/", "CP1", "/", "1"];
     let mut request = Vec::new();
     piece("write a request", move || {
         request.clear();
-        template.write(&mut request, black_box(&path), &headers, b"{}");
+        template.write(&mut request, black_box(&path), &lines, &[], b"{}");
         black_box(&request);
     })
 }

@@ -171,7 +171,10 @@ impl<E: Exchange> Link<E> {
                     self.end(pool, Failure::CutOff);
                     return Poll::Ready(());
                 }
-                state.waker = Some(context.waker().clone());
+                match &mut state.waker {
+                    Some(waker) => waker.clone_from(context.waker()),
+                    none => *none = Some(context.waker().clone()),
+                }
                 if state.timer.poll_expired(context).is_ready() {
                     drop(state);
                     self.end(pool, Failure::Deadline);

@@ -6,7 +6,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::fmt::Write;
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
@@ -215,14 +214,25 @@ impl Post {
 
     pub(super) fn write(&self, template: &RequestTemplate, out: &mut Vec<u8>) {
         let identity = &self.identity;
-        let (action, client) = (self.action.encoded(), identity.client.encoded());
-        let message_id = self.message_id.encoded();
-        let path = ["/", self.kind.segment(), "/", &action, "/", &client, "/", &message_id];
+        let (action, message_id) = (self.action.encoded(), self.message_id.encoded());
+        let client = identity.encoded_client();
+        let path = ["/", self.kind.segment(), "/", &action, "/", client, "/", &message_id];
         let mut key = String::with_capacity(KEY_LEN);
-        let _ = write!(key, "{}-{:x}.{:x}", identity.connection, self.number.0, self.number.1);
+        key.push_str(identity.connection.as_str());
+        key.push('-');
+        push_hexadecimal(&mut key, self.number.0 as u64);
+        key.push('.');
+        push_hexadecimal(&mut key, self.number.1);
         let extra = [("Idempotency-Key", &*key), ("X-Origin", "ws2api")];
         let extra = if self.made_here { &extra[..] } else { &extra[..1] };
-        identity.with_headers(extra, |headers| template.write(out, &path, headers, &self.body));
+        template.write(out, &path, identity.lines(), extra, &self.body);
+    }
+}
+
+fn push_hexadecimal(text: &mut String, number: u64) {
+    let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
+    for place in (0..digits).rev() {
+        text.push(char::from(b"0123456789abcdef"[(number >> (4 * place)) as usize & 15]));
     }
 }
 
@@ -231,3 +241,17 @@ const KEY_LEN: usize = 48;
 const BACK_OFF_FIRST: Duration = Duration::from_millis(250);
 const BACK_OFF_DOUBLINGS: u32 = 5;
 const RETRIES_AT_ONCE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::push_hexadecimal;
+
+    #[test]
+    fn numbers_are_written_without_leading_zeros() {
+        for number in [0, 1, 15, 16, 0xdead_beef, 0x100, u64::MAX] {
+            let mut text = String::from("-");
+            push_hexadecimal(&mut text, number);
+            assert_eq!(text, format!("-{number:x}"));
+        }
+    }
+}

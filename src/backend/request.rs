@@ -6,15 +6,13 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use super::outbox::{Outbox, Post};
 use super::pool::{Exchange, Response};
 use crate::client::Connection;
 use crate::client::identity::Identity;
 use crate::counters::Counters;
-use crate::http::RequestTemplate;
-use crate::protocol::{Action, Answer, CallKey, Failure, MessageId};
+use crate::http::{HeaderLines, RequestTemplate};
+use crate::protocol::{Answer, CallKey, CallText, Failure};
 
 /// A request and its purpose.
 pub enum Request {
@@ -34,12 +32,8 @@ pub struct Call {
     pub connection: Rc<Connection>,
     /// Which of its CALLs.
     pub key: CallKey,
-    /// For the path.
-    pub action: Action,
-    /// For the path.
-    pub message_id: MessageId,
-    /// The body.
-    pub payload: Bytes,
+    /// What the path and the body are made of.
+    pub text: CallText,
     /// When the client must have its answer.
     pub deadline: Instant,
     /// When the client's frame came.
@@ -50,8 +44,9 @@ pub struct Call {
 pub struct Connect {
     /// Who asks.
     pub identity: Rc<Identity>,
-    /// What of the client's request goes along: `forward_headers`, `trusted_headers`, the offered subprotocols.
-    pub headers: Vec<(String, String)>,
+    /// The identity's, and what of the client's request goes along: `forward_headers`, `trusted_headers`, the offered
+    /// subprotocols.
+    pub lines: HeaderLines,
     /// When the client must have its answer.
     pub deadline: Instant,
     /// Where the handshake waits.
@@ -109,28 +104,20 @@ impl Exchange for Request {
     fn write(&self, template: &RequestTemplate, out: &mut Vec<u8>) {
         match self {
             Self::Connect(connect) => {
-                let extra: Vec<(&str, &str)> = connect
-                    .headers
-                    .iter()
-                    .map(|(name, value)| (&**name, &**value))
-                    .collect();
                 let body = connect.identity.client.json();
-                connect.identity.with_headers(&extra, |headers| {
-                    template.write(out, &["/connect"], headers, body.as_bytes());
-                });
+                template.write(out, &["/connect"], &connect.lines, &[], body.as_bytes());
             }
             Self::Call(call) => {
                 let identity = call.connection.identity();
-                let (action, client) = (call.action.encoded(), identity.client.encoded());
-                let message_id = call.message_id.encoded();
-                let path = ["/call/", &action, "/", &client, "/", &message_id];
-                identity.with_headers(&[], |headers| template.write(out, &path, headers, &call.payload));
+                call.text.with_segments(|action, message_id| {
+                    let path = ["/call/", action, "/", identity.encoded_client(), "/", message_id];
+                    template.write(out, &path, identity.lines(), &[], call.text.payload().as_bytes());
+                });
             }
             Self::Post(_, post) => post.write(template, out),
             Self::Disconnect(disconnect) => {
-                let body = &disconnect.body;
-                let write = |headers: &[(&str, &str)]| template.write(out, &["/disconnect"], headers, body);
-                disconnect.identity.with_headers(&[], write);
+                let lines = disconnect.identity.lines();
+                template.write(out, &["/disconnect"], lines, &[], &disconnect.body);
             }
         }
     }

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
 use async_tungstenite::tungstenite::protocol::CloseFrame;
-use async_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
+use async_tungstenite::tungstenite::{Error as WsError, Message};
 use bytes::Bytes;
 use shards::Timer;
 
@@ -253,14 +253,10 @@ impl Connection {
         }
         state.watch_pong(self.shard.reactor.now());
         self.settle(&mut state);
-        while state.phase != Phase::Over {
-            let deadline = self.next_deadline(&state);
-            state.timer.set(deadline);
-            if state.timer.poll_expired(context).is_pending() {
-                break;
-            }
+        while state.phase != Phase::Over && state.timer.poll_expired(context).is_ready() {
             self.handle_deadline(&mut state, &mut out);
             self.act(&mut state, &mut out);
+            self.settle(&mut state);
         }
         self.shard.return_outputs(out);
         if state.phase == Phase::Over {
@@ -306,7 +302,7 @@ impl Connection {
             trace::show(&self.identity, "in", &message);
         }
         match message {
-            Message::Text(text) => state.session.handle_text(now, &Bytes::from(text), out),
+            Message::Text(text) => state.session.handle_text(now, &text, out),
             Message::Binary(_) => state.session.handle_binary(out),
             Message::Ping(_) => {
                 state.owes_pong = true;
@@ -398,18 +394,13 @@ impl Connection {
 
     fn act_on(&self, state: &mut State, output: Output, more: &mut Vec<Output>) {
         match output {
-            Output::Send { frame, push } => match Utf8Bytes::try_from(frame) {
-                Ok(text) => {
-                    self.shard.counters.count_sent(text.as_bytes());
-                    self.send(state, Message::Text(text), push, more);
-                }
-                Err(_) => unreachable!("frames are built from checked text"),
-            },
+            Output::Send { frame, push } => {
+                self.shard.counters.count_sent(frame.as_bytes());
+                self.send(state, Message::Text(frame), push, more);
+            }
             Output::Call {
                 key,
-                action,
-                message_id,
-                payload,
+                text,
                 deadline,
                 arrived,
             } => {
@@ -418,9 +409,7 @@ impl Connection {
                 let call = Call {
                     connection,
                     key,
-                    action,
-                    message_id,
-                    payload,
+                    text,
                     deadline,
                     arrived,
                 };
@@ -634,13 +623,20 @@ impl Connection {
     }
 
     fn notify_disconnect(&self, end: &End<'_>, seconds: u64) {
-        let mut body = format!(
-            r#"{{"clientId":{},"connectionId":"{}","code":{},"reason":{},"seconds":{seconds}"#,
-            self.identity.client.json(),
-            self.identity.connection,
-            end.code,
-            json::string(end.reason),
-        );
+        let (mut code, mut duration) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let mut body = [
+            r#"{"clientId":"#,
+            &self.identity.client.json(),
+            r#","connectionId":""#,
+            self.identity.connection.as_str(),
+            r#"","code":"#,
+            code.format(end.code),
+            r#","reason":"#,
+            &json::string(end.reason),
+            r#","seconds":"#,
+            duration.format(seconds),
+        ]
+        .concat();
         if let Some(by) = end.replaced_by {
             body.push_str(&format!(r#","replacedBy":"{by}""#));
         }

@@ -41,19 +41,16 @@ pub fn client_address<'c>(chain: &'c str, trusted: &[Network]) -> &'c str {
 /// The headers that `/connect` carries: those of `forward_headers`, of `trusted_headers` if a trusted proxy or a load
 /// balancer sent the request, and the offered subprotocols. Ours are never among them: the config refuses their names.
 #[must_use]
-pub fn passing_headers(head: &RequestHead<'_>, is_trusted: bool, node: &Node) -> Vec<(String, String)> {
+pub fn passing_headers<'h>(head: &RequestHead<'h>, is_trusted: bool, node: &'h Node) -> Vec<(&'h str, &'h str)> {
     let trusted: &[String] = if is_trusted { &node.trusted_headers } else { &[] };
-    let offered = "sec-websocket-protocol".to_owned();
-    let names = node
-        .forward_headers
-        .iter()
-        .chain(trusted)
-        .chain(std::iter::once(&offered));
-    let passing = names.flat_map(|name| {
+    let names = node.forward_headers.iter().chain(trusted).map(String::as_str);
+    let mut passing = Vec::new();
+    for name in names.chain([OFFERED]) {
         let values = head.headers(name).filter_map(|value| str::from_utf8(value).ok());
-        values.map(|value| (name.clone(), value.to_owned()))
-    });
-    passing.take(PASSING_MAX).collect()
+        passing.extend(values.map(|value| (name, value)));
+    }
+    passing.truncate(PASSING_MAX);
+    passing
 }
 
 /// Whether the user part of `Authorization: Basic`, if there is one, is the ClientId (RFC 7617; the id may contain
@@ -88,6 +85,8 @@ fn split_scheme(value: &[u8]) -> (&[u8], &[u8]) {
 /// Some dozens of hops; what is longer is not a chain of proxies.
 const CHAIN_LEN_MAX: usize = 1024;
 const PASSING_MAX: usize = 40;
+/// The subprotocols that the client can speak.
+const OFFERED: &str = "sec-websocket-protocol";
 
 #[cfg(test)]
 mod tests {

@@ -21,7 +21,7 @@ use super::websocket;
 use crate::backend::Request;
 use crate::backend::request::{Admission, Connect, Verdict};
 use crate::client::forwarded;
-use crate::http::{self, RequestHead, UpgradeRefusal, check_upgrade, parse_request};
+use crate::http::{self, HeaderLines, RequestHead, UpgradeRefusal, check_upgrade, is_request_decided, parse_request};
 use crate::protocol::subprotocol::negotiate;
 use crate::protocol::{ClientId, Negotiated, Session, Subprotocol};
 use crate::proxy_protocol;
@@ -39,13 +39,14 @@ pub async fn begin(turn: Turn, socket: Socket, address: SocketAddr) {
         shard.counters.handshakes_unfinished.add();
         return;
     };
-    let home = match check(&shard, &head) {
-        Ok(checked) => shard.home_of(&checked.client),
-        Err(refusal) => return refuse(&shard, socket, &refusal, deadline).await,
-    };
+    let checked = check(&shard, &head);
+    let home = checked
+        .as_ref()
+        .map_or(shard.index, |checked| shard.home_of(&checked.client));
     if home == shard.index {
-        return enter(&shard, socket, &head, peer, deadline).await;
+        return enter(&shard, socket, checked, peer, deadline).await;
     }
+    drop(checked);
     shard.counters.handovers_sent.add();
     let left = deadline.saturating_duration_since(shard.reactor.now());
     let parcel = Parcel {
@@ -68,7 +69,7 @@ pub async fn resume(turn: Turn, socket: Socket, bytes: Vec<u8>) {
         unreachable!("shards pack what they hand over");
     };
     let deadline = shard.reactor.now() + left;
-    enter(&shard, socket, head, peer, deadline).await;
+    enter(&shard, socket, check(&shard, head), peer, deadline).await;
 }
 
 /// Who sent a request.
@@ -93,39 +94,42 @@ struct Checked<'h> {
     client: ClientId,
     key: &'h [u8],
     /// `None`: offered, but none in common; the handshake is finished and the connection closed at once.
-    subprotocol: Option<(Subprotocol, Option<Box<str>>)>,
+    subprotocol: Option<(Subprotocol, Option<&'h str>)>,
     head: RequestHead<'h>,
 }
 
 /// At the home shard: everything that needs its state, then the backend, then the client's life.
-async fn enter(shard: &Rc<Shard>, socket: Socket, head: &[u8], peer: Peer, deadline: Instant) {
-    let checked = match check(shard, head) {
+async fn enter(
+    shard: &Rc<Shard>,
+    socket: Socket,
+    checked: Result<Checked<'_>, Refusal>,
+    peer: Peer,
+    deadline: Instant,
+) {
+    let Checked {
+        client,
+        key,
+        subprotocol,
+        head,
+    } = match checked {
         Ok(checked) => checked,
         Err(refusal) => return refuse(shard, socket, &refusal, deadline).await,
     };
-    let Some((subprotocol, name)) = checked.subprotocol else {
+    let Some((subprotocol, name)) = subprotocol else {
         shard.counters.handshakes_subprotocol.add();
-        return finish_and_close(shard, socket, checked.key, deadline).await;
+        return finish_and_close(shard, socket, key, deadline).await;
     };
     let now = shard.reactor.now();
     if let Some(refusal) = bound_reached(shard, now) {
         return refuse(shard, socket, &refusal, deadline).await;
     }
-    let address = peer.address.ip();
-    let identity = Rc::new(Identity {
-        client: checked.client,
-        connection: shard.next_connection_id(),
-        subprotocol: name,
-        forwarded_for: forwarded::forwarded_for(&checked.head, address, &shard.node.trusted_proxies).into(),
-    });
-    let is_trusted = peer.is_announced || forwarded::is_trusted(address, &shard.node.trusted_proxies);
-    let headers = forwarded::passing_headers(&checked.head, is_trusted, &shard.node);
-    let admission = ask(shard, &identity, headers, deadline).await;
+    let (identity, lines) = introduce(shard, client, name, head, peer);
+    let admission = ask(shard, &identity, lines, deadline).await;
     if let Some(refusal) = Refusal::from_admission(admission) {
         return refuse(shard, socket, &refusal, deadline).await;
     }
     let mut answer = Vec::with_capacity(ANSWER_LEN);
-    http::write_switching_protocols(&mut answer, checked.key, identity.subprotocol.as_deref());
+    http::write_switching_protocols(&mut answer, key, identity.subprotocol());
     // If it can't be written the client has gone; its end is noticed and reported like any other.
     let _ = send_all(shard, &socket, &answer, deadline.max(now + LAST_WORD_TIMEOUT)).await;
     let session = Session::new(
@@ -137,6 +141,25 @@ async fn enter(shard: &Rc<Shard>, socket: Socket, head: &[u8], peer: Peer, deadl
     let stream = websocket::open(socket, &shard.core).await;
     let connection = Connection::new(shard, identity, session, stream);
     admit(shard, connection);
+}
+
+/// Who comes, and the header lines that the backend is asked with.
+fn introduce(
+    shard: &Shard,
+    client: ClientId,
+    subprotocol: Option<&str>,
+    head: RequestHead<'_>,
+    peer: Peer,
+) -> (Rc<Identity>, HeaderLines) {
+    let address = peer.address.ip();
+    let trusted = &shard.node.trusted_proxies;
+    let forwarded_for = forwarded::forwarded_for(&head, address, trusted);
+    let identity = Identity::new(client, shard.next_connection_id(), subprotocol, &forwarded_for);
+    let is_trusted = peer.is_announced || forwarded::is_trusted(address, trusted);
+    let lines = identity
+        .lines()
+        .with(&forwarded::passing_headers(&head, is_trusted, &shard.node));
+    (Rc::new(identity), lines)
 }
 
 /// What the shard's own bounds say to one client more.
@@ -178,16 +201,11 @@ fn admit(shard: &Rc<Shard>, connection: Rc<Connection>) {
     }
 }
 
-async fn ask(
-    shard: &Rc<Shard>,
-    identity: &Rc<Identity>,
-    headers: Vec<(String, String)>,
-    deadline: Instant,
-) -> Admission {
+async fn ask(shard: &Rc<Shard>, identity: &Rc<Identity>, lines: HeaderLines, deadline: Instant) -> Admission {
     let verdict = Rc::new(Verdict::default());
     let connect = Connect {
         identity: identity.clone(),
-        headers,
+        lines,
         deadline,
         verdict: verdict.clone(),
     };
@@ -238,14 +256,14 @@ async fn read_head(shard: &Rc<Shard>, socket: &Socket, peer: Peer, deadline: Ins
             }
         }
         // Complete, broken or too long: `check` says which.
-        if !matches!(parse_request(&bytes, shard.core.head_max), Ok(None)) {
+        if is_request_decided(&bytes, shard.core.head_max) {
             return Some((bytes, peer));
         }
     }
 }
 
 /// All that can be said of a request without state: the answer is the same on every shard.
-fn check<'h>(shard: &Shard, head: &'h [u8]) -> Result<Checked<'h>, Refusal> {
+fn check<'h>(shard: &'h Shard, head: &'h [u8]) -> Result<Checked<'h>, Refusal> {
     let bad = |status| Refusal::new(status, |shard| shard.counters.handshakes_bad.add());
     let refused = Refusal::new;
     let bad_id = || refused(404, |shard| shard.counters.handshakes_client_id.add());
@@ -282,7 +300,7 @@ fn check<'h>(shard: &Shard, head: &'h [u8]) -> Result<Checked<'h>, Refusal> {
         .filter_map(|value| str::from_utf8(value).ok());
     let negotiated = negotiate(offered, &node.subprotocols, node.subprotocol_required);
     let subprotocol = match negotiated {
-        Negotiated::Chosen { subprotocol, name } => Some((subprotocol, Some(name.into()))),
+        Negotiated::Chosen { subprotocol, name } => Some((subprotocol, Some(name))),
         Negotiated::NoneOffered => Some((Subprotocol::None, None)),
         Negotiated::Required => {
             return Err(refused(400, |shard| shard.counters.handshakes_subprotocol.add()));

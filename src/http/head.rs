@@ -156,13 +156,53 @@ pub(super) fn refusal(error: httparse::Error, version: &[u8]) -> HeadError {
 
 /// Whether `byte` may stand in a token: a method, a header name, a transfer coding (RFC 9110, 5.6.2).
 pub(super) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    CLASSES[usize::from(byte)] & TOKEN != 0
 }
 
 /// Whether `byte` may stand in a header value: HTAB, SP, visible ASCII and obs-text (RFC 9110, 5.5).
 pub(super) fn is_value_byte(byte: u8) -> bool {
-    byte == b'\t' || (byte >= b' ' && byte != 0x7F)
+    CLASSES[usize::from(byte)] & VALUE != 0
 }
+
+/// Whether `byte` may stand in a target: RFC 3986, 3.3 and 3.4, and what browsers leave as it is. The others have several
+/// meanings among servers.
+pub(super) fn is_target_byte(byte: u8) -> bool {
+    CLASSES[usize::from(byte)] & TARGET != 0
+}
+
+/// Where each byte may stand: every byte of a head that we read or write is looked up.
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte <= u8::MAX as usize {
+        classes[byte] = classes_of(byte as u8);
+        byte += 1;
+    }
+    classes
+};
+
+const fn classes_of(byte: u8) -> u8 {
+    let is_mark = matches!(
+        byte,
+        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+    );
+    let is_ambiguous = matches!(byte, b'"' | b'#' | b'<' | b'>' | b'\\' | b'`');
+    let mut classes = 0;
+    if byte.is_ascii_alphanumeric() || is_mark {
+        classes |= TOKEN;
+    }
+    if byte == b'\t' || (byte >= b' ' && byte != 0x7F) {
+        classes |= VALUE;
+    }
+    if byte.is_ascii_graphic() && !is_ambiguous {
+        classes |= TARGET;
+    }
+    classes
+}
+
+const TOKEN: u8 = 1;
+const VALUE: u8 = 2;
+const TARGET: u8 = 4;
 
 #[cfg(test)]
 mod tests {

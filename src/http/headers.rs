@@ -77,8 +77,9 @@ impl<'b> Headers<'b> {
     /// Whether `token` is an element of the list `name`, in any case.
     #[must_use]
     pub fn has_token(&self, name: &str, token: &str) -> bool {
-        self.elements(name)
-            .any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
+        let is_token = |element: &[u8]| trim(element).eq_ignore_ascii_case(token.as_bytes());
+        self.headers(name)
+            .any(|value| value.split(|byte| *byte == b',').any(is_token))
     }
 }
 

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::ops::Deref;
 
 use super::framing::{Framing, declared_framing};
-use super::head::{HeadError, head_len, is_token_byte, refusal};
+use super::head::{HeadError, head_len, is_target_byte, is_token_byte, refusal};
 use super::headers::{HEADERS_MAX, Headers};
 
 /// A request's head (RFC 9112, 3). Derefs to its [`Headers`].
@@ -42,13 +42,7 @@ impl<'b> Deref for RequestHead<'b> {
 /// # Errors
 /// [`HeadError`], as early as a byte shows that no head will come; [`HeadError::status`] has the answer.
 pub fn parse_request(buf: &[u8], head_len_max: usize) -> Result<Option<RequestHead<'_>>, HeadError> {
-    match buf.first() {
-        None => return Ok(None),
-        // Anything from a TLS hello to an empty line: not worth the wait for the end of a line.
-        Some(byte) if !is_token_byte(*byte) => return Err(HeadError::StartLine),
-        Some(_) => {}
-    }
-    let Some(len) = head_len(buf, head_len_max)? else {
+    let Some(len) = whole_head_len(buf, head_len_max)? else {
         return Ok(None);
     };
     let head = &buf[..len];
@@ -84,6 +78,21 @@ pub fn parse_request(buf: &[u8], head_len_max: usize) -> Result<Option<RequestHe
     }))
 }
 
+/// Whether [`parse_request`] has an answer for these bytes, be it an error: the caller need not wait for more.
+#[must_use]
+pub fn is_request_decided(buf: &[u8], head_len_max: usize) -> bool {
+    !matches!(whole_head_len(buf, head_len_max), Ok(None))
+}
+
+fn whole_head_len(buf: &[u8], head_len_max: usize) -> Result<Option<usize>, HeadError> {
+    match buf.first() {
+        None => Ok(None),
+        // Anything from a TLS hello to an empty line: not worth the wait for the end of a line.
+        Some(byte) if !is_token_byte(*byte) => Err(HeadError::StartLine),
+        Some(_) => head_len(buf, head_len_max),
+    }
+}
+
 /// Where the version of a request line stands: after the second space.
 fn version_part(head: &[u8]) -> &[u8] {
     let line = &head[..memchr::memchr(b'\r', head).unwrap_or(head.len())];
@@ -98,11 +107,6 @@ fn check_target(target: &str) -> Result<(), HeadError> {
         None => Ok(()),
         Some(at) => Err(HeadError::Target { at }),
     }
-}
-
-/// RFC 3986, 3.3 and 3.4, and what browsers leave as it is. The others have several meanings among servers.
-pub(super) fn is_target_byte(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !b"\"#<>\\`".contains(&byte)
 }
 
 fn check_host(headers: &Headers<'_>, http11: bool) -> Result<(), HeadError> {

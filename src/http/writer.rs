@@ -3,8 +3,7 @@
 //! What goes into a head is asserted to be safe, because a CR or LF in a value would let whoever chose the value write
 //! headers and whole messages of their own.
 
-use super::head::{is_token_byte, is_value_byte};
-use super::request::is_target_byte;
+use super::head::{is_target_byte, is_token_byte, is_value_byte};
 use super::vocabulary::reason;
 use super::websocket::{UpgradeRefusal, accept_key};
 
@@ -33,16 +32,54 @@ impl RequestTemplate {
         }
     }
 
-    /// Appends a POST with a JSON `body`. `path` is what follows the prefix, percent-encoded, in pieces.
-    pub fn write(&self, out: &mut Vec<u8>, path: &[&str], headers: &[(&str, &str)], body: &[u8]) {
+    /// Appends a POST with a JSON `body`. `path` is what follows the prefix, percent-encoded, in pieces; `headers` come
+    /// after `lines`.
+    pub fn write(&self, out: &mut Vec<u8>, path: &[&str], lines: &HeaderLines, headers: &[(&str, &str)], body: &[u8]) {
         out.extend_from_slice(&self.start);
         push_path(out, path);
         out.extend_from_slice(&self.middle);
         push_number(out, body.len());
         out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(lines.0.as_bytes());
         push_headers(out, headers);
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(body);
+    }
+}
+
+/// Header lines that are checked and put together once, and written many times.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderLines(Box<str>);
+
+impl HeaderLines {
+    /// The lines of `headers`, in their order.
+    #[must_use]
+    pub fn new(headers: &[(&str, &str)]) -> Self {
+        let mut lines = Vec::with_capacity(headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum());
+        push_headers(&mut lines, headers);
+        Self(String::from_utf8(lines).expect("put together from texts").into())
+    }
+
+    /// These, and behind them the lines of `headers`.
+    #[must_use]
+    pub fn with(&self, headers: &[(&str, &str)]) -> Self {
+        let more = Self::new(headers);
+        Self([self.as_str(), more.as_str()].concat().into())
+    }
+
+    /// As they are written, each with its CRLF.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first value under exactly this name.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&str> {
+        let lines = self.0.split_terminator('\n');
+        lines
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.strip_suffix('\r'))
+            .next()
     }
 }
 
@@ -218,7 +255,10 @@ mod tests {
         );
         let template = RequestTemplate::new("backend:5000", "/api");
         assert_eq!(
-            written(|out| template.write(out, &["/call/", "Boot"], &headers, b"{\"a\":1}")),
+            written(|out| {
+                let lines = HeaderLines::new(&headers[..1]);
+                template.write(out, &["/call/", "Boot"], &lines, &headers[1..], b"{\"a\":1}");
+            }),
             general
         );
 

@@ -1,6 +1,5 @@
 //! What a request at the ingress does, and its answer.
 
-use std::io::Write;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -13,7 +12,7 @@ use super::routes::{Cursor, Route};
 use super::waits::{Settle, Waited};
 use crate::mail::{AnswerRefusal, ClientReply, ClientRequest, Description, PushOutcome};
 use crate::protocol::{Accepted, ClientId, DeferredRefusal, FailReason, Outcome, Pending, Push};
-use crate::protocol::{PushRefusal, Waiter, json};
+use crate::protocol::{JsonError, PushRefusal, Text, Waiter, json};
 use crate::shard::Shard;
 
 /// Does what the request asks for. `None`: the backend hung up while it waited.
@@ -30,14 +29,17 @@ pub(super) async fn answer(
             client,
             message_id,
         } => {
-            if let Err(error) = json::check_value(&body, shard.core.json_depth_max) {
-                shard.counters.ingress_bad.add();
-                return Some(Answer::error(400, &format!("the body is not a JSON value: {error}")));
-            }
+            let payload = match payload(body, shard.core.json_depth_max) {
+                Ok(payload) => payload,
+                Err(error) => {
+                    shard.counters.ingress_bad.add();
+                    return Some(Answer::error(400, &format!("the body is not a JSON value: {error}")));
+                }
+            };
             let push = Push {
                 action,
                 message_id,
-                payload: trimmed(body),
+                payload,
                 waiter: None,
             };
             match wait {
@@ -98,11 +100,15 @@ async fn push_and_go(shard: &Rc<Shard>, client: ClientId, push: Push) -> Answer 
                 Accepted::Sent => "sent",
                 Accepted::Queued => "queued",
             };
-            let mut body = Vec::with_capacity(PUSHED_LEN + json::string_len(message_id.as_str()));
-            let _ = write!(body, r#"{{"status":"{status}","messageId":"#);
+            let mut body = String::with_capacity(PUSHED_LEN + json::string_len(message_id.as_str()));
+            body.push_str(r#"{"status":""#);
+            body.push_str(status);
+            body.push_str(r#"","messageId":"#);
             json::write_string(&mut body, message_id.as_str());
-            let _ = write!(body, r#","connectionId":"{connection}"}}"#);
-            Answer::json(202, body)
+            body.push_str(r#","connectionId":""#);
+            body.push_str(connection.as_str());
+            body.push_str(r#""}"#);
+            Answer::json(202, body.into_bytes())
         }
         reply => refused(reply),
     }
@@ -273,10 +279,7 @@ pub(crate) fn described(client: &Description) -> String {
         pushes_in_flight,
         pushes_queued,
     } = pending;
-    let subprotocol = identity
-        .subprotocol
-        .as_deref()
-        .map_or_else(|| "null".to_owned(), json::string);
+    let subprotocol = identity.subprotocol().map_or_else(|| "null".to_owned(), json::string);
     format!(
         concat!(
             r#"{{"clientId":{},"connectionId":"{}","since":{},"address":{},"subprotocol":{},"pending":"#,
@@ -295,14 +298,18 @@ pub(crate) fn described(client: &Description) -> String {
     )
 }
 
-/// The payload without white space around it; inside it nothing is touched.
-fn trimmed(body: Vec<u8>) -> Bytes {
-    let len = json::trim(&body).len();
-    if len == body.len() {
-        return Bytes::from(body);
-    }
-    let start = body.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
-    Bytes::from(body).slice(start..start + len)
+/// The body as one JSON value, without white space around it; inside it nothing is touched.
+fn payload(body: Vec<u8>, depth_max: usize) -> Result<Text, JsonError> {
+    let body = String::from_utf8(body).map_err(|error| JsonError::NotUtf8 {
+        at: error.utf8_error().valid_up_to(),
+    })?;
+    json::check_text(&body, depth_max)?;
+    let value = json::trim(&body);
+    Ok(if value.len() == body.len() {
+        body.into()
+    } else {
+        value.to_owned().into()
+    })
 }
 
 fn not_connected() -> Answer {

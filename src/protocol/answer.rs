@@ -64,7 +64,7 @@ impl Failure {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Reply<'a> {
     /// A CALLRESULT with this payload: one JSON value.
-    Result(&'a [u8]),
+    Result(&'a str),
     /// A CALLERROR.
     Error {
         /// A JSON string, quotes included.
@@ -87,7 +87,7 @@ pub fn map<'a>(answer: Answer<'a>, subprotocol: Subprotocol, depth_max: usize) -
             deferred: true,
             ..
         } => Reply::Deferred,
-        Answer::Response { status: 204, .. } => Reply::Result(b"{}"),
+        Answer::Response { status: 204, .. } => Reply::Result("{}"),
         Answer::Response {
             status: 200..300,
             content,
@@ -131,15 +131,16 @@ impl<'a> Reply<'a> {
     /// # Errors
     /// [`JsonError`] when it is not one JSON value.
     pub fn from_result(content: &'a [u8], depth_max: usize) -> Result<Self, JsonError> {
-        let value = json::trim(content);
-        if matches!(value, b"" | b"null" | b"[]") {
-            return Ok(Self::Result(b"{}"));
+        let value = json::trim(json::utf8(content)?);
+        if matches!(value, "" | "null" | "[]") {
+            return Ok(Self::Result("{}"));
         }
-        json::check_value(value, depth_max)?;
-        match value {
-            [b'[', inner @ .., b']'] if json::trim(inner).is_empty() => Ok(Self::Result(b"{}")),
-            _ => Ok(Self::Result(value)),
+        json::check_text(value, depth_max)?;
+        let inner = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        if inner.is_some_and(|inner| json::trim(inner).is_empty()) {
+            return Ok(Self::Result("{}"));
         }
+        Ok(Self::Result(value))
     }
 
     /// A CALLERROR from `{"code":…,"description":…,"details":{…}}`. The code must be there; a description that is no
@@ -149,8 +150,7 @@ impl<'a> Reply<'a> {
     /// # Errors
     /// [`ErrorBodyError`] when it is not JSON, not an object, or has no usable code.
     pub fn from_error(content: &'a [u8], depth_max: usize) -> Result<Self, ErrorBodyError> {
-        json::check_value(content, depth_max)?;
-        let text = std::str::from_utf8(content).expect("checked with the value");
+        let text = json::check_value(content, depth_max)?;
         let [code, description, details] =
             json::members(text, ["code", "description", "details"]).ok_or(ErrorBodyError::Code)?;
         let code = code.ok_or(ErrorBodyError::Code)?;
@@ -216,7 +216,7 @@ mod tests {
 
     fn shown(reply: &Reply<'_>) -> String {
         match reply {
-            Reply::Result(payload) => format!("3,{}", std::str::from_utf8(payload).expect("UTF-8")),
+            Reply::Result(payload) => format!("3,{payload}"),
             Reply::Error {
                 code,
                 description,

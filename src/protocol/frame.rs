@@ -14,12 +14,12 @@ use super::subprotocol::Subprotocol;
 pub enum Frame<'t> {
     /// `[2, id, action, payload]`
     Call {
-        /// Decoded and checked.
-        message_id: MessageId,
+        /// Decoded and checked: a [`MessageId`].
+        message_id: Cow<'t, str>,
         /// As the client wrote it, quotes included: what its answer echoes.
         raw_id: &'t str,
-        /// Decoded and checked.
-        action: Action,
+        /// Decoded and checked: an [`Action`].
+        action: Cow<'t, str>,
         /// As the client wrote it, quotes included.
         raw_action: &'t str,
         /// An object under an OCPP subprotocol, else any value.
@@ -72,16 +72,17 @@ pub struct RawError<'t> {
 
 impl RawError<'_> {
     /// `{"code":…,"description":…,"details":…}`, the body of `POST /error/…`, with the client's own bytes.
-    pub fn body(&self) -> Vec<u8> {
-        join(&[
-            b"{\"code\":",
-            self.code.as_bytes(),
-            b",\"description\":",
-            self.description.as_bytes(),
-            b",\"details\":",
-            self.details.as_bytes(),
-            b"}",
-        ])
+    pub fn body(&self) -> String {
+        [
+            "{\"code\":",
+            self.code,
+            ",\"description\":",
+            self.description,
+            ",\"details\":",
+            self.details,
+            "}",
+        ]
+        .concat()
     }
 }
 
@@ -158,8 +159,8 @@ pub fn split(text: &str, subprotocol: Subprotocol, depth_max: usize) -> Result<F
                 payload,
                 ..
             }) => Ok(Frame::Send {
-                message_id,
-                action,
+                message_id: MessageId::parse(&message_id).expect("checked with the CALL"),
+                action: Action::parse(&action).expect("checked with the CALL"),
                 payload,
             }),
             _ => Err(FrameError::NeverAnswered),
@@ -174,7 +175,7 @@ fn split_call<'t>(rest: &[&'t str], whole: bool, subprotocol: Subprotocol) -> Re
     if raw_id.len() > RAW_ID_LEN_MAX {
         return Err(FrameError::Unreadable);
     }
-    let id = json::unescape_string(raw_id).map_err(|_| FrameError::Unreadable)?;
+    let message_id = json::unescape_string(raw_id).map_err(|_| FrameError::Unreadable)?;
     let wrong = |fault| FrameError::Call { raw_id, fault };
     if !whole {
         return Err(wrong(CallFault::Json));
@@ -182,12 +183,11 @@ fn split_call<'t>(rest: &[&'t str], whole: bool, subprotocol: Subprotocol) -> Re
     let [_, raw_action, payload] = *rest else {
         return Err(wrong(CallFault::Count));
     };
-    let message_id = MessageId::parse(&id).map_err(|_| wrong(CallFault::MessageId))?;
-    if !message_id.fits(subprotocol) {
+    if MessageId::check(&message_id).is_err() || !MessageId::text_fits(&message_id, subprotocol) {
         return Err(wrong(CallFault::MessageId));
     }
     let action = json::unescape_string(raw_action).map_err(|_| wrong(CallFault::Action))?;
-    let action = Action::parse(&action).map_err(|_| wrong(CallFault::Action))?;
+    Action::check(&action).map_err(|_| wrong(CallFault::Action))?;
     if subprotocol.is_ocpp() && !json::is_object(payload) {
         return Err(wrong(CallFault::Payload));
     }
@@ -244,48 +244,29 @@ fn split_error<'t>(rest: &[&'t str]) -> Result<(Cow<'t, str>, RawError<'t>), Fra
 }
 
 /// `[2,"<id>","<action>",<payload>]`. The payload is one JSON value, put in as it is.
-pub fn build_call(message_id: &MessageId, action: &Action, payload: &[u8]) -> Vec<u8> {
+pub fn build_call(message_id: &MessageId, action: &Action, payload: &str) -> String {
     let (id, action) = (message_id.as_str(), action.as_str());
-    let len = b"[2,,,]".len() + json::string_len(id) + json::string_len(action) + payload.len();
-    let mut frame = Vec::with_capacity(len);
-    frame.extend_from_slice(b"[2,");
+    let len = "[2,,,]".len() + json::string_len(id) + json::string_len(action) + payload.len();
+    let mut frame = String::with_capacity(len);
+    frame.push_str("[2,");
     json::write_string(&mut frame, id);
-    frame.push(b',');
+    frame.push(',');
     json::write_string(&mut frame, action);
-    frame.push(b',');
-    frame.extend_from_slice(payload);
-    frame.push(b']');
+    frame.push(',');
+    frame.push_str(payload);
+    frame.push(']');
     debug_assert_eq!(frame.len(), len);
     frame
 }
 
 /// `[3,<id>,<payload>]`. `raw_id` is a JSON string, the payload one JSON value, both put in as they are.
-pub fn build_call_result(raw_id: &str, payload: &[u8]) -> Vec<u8> {
-    join(&[b"[3,", raw_id.as_bytes(), b",", payload, b"]"])
+pub fn build_call_result(raw_id: &str, payload: &str) -> String {
+    ["[3,", raw_id, ",", payload, "]"].concat()
 }
 
 /// `[4,<id>,<code>,<description>,<details>]`. All are JSON (three strings and an object), put in as they are.
-pub fn build_call_error(raw_id: &str, raw_code: &str, raw_description: &str, details: &str) -> Vec<u8> {
-    join(&[
-        b"[4,",
-        raw_id.as_bytes(),
-        b",",
-        raw_code.as_bytes(),
-        b",",
-        raw_description.as_bytes(),
-        b",",
-        details.as_bytes(),
-        b"]",
-    ])
-}
-
-fn join(parts: &[&[u8]]) -> Vec<u8> {
-    let len = parts.iter().map(|part| part.len()).sum();
-    let mut joined = Vec::with_capacity(len);
-    for part in parts {
-        joined.extend_from_slice(part);
-    }
-    joined
+pub fn build_call_error(raw_id: &str, raw_code: &str, raw_description: &str, details: &str) -> String {
+    ["[4,", raw_id, ",", raw_code, ",", raw_description, ",", details, "]"].concat()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Each is checked once, where it enters, and is safe everywhere afterwards: it can be one segment of a request path
 //! (some servers decode `%2F`, and would then see another path) and cannot split a header. All three keep the decoded
-//! text, inline up to 38 bytes (a UUID, every Action of OCPP), so that most cost no allocation; longer ones share one.
+//! text, inline up to 40 bytes (a UUID, every Action of OCPP), so that most cost no allocation; longer ones share one.
 //!
 //! Invariants: never empty, `.` or `..`; no `/`, no `\`, no control character (C0, DEL, C1); within their length.
 
@@ -11,6 +11,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use arrayvec::ArrayString;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::json;
@@ -66,7 +67,7 @@ macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $len_max:expr) => {
         $(#[$doc])*
         #[derive(Clone, Eq, PartialEq, Ord, PartialOrd)]
-        pub struct $name(Text);
+        pub struct $name(ShortText);
 
         impl $name {
             /// Checks the decoded text.
@@ -74,8 +75,16 @@ macro_rules! name {
             /// # Errors
             /// [`IdError`] when the text is no such name.
             pub fn parse(text: &str) -> Result<Self, IdError> {
-                check(text, $len_max)?;
-                Ok(Self(Text::new(text)))
+                Self::check(text)?;
+                Ok(Self(ShortText::new(text)))
+            }
+
+            /// Checks the decoded text, and keeps nothing.
+            ///
+            /// # Errors
+            /// [`IdError`] when the text is no such name.
+            pub fn check(text: &str) -> Result<(), IdError> {
+                check(text, $len_max)
             }
 
             /// Checks one path segment as it stands in a URL (RFC 3986, 2.1). `+` stays `+`.
@@ -93,7 +102,7 @@ macro_rules! name {
 
             /// As one path segment or header value: everything but RFC 3986 unreserved characters percent-encoded.
             pub fn encoded(&self) -> Cow<'_, str> {
-                utf8_percent_encode(self.as_str(), RESERVED).into()
+                encoded(self.as_str())
             }
 
             /// As a JSON string, quotes included.
@@ -153,7 +162,10 @@ name! {
 impl MessageId {
     /// Whether this id may be used under that subprotocol: [`MESSAGE_ID_CHARACTERS_MAX`] under an OCPP one.
     pub fn fits(&self, subprotocol: Subprotocol) -> bool {
-        let text = self.as_str();
+        Self::text_fits(self.as_str(), subprotocol)
+    }
+
+    pub(super) fn text_fits(text: &str, subprotocol: Subprotocol) -> bool {
         !subprotocol.is_ocpp()
             || text.len() <= MESSAGE_ID_CHARACTERS_MAX
             || text.chars().nth(MESSAGE_ID_CHARACTERS_MAX).is_none()
@@ -162,49 +174,39 @@ impl MessageId {
 
 /// A short text without an allocation, a long one with one that its clones share.
 #[derive(Clone)]
-enum Text {
-    Inline { len: u8, bytes: [u8; INLINE_LEN] },
+enum ShortText {
+    Inline(ArrayString<INLINE_LEN>),
     Shared(Arc<str>),
 }
 
-impl Text {
+impl ShortText {
     fn new(text: &str) -> Self {
-        if text.len() > INLINE_LEN {
-            return Self::Shared(text.into());
-        }
-        let mut bytes = [0; INLINE_LEN];
-        bytes[..text.len()].copy_from_slice(text.as_bytes());
-        Self::Inline {
-            len: text.len() as u8,
-            bytes,
-        }
+        ArrayString::from(text).map_or_else(|_| Self::Shared(text.into()), Self::Inline)
     }
 
     fn as_str(&self) -> &str {
         match self {
-            Self::Inline { len, bytes } => {
-                std::str::from_utf8(&bytes[..usize::from(*len)]).expect("copied from a str, whole")
-            }
+            Self::Inline(text) => text,
             Self::Shared(text) => text,
         }
     }
 }
 
-impl Eq for Text {}
+impl Eq for ShortText {}
 
-impl PartialEq for Text {
+impl PartialEq for ShortText {
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()
     }
 }
 
-impl Ord for Text {
+impl Ord for ShortText {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.as_str().cmp(other.as_str())
     }
 }
 
-impl PartialOrd for Text {
+impl PartialOrd for ShortText {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
@@ -234,6 +236,11 @@ fn check(text: &str, len_max: usize) -> Result<(), IdError> {
     }
 }
 
+/// As one path segment or header value: everything but RFC 3986 unreserved characters percent-encoded.
+pub(super) fn encoded(text: &str) -> Cow<'_, str> {
+    utf8_percent_encode(text, RESERVED).into()
+}
+
 fn decode(segment: &str, len_max: usize) -> Result<Cow<'_, str>, IdError> {
     if segment.len() > 3 * len_max {
         return Err(IdError::TooLong {
@@ -242,7 +249,10 @@ fn decode(segment: &str, len_max: usize) -> Result<Cow<'_, str>, IdError> {
         });
     }
     let bytes = segment.as_bytes();
-    for at in memchr::memchr_iter(b'%', bytes) {
+    let Some(first) = memchr::memchr(b'%', bytes) else {
+        return Ok(Cow::Borrowed(segment));
+    };
+    for at in memchr::memchr_iter(b'%', &bytes[first..]).map(|at| first + at) {
         let digits = bytes.get(at + 1..at + 3).unwrap_or_default();
         if digits.len() < 2 || !digits.iter().all(u8::is_ascii_hexdigit) {
             return Err(IdError::PercentEncoding { at });
@@ -258,10 +268,10 @@ fn decode(segment: &str, len_max: usize) -> Result<Cow<'_, str>, IdError> {
 /// Everything but the unreserved characters of RFC 3986, 2.3.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// With the tag and the length byte this makes 40 bytes, a multiple of the `Arc`'s alignment.
-const INLINE_LEN: usize = 38;
-const _: () = assert!(size_of::<Text>() == 40);
-const _: () = assert!(INLINE_LEN >= MESSAGE_ID_CHARACTERS_MAX && INLINE_LEN <= u8::MAX as usize);
+/// As many as the alignment of an `Arc` leaves room for, beside the length and the tag, in 48 bytes.
+const INLINE_LEN: usize = 40;
+const _: () = assert!(size_of::<ShortText>() == 48);
+const _: () = assert!(INLINE_LEN >= MESSAGE_ID_CHARACTERS_MAX);
 
 #[cfg(test)]
 mod tests {

@@ -54,14 +54,31 @@ pub enum JsonError {
     Surrogate,
 }
 
-/// Checks that `text` is exactly one JSON value, white space around it allowed.
+/// Checks that `bytes` are exactly one JSON value, white space around it allowed, and gives them back as text.
 ///
 /// # Errors
 /// [`JsonError`], by the first of: UTF-8, depth and escapes, grammar.
-pub fn check_value(text: &[u8], depth_max: usize) -> Result<(), JsonError> {
-    let text = std::str::from_utf8(text).map_err(|error| JsonError::NotUtf8 {
+pub fn check_value(bytes: &[u8], depth_max: usize) -> Result<&str, JsonError> {
+    let text = utf8(bytes)?;
+    check_text(text, depth_max)?;
+    Ok(text)
+}
+
+/// The bytes as text.
+///
+/// # Errors
+/// [`JsonError::NotUtf8`].
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, JsonError> {
+    std::str::from_utf8(bytes).map_err(|error| JsonError::NotUtf8 {
         at: error.valid_up_to(),
-    })?;
+    })
+}
+
+/// As [`check_value`], for what is known to be UTF-8.
+///
+/// # Errors
+/// [`JsonError`], by the first of: depth and escapes, grammar.
+pub fn check_text(text: &str, depth_max: usize) -> Result<(), JsonError> {
     scan(text.as_bytes(), depth_max)?;
     sonic_rs::from_str::<serde::de::IgnoredAny>(text)
         .map(|_| ())
@@ -145,22 +162,17 @@ pub fn unescape_string_lossy(raw: &str) -> Result<Cow<'_, str>, JsonError> {
 
 /// Whether the value (valid, white space in front allowed) is a string.
 pub fn is_string(raw: &str) -> bool {
-    trim(raw.as_bytes()).first() == Some(&b'"')
+    trim(raw).starts_with('"')
 }
 
 /// Whether the value (valid, white space in front allowed) is an object.
 pub fn is_object(raw: &str) -> bool {
-    trim(raw.as_bytes()).first() == Some(&b'{')
+    trim(raw).starts_with('{')
 }
 
 /// Without the white space of RFC 8259, 2 around it.
-pub fn trim(text: &[u8]) -> &[u8] {
-    let start = skip_space(text, 0);
-    let len = text[start..]
-        .iter()
-        .rposition(|byte| !is_space(*byte))
-        .map_or(0, |last| last + 1);
-    &text[start..start + len]
+pub fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t', '\n', '\r'])
 }
 
 /// The values of some members of an object, in the order of `names`, as exact slices. A repeated name: the last wins,
@@ -194,33 +206,50 @@ pub(super) fn members<'t, const N: usize>(text: &'t str, names: [&str; N]) -> Op
 
 /// A text as a JSON string, quotes included.
 pub fn string(text: &str) -> String {
-    let mut raw = Vec::with_capacity(string_len(text));
+    let mut raw = String::with_capacity(string_len(text));
     write_string(&mut raw, text);
-    String::from_utf8(raw).expect("only ASCII was put between characters")
+    raw
 }
 
 /// How many bytes [`write_string`] appends.
 pub fn string_len(text: &str) -> usize {
+    if is_plain(text) {
+        return text.len() + 2;
+    }
     2 + text.bytes().map(escape_len).sum::<usize>()
 }
 
 /// Appends a text as a JSON string, quotes included; escaped is only what RFC 8259, 7 demands.
-pub fn write_string(raw: &mut Vec<u8>, text: &str) {
-    raw.push(b'"');
-    for byte in text.bytes() {
-        match byte {
-            b'"' | b'\\' => raw.extend_from_slice(&[b'\\', byte]),
-            b'\n' => raw.extend_from_slice(b"\\n"),
-            b'\r' => raw.extend_from_slice(b"\\r"),
-            b'\t' => raw.extend_from_slice(b"\\t"),
-            0..0x20 => {
-                raw.extend_from_slice(b"\\u00");
-                raw.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-            }
-            _ => raw.push(byte),
-        }
+pub fn write_string(raw: &mut String, text: &str) {
+    raw.push('"');
+    let mut rest = text;
+    if is_plain(text) {
+        raw.push_str(text);
+        rest = "";
     }
-    raw.push(b'"');
+    while let Some(at) = rest.bytes().position(|byte| escape_len(byte) > 1) {
+        raw.push_str(&rest[..at]);
+        match rest.as_bytes()[at] {
+            b'\n' => raw.push_str("\\n"),
+            b'\r' => raw.push_str("\\r"),
+            b'\t' => raw.push_str("\\t"),
+            byte @ 0..0x20 => {
+                raw.push_str("\\u00");
+                raw.push(char::from(HEX[usize::from(byte >> 4)]));
+                raw.push(char::from(HEX[usize::from(byte & 15)]));
+            }
+            byte => raw.extend(['\\', char::from(byte)]),
+        }
+        rest = &rest[at + 1..];
+    }
+    raw.push_str(rest);
+    raw.push('"');
+}
+
+/// Whether nothing in it is to be escaped: one pass without branches.
+fn is_plain(text: &str) -> bool {
+    let plain = |byte: u8| (byte >= 0x20) & (byte != b'"') & (byte != b'\\');
+    text.bytes().fold(true, |fine, byte| fine & plain(byte))
 }
 
 fn escape_len(byte: u8) -> usize {

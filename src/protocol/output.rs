@@ -4,8 +4,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::call_text::CallText;
 use super::frame::RawError;
 use super::ids::{Action, MessageId};
+
+/// Text that its parts and copies share. It is the WebSocket library's own type, so that nothing is checked to be UTF-8
+/// a second time on its way in or out.
+pub use async_tungstenite::tungstenite::Utf8Bytes as Text;
 
 /// What the caller has to do, in this order.
 #[derive(Clone, Debug)]
@@ -13,21 +18,17 @@ pub enum Output {
     /// Write this text message to the client.
     Send {
         /// The message.
-        frame: Bytes,
+        frame: Text,
         /// A push: report `handle_push_written` when the frame has left, its time counts from there.
         push: Option<PushKey>,
     },
-    /// `POST /call/<action>/<client>/<message_id>` with the payload. Exactly one `handle_answer` must follow, at the
+    /// `POST /call/<action>/<client>/<message_id>` with the payload of `text`. Exactly one `handle_answer` must follow, at the
     /// latest when the deadline has passed, and also if the client has gone meanwhile.
     Call {
         /// Names the CALL in `handle_answer`.
         key: CallKey,
-        /// For the path.
-        action: Action,
-        /// For the path.
-        message_id: MessageId,
-        /// The client's bytes.
-        payload: Bytes,
+        /// The client's message.
+        text: CallText,
         /// `call_timeout` from now.
         deadline: Instant,
         /// When the client's frame came.
@@ -104,7 +105,7 @@ pub struct Push {
     /// The backend's id for it.
     pub message_id: MessageId,
     /// One JSON value, put into the frame as it is. The caller has checked it and its size.
-    pub payload: Bytes,
+    pub payload: Text,
     /// Who waits for its outcome; nobody: it is posted.
     pub waiter: Option<Waiter>,
 }

@@ -32,9 +32,10 @@ use self::pushes::Pushes;
 use self::pushing::post;
 use self::silence::{Silence, Silent};
 use super::answer::{Failure, Reply};
+use super::call_text::CallText;
 use super::frame::{self, Frame, FrameError};
 use super::json;
-use super::output::{Event, FailReason, Outcome, Output, Pending, PostKind, Push};
+use super::output::{Event, FailReason, Outcome, Output, Pending, PostKind, Push, Text};
 use super::subprotocol::Subprotocol;
 
 /// The bounds of every session of a shard.
@@ -115,11 +116,11 @@ impl Session {
         debug_assert!(limits.calls_in_flight > 0);
         debug_assert!(limits.pushes_in_flight > 0);
         Self {
+            silence: Silence::new(spread, &limits, now),
             limits,
             calls: Calls::default(),
             pushes: Pushes::default(),
             past: None,
-            silence: Silence::new(spread, now),
             key_next: 0,
             bad_frames: 0,
             subprotocol,
@@ -138,7 +139,7 @@ impl Session {
     ///
     /// While [`Session::wants_read`] is false, the caller does not read, so that none comes; a CALL that comes all the
     /// same is refused.
-    pub fn handle_text(&mut self, now: Instant, text: &Bytes, out: &mut Vec<Output>) {
+    pub fn handle_text(&mut self, now: Instant, text: &Text, out: &mut Vec<Output>) {
         if self.phase >= Phase::Closing {
             return;
         }
@@ -150,10 +151,7 @@ impl Session {
         if u32::try_from(text.len()).is_err() {
             return self.close(1009, "message too large", out);
         }
-        let Ok(message) = std::str::from_utf8(text) else {
-            return self.close(1007, "not UTF-8", out);
-        };
-        match frame::split(message, self.subprotocol, self.limits.json_depth_max) {
+        match frame::split(text, self.subprotocol, self.limits.json_depth_max) {
             Ok(Frame::Ignored) => out.push(Output::Count(Event::FrameIgnored)),
             Ok(frame) => {
                 self.bad_frames = 0;
@@ -222,16 +220,17 @@ impl Session {
         } else {
             None
         };
-        let due = [self.pushes.next_deadline(), self.calls.next_deadline(), silence];
-        due.into_iter().flatten().min()
+        earliest(
+            earliest(self.pushes.next_deadline(), self.calls.next_deadline()),
+            silence,
+        )
     }
 
     /// Whether the socket is to be read. It is not while `calls_queued` wait, or as many bytes as may; silence means
     /// nothing meanwhile.
     pub fn wants_read(&self) -> bool {
-        let room =
-            self.calls.queued() < self.limits.calls_queued && self.calls.queued_len() < self.limits.queued_len_max;
-        room || self.calls.in_flight() < self.limits.calls_in_flight
+        self.calls.in_flight() < self.limits.calls_in_flight
+            || (self.calls.queued() < self.limits.calls_queued && self.calls.queued_len() < self.limits.queued_len_max)
     }
 
     /// The process drains: pushes that wait end as `Shutdown`, new ones are refused. CALLs go on.
@@ -293,8 +292,8 @@ impl Session {
         }
     }
 
-    fn handle_frame(&mut self, now: Instant, text: &Bytes, frame: Frame<'_>, out: &mut Vec<Output>) {
-        let share = |slice: &str| text.slice_ref(slice.as_bytes());
+    fn handle_frame(&mut self, now: Instant, text: &Text, frame: Frame<'_>, out: &mut Vec<Output>) {
+        let share = |slice: &str| AsRef::<Bytes>::as_ref(text).slice_ref(slice.as_bytes());
         match frame {
             Frame::Call {
                 message_id,
@@ -303,7 +302,8 @@ impl Session {
                 payload,
                 ..
             } => {
-                let call = Call::new(self.call_key(), text, raw_id, raw_action, payload, now);
+                let text = CallText::new(text, raw_id, raw_action, payload);
+                let call = Call::new(self.call_key(), text, now);
                 self.handle_call(now, call, &message_id, out);
             }
             Frame::CallResult { message_id, payload } => match self.pushes.find_sent(&message_id) {
@@ -378,6 +378,13 @@ impl Session {
         debug_assert!(self.phase < Phase::Closing, "closed once");
         self.phase = Phase::Closing;
         out.push(Output::Close { code, reason });
+    }
+}
+
+fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 

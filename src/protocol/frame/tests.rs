@@ -262,9 +262,9 @@ fn what_is_built_is_what_the_oracle_reads() {
         let (Ok(id), Ok(action)) = (MessageId::parse(&text), Action::parse(&text)) else {
             continue;
         };
-        let call = build_call(&id, &action, payload.as_bytes());
+        let call = build_call(&id, &action, &payload);
         assert_eq!(call.len(), call.capacity(), "one allocation of the exact size");
-        let elements: Vec<&RawValue> = serde_json::from_slice(&call).expect("JSON");
+        let elements: Vec<&RawValue> = serde_json::from_str(&call).expect("JSON");
         assert_eq!(elements[0].get(), "2");
         assert_eq!(
             serde_json::from_str::<String>(elements[1].get()).expect("a string"),
@@ -274,18 +274,14 @@ fn what_is_built_is_what_the_oracle_reads() {
             serde_json::from_str::<String>(elements[2].get()).expect("a string"),
             *text
         );
-        assert_eq!(
-            elements[3].get().as_bytes(),
-            json::trim(payload.as_bytes()),
-            "seed {seed}"
-        );
+        assert_eq!(elements[3].get(), json::trim(&payload), "seed {seed}");
 
-        let result = build_call_result(&raw, payload.as_bytes());
+        let result = build_call_result(&raw, &payload);
         assert_eq!(result.len(), result.capacity());
-        assert_eq!(result, format!("[3,{raw},{payload}]").into_bytes());
+        assert_eq!(result, format!("[3,{raw},{payload}]"));
         let error = build_call_error(&raw, "\"X\"", &raw, "{}");
         assert_eq!(error.len(), error.capacity());
-        assert_eq!(error, format!("[4,{raw},\"X\",{raw},{{}}]").into_bytes());
+        assert_eq!(error, format!("[4,{raw},\"X\",{raw},{{}}]"));
     }
 }
 

@@ -81,12 +81,16 @@ impl Session {
     }
 
     /// A CALL whose id is open is coalesced or refused; another is sent or queued.
-    pub(super) fn handle_call(&mut self, now: Instant, call: Call, message_id: &MessageId, out: &mut Vec<Output>) {
-        if let Some(index) = self.calls.find_open(message_id.as_str()) {
-            if self.calls.get(index).frame() != call.frame() {
+    pub(super) fn handle_call(&mut self, now: Instant, call: Call, message_id: &str, out: &mut Vec<Output>) {
+        if let Some(index) = self.calls.find_open(message_id) {
+            if self.calls.get(index).text.message() != call.text.message() {
                 out.push(Output::Count(Event::CallRepeatedId));
                 let code = self.subprotocol.repeated_id();
-                return out.push(refusal(call.raw_id(), code, "another CALL with this MessageId is open"));
+                return out.push(refusal(
+                    call.text.raw_id(),
+                    code,
+                    "another CALL with this MessageId is open",
+                ));
             }
             if !self.breaks(Fault::RepeatNotCoalesced) {
                 return out.push(Output::Count(Event::CallCoalesced));
@@ -94,11 +98,11 @@ impl Session {
         }
         if !self.wants_read() {
             out.push(Output::Count(Event::CallShed));
-            return out.push(refusal(call.raw_id(), "InternalError", "too many CALLs wait"));
+            return out.push(refusal(call.text.raw_id(), "InternalError", "too many CALLs wait"));
         }
         let mut call = call;
         if self.calls.in_flight() >= self.limits.calls_in_flight {
-            call.compact();
+            call.text.compact();
         }
         self.calls.push(call);
         self.send_calls(now, out);
@@ -141,12 +145,9 @@ impl Session {
             let call = self.calls.get_mut(index);
             call.state = CallState::Sent;
             let arrived = std::mem::replace(&mut call.deadline, deadline);
-            let (action, message_id) = (call.action(), call.message_id());
             out.push(Output::Call {
                 key: call.key,
-                action,
-                message_id,
-                payload: call.payload(),
+                text: call.text.clone(),
                 deadline,
                 arrived,
             });
@@ -163,12 +164,12 @@ impl Session {
     fn send_answer(&mut self, index: usize, reply: &Reply<'_>, out: &mut Vec<Output>) {
         let call = self.calls.get(index);
         let frame = match reply {
-            Reply::Result(payload) => frame::build_call_result(call.raw_id(), payload),
+            Reply::Result(payload) => frame::build_call_result(call.text.raw_id(), payload),
             Reply::Error {
                 code,
                 description,
                 details,
-            } => frame::build_call_error(call.raw_id(), code, description, details),
+            } => frame::build_call_error(call.text.raw_id(), code, description, details),
             Reply::Deferred => unreachable!("a deferral is no answer"),
         };
         out.push(Output::Send {

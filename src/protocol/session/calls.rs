@@ -6,8 +6,7 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
-
+use crate::protocol::call_text::CallText;
 use crate::protocol::ids::{Action, MessageId};
 use crate::protocol::json;
 use crate::protocol::output::CallKey;
@@ -32,72 +31,25 @@ pub(super) struct Call {
     pub(super) state: CallState,
     /// When a deferred one is answered with an error. While queued: when it came.
     pub(super) deadline: Instant,
-    frame: Bytes,
-    id_at: u32,
-    action_at: u32,
-    payload_at: u32,
-    payload_len: u32,
-    id_len: u16,
-    action_len: u16,
+    pub(super) text: CallText,
 }
 
 impl Call {
-    /// `raw_id`, `raw_action` and `payload` are slices of `frame`, which has less than 4 GiB.
-    pub(super) fn new(
-        key: CallKey,
-        frame: &Bytes,
-        raw_id: &str,
-        raw_action: &str,
-        payload: &str,
-        now: Instant,
-    ) -> Self {
-        let at = |part: &str| narrow(part.as_ptr() as usize - frame.as_ptr() as usize);
+    pub(super) fn new(key: CallKey, text: CallText, now: Instant) -> Self {
         Self {
             key,
             state: CallState::Queued,
             deadline: now,
-            frame: frame.clone(),
-            id_at: at(raw_id),
-            action_at: at(raw_action),
-            payload_at: at(payload),
-            payload_len: narrow(payload.len()),
-            id_len: raw_id.len().try_into().expect("bounded by RAW_ID_LEN_MAX"),
-            action_len: raw_action
-                .len()
-                .try_into()
-                .expect("bounded by ACTION_LEN_MAX, each byte escaped"),
+            text,
         }
     }
 
-    /// The client's whole message.
-    pub(super) fn frame(&self) -> &Bytes {
-        &self.frame
-    }
-
-    /// It will wait: keeps a copy of the message, so that no larger buffer that it was cut from is kept with it.
-    pub(super) fn compact(&mut self) {
-        self.frame = Bytes::copy_from_slice(&self.frame);
-    }
-
-    /// As the client wrote it, quotes included.
-    pub(super) fn raw_id(&self) -> &str {
-        self.text(self.id_at, self.id_len)
-    }
-
     pub(super) fn message_id(&self) -> MessageId {
-        let id = json::unescape_string(self.raw_id()).expect("checked on arrival");
-        MessageId::parse(&id).expect("checked on arrival")
+        MessageId::parse(&self.text.message_id()).expect("checked on arrival")
     }
 
     pub(super) fn action(&self) -> Action {
-        let raw = self.text(self.action_at, self.action_len);
-        let action = json::unescape_string(raw).expect("checked on arrival");
-        Action::parse(&action).expect("checked on arrival")
-    }
-
-    pub(super) fn payload(&self) -> Bytes {
-        let at = self.payload_at as usize;
-        self.frame.slice(at..at + self.payload_len as usize)
+        Action::parse(&self.text.action()).expect("checked on arrival")
     }
 
     /// Whether the client still waits for the answer to a CALL of this id.
@@ -105,13 +57,8 @@ impl Call {
         if self.state == CallState::Answered {
             return false;
         }
-        let raw = self.raw_id();
+        let raw = self.text.raw_id();
         raw[1..raw.len() - 1] == *id || json::unescape_string(raw).is_ok_and(|own| own == id)
-    }
-
-    fn text(&self, at: u32, len: u16) -> &str {
-        let at = at as usize;
-        std::str::from_utf8(&self.frame[at..at + usize::from(len)]).expect("sliced from a str")
     }
 }
 
@@ -139,7 +86,7 @@ impl Calls {
     /// Bytes of the messages that wait.
     pub(super) fn queued_len(&self) -> usize {
         let queued = self.iter().filter(|call| call.state == CallState::Queued);
-        queued.map(|call| call.frame.len()).sum()
+        queued.map(|call| call.text.message().len()).sum()
     }
 
     /// The CALL of that decoded id that the client still waits for.
@@ -209,9 +156,3 @@ impl Calls {
         *self = Self::default();
     }
 }
-
-fn narrow(len: usize) -> u32 {
-    len.try_into().expect("the session refuses messages of 4 GiB")
-}
-
-const _: () = assert!(crate::protocol::frame::RAW_ID_LEN_MAX <= u16::MAX as usize);

@@ -4,9 +4,7 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
-
-use crate::protocol::output::{Push, PushKey, Waiter};
+use crate::protocol::output::{Push, PushKey, Text, Waiter};
 
 /// How far a push has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -103,7 +101,7 @@ impl Pushes {
     }
 
     /// Marks the first that waits as sent. The payload is the caller's: it goes with the frame, and is kept no longer.
-    pub(super) fn send_next(&mut self, key: PushKey) -> Option<(&Push, Bytes)> {
+    pub(super) fn send_next(&mut self, key: PushKey) -> Option<(&Push, Text)> {
         let (state, push) = self.list.iter_mut().find(|(state, _)| *state == PushState::Queued)?;
         *state = PushState::Sent(key);
         let payload = std::mem::take(&mut push.payload);

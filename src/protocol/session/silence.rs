@@ -8,7 +8,8 @@ use super::Limits;
 #[derive(Debug)]
 pub(super) struct Silence {
     heard_at: Instant,
-    spread: u32,
+    /// In milliseconds; the highest means never.
+    ping_after_ms: u32,
     pinged: bool,
 }
 
@@ -22,10 +23,13 @@ pub(super) enum Silent {
 impl Silence {
     /// `spread`, a random number, puts the ping between 3/4 and all of `ping_after`: clients that came together are not pinged
     /// together.
-    pub(super) fn new(spread: u32, now: Instant) -> Self {
+    pub(super) fn new(spread: u32, limits: &Limits, now: Instant) -> Self {
+        let whole = u64::try_from(limits.ping_after.as_millis()).unwrap_or(u64::MAX);
+        let earlier = (u128::from(whole / 4) * u128::from(spread)) >> u32::BITS;
+        let ping_after_ms = whole - u64::try_from(earlier).unwrap_or(whole / 4);
         Self {
             heard_at: now,
-            spread,
+            ping_after_ms: ping_after_ms.try_into().unwrap_or(u32::MAX),
             pinged: false,
         }
     }
@@ -39,7 +43,7 @@ impl Silence {
         let silence = if self.pinged {
             limits.dead_after
         } else {
-            self.ping_after(limits).min(limits.dead_after)
+            self.ping_after().min(limits.dead_after)
         };
         self.heard_at.checked_add(silence)
     }
@@ -49,7 +53,7 @@ impl Silence {
         if self.deadline(limits).is_none_or(|deadline| now < deadline) {
             return None;
         }
-        let ping_after = self.ping_after(limits);
+        let ping_after = self.ping_after();
         if self.pinged || limits.dead_after <= ping_after {
             return Some(Silent::Drop);
         }
@@ -58,9 +62,10 @@ impl Silence {
         Some(Silent::Ping)
     }
 
-    fn ping_after(&self, limits: &Limits) -> Duration {
-        let quarter = u64::try_from(limits.ping_after.as_nanos() / 4).unwrap_or(u64::MAX);
-        let earlier = (u128::from(quarter) * u128::from(self.spread)) >> u32::BITS;
-        limits.ping_after - Duration::from_nanos(u64::try_from(earlier).unwrap_or(quarter))
+    fn ping_after(&self) -> Duration {
+        match self.ping_after_ms {
+            u32::MAX => Duration::MAX,
+            millis => Duration::from_millis(millis.into()),
+        }
     }
 }

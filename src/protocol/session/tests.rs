@@ -50,7 +50,7 @@ impl Conversation {
 
     fn says(&mut self, text: &str) -> Vec<String> {
         self.session
-            .handle_text(self.now, &Bytes::copy_from_slice(text.as_bytes()), &mut self.out);
+            .handle_text(self.now, &Text::from(text.to_owned()), &mut self.out);
         self.shown()
     }
 
@@ -84,7 +84,7 @@ impl Conversation {
     fn late_to(&mut self, action: &str, id: &str, payload: &str) -> Result<Vec<String>, DeferredRefusal> {
         let id = MessageId::parse(id).expect("an id");
         let action = Action::parse(action).expect("an Action");
-        let reply = Reply::Result(payload.as_bytes());
+        let reply = Reply::Result(payload);
         self.session
             .handle_deferred(self.now, &action, &id, &reply, &mut self.out)?;
         Ok(self.shown())
@@ -126,7 +126,7 @@ fn push(id: &str, waiter: Option<Waiter>) -> Push {
     Push {
         action: Action::parse("Reset").expect("an Action"),
         message_id: MessageId::parse(id).expect("an id"),
-        payload: Bytes::from_static(b"{\"a\": 1e999}"),
+        payload: Text::from_static("{\"a\": 1e999}"),
         waiter,
     }
 }
@@ -134,16 +134,16 @@ fn push(id: &str, waiter: Option<Waiter>) -> Push {
 fn show(output: &Output) -> String {
     let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).expect("UTF-8");
     match output {
-        Output::Send { frame, push: None } => text(frame),
-        Output::Send { frame, push: Some(key) } => format!("push {} {}", key.0, text(frame)),
-        Output::Call {
-            key,
-            action,
-            message_id,
-            payload,
-            ..
-        } => {
-            format!("call {} {action} {message_id} {}", key.0, text(payload))
+        Output::Send { frame, push: None } => frame.to_string(),
+        Output::Send { frame, push: Some(key) } => format!("push {} {frame}", key.0),
+        Output::Call { key, text, .. } => {
+            format!(
+                "call {} {} {} {}",
+                key.0,
+                text.action(),
+                text.message_id(),
+                text.payload()
+            )
         }
         Output::Post {
             kind,

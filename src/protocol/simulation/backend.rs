@@ -107,7 +107,7 @@ impl World {
         let action = Action::parse(&action).expect("an Action");
         let mut result = Ok(());
         self.act(who, |session, now, out| {
-            result = session.handle_deferred(now, &action, &id, &Reply::Result(b"{\"late\":1}"), out);
+            result = session.handle_deferred(now, &action, &id, &Reply::Result("{\"late\":1}"), out);
         })?;
         ensure!(result == expected, "{result:?} instead of {expected:?}");
         Ok(())

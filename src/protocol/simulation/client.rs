@@ -1,10 +1,8 @@
 //! What clients say: CALLs, answers, nonsense.
 
-use bytes::Bytes;
-
 use super::ledger::{Call, CallStage, PushStage, Pushed, Stage};
 use super::world::{Checked, World};
-use crate::protocol::{Event, Outcome, PostKind, Subprotocol};
+use crate::protocol::{Event, Outcome, PostKind, Subprotocol, Text};
 
 impl World {
     pub(super) fn client_calls(&mut self, who: usize) -> Checked {
@@ -28,7 +26,7 @@ impl World {
             "{{\"n\": {count},\"s\":\"{}\"}}",
             self.random.pick(&["", "\\ud800", "ü", "[{\\\""])
         );
-        let mut frame = Bytes::from(format!("[2, {raw_id},{raw_action} ,{payload}]"));
+        let mut frame = Text::from(format!("[2, {raw_id},{raw_action} ,{payload}]"));
         let client = &mut self.clients[who];
         let ledger = &mut client.ledger;
         if ledger.stage < Stage::Closing {
@@ -52,7 +50,7 @@ impl World {
             } else if let Some(again) = again.filter(|_| self.random.percent(50)) {
                 self.happen("call coalesced");
                 // The same bytes, in another message.
-                frame = Bytes::copy_from_slice(&again);
+                frame = again.as_str().to_owned().into();
                 self.clients[who].ledger.expected.counts.push(Event::CallCoalesced);
             } else {
                 self.happen("call with an open id");
@@ -148,7 +146,7 @@ impl World {
             self.happen("bad frame");
         }
         // Several in a row, now and then.
-        self.client_says(who, &Bytes::from_static(text.as_bytes()))?;
+        self.client_says(who, &Text::from_static(text))?;
         if self.random.percent(60) {
             self.client_errs(who)
         } else {
@@ -216,7 +214,7 @@ impl World {
         self.act(who, |session, now, _| session.handle_heard(now))
     }
 
-    pub(super) fn client_says(&mut self, who: usize, frame: &Bytes) -> Checked {
+    pub(super) fn client_says(&mut self, who: usize, frame: &Text) -> Checked {
         self.act(who, |session, now, out| session.handle_text(now, frame, out))
     }
 }

@@ -4,10 +4,9 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use crate::protocol::{
-    CallKey, Event, FailReason, Limits, Outcome, Output, Pending, PostKind, Push, PushKey, Session, Subprotocol, Waiter,
+    CallKey, Event, FailReason, Limits, Outcome, Output, Pending, PostKind, Push, PushKey, Session, Subprotocol, Text,
+    Waiter,
 };
 
 /// A CALL that the client has sent and that is not over.
@@ -17,7 +16,7 @@ pub(super) struct Call {
     pub(super) raw_id: String,
     pub(super) action: String,
     pub(super) payload: String,
-    pub(super) frame: Bytes,
+    pub(super) frame: Text,
     pub(super) stage: CallStage,
 }
 
@@ -282,19 +281,18 @@ impl Ledger {
                 Output::Send { frame, push: Some(key) } => effects.push(self.settle_push(key, &frame)?),
                 Output::Call {
                     key,
-                    action,
-                    message_id,
-                    payload,
+                    text,
                     deadline,
                     arrived: _,
                 } => {
+                    let (action, message_id) = (text.action(), text.message_id());
                     let next = self.calls.iter_mut().find(|call| call.stage == CallStage::Waiting);
                     let Some(call) = next else {
                         return Err(format!("a request for no CALL: {message_id}"));
                     };
-                    ensure!(call.id == message_id.as_str(), "{message_id} overtook {}", call.id);
-                    ensure!(call.action == action.as_str(), "{action} instead of {}", call.action);
-                    ensure!(call.payload.as_bytes() == payload, "another payload: {payload:?}");
+                    ensure!(call.id == message_id, "{message_id} overtook {}", call.id);
+                    ensure!(call.action == action, "{action} instead of {}", call.action);
+                    ensure!(call.payload == text.payload(), "another payload: {text:?}");
                     call.stage = CallStage::AtBackend(key, deadline);
                     effects.push(Effect::Called {
                         key,
@@ -357,8 +355,8 @@ impl Ledger {
         Ok(effects)
     }
 
-    fn settle_frame(&mut self, frame: &Bytes) -> Result<(), String> {
-        let text = std::str::from_utf8(frame).map_err(|error| error.to_string())?;
+    fn settle_frame(&mut self, frame: &Text) -> Result<(), String> {
+        let text = frame.as_str();
         let parsed: serde_json::Result<Vec<serde::de::IgnoredAny>> = serde_json::from_str(text);
         ensure!(parsed.is_ok(), "not JSON: {text}");
         let matches = |expected: &String| match expected.strip_suffix('…') {
@@ -375,7 +373,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn settle_push(&mut self, key: PushKey, frame: &Bytes) -> Result<Effect, String> {
+    fn settle_push(&mut self, key: PushKey, frame: &Text) -> Result<Effect, String> {
         let Some(pushed) = self.pushes.iter_mut().find(|pushed| {
             let id = pushed.push.message_id.as_str();
             pushed.stage == PushStage::Waiting && !self.expected.outcomes.iter().any(|(ended, _)| ended == id)
@@ -388,9 +386,8 @@ impl Ledger {
             payload,
             ..
         } = &pushed.push;
-        let payload = std::str::from_utf8(payload).map_err(|error| error.to_string())?;
         let expected = format!("[2,{},{},{payload}]", message_id.json(), action.json());
-        ensure!(frame == expected.as_bytes(), "{frame:?} instead of {expected}");
+        ensure!(*frame == expected, "{frame:?} instead of {expected}");
         pushed.stage = PushStage::Sent(key);
         Ok(Effect::Pushed {
             key,

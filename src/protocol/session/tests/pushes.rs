@@ -248,7 +248,7 @@ fn pushes_that_wait_are_bounded_in_bytes_too() {
         ..limits()
     };
     let pushed = |client: &mut Conversation, id: &str, len: usize| {
-        let payload = vec![b' '; len].into();
+        let payload = " ".repeat(len).into();
         let push = Push {
             payload,
             ..push(id, None)
