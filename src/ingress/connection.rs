@@ -12,6 +12,7 @@ use super::push;
 use super::routes::{Route, RouteError, route};
 use super::waits::Settle;
 use crate::client::handshake::{linger, send_all};
+use crate::drain::DrainWatch;
 use crate::http::{BodyDecoder, Framing, RequestHead, parse_request, write_continue, write_response};
 use crate::proxy_protocol;
 use crate::shard::Shard;
@@ -49,6 +50,8 @@ pub(super) async fn serve(shard: &Rc<Shard>, socket: Socket, _peer: SocketAddr) 
         shard: shard.clone(),
         socket,
         buffer: Vec::new(),
+        timer: Timer::new(&shard.reactor),
+        drain: shard.drain.watch(),
     };
     let end = reader.serve().await;
     if let Err(End::Told(answer)) = end {
@@ -64,6 +67,9 @@ struct Reader {
     socket: Socket,
     /// Received and not yet used: at most a head, or a piece of a body.
     buffer: Vec<u8>,
+    /// One for all that it waits for, one after the other: most deadlines are later than the one before.
+    timer: Timer,
+    drain: DrainWatch,
 }
 
 impl Reader {
@@ -179,10 +185,14 @@ impl Reader {
 
     /// Waits for more bytes. Between requests a draining shard ends the connection.
     async fn receive(&mut self, deadline: Instant, between_requests: bool) -> Result<(), End> {
-        let drain = self.shard.drain.watch();
-        let mut timer = Timer::new(&self.shard.reactor);
-        timer.set(Some(deadline));
-        let (shard, socket, buffer) = (&self.shard, &self.socket, &mut self.buffer);
+        self.timer.set(Some(deadline));
+        let Self {
+            shard,
+            socket,
+            buffer,
+            timer,
+            drain,
+        } = self;
         let received = poll_fn(|context| {
             let received = shard.poll_recv(context, socket, |bytes| buffer.extend_from_slice(bytes));
             match received {

@@ -112,11 +112,17 @@ impl RouteError {
 /// # Errors
 /// [`RouteError`], with the status to answer.
 pub fn route(head: &RequestHead<'_>) -> Result<Route, RouteError> {
-    let (path, query) = head.target.split_once('?').unwrap_or((head.target, ""));
+    let (path, query) = match memchr::memchr(b'?', head.target.as_bytes()) {
+        Some(at) => (&head.target[..at], &head.target[at + 1..]),
+        None => (head.target, ""),
+    };
     let mut segments = [""; SEGMENTS_MAX + 1];
     let mut count = 0;
-    for (place, segment) in segments.iter_mut().zip(path.split('/').skip(1)) {
-        *place = segment;
+    let ends = memchr::memchr_iter(b'/', path.as_bytes()).skip(1).chain([path.len()]);
+    let mut start = 1;
+    for (place, end) in segments.iter_mut().zip(ends) {
+        *place = &path[start..end];
+        start = end + 1;
         count += 1;
     }
     match segments[..count] {
@@ -171,7 +177,7 @@ impl Cursor {
 }
 
 fn allow(head: &RequestHead<'_>, methods: &'static str) -> Result<(), RouteError> {
-    if methods.split(", ").any(|method| method == head.method) {
+    if head.method == methods || methods.split(", ").any(|method| method == head.method) {
         Ok(())
     } else {
         Err(RouteError::Method { allow: methods })
