@@ -78,8 +78,8 @@ impl<'b> Headers<'b> {
     #[must_use]
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         let is_token = |element: &[u8]| trim(element).eq_ignore_ascii_case(token.as_bytes());
-        self.headers(name)
-            .any(|value| value.split(|byte| *byte == b',').any(is_token))
+        let mut values = self.headers(name);
+        !token.is_empty() && values.any(|value| value.split(|byte| *byte == b',').any(is_token))
     }
 }
 
