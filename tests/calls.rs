@@ -271,7 +271,10 @@ fn identical_calls_in_flight_are_answered_once() {
     for _ in 0..5 {
         client.send_call("m2", "Slow", "{}");
     }
-    backend.take("/call");
+    // An m1 that came after the answer would be a CALL of its own.
+    support::eventually("all repetitions to be there", || {
+        (proxy.count_where("calls_not_started", "coalesced") == 4 + 5).then_some(())
+    });
     gate.open();
     client.expect("[3,\"m1\",{\"a\":1}]");
     client.expect("[3,\"m2\",{\"a\":1}]");
