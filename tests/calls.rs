@@ -232,6 +232,9 @@ fn the_request_of_a_client_that_has_gone_is_finished_and_its_answer_dropped() {
     client.send_call("m1", "Slow", "{}");
     client.send_call("m2", "Slow", "{}");
     let slow = backend.take("/call/Slow").connection;
+    // A ping that is answered was read after both.
+    client.send_frame(true, PING, "");
+    assert_eq!(client.message(), Message::Pong(Vec::new()));
     client.vanish();
     backend.take("/disconnect");
     gate.open();
