@@ -162,15 +162,12 @@ fn the_end_is_never_posted_before_the_connect_that_it_undoes_was_answered() {
 #[test]
 fn of_two_that_are_let_in_in_the_other_order_the_newer_stays() {
     let backend = Backend::start();
-    let (first_gate, second_gate) = (Gate::new(), Gate::new());
-    let gates = std::sync::Mutex::new(vec![second_gate.clone(), first_gate.clone()]);
-    backend.on("/connect", move |_| {
-        let gate = gates.lock().unwrap().pop().expect("two clients");
-        Response::json("\"ok\"").after(&gate)
-    });
     let proxy = Proxy::with(&backend).shards(2).start();
+    let first_gate = backend.hold("/connect", |_| Response::json("\"ok\""));
     let first = Handshake::new("CP1").send(proxy.listen);
     let first_id = backend.take("/connect").header("x-connection-id").unwrap().to_owned();
+    // Which gate a request waits for is settled when it is taken.
+    let second_gate = backend.hold("/connect", |_| Response::json("\"ok\""));
     let second = Handshake::new("CP1").send(proxy.listen);
     let second_id = backend.take("/connect").header("x-connection-id").unwrap().to_owned();
     second_gate.pass();
