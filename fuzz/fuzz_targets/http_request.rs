@@ -3,13 +3,14 @@
 
 use libfuzzer_sys::fuzz_target;
 use ws2api::http::{
-    Framing, HEADERS_MAX, check_upgrade, is_header_value_safe, parse_request, write_request, write_switching_protocols,
+    Framing, HEADERS_MAX, check_upgrade, is_header_value_safe, is_request_decided, parse_request, write_request, write_switching_protocols,
 };
 
 const HEAD_LEN_MAX: usize = 1024;
 
 fuzz_target!(|data: &[u8]| {
     let whole = parse_request(data, HEAD_LEN_MAX);
+    assert_eq!(is_request_decided(data, HEAD_LEN_MAX), !matches!(whole, Ok(None)));
     for len in pieces(data) {
         match (parse_request(&data[..len], HEAD_LEN_MAX), &whole) {
             (Ok(None), _) => {}

@@ -16,7 +16,7 @@ use shards::{Reactor, Timer, spawn};
 
 use super::pool::{Pool, Response};
 use super::request::Request;
-use crate::client::identity::Identity;
+use crate::client::identity::{Identity, hexadecimal};
 use crate::counters::Counters;
 use crate::http::RequestTemplate;
 use crate::protocol::{Action, Failure, MessageId, PostKind};
@@ -220,19 +220,12 @@ impl Post {
         let mut key = String::with_capacity(KEY_LEN);
         key.push_str(identity.connection.as_str());
         key.push('-');
-        push_hexadecimal(&mut key, self.number.0 as u64);
+        key.extend(hexadecimal(self.number.0 as u64, 1));
         key.push('.');
-        push_hexadecimal(&mut key, self.number.1);
+        key.extend(hexadecimal(self.number.1, 1));
         let extra = [("Idempotency-Key", &*key), ("X-Origin", "ws2api")];
         let extra = if self.made_here { &extra[..] } else { &extra[..1] };
         template.write(out, &path, identity.lines(), extra, &self.body);
-    }
-}
-
-fn push_hexadecimal(text: &mut String, number: u64) {
-    let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
-    for place in (0..digits).rev() {
-        text.push(char::from(b"0123456789abcdef"[(number >> (4 * place)) as usize & 15]));
     }
 }
 
@@ -241,17 +234,3 @@ const KEY_LEN: usize = 48;
 const BACK_OFF_FIRST: Duration = Duration::from_millis(250);
 const BACK_OFF_DOUBLINGS: u32 = 5;
 const RETRIES_AT_ONCE: usize = 64;
-
-#[cfg(test)]
-mod tests {
-    use super::push_hexadecimal;
-
-    #[test]
-    fn numbers_are_written_without_leading_zeros() {
-        for number in [0, 1, 15, 16, 0xdead_beef, 0x100, u64::MAX] {
-            let mut text = String::from("-");
-            push_hexadecimal(&mut text, number);
-            assert_eq!(text, format!("-{number:x}"));
-        }
-    }
-}

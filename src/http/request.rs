@@ -377,6 +377,10 @@ mod tests {
             b"GET http://h/ HTTP/1.1\r\n\r\n".to_vec(),
         ] {
             let whole = parse(&bytes).map(|head| head.map(|head| (head.len, head.framing)));
+            for len in 0..=bytes.len() {
+                let is_decided = !matches!(parse(&bytes[..len]), Ok(None));
+                assert_eq!(is_request_decided(&bytes[..len], LIMIT), is_decided, "{len}");
+            }
             let first = (0..=bytes.len())
                 .map(|len| parse(&bytes[..len]))
                 .find(|result| !matches!(result, Ok(None)));
