@@ -2,17 +2,18 @@
 
 use std::fmt;
 
+use smallvec::SmallVec;
+
 use super::head::{HEAD_LEN_MAX, is_token_byte};
 
 /// Most header lines that a head may have. 64 lines of a request behind two proxies leave room to spare.
 pub const HEADERS_MAX: usize = 64;
 
-/// The header lines of a head, in their order, inline: positions into the head, no heap.
+/// The header lines of a head, in their order: positions into the head, on the heap only where there are very many.
 #[derive(Clone)]
 pub struct Headers<'b> {
     head: &'b [u8],
-    lines: [Line; HEADERS_MAX],
-    count: usize,
+    lines: SmallVec<[Line; INLINE_LINES]>,
 }
 
 impl<'b> Headers<'b> {
@@ -20,26 +21,22 @@ impl<'b> Headers<'b> {
     pub(super) fn new(head: &'b [u8], parsed: &[httparse::Header<'b>]) -> Self {
         assert!(head.len() <= HEAD_LEN_MAX, "the caller bounds the head");
         assert!(parsed.len() <= HEADERS_MAX, "the caller bounds the headers");
-        let mut headers = Headers {
-            head,
-            lines: [Line::default(); HEADERS_MAX],
-            count: parsed.len(),
-        };
         let position = |part: &[u8]| (part.as_ptr().addr() - head.as_ptr().addr()) as u16;
-        for (line, header) in headers.lines.iter_mut().zip(parsed) {
-            *line = Line {
-                name_start: position(header.name.as_bytes()),
-                name_len: header.name.len() as u16,
-                value_start: position(header.value),
-                value_len: header.value.len() as u16,
-            };
+        let lines = parsed.iter().map(|header| Line {
+            name_start: position(header.name.as_bytes()),
+            name_len: header.name.len() as u16,
+            value_start: position(header.value),
+            value_len: header.value.len() as u16,
+        });
+        Headers {
+            head,
+            lines: lines.collect(),
         }
-        headers
     }
 
     /// All lines in their order: name as sent, value without the white space around it.
     pub fn iter(&self) -> impl Iterator<Item = (&'b str, &'b [u8])> + use<'b, '_> {
-        self.lines[..self.count].iter().map(|line| {
+        self.lines.iter().map(|line| {
             let name = str::from_utf8(slice(self.head, line.name_start, line.name_len)).unwrap_or_default();
             (name, slice(self.head, line.value_start, line.value_len))
         })
@@ -53,7 +50,7 @@ impl<'b> Headers<'b> {
 
     /// Every line called `name`, in any case.
     pub fn headers<'n>(&self, name: &'n str) -> impl Iterator<Item = &'b [u8]> + use<'b, 'n, '_> {
-        self.lines[..self.count].iter().filter_map(|line| {
+        self.lines.iter().filter_map(|line| {
             let same = usize::from(line.name_len) == name.len()
                 && slice(self.head, line.name_start, line.name_len).eq_ignore_ascii_case(name.as_bytes());
             same.then(|| slice(self.head, line.value_start, line.value_len))
@@ -95,7 +92,7 @@ impl fmt::Debug for Headers<'_> {
 }
 
 /// Where one header line has its parts, in the head.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Line {
     name_start: u16,
     name_len: u16,
@@ -103,8 +100,10 @@ struct Line {
     value_len: u16,
 }
 
+/// As many as a backend, an upgrade of a charger or a push have; browsers send more. A head is moved some times before it is used.
+const INLINE_LINES: usize = 12;
 const _: () = assert!(
-    size_of::<Headers<'_>>() <= 8 * HEADERS_MAX + 24,
+    size_of::<Headers<'_>>() <= 8 * INLINE_LINES + 40,
     "a head stays small on the stack"
 );
 
