@@ -15,11 +15,18 @@ use crate::wheel::Key;
 pub struct Timer {
     reactor: Rc<Reactor>,
     deadline: Option<Instant>,
-    /// The deadline's.
-    tick: u64,
-    entry: Option<(Key, u64)>,
+    entry: Option<Scheduled>,
     /// Whom the entry wakes: two wakers that are the same here wake the same task.
     woken: (*const (), *const RawWakerVTable),
+}
+
+/// A place in the wheel.
+#[derive(Clone, Copy, Debug)]
+struct Scheduled {
+    key: Key,
+    tick: u64,
+    /// What the tick was made of: deadlines are compared without making ticks of them.
+    at: Instant,
 }
 
 impl Timer {
@@ -29,7 +36,6 @@ impl Timer {
         Self {
             reactor: reactor.clone(),
             deadline: None,
-            tick: 0,
             entry: None,
             woken: (ptr::null(), ptr::null()),
         }
@@ -42,13 +48,12 @@ impl Timer {
             return;
         }
         self.deadline = deadline;
-        let Some(deadline) = deadline else { return };
-        let tick = self.reactor.tick_at(deadline);
-        self.tick = tick;
-        if let Some((key, scheduled)) = self.entry
-            && tick < scheduled
+        if let (Some(at), Some(entry)) = (deadline, self.entry)
+            && at < entry.at
         {
-            self.entry = self.reactor.move_timer(key, tick).map(|key| (key, tick));
+            let tick = self.reactor.tick_at(at);
+            let key = self.reactor.move_timer(entry.key, tick);
+            self.entry = key.map(|key| Scheduled { key, tick, at });
         }
     }
 
@@ -62,37 +67,39 @@ impl Timer {
     pub fn poll_expired(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = self.deadline else {
             // The waker stays in the wheel, so that a deadline set from elsewhere finds the task.
-            self.schedule(self.reactor.tick_at(self.reactor.now() + PARKED), context.waker());
+            self.schedule(self.reactor.now() + PARKED, context.waker());
             return Poll::Pending;
         };
         if self.reactor.now() >= deadline {
             self.deadline = None;
             return Poll::Ready(());
         }
-        self.schedule(self.tick, context.waker());
+        self.schedule(deadline, context.waker());
         Poll::Pending
     }
 
-    fn schedule(&mut self, tick: u64, waker: &Waker) {
+    fn schedule(&mut self, at: Instant, waker: &Waker) {
         let woken = (waker.data(), ptr::from_ref(waker.vtable()));
         let is_woken = std::mem::replace(&mut self.woken, woken) == woken;
-        if let Some((key, scheduled)) = self.entry {
+        if let Some(entry) = self.entry {
             // An entry that is due earlier stays: when it fires, the task asks again. That it has not fired yet is known
             // without a look at it, which would be one more line of memory for every message.
-            let is_set = is_woken && scheduled > self.reactor.timers_fired();
-            if scheduled <= tick && (is_set || self.reactor.keep_timer(key, waker)) {
+            let is_set = is_woken && entry.tick > self.reactor.timers_fired();
+            if entry.at <= at && (is_set || self.reactor.keep_timer(entry.key, waker)) {
                 return;
             }
-            self.reactor.remove_timer(key);
+            self.reactor.remove_timer(entry.key);
         }
-        self.entry = Some((self.reactor.insert_timer(tick, waker.clone()), tick));
+        let tick = self.reactor.tick_at(at);
+        let key = self.reactor.insert_timer(tick, waker.clone());
+        self.entry = Some(Scheduled { key, tick, at });
     }
 }
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        if let Some((key, _)) = self.entry {
-            self.reactor.remove_timer(key);
+        if let Some(entry) = self.entry {
+            self.reactor.remove_timer(entry.key);
         }
     }
 }
