@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::client::{CONTINUATION, PING, TEXT};
+use support::client::{CONTINUATION, PING, TEXT, frame_bytes};
 use support::{Backend, Message, PAYLOADS, Proxy, Response, json};
 
 #[test]
@@ -95,6 +95,30 @@ fn one_frame_may_come_in_fragments_with_control_frames_between() {
     client.send_frame(true, CONTINUATION, "ot\",{\"ä\":1}]");
     assert_eq!(client.message(), Message::Pong(b"now".to_vec()));
     client.expect("[3,\"m1\",{\"ä\":1}]");
+}
+
+#[test]
+fn a_frame_may_come_in_two_pieces_wherever_they_part() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client("CP1");
+    let call = |id: usize| frame_bytes(true, TEXT, format!("[2,\"m{id}\",\"Boot\",{{}}]").as_bytes());
+    let between = frame_bytes(true, PING, b"?");
+    for cut in 1..call(0).len() {
+        // The answer to the first shows that the piece was read before the rest was sent.
+        let bytes = [call(0), between.clone(), call(1)].concat();
+        let (piece, rest) = bytes.split_at(call(0).len() + between.len() + cut);
+        client.send_raw(piece);
+        let (mut answered, mut pinged) = (false, false);
+        while !(answered && pinged) {
+            match client.message() {
+                Message::Pong(payload) => pinged = payload == b"?",
+                other => answered = other == Message::Text("[3,\"m0\",{}]".to_owned()),
+            }
+        }
+        client.send_raw(rest);
+        client.expect("[3,\"m1\",{}]");
+    }
 }
 
 #[test]

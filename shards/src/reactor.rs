@@ -422,6 +422,15 @@ impl Entry {
         }
     }
 
+    /// Ready when the socket may be readable.
+    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.ready.get() & READABLE != 0 {
+            return Poll::Ready(());
+        }
+        self.remember(READABLE, context.waker());
+        Poll::Pending
+    }
+
     /// Like [`poll_read`](Self::poll_read) for a sending call.
     pub(crate) fn poll_write(
         &self,

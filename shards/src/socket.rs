@@ -88,6 +88,11 @@ impl Socket {
         entry.poll_read(context, capacity, || recv(entry.fd(), buffer))
     }
 
+    /// Ready when there may be something to read, which only a read tells.
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.entry().poll_readable(context)
+    }
+
     /// Writes as much of `bytes` as fits.
     ///
     /// # Errors

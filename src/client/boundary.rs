@@ -10,6 +10,10 @@ pub(super) struct Boundary {
     header_len: u8,
     /// A message whose last frame has not begun.
     in_message: bool,
+    /// The current frame's end is one of a message.
+    ends_message: bool,
+    /// Messages, pings, pongs and closes that have come and were not taken.
+    untaken: u32,
     /// Of the current frame's payload.
     missing: u64,
 }
@@ -23,29 +27,63 @@ impl Boundary {
                 let len = usize::try_from(self.missing).map_or(bytes.len(), |missing| missing.min(bytes.len()));
                 self.missing -= len as u64;
                 bytes = &bytes[len..];
+                self.count_end();
                 continue;
             }
-            self.header[usize::from(self.header_len)] = bytes[0];
-            self.header_len += 1;
-            bytes = &bytes[1..];
-            if let Some((header_len, payload_len)) = parse(&self.header[..usize::from(self.header_len)])
-                && header_len == usize::from(self.header_len)
-            {
-                largest = largest.max(payload_len.saturating_add(header_len as u64));
-                self.missing = payload_len;
-                self.header_len = 0;
-                let is_control = self.header[0] & CONTROL != 0;
-                if !is_control {
-                    self.in_message = self.header[0] & FIN == 0;
+            let (header_len, payload_len) = match parse(bytes) {
+                Some(lens) if self.header_len == 0 && lens.0 <= bytes.len() => {
+                    self.header[0] = bytes[0];
+                    bytes = &bytes[lens.0..];
+                    lens
                 }
-            }
+                // It comes in pieces.
+                _ => {
+                    self.header[usize::from(self.header_len)] = bytes[0];
+                    self.header_len += 1;
+                    bytes = &bytes[1..];
+                    match parse(&self.header[..usize::from(self.header_len)]) {
+                        Some(lens) if lens.0 == usize::from(self.header_len) => lens,
+                        _ => continue,
+                    }
+                }
+            };
+            largest = largest.max(payload_len.saturating_add(header_len as u64));
+            self.begin_frame(payload_len);
         }
         largest
+    }
+
+    /// Whoever reads has got one of the messages, pings, pongs and closes that have come.
+    pub(super) fn take(&mut self) {
+        self.untaken = self.untaken.saturating_sub(1);
+    }
+
+    /// How many have come and were not taken.
+    pub(super) fn untaken(&self) -> u32 {
+        self.untaken
     }
 
     /// True when a message has ended and none has begun.
     pub(super) fn is_between_messages(&self) -> bool {
         self.header_len == 0 && self.missing == 0 && !self.in_message
+    }
+
+    fn begin_frame(&mut self, payload_len: u64) {
+        self.missing = payload_len;
+        self.header_len = 0;
+        let is_control = self.header[0] & CONTROL != 0;
+        let is_last = self.header[0] & FIN != 0;
+        if !is_control {
+            self.in_message = !is_last;
+        }
+        self.ends_message = is_control || is_last;
+        self.count_end();
+    }
+
+    fn count_end(&mut self) {
+        if self.missing == 0 && self.ends_message {
+            self.untaken = self.untaken.saturating_add(1);
+        }
     }
 }
 
@@ -114,6 +152,7 @@ mod tests {
         for step in [1, 2, 3, 7, 13, 14, 100, 4096, usize::MAX] {
             let mut boundary = Boundary::default();
             assert!(boundary.is_between_messages());
+            let mut ended = 0;
             for (frame, is_end) in stream() {
                 let mut largest = 0;
                 let mut pieces = frame.chunks(step.min(frame.len())).peekable();
@@ -124,6 +163,9 @@ mod tests {
                     }
                 }
                 assert_eq!(largest, frame.len() as u64);
+                // Messages, and what comes between their frames.
+                ended += u32::from(is_end || frame[0] & CONTROL != 0);
+                assert_eq!(boundary.untaken(), ended, "{step}: after {:?}", &frame[..2]);
                 assert_eq!(
                     boundary.is_between_messages(),
                     is_end,
@@ -140,6 +182,12 @@ mod tests {
         let bytes: Vec<u8> = stream().into_iter().flat_map(|(frame, _)| frame).collect();
         assert_eq!(boundary.advance(&bytes), frame(0x81, 65536, true).len() as u64);
         assert!(boundary.is_between_messages());
+        let count = boundary.untaken();
+        assert_eq!(count, 10);
+        for left in (0..count).rev() {
+            boundary.take();
+            assert_eq!(boundary.untaken(), left);
+        }
     }
 
     #[test]

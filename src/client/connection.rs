@@ -280,7 +280,12 @@ impl Connection {
             }
         }
         let Some(stream) = &mut state.stream else { return false };
-        let message = match websocket::read(stream) {
+        let message = if state.phase == Phase::Open && !state.owes_pong {
+            websocket::read_news(stream)
+        } else {
+            websocket::read(stream)
+        };
+        let message = match message {
             Poll::Pending => return false,
             Poll::Ready(message) => message,
         };

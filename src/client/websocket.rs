@@ -27,8 +27,6 @@ pub struct Wire {
     socket: Socket,
     waker: Waker,
     boundary: Boundary,
-    /// The library has asked for more than there was: it has used all that it got.
-    is_drained: bool,
     /// The library's buffers have grown to hold a large frame.
     is_overgrown: bool,
     /// What the one for reading holds anyway.
@@ -41,7 +39,6 @@ pub async fn open(socket: Socket, core: &Core) -> WebSocket {
         socket,
         waker: Waker::noop().clone(),
         boundary: Boundary::default(),
-        is_drained: false,
         is_overgrown: false,
         read_buffer: core.read_buffer,
     };
@@ -93,14 +90,13 @@ impl Wire {
     }
 
     fn can_shrink(&self) -> bool {
-        self.is_overgrown && self.is_drained && self.boundary.is_between_messages()
+        self.is_overgrown && self.boundary.is_between_messages() && self.boundary.untaken() == 0
     }
 }
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let received = self.socket.poll_recv(&mut Context::from_waker(&self.waker), buffer);
-        self.is_drained = received.is_pending();
         if let Poll::Ready(Ok(len)) = received {
             let largest = self.boundary.advance(&buffer[..len]);
             self.is_overgrown |= largest > self.read_buffer as u64;
@@ -127,7 +123,26 @@ impl AsyncWrite for Wire {
 
 /// The next message; [`Wire::set_waker`]'s task is woken for it.
 pub fn read(stream: &mut WebSocket) -> Poll<Option<Result<Message, Error>>> {
-    Pin::new(stream).poll_next(&mut Context::from_waker(Waker::noop()))
+    let message = Pin::new(&mut *stream).poll_next(&mut Context::from_waker(Waker::noop()));
+    if let Poll::Ready(Some(Ok(_))) = message {
+        stream.get_mut().boundary.take();
+    }
+    message
+}
+
+/// Like [`read`], for a connection that is open and owes no pong: the library is not asked when it has handed out all that
+/// came. It would clear its buffer for reading first, to find that there is nothing to read.
+pub fn read_news(stream: &mut WebSocket) -> Poll<Option<Result<Message, Error>>> {
+    let Wire {
+        socket,
+        waker,
+        boundary,
+        ..
+    } = stream.get_ref();
+    if boundary.untaken() == 0 && socket.poll_readable(&mut Context::from_waker(waker)).is_pending() {
+        return Poll::Pending;
+    }
+    read(stream)
 }
 
 /// Goes on with what the socket did not take before.

@@ -323,6 +323,10 @@ impl End {
         Some(Ok(len))
     }
 
+    pub(super) fn may_read(&self) -> bool {
+        !self.incoming.arrived.borrow().is_empty() || self.incoming.ended.get().is_some()
+    }
+
     pub(super) fn try_send(&self, bytes: &[u8]) -> Option<Result<usize, Errno>> {
         let pipe = &self.outgoing;
         if pipe.finished.get() {

@@ -92,6 +92,15 @@ impl Socket {
         }
     }
 
+    /// Ready when there may be something to read, which only a read tells.
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.end().may_read() {
+            return Poll::Ready(());
+        }
+        self.end().wait_readable(context);
+        Poll::Pending
+    }
+
     /// Writes as much of `bytes` as fits.
     ///
     /// # Errors
