@@ -1,13 +1,13 @@
 //! What wakes a shard: one edge-triggered epoll, the timing wheel and the mailbox.
 //!
 //! [`Reactor::run`] is the main future of the shard's executor. It yields once, so that every runnable task runs,
-//! drains the mailbox, and then waits in `epoll_wait`: until the next deadline if nobody ran and no mail came, not
+//! drains the mailbox, does what was put off to the end of the pass, and then waits in `epoll_wait`: until the next deadline if nobody ran and no mail came, not
 //! at all otherwise. Sockets enter once with `register` and are never modified.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,7 @@ pub struct Reactor {
     elapsed: Cell<Duration>,
     load: Cell<Load>,
     pass_lengths: RefCell<PassLengths>,
+    pass_end: RefCell<Option<Weak<dyn PassEnd>>>,
     stopped: Cell<bool>,
 }
 
@@ -104,6 +105,13 @@ pub trait Mailbox {
     fn is_empty(&self) -> bool;
 }
 
+/// What is put off until everybody who was ready in a pass has run. Sends, above all: one by one, with work between them, each
+/// finds its receiver asleep again.
+pub trait PassEnd: 'static {
+    /// Does what was put off. True when there was anything: it may have woken tasks, or put off something again.
+    fn end_pass(&self) -> bool;
+}
+
 /// Whether a pass ends with a sleep.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Sleep {
@@ -152,6 +160,7 @@ impl Reactor {
             elapsed: Cell::new(Duration::ZERO),
             load: Cell::new(Load::default()),
             pass_lengths: RefCell::default(),
+            pass_end: RefCell::new(None),
             stopped: Cell::new(false),
         }))
     }
@@ -195,6 +204,11 @@ impl Reactor {
         self.wheel.borrow().len()
     }
 
+    /// Sets what is done at the end of every pass, for as long as it lives.
+    pub fn at_pass_end(&self, work: Weak<dyn PassEnd>) {
+        *self.pass_end.borrow_mut() = Some(work);
+    }
+
     /// Makes [`run`](Self::run) return at the end of this pass.
     pub fn stop(&self) {
         self.stopped.set(true);
@@ -218,9 +232,10 @@ impl Reactor {
             task::yield_now().await;
             let somebody_ran = task::polls() != polls;
             let mail_count = mailbox.drain();
+            let was_put_off = self.end_pass();
             let blocked = mailbox.flush();
             // Whoever ran may have stopped us: then nothing comes that would end a sleep.
-            if somebody_ran || mail_count > 0 || self.stopped.get() {
+            if somebody_ran || mail_count > 0 || was_put_off || self.stopped.get() {
                 self.wait(&mut events, Sleep::No)?;
             } else {
                 mailbox.announce_sleep(true);
@@ -275,6 +290,11 @@ impl Reactor {
         let removed = epoll::delete(&self.epoll, &entry.fd);
         debug_assert!(removed.is_ok(), "a registered socket is in epoll");
         self.entries.borrow_mut().remove(entry.key.get());
+    }
+
+    fn end_pass(&self) -> bool {
+        let work = self.pass_end.borrow().as_ref().and_then(Weak::upgrade);
+        work.is_some_and(|work| work.end_pass())
     }
 
     pub(crate) fn tick_at(&self, deadline: Instant) -> u64 {

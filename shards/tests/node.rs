@@ -1,14 +1,17 @@
 //! Whole nodes on real sockets: handover, mesh, private tables, timers, and no stall under steady traffic.
 
+use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::mpsc;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use shards::handover::Parcel;
 use shards::listener::{self, Listener};
 use shards::node::{self, Node};
+use shards::reactor::PassEnd;
 use shards::{Reactor, Shard, Socket, Timer, spawn};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -235,6 +238,84 @@ fn timers_fire_in_order_can_be_moved_and_leave_nothing_behind() {
         node::start::<Mail, _, _>(&[0], 8, &[], move |shard| timers(shard.reactor.clone(), done.clone())).unwrap();
     node.join().unwrap();
     assert_eq!(dones.iter().collect::<Vec<_>>(), [20, 40, 60, 0]);
+}
+
+#[test]
+fn what_is_put_off_is_done_when_everybody_has_run_and_before_the_shard_sleeps() {
+    let (done, dones) = mpsc::channel();
+    let node = node::start::<Mail, _, _>(&[0], 8, &[], move |shard| {
+        putting_off(shard.reactor.clone(), done.clone())
+    });
+    let node = node.unwrap();
+    for expected in ["ran", "1 left", "2 left"] {
+        assert_eq!(dones.recv_timeout(DEADLINE), Ok(expected));
+    }
+    let ended = dones.recv_timeout(DEADLINE);
+    assert_eq!(ended, Err(mpsc::RecvTimeoutError::Disconnected), "it has ended");
+    node.join().unwrap();
+}
+
+struct PutOff {
+    waiting: RefCell<Vec<u32>>,
+    done: mpsc::Sender<&'static str>,
+    left: Notice,
+}
+
+impl PassEnd for PutOff {
+    fn end_pass(&self) -> bool {
+        let waiting = self.waiting.take();
+        match waiting[..] {
+            [1] => {
+                self.done.send("1 left").unwrap();
+                self.waiting.borrow_mut().push(2);
+            }
+            // Nobody ran and nothing came since: without the word of the one before, the shard would sleep for ever; and without
+            // ours the task that is woken here would not run.
+            [2] => {
+                self.done.send("2 left").unwrap();
+                self.left.give();
+            }
+            _ => assert!(waiting.is_empty(), "{waiting:?}"),
+        }
+        !waiting.is_empty()
+    }
+}
+
+/// Something that one task waits for.
+#[derive(Default)]
+struct Notice(Cell<bool>, RefCell<Option<Waker>>);
+
+impl Notice {
+    fn give(&self) {
+        self.0.set(true);
+        if let Some(waker) = self.1.take() {
+            waker.wake();
+        }
+    }
+
+    async fn wait(&self) {
+        std::future::poll_fn(|context| {
+            *self.1.borrow_mut() = Some(context.waker().clone());
+            if self.0.get() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+async fn putting_off(reactor: Rc<Reactor>, done: mpsc::Sender<&'static str>) {
+    let put_off = Rc::new(PutOff {
+        waiting: RefCell::default(),
+        done,
+        left: Notice::default(),
+    });
+    let weak = Rc::downgrade(&put_off);
+    reactor.at_pass_end(weak);
+    let putting = put_off.clone();
+    spawn(async move {
+        putting.waiting.borrow_mut().push(1);
+        putting.done.send("ran").unwrap();
+    });
+    put_off.left.wait().await;
 }
 
 async fn timers(reactor: Rc<Reactor>, done: mpsc::Sender<u64>) {

@@ -221,7 +221,11 @@ impl<M: 'static> Simulation<M> {
                 polls += 1;
                 assert!(polls < POLLS_MAX, "a task spins: the clock would stand still for ever");
             }
-            if polls == before {
+            let mut was_put_off = false;
+            for shard in &self.shards {
+                was_put_off |= shard.reactor.end_pass();
+            }
+            if polls == before && !was_put_off {
                 return;
             }
         }

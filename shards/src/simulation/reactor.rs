@@ -1,7 +1,7 @@
 //! The simulated reactor: a clock that jumps, the real timing wheel, and the network.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,13 @@ pub struct Reactor {
     epoch: Instant,
     now: Cell<Instant>,
     pub(super) sockets: Cell<usize>,
+    pass_end: RefCell<Option<Weak<dyn PassEnd>>>,
+}
+
+/// As the real one's.
+pub trait PassEnd: 'static {
+    /// Does what was put off. True when there was anything: it may have woken tasks, or put off something again.
+    fn end_pass(&self) -> bool;
 }
 
 /// There is no load: rounds take no time.
@@ -61,7 +68,18 @@ impl Reactor {
             epoch: now,
             now: Cell::new(now),
             sockets: Cell::new(0),
+            pass_end: RefCell::new(None),
         })
+    }
+
+    /// Sets what is done at the end of every pass, for as long as it lives.
+    pub fn at_pass_end(&self, work: Weak<dyn PassEnd>) {
+        *self.pass_end.borrow_mut() = Some(work);
+    }
+
+    pub(super) fn end_pass(&self) -> bool {
+        let work = self.pass_end.borrow().as_ref().and_then(Weak::upgrade);
+        work.is_some_and(|work| work.end_pass())
     }
 
     /// The time of this pass.
