@@ -3,6 +3,7 @@
 pub mod accept;
 mod boundary;
 pub mod connection;
+pub mod departures;
 pub mod forwarded;
 pub mod handshake;
 pub mod identity;
@@ -12,5 +13,6 @@ mod trace;
 pub mod websocket;
 
 pub use connection::Connection;
+pub use departures::Departures;
 pub use identity::{ConnectionId, Identity};
 pub use registry::Registry;

@@ -14,13 +14,14 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use shards::handover::Handover;
 use shards::listener::Listener;
 use shards::mesh::{Full, Mesh};
+use shards::reactor::PassEnd;
 use shards::{Reactor, Socket, spawn};
 
 use crate::backend::outbox::OutboxLimits;
 use crate::backend::{Outbox, Pool, PoolLimits, Request, targets};
 use crate::client::accept::{self, Handshakes, UpgradeRate};
 use crate::client::forwarded;
-use crate::client::{Connection, ConnectionId, Identity, Registry};
+use crate::client::{Connection, ConnectionId, Departures, Identity, Registry};
 use crate::config::{Core, Node};
 use crate::counters::Counters;
 use crate::drain::DrainSignal;
@@ -89,6 +90,8 @@ pub struct Shard {
     pub pool: Rc<Pool<Request>>,
     /// What the backend must learn.
     pub outbox: Rc<Outbox>,
+    /// Frames for clients that leave at the end of the pass.
+    pub departures: Departures,
     /// The clients.
     pub registry: RefCell<Registry>,
     /// For every session.
@@ -138,6 +141,8 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
         core,
         &plan,
     );
+    let weak = Rc::downgrade(&shard);
+    shard.reactor.at_pass_end(weak);
     let mailed = shard.clone();
     inbox.set(move |mail| mailed.handle_mail(mail));
     let (clients, backend) = match listeners {
@@ -176,6 +181,18 @@ fn bind(
         }
     };
     Ok((bind(plan.listen)?, bind(plan.ingress)?))
+}
+
+impl PassEnd for Shard {
+    fn end_pass(&self) -> bool {
+        if self.pool.is_batch_empty() && self.departures.is_empty() {
+            return false;
+        }
+        // The backend first: it works while the clients get theirs.
+        self.pool.send_batch();
+        self.departures.send();
+        true
+    }
 }
 
 impl Shard {
@@ -223,6 +240,7 @@ impl Shard {
             counters,
             pool,
             outbox,
+            departures: Departures::default(),
             registry: RefCell::new(Registry::default()),
             handshakes: Handshakes::default(),
             handshakes_asking: Cell::new(0),

@@ -1,44 +1,43 @@
-//! The requests of one pass of the reactor that share a connection and leave together at its end (`backend_pipeline_max`).
+//! The requests of one pass of the reactor leave together at its end: a backend is woken once for many, not for each. With
+//! `backend_pipeline_max` above 1, several share a connection.
 
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 
 use super::link::Link;
 use super::pool::{Exchange, Pool};
-use crate::protocol::Failure;
 
-/// What is gathered for one connection.
+/// What is gathered.
 pub(super) struct Batch<E: Exchange> {
-    link: Option<Rc<Link<E>>>,
+    /// Each connection, and where its requests end in `bytes`.
+    links: Vec<(Rc<Link<E>>, usize)>,
+    /// Requests for the last of them.
     count: usize,
     bytes: Vec<u8>,
-    /// Who sends it off.
-    sender: Option<Waker>,
 }
 
 impl<E: Exchange> Default for Batch<E> {
     fn default() -> Self {
         Self {
-            link: None,
+            links: Vec::new(),
             count: 0,
             bytes: Vec::new(),
-            sender: None,
         }
     }
 }
 
 impl<E: Exchange> Pool<E> {
-    /// Adds a request to those that leave at the end of this pass.
+    /// Adds a request to those of the connection that got the last one.
     ///
     /// # Errors
-    /// It comes back when there are none, or enough.
+    /// It comes back when there is none, or that one has enough.
     pub(super) fn join_batch(&self, exchange: E) -> Result<(), E> {
         let mut batch = self.batch.borrow_mut();
-        let Batch { link, count, bytes, .. } = &mut *batch;
-        match link {
-            Some(link) if *count < self.limits().pipeline_max && bytes.len() < BATCH_LEN_MAX => {
+        let Batch { links, count, bytes } = &mut *batch;
+        let start = links.iter().nth_back(1).map_or(0, |(_, end)| *end);
+        match links.last_mut() {
+            Some((link, end)) if *count < self.limits().pipeline_max && bytes.len() - start < SHARED_LEN_MAX => {
                 link.push(exchange, bytes);
+                *end = bytes.len();
                 *count += 1;
                 Ok(())
             }
@@ -46,51 +45,50 @@ impl<E: Exchange> Pool<E> {
         }
     }
 
+    /// Adds a request for a connection that has nothing to do.
     pub(super) fn begin_batch(self: &Rc<Self>, link: Rc<Link<E>>, exchange: E) {
-        self.send_batch();
-        let mut batch = self.batch.borrow_mut();
-        link.push(exchange, &mut batch.bytes);
-        batch.count = 1;
-        batch.link = Some(link);
-        if let Some(sender) = batch.sender.take() {
-            sender.wake();
-        }
-    }
-
-    fn send_batch(self: &Rc<Self>) {
-        let sent = {
+        let is_full = {
             let mut batch = self.batch.borrow_mut();
-            match batch.link.take() {
-                Some(link) => link.send(self, &mut batch.bytes),
-                None => return,
-            }
+            link.push(exchange, &mut batch.bytes);
+            let end = batch.bytes.len();
+            batch.links.push((link, end));
+            batch.count = 1;
+            end >= BATCH_LEN_MAX
         };
-        for exchange in sent.err().into_iter().flatten() {
-            // The connection was closed under our hands and nothing was written: another one.
-            self.counters().backend_retries.add();
-            if let Err(exchange) = self.submit(exchange) {
-                exchange.finish(Err(Failure::Overloaded));
-            }
+        if is_full {
+            self.send_batch();
         }
     }
 
-    /// Sends what was gathered once everybody who was ready in this pass has run: woken by the first request, it is last in
-    /// the queue.
-    pub(super) async fn send_batches(self: Rc<Self>) {
-        loop {
-            poll_fn(|context| {
-                let mut batch = self.batch.borrow_mut();
-                if batch.link.is_some() {
-                    return Poll::Ready(());
+    /// True when nothing is gathered.
+    pub fn is_batch_empty(&self) -> bool {
+        self.batch.borrow().links.is_empty()
+    }
+
+    /// Sends what was gathered. Called at the end of every pass.
+    pub fn send_batch(self: &Rc<Self>) {
+        while !self.is_batch_empty() {
+            let mut batch = self.batch.take();
+            let mut start = 0;
+            for (link, end) in batch.links.drain(..) {
+                let sent = link.send(self, &batch.bytes[start..end]);
+                start = end;
+                if let Err(back) = sent {
+                    // It was closed under our hands and nothing was written.
+                    self.retry(back);
                 }
-                batch.sender = Some(context.waker().clone());
-                Poll::Pending
-            })
-            .await;
-            self.send_batch();
+            }
+            batch.bytes.clear();
+            let mut next = self.batch.borrow_mut();
+            if next.links.is_empty() && batch.bytes.capacity() <= CAPACITY_KEPT {
+                *next = batch;
+            }
         }
     }
 }
 
-/// A batch with so many bytes is not added to.
-const BATCH_LEN_MAX: usize = 64 * 1024;
+/// A connection with so many bytes gets no further request.
+const SHARED_LEN_MAX: usize = 64 * 1024;
+/// With so many bytes the pass waits no longer.
+const BATCH_LEN_MAX: usize = 128 * 1024;
+const CAPACITY_KEPT: usize = 2 * BATCH_LEN_MAX;

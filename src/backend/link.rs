@@ -25,6 +25,8 @@ pub(super) struct Link<E: Exchange> {
 struct State<E> {
     /// Answered in this order. One, unless `backend_pipeline_max` allows more.
     in_flight: VecDeque<E>,
+    /// Those in flight are gathered: nothing of them was written yet.
+    gathering: bool,
     /// What of the requests the socket has not taken yet.
     unsent: Vec<u8>,
     /// An answer that did not come in one piece.
@@ -61,6 +63,7 @@ impl<E: Exchange> Link<E> {
         timer.set(Some(now + pool.limits().idle_timeout));
         let state = State {
             in_flight: VecDeque::new(),
+            gathering: false,
             unsent: Vec::new(),
             partial: None,
             timer,
@@ -115,15 +118,18 @@ impl<E: Exchange> Link<E> {
     /// Adds a request to those that [`send`](Self::send) will write: its bytes go to `outgoing`.
     pub(super) fn push(&self, exchange: E, outgoing: &mut Vec<u8>) {
         exchange.write(&self.template, outgoing);
-        self.state.borrow_mut().in_flight.push_back(exchange);
+        let mut state = self.state.borrow_mut();
+        state.in_flight.push_back(exchange);
+        state.gathering = true;
     }
 
-    /// Writes the requests that were added, all at once; empties `outgoing`.
+    /// Writes the requests that were added, all at once: `outgoing`.
     ///
     /// # Errors
     /// The requests come back, in order, when the connection is dead and nothing of them was written.
-    pub(super) fn send(&self, pool: &Pool<E>, outgoing: &mut Vec<u8>) -> Result<(), VecDeque<E>> {
-        // One that ended since the first was added has answered for them already: nothing of them may be written.
+    pub(super) fn send(&self, pool: &Pool<E>, outgoing: &[u8]) -> Result<(), VecDeque<E>> {
+        self.state.borrow_mut().gathering = false;
+        // One that ended since the first was added has given them back: nothing of them may be written.
         let is_closed = self.state.borrow().closed;
         let sent = if is_closed {
             Err(())
@@ -134,7 +140,6 @@ impl<E: Exchange> Link<E> {
             Ok(len) => len,
             Err(()) => {
                 self.close();
-                outgoing.clear();
                 return Err(std::mem::take(&mut self.state.borrow_mut().in_flight));
             }
         };
@@ -147,11 +152,6 @@ impl<E: Exchange> Link<E> {
             if let Some(waker) = state.waker.take() {
                 waker.wake();
             }
-        }
-        if outgoing.capacity() > OUTGOING_KEPT {
-            *outgoing = Vec::new();
-        } else {
-            outgoing.clear();
         }
         Ok(())
     }
@@ -221,7 +221,7 @@ impl<E: Exchange> Link<E> {
         let mut rest = bytes;
         loop {
             let mut state = self.state.borrow_mut();
-            if state.in_flight.is_empty() {
+            if state.in_flight.is_empty() || state.gathering {
                 // Bytes that nobody asked for: what comes next could not be told from them.
                 drop(state);
                 self.end(pool, Failure::Malformed);
@@ -347,13 +347,16 @@ impl<E: Exchange> Link<E> {
         exchange.finish(Ok(Response { head, content }));
     }
 
-    /// No answer comes any more: `failure` is why the first has none.
+    /// No answer comes any more: `failure` is why the first has none. What was not written goes elsewhere.
     fn end(&self, pool: &Rc<Pool<E>>, failure: Failure) {
-        let in_flight = {
+        let (in_flight, gathering) = {
             let mut state = self.state.borrow_mut();
             state.closed = true;
-            std::mem::take(&mut state.in_flight)
+            (std::mem::take(&mut state.in_flight), state.gathering)
         };
+        if gathering {
+            return pool.retry(in_flight);
+        }
         for (index, exchange) in in_flight.into_iter().enumerate() {
             let failure = if index == 0 { failure } else { Failure::CutOff };
             pool.counters().count_backend_failure(failure);
@@ -442,5 +445,3 @@ fn body_failure(error: BodyError) -> Failure {
 
 /// A connection used so recently is written to without asking the kernel first.
 const TRUSTED_IDLE: Duration = Duration::from_millis(50);
-/// The shared buffer for requests gives back what a large one needed beyond this.
-const OUTGOING_KEPT: usize = 64 * 1024;

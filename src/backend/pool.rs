@@ -1,7 +1,7 @@
 //! A shard's connections to the backend: most recently used first, bounded, with a bounded queue of waiting requests.
 //!
-//! [`Pool::submit`] writes a request at once when a connection is idle, so that a CALL costs no task switch. With
-//! `pipeline_max` above 1, requests of the same pass of the reactor share a connection instead and leave together. The
+//! [`Pool::submit`] gives a request to an idle connection, if there is one; it leaves at the end of the reactor's pass
+//! ([`Pool::send_batch`]), with no task between. With `pipeline_max` above 1, requests of the same pass share a connection. The
 //! answer comes through [`Exchange::finish`], exactly once for every request that was taken. A request is tried a
 //! second time only where it cannot have been executed: the connect failed, or nothing of it was written.
 //!
@@ -82,9 +82,9 @@ pub struct Pool<E: Exchange> {
     limits: PoolLimits,
     counters: Rc<Counters>,
     state: RefCell<State<E>>,
-    /// Where requests are put together and answers received: one of each per shard, whatever the connections.
-    outgoing: RefCell<Vec<u8>>,
+    /// Where answers are received: one per shard, whatever the connections.
     incoming: RefCell<Vec<u8>>,
+    /// Where requests are put together.
     pub(super) batch: RefCell<Batch<E>>,
 }
 
@@ -133,18 +133,14 @@ impl<E: Exchange> Pool<E> {
             limits,
             counters,
             state: RefCell::new(state),
-            outgoing: RefCell::new(Vec::new()),
             incoming: RefCell::new(vec![0; INCOMING_LEN]),
             batch: RefCell::default(),
         });
         spawn(pool.clone().watch());
-        if pool.limits.pipeline_max > 1 {
-            spawn(pool.clone().send_batches());
-        }
         pool
     }
 
-    /// Sends a request, now or when a connection is free.
+    /// Sends a request, at the end of this pass or when a connection is free.
     ///
     /// # Errors
     /// The request comes back when too many wait already; the caller finishes it.
@@ -157,21 +153,9 @@ impl<E: Exchange> Pool<E> {
             };
         }
         self.level(&mut self.state.borrow_mut());
-        while let Some(link) = self.checkout() {
-            if self.limits.pipeline_max > 1 {
-                self.begin_batch(link, exchange);
-                return Ok(());
-            }
-            let mut outgoing = self.outgoing.borrow_mut();
-            link.push(exchange, &mut outgoing);
-            match link.send(self, &mut outgoing) {
-                Ok(()) => return Ok(()),
-                // It was closed under our hands and nothing was written: the next one.
-                Err(mut back) => {
-                    self.counters.backend_retries.add();
-                    exchange = back.pop_front().expect("what was pushed comes back");
-                }
-            }
+        if let Some(link) = self.checkout() {
+            self.begin_batch(link, exchange);
+            return Ok(());
         }
         let mut state = self.state.borrow_mut();
         if state.waiting.len() >= self.limits.waiters_max {
@@ -241,30 +225,47 @@ impl<E: Exchange> Pool<E> {
     }
 
     /// A connection has nothing to do: the longest waiting requests get it, or it waits on top of the idle ones.
-    pub(super) fn release(&self, link: &Rc<Link<E>>) {
+    pub(super) fn release(self: &Rc<Self>, link: &Rc<Link<E>>) {
         if self.must_make_room(link.upstream()) {
             self.state.borrow_mut().is_making_room = true;
             link.close();
             return;
         }
         let mut state = self.state.borrow_mut();
-        if state.waiting.is_empty() {
+        let Some(first) = state.waiting.pop_front() else {
             state.upstreams[link.upstream()].idle.push(link.clone());
             return;
-        }
-        let count = state.waiting.len().min(self.limits.pipeline_max);
-        let mut outgoing = self.outgoing.borrow_mut();
-        for waiting in state.waiting.drain(..count) {
-            link.push(waiting.exchange, &mut outgoing);
-        }
-        if let Err(back) = link.send(self, &mut outgoing) {
-            self.counters.backend_retries.add_many(back.len() as u64);
-            for exchange in back.into_iter().rev() {
-                state.waiting.push_front(Waiting {
-                    exchange,
-                    retried: false,
-                });
+        };
+        drop(state);
+        self.begin_batch(link.clone(), first.exchange);
+        for _ in 1..self.limits.pipeline_max {
+            let Some(Waiting { exchange, retried }) = self.state.borrow_mut().waiting.pop_front() else {
+                break;
+            };
+            if let Err(exchange) = self.join_batch(exchange) {
+                let waiting = Waiting { exchange, retried };
+                self.state.borrow_mut().waiting.push_front(waiting);
+                break;
             }
+        }
+    }
+
+    /// Requests of which nothing was written, from a connection that is of no more use: they are the next that get another.
+    pub(super) fn retry(self: &Rc<Self>, exchanges: VecDeque<E>) {
+        self.counters.backend_retries.add_many(exchanges.len() as u64);
+        for exchange in exchanges.into_iter().rev() {
+            if let Some(link) = self.checkout() {
+                self.begin_batch(link, exchange);
+                continue;
+            }
+            let mut state = self.state.borrow_mut();
+            let deadline = exchange.deadline();
+            state.waiting.push_front(Waiting {
+                exchange,
+                retried: false,
+            });
+            state.watch_deadline(deadline);
+            self.connect_more(&mut state);
         }
     }
 

@@ -1,7 +1,7 @@
 //! One client's WebSocket: what its session decides is done here.
 //!
-//! The connection's task reads and waits; whoever has news for the client (an answer of the backend, a push) writes
-//! the frame at once, without waking the task. The task is woken only for what must wait: a socket that is full, a
+//! The connection's task reads and waits; whoever has news for the client writes the frame without waking the task: a push at
+//! once, an answer of the backend at the end of the reactor's pass, with those for other clients. The task is woken only for what must wait: a socket that is full, a
 //! deadline, an end.
 //!
 //! Invariants: `finish` runs once, and from then on the connection is in no registry. The session is not touched
@@ -21,7 +21,7 @@ use shards::Timer;
 use super::identity::{ConnectionId, Identity};
 use super::sending::Sending;
 use super::trace;
-use super::websocket::{self, CLOSE_TIMEOUT, WebSocket, Written};
+use super::websocket::{self, CLOSE_TIMEOUT, PUT_OFF_HEADER_LEN, PUT_OFF_LEN_MAX, WebSocket, Written};
 use crate::backend::Request;
 use crate::backend::request::{Call, Disconnect};
 use crate::counters::Ended;
@@ -52,6 +52,8 @@ struct State {
     phase: Phase,
     opened: Instant,
     finished: bool,
+    /// Bytes of the frames that leave at the end of this pass.
+    put_off_len: usize,
     /// The client has pinged: the library answers by itself, as soon as the socket takes it.
     owes_pong: bool,
     /// Not read until the session wants to.
@@ -92,6 +94,7 @@ impl Connection {
             phase: Phase::Open,
             opened: shard.reactor.now(),
             finished: false,
+            put_off_len: 0,
             owes_pong: false,
             paused: false,
             leaving: false,
@@ -482,6 +485,9 @@ impl Connection {
             return;
         }
         let len = message.len();
+        if push.is_none() && message.is_text() && self.may_put_off(state, len) {
+            return self.put_off(state, message);
+        }
         match state.try_write(message) {
             Written::Whole => {
                 if let Some(key) = push {
@@ -489,18 +495,65 @@ impl Connection {
                 }
             }
             Written::Partly => state.sending = Some(Box::new(Sending::new(push, len, now))),
-            Written::Failed => {
-                let end = End {
-                    code: CLOSE_LOST,
-                    reason: "",
-                    pushes: FailReason::Disconnected,
-                    replaced_by: None,
-                    ended: Ended::Lost,
-                };
-                self.finish(state, &end);
-                self.end_now(state);
+            Written::Failed => self.end_broken(state),
+        }
+    }
+
+    /// Whether a frame with a payload of `len` bytes can wait for the end of this pass; it is reserved a place then.
+    fn may_put_off(&self, state: &State, len: usize) -> bool {
+        let len = len + PUT_OFF_HEADER_LEN;
+        state.put_off_len + len <= PUT_OFF_LEN_MAX && self.shard.departures.reserve(len)
+    }
+
+    /// Hands over a frame that leaves at the end of this pass, or before it with one that can't wait.
+    fn put_off(&self, state: &mut State, message: Message) {
+        let len = message.len() + PUT_OFF_HEADER_LEN;
+        let stream = state.stream.as_mut();
+        if stream.is_none_or(|stream| websocket::enqueue(stream, message).is_err()) {
+            return self.end_broken(state);
+        }
+        if state.put_off_len == 0 {
+            let connection = self.me.upgrade().expect("a connection that acts is held by somebody");
+            self.shard.departures.add(connection);
+        }
+        state.put_off_len += len;
+    }
+
+    /// The end of the pass: what was put off leaves.
+    pub(super) fn depart(&self) {
+        let mut state = self.state.borrow_mut();
+        let len = std::mem::take(&mut state.put_off_len);
+        let State {
+            stream: Some(stream),
+            sending: None,
+            ..
+        } = &mut *state
+        else {
+            // It is over, or the frames leave before those that wait.
+            return;
+        };
+        match websocket::flush(stream) {
+            Poll::Ready(Ok(())) => return state.shrink(),
+            Poll::Ready(Err(_)) => self.end_broken(&mut state),
+            Poll::Pending => {
+                let now = self.shard.reactor.now();
+                state.sending = Some(Box::new(Sending::new(None, len, now)));
             }
         }
+        self.settle(&mut state);
+    }
+
+    /// The socket is broken.
+    fn end_broken(&self, state: &mut State) {
+        let end = End {
+            code: CLOSE_LOST,
+            reason: "",
+            pushes: FailReason::Disconnected,
+            replaced_by: None,
+            ended: Ended::Lost,
+        };
+        self.finish(state, &end);
+        self.end_now(state);
     }
 
     /// Goes on with what the socket did not take before.
@@ -671,9 +724,7 @@ impl Connection {
             state.paused = false;
             state.wake();
         }
-        if state.phase == Phase::Open && state.sending.is_none() && !state.owes_pong {
-            websocket::shrink(&mut state.stream);
-        }
+        state.shrink();
         let deadline = self.next_deadline(state);
         state.timer.set(deadline);
     }
@@ -705,6 +756,13 @@ impl State {
         self.stream = None;
         self.sending = None;
         self.timer.set(None);
+    }
+
+    /// Gives back what a large frame needed, once everything has left.
+    fn shrink(&mut self) {
+        if self.phase == Phase::Open && self.sending.is_none() && self.put_off_len == 0 && !self.owes_pong {
+            websocket::shrink(&mut self.stream);
+        }
     }
 
     fn wake(&self) {

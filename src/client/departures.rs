@@ -1,0 +1,56 @@
+//! The answers of one pass of the reactor leave together at its end: the side where the clients are is woken once for many, not
+//! for each. A frame waits in its connection's WebSocket; here is who has one.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use super::connection::Connection;
+
+/// The connections with frames that were put off to the end of the pass.
+#[derive(Default)]
+pub struct Departures {
+    connections: RefCell<Vec<Rc<Connection>>>,
+    /// Bytes of all their frames.
+    len: Cell<usize>,
+}
+
+impl Departures {
+    /// Counts a frame of `len` bytes that is put off; false when there are enough, and it has to leave at once.
+    pub(super) fn reserve(&self, len: usize) -> bool {
+        let sum = self.len.get() + len;
+        if sum > LEN_MAX {
+            return false;
+        }
+        self.len.set(sum);
+        true
+    }
+
+    /// Adds a connection that has its first frame of this pass.
+    pub(super) fn add(&self, connection: Rc<Connection>) {
+        self.connections.borrow_mut().push(connection);
+    }
+
+    /// Sends all. Called at the end of every pass.
+    pub fn send(&self) {
+        if self.connections.borrow().is_empty() {
+            return;
+        }
+        let mut connections = self.connections.take();
+        self.len.set(0);
+        for connection in connections.drain(..) {
+            connection.depart();
+        }
+        let mut next = self.connections.borrow_mut();
+        if next.is_empty() && connections.capacity() <= CAPACITY_KEPT {
+            *next = connections;
+        }
+    }
+
+    /// True when nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.connections.borrow().is_empty()
+    }
+}
+
+const LEN_MAX: usize = 256 * 1024;
+const CAPACITY_KEPT: usize = 4096;
