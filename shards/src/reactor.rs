@@ -24,6 +24,8 @@ const TICKS_PER_SECOND: u64 = 250;
 const _: () = assert!(TICK.as_nanos() as u64 * TICKS_PER_SECOND == 1_000_000_000);
 
 const EVENTS_MAX: usize = 512;
+/// With fewer events in a pass there is little to gather.
+const CROWD: usize = 4;
 const MAILBOX_KEY: u64 = u64::MAX;
 const READABLE: u8 = 1;
 const WRITABLE: u8 = 2;
@@ -43,6 +45,8 @@ pub struct Reactor {
     load: Cell<Load>,
     pass_lengths: RefCell<PassLengths>,
     pass_end: RefCell<Option<Weak<dyn PassEnd>>>,
+    /// What epoll reported for this pass.
+    events_count: Cell<usize>,
     stopped: Cell<bool>,
 }
 
@@ -161,6 +165,7 @@ impl Reactor {
             load: Cell::new(Load::default()),
             pass_lengths: RefCell::default(),
             pass_end: RefCell::new(None),
+            events_count: Cell::new(0),
             stopped: Cell::new(false),
         }))
     }
@@ -207,6 +212,12 @@ impl Reactor {
     /// Sets what is done at the end of every pass, for as long as it lives.
     pub fn at_pass_end(&self, work: Weak<dyn PassEnd>) {
         *self.pass_end.borrow_mut() = Some(work);
+    }
+
+    /// Whether so much happens in this pass that putting off pays.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.events_count.get() >= CROWD
     }
 
     /// Makes [`run`](Self::run) return at the end of this pass.
@@ -371,6 +382,7 @@ impl Reactor {
             self.read_clock();
         }
         load.events += events.len() as u64;
+        self.events_count.set(events.len());
         self.load.set(load);
         match result {
             Ok(_) => Ok(()),

@@ -45,19 +45,22 @@ impl<E: Exchange> Pool<E> {
         }
     }
 
-    /// Adds a request for a connection that has nothing to do.
+    /// Adds a request for a connection that has nothing to do, and sends it if nothing is to be gathered.
     pub(super) fn begin_batch(self: &Rc<Self>, link: Rc<Link<E>>, exchange: E) {
-        let is_full = {
-            let mut batch = self.batch.borrow_mut();
-            link.push(exchange, &mut batch.bytes);
-            let end = batch.bytes.len();
-            batch.links.push((link, end));
-            batch.count = 1;
-            end >= BATCH_LEN_MAX
-        };
-        if is_full {
+        let len = self.gather(link, exchange);
+        if len >= BATCH_LEN_MAX || !self.is_gathering() {
             self.send_batch();
         }
+    }
+
+    /// Adds a request for a connection that has nothing to do. Returns how many bytes wait.
+    pub(super) fn gather(&self, link: Rc<Link<E>>, exchange: E) -> usize {
+        let mut batch = self.batch.borrow_mut();
+        link.push(exchange, &mut batch.bytes);
+        let len = batch.bytes.len();
+        batch.links.push((link, len));
+        batch.count = 1;
+        len
     }
 
     /// True when nothing is gathered.

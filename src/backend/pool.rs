@@ -1,7 +1,7 @@
 //! A shard's connections to the backend: most recently used first, bounded, with a bounded queue of waiting requests.
 //!
-//! [`Pool::submit`] gives a request to an idle connection, if there is one; it leaves at the end of the reactor's pass
-//! ([`Pool::send_batch`]), with no task between. With `pipeline_max` above 1, requests of the same pass share a connection. The
+//! [`Pool::submit`] gives a request to an idle connection, if there is one; it leaves at once, or in a pass with
+//! many events at its end ([`Pool::send_batch`]), with no task between. With `pipeline_max` above 1, requests of the same pass share a connection. The
 //! answer comes through [`Exchange::finish`], exactly once for every request that was taken. A request is tried a
 //! second time only where it cannot have been executed: the connect failed, or nothing of it was written.
 //!
@@ -140,7 +140,7 @@ impl<E: Exchange> Pool<E> {
         pool
     }
 
-    /// Sends a request, at the end of this pass or when a connection is free.
+    /// Sends a request, in this pass or when a connection is free.
     ///
     /// # Errors
     /// The request comes back when too many wait already; the caller finishes it.
@@ -212,6 +212,11 @@ impl<E: Exchange> Pool<E> {
         }
     }
 
+    /// Whether requests wait for the end of the pass: not where few are to be expected, but for those that share connections.
+    pub(super) fn is_gathering(&self) -> bool {
+        self.limits.pipeline_max > 1 || self.reactor.is_crowded()
+    }
+
     pub(super) fn limits(&self) -> &PoolLimits {
         &self.limits
     }
@@ -255,7 +260,8 @@ impl<E: Exchange> Pool<E> {
         self.counters.backend_retries.add_many(exchanges.len() as u64);
         for exchange in exchanges.into_iter().rev() {
             if let Some(link) = self.checkout() {
-                self.begin_batch(link, exchange);
+                // Whoever has sent the others sends these, too; at the latest the pass does at its end.
+                self.gather(link, exchange);
                 continue;
             }
             let mut state = self.state.borrow_mut();

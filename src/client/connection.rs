@@ -1,7 +1,7 @@
 //! One client's WebSocket: what its session decides is done here.
 //!
-//! The connection's task reads and waits; whoever has news for the client writes the frame without waking the task: a push at
-//! once, an answer of the backend at the end of the reactor's pass, with those for other clients. The task is woken only for what must wait: a socket that is full, a
+//! The connection's task reads and waits; whoever has news for the client writes the frame without waking the task: at once,
+//! or an answer of the backend in a pass with many events at its end, with those for other clients. The task is woken only for what must wait: a socket that is full, a
 //! deadline, an end.
 //!
 //! Invariants: `finish` runs once, and from then on the connection is in no registry. The session is not touched
@@ -502,7 +502,9 @@ impl Connection {
     /// Whether a frame with a payload of `len` bytes can wait for the end of this pass; it is reserved a place then.
     fn may_put_off(&self, state: &State, len: usize) -> bool {
         let len = len + PUT_OFF_HEADER_LEN;
-        state.put_off_len + len <= PUT_OFF_LEN_MAX && self.shard.departures.reserve(len)
+        self.shard.reactor.is_crowded()
+            && state.put_off_len + len <= PUT_OFF_LEN_MAX
+            && self.shard.departures.reserve(len)
     }
 
     /// Hands over a frame that leaves at the end of this pass, or before it with one that can't wait.

@@ -77,6 +77,12 @@ impl Reactor {
         *self.pass_end.borrow_mut() = Some(work);
     }
 
+    /// Always: whatever may be put off is.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        true
+    }
+
     pub(super) fn end_pass(&self) -> bool {
         let work = self.pass_end.borrow().as_ref().and_then(Weak::upgrade);
         work.is_some_and(|work| work.end_pass())
