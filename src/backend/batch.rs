@@ -95,3 +95,7 @@ const SHARED_LEN_MAX: usize = 64 * 1024;
 /// With so many bytes the pass waits no longer.
 const BATCH_LEN_MAX: usize = 128 * 1024;
 const CAPACITY_KEPT: usize = 2 * BATCH_LEN_MAX;
+
+// On real sockets.
+#[cfg(all(test, not(feature = "simulation")))]
+mod tests;
