@@ -348,7 +348,7 @@ impl<E: Exchange> Link<E> {
     }
 
     /// No answer comes any more: `failure` is why the first has none. What was not written goes elsewhere.
-    fn end(&self, pool: &Rc<Pool<E>>, failure: Failure) {
+    pub(super) fn end(&self, pool: &Rc<Pool<E>>, failure: Failure) {
         let (in_flight, gathering) = {
             let mut state = self.state.borrow_mut();
             state.closed = true;

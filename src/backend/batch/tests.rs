@@ -1,7 +1,6 @@
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::rc::Weak;
 use std::sync::mpsc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -78,32 +77,42 @@ async fn ask(
 
 #[test]
 fn a_request_of_which_nothing_was_written_when_its_connection_ended_takes_another() {
-    let backend = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = backend.local_addr().unwrap();
-    let (seen, paths) = mpsc::channel();
-    std::thread::spawn(move || {
-        while let Ok((connection, _)) = backend.accept() {
-            let seen = seen.clone();
-            std::thread::spawn(move || answer(connection, &seen));
-        }
-    });
-    let (done, results) = mpsc::channel();
-    let node = node::start::<(), _, _>(&[0], 8, &[], move |shard| {
-        lose_a_connection(shard.reactor.clone(), address, done.clone())
-    });
-    let (answers, gathered, retries, written_on_closed) = results.recv_timeout(DEADLINE).unwrap();
-    node.unwrap().join().unwrap();
-    assert_eq!(answers, [Ok(200), Ok(200)]);
-    assert!(gathered, "the second waited for the end of the pass");
-    assert_eq!((retries, written_on_closed), (1, false));
-    let seen: Vec<_> = paths.try_iter().collect();
-    assert_eq!(seen, ["/first", "/second"], "each once");
+    let end: fn(&Link<Question>, &Rc<Pool<Question>>) = |link, pool| link.end(pool, Failure::CutOff);
+    for (end, name) in [(end, "ended"), (|link, _| link.close(), "closed")] {
+        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = backend.local_addr().unwrap();
+        let (seen, paths) = mpsc::channel();
+        std::thread::spawn(move || {
+            while let Ok((connection, _)) = backend.accept() {
+                let seen = seen.clone();
+                std::thread::spawn(move || answer(connection, &seen));
+            }
+        });
+        let (done, results) = mpsc::channel();
+        let node = node::start::<(), _, _>(&[0], 8, &[], move |shard| {
+            lose_a_connection(shard.reactor.clone(), address, end, done.clone())
+        });
+        let outcome = results.recv_timeout(DEADLINE).unwrap();
+        node.unwrap().join().unwrap();
+        assert_eq!(outcome.answers, [Ok(200), Ok(200)], "{name}");
+        assert!(outcome.gathered, "{name}: the second waited for the end of the pass");
+        assert_eq!(outcome.retries, 1, "{name}");
+        let seen: Vec<_> = paths.try_iter().collect();
+        assert_eq!(seen, ["/first", "/second"], "{name}: each once");
+    }
+}
+
+struct Observed {
+    answers: [Result<u16, Failure>; 2],
+    gathered: bool,
+    retries: u64,
 }
 
 async fn lose_a_connection(
     reactor: Rc<Reactor>,
     address: SocketAddr,
-    done: mpsc::Sender<(Vec<Result<u16, Failure>>, bool, u64, bool)>,
+    end: fn(&Link<Question>, &Rc<Pool<Question>>),
+    done: mpsc::Sender<Observed>,
 ) {
     let counters = Rc::new(Counters::default());
     let limits = PoolLimits {
@@ -119,26 +128,24 @@ async fn lose_a_connection(
     let targets = vec![(Target::Tcp(vec![address]), RequestTemplate::new("backend", ""))];
     let pool = Pool::new(&reactor, limits, counters.clone(), targets);
     let ends: Rc<dyn PassEnd> = Rc::new(Ends(pool.clone()));
-    let weak: Weak<dyn PassEnd> = Rc::downgrade(&ends);
-    reactor.at_pass_end(weak);
+    reactor.at_pass_end(Rc::downgrade(&ends));
 
     let first = ask(&reactor, &pool, "/first", || ()).await;
     let gathered = Cell::new(false);
-    let closed = Cell::new(None);
     let second = ask(&reactor, &pool, "/second", || {
         let link = pool.batch.borrow().links.first().map(|(link, _)| link.clone());
         gathered.set(link.is_some());
         if let Some(link) = link {
-            // Its task runs in this pass, before what was gathered is sent.
-            link.close();
-            closed.set(Some(link));
+            end(&link, &pool);
         }
     })
     .await;
-    let written_on_closed = closed.take().is_some_and(|link| link.send(&pool, b"").is_ok());
-    let retries = counters.backend_retries.get();
-    done.send((vec![first, second], gathered.get(), retries, written_on_closed))
-        .unwrap();
+    let outcome = Observed {
+        answers: [first, second],
+        gathered: gathered.get(),
+        retries: counters.backend_retries.get(),
+    };
+    done.send(outcome).unwrap();
 }
 
 /// Serves one connection: each request has a body of two bytes.
