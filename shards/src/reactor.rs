@@ -1,8 +1,8 @@
 //! What wakes a shard: one edge-triggered epoll, the timing wheel and the mailbox.
 //!
 //! [`Reactor::run`] is the main future of the shard's executor. It yields once, so that every runnable task runs,
-//! drains the mailbox, does what was put off to the end of the pass, and then waits in `epoll_wait`: until the next deadline if nobody ran and no mail came, not
-//! at all otherwise. Sockets enter once with `register` and are never modified.
+//! drains the mailbox, does what was put off to the end of the pass, and then waits in `epoll_wait`: until the next deadline if
+//! nobody ran and no mail came, not at all otherwise. Sockets enter once with `register` and are never modified.
 
 use std::cell::{Cell, RefCell};
 use std::io;

@@ -1,8 +1,8 @@
 //! A shard's connections to the backend: most recently used first, bounded, with a bounded queue of waiting requests.
 //!
-//! [`Pool::submit`] gives a request to an idle connection, if there is one; it leaves at once, or in a pass with
-//! many events at its end ([`Pool::send_batch`]), with no task between. With `pipeline_max` above 1, requests of the same pass share a connection. The
-//! answer comes through [`Exchange::finish`], exactly once for every request that was taken. A request is tried a
+//! [`Pool::submit`] gives a request to an idle connection, if there is one; it leaves at once, or in a pass with many events
+//! at its end ([`Pool::send_batch`]), with no task between. With `pipeline_max` above 1, requests of the same pass share a
+//! connection. The answer comes through [`Exchange::finish`], exactly once for every request that was taken. A request is tried a
 //! second time only where it cannot have been executed: the connect failed, or nothing of it was written.
 //!
 //! With several backends the least busy one comes first. One that fails (refuses connections, or ends them without an

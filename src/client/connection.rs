@@ -1,8 +1,8 @@
 //! One client's WebSocket: what its session decides is done here.
 //!
-//! The connection's task reads and waits; whoever has news for the client writes the frame without waking the task: at once,
-//! or an answer of the backend in a pass with many events at its end, with those for other clients. The task is woken only for what must wait: a socket that is full, a
-//! deadline, an end.
+//! The connection's task reads and waits; whoever has news for the client writes the frame without waking the task: at
+//! once, or an answer of the backend in a pass with many events at its end, with those for other clients. The task is woken only
+//! for what must wait: a socket that is full, a deadline, an end.
 //!
 //! Invariants: `finish` runs once, and from then on the connection is in no registry. The session is not touched
 //! while it borrows anything of ours.
@@ -499,12 +499,12 @@ impl Connection {
         }
     }
 
-    /// Whether a frame with a payload of `len` bytes can wait for the end of this pass; it is reserved a place then.
+    /// Whether a frame with a payload of `len` bytes can wait for the end of this pass.
     fn may_put_off(&self, state: &State, len: usize) -> bool {
         let len = len + PUT_OFF_HEADER_LEN;
         self.shard.reactor.is_crowded()
             && state.put_off_len + len <= PUT_OFF_LEN_MAX
-            && self.shard.departures.reserve(len)
+            && self.shard.departures.has_room(len)
     }
 
     /// Hands over a frame that leaves at the end of this pass, or before it with one that can't wait.
@@ -519,6 +519,7 @@ impl Connection {
             self.shard.departures.add(connection);
         }
         state.put_off_len += len;
+        self.shard.departures.count(len);
     }
 
     /// The end of the pass: what was put off leaves.

@@ -15,14 +15,14 @@ pub struct Departures {
 }
 
 impl Departures {
-    /// Counts a frame of `len` bytes that is put off; false when there are enough, and it has to leave at once.
-    pub(super) fn reserve(&self, len: usize) -> bool {
-        let sum = self.len.get() + len;
-        if sum > LEN_MAX {
-            return false;
-        }
-        self.len.set(sum);
-        true
+    /// Whether a frame of `len` bytes may be put off; else it has to leave at once.
+    pub(super) fn has_room(&self, len: usize) -> bool {
+        self.len.get() + len <= LEN_MAX
+    }
+
+    /// Counts a frame of `len` bytes that was put off.
+    pub(super) fn count(&self, len: usize) {
+        self.len.set(self.len.get() + len);
     }
 
     /// Adds a connection that has its first frame of this pass.
