@@ -202,6 +202,28 @@ fn each_bad_frame_gets_what_the_contract_says() {
 }
 
 #[test]
+fn a_fault_behind_a_good_frame_is_found_without_a_byte_more() {
+    let backend = Backend::start();
+    // No ping of ours may bring the byte more.
+    let proxy = Proxy::with(&backend)
+        .set("ping_after", "30m")
+        .set("dead_after", "1h")
+        .start();
+    let call = frame_bytes(true, TEXT, b"[2,\"m1\",\"Boot\",{}]");
+    // The header of a frame of 2^40 bytes, and what continues nothing and does not end.
+    let endless = [0x80 | TEXT, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 1, 2, 3, 4].to_vec();
+    for (fault, code) in [(endless, 1009), (frame_bytes(false, CONTINUATION, b"x"), 1002)] {
+        let mut client = proxy.client("CP1");
+        client.send_raw([call.clone(), fault].concat());
+        let seen: Vec<_> = std::iter::repeat_with(|| client.message())
+            .take_while(|message| !matches!(message, Message::Close(Some(close), _) if *close == code))
+            .collect();
+        // The close may come before the backend's answer.
+        assert!(seen.len() <= 1, "{seen:?}");
+    }
+}
+
+#[test]
 fn twenty_bad_frames_in_a_row_close_with_1008() {
     let backend = Backend::start();
     let proxy = Proxy::start(&backend);

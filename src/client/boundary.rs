@@ -58,13 +58,13 @@ impl Boundary {
         self.untaken = self.untaken.saturating_sub(1);
     }
 
-    /// How many have come and were not taken.
-    pub(super) fn untaken(&self) -> u32 {
-        self.untaken
+    /// True when all that came were whole messages, and all were taken: nothing is left that could be looked at.
+    pub(super) fn is_all_taken(&self) -> bool {
+        self.untaken == 0 && self.is_between_messages()
     }
 
     /// True when a message has ended and none has begun.
-    pub(super) fn is_between_messages(&self) -> bool {
+    fn is_between_messages(&self) -> bool {
         self.header_len == 0 && self.missing == 0 && !self.in_message
     }
 
@@ -165,7 +165,7 @@ mod tests {
                 assert_eq!(largest, frame.len() as u64);
                 // Messages, and what comes between their frames.
                 ended += u32::from(is_end || frame[0] & CONTROL != 0);
-                assert_eq!(boundary.untaken(), ended, "{step}: after {:?}", &frame[..2]);
+                assert_eq!(boundary.untaken, ended, "{step}: after {:?}", &frame[..2]);
                 assert_eq!(
                     boundary.is_between_messages(),
                     is_end,
@@ -182,12 +182,13 @@ mod tests {
         let bytes: Vec<u8> = stream().into_iter().flat_map(|(frame, _)| frame).collect();
         assert_eq!(boundary.advance(&bytes), frame(0x81, 65536, true).len() as u64);
         assert!(boundary.is_between_messages());
-        let count = boundary.untaken();
-        assert_eq!(count, 10);
-        for left in (0..count).rev() {
+        for _ in 0..10 {
+            assert!(!boundary.is_all_taken());
             boundary.take();
-            assert_eq!(boundary.untaken(), left);
         }
+        assert!(boundary.is_all_taken());
+        boundary.advance(&[0x81]);
+        assert!(!boundary.is_all_taken(), "the next one has begun");
     }
 
     #[test]

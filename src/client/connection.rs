@@ -546,17 +546,10 @@ impl Connection {
         self.settle(&mut state);
     }
 
-    /// The socket is broken.
+    /// The socket is broken, as somebody else than the connection's task has seen.
     fn end_broken(&self, state: &mut State) {
-        let end = End {
-            code: CLOSE_LOST,
-            reason: "",
-            pushes: FailReason::Disconnected,
-            replaced_by: None,
-            ended: Ended::Lost,
-        };
-        self.finish(state, &end);
-        self.end_now(state);
+        self.end_lost(state);
+        state.wake();
     }
 
     /// Goes on with what the socket did not take before.

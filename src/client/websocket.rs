@@ -90,7 +90,7 @@ impl Wire {
     }
 
     fn can_shrink(&self) -> bool {
-        self.is_overgrown && self.boundary.is_between_messages() && self.boundary.untaken() == 0
+        self.is_overgrown && self.boundary.is_all_taken()
     }
 }
 
@@ -139,7 +139,7 @@ pub fn read_news(stream: &mut WebSocket) -> Poll<Option<Result<Message, Error>>>
         boundary,
         ..
     } = stream.get_ref();
-    if boundary.untaken() == 0 && socket.poll_readable(&mut Context::from_waker(waker)).is_pending() {
+    if boundary.is_all_taken() && socket.poll_readable(&mut Context::from_waker(waker)).is_pending() {
         return Poll::Pending;
     }
     read(stream)
