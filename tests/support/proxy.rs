@@ -265,20 +265,30 @@ impl Proxy {
         self.child.id()
     }
 
-    /// How many descriptors each shard has open. Its threads have a table of their own.
+    /// How many descriptors each shard has open, in the order of the shards. A shard's thread has a table of its own,
+    /// with an epoll in it; the threads beside it that block for it share that of the process.
     pub fn descriptors(&self) -> Vec<usize> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
         let mut shards: Vec<_> = tasks
             .filter_map(|task| {
                 let task = task.ok()?.path();
                 let name = std::fs::read_to_string(task.join("comm")).ok()?;
-                let count = std::fs::read_dir(task.join("fd")).ok()?.count();
-                name.starts_with("shard-").then_some((name, count))
+                let open: Vec<_> = std::fs::read_dir(task.join("fd"))
+                    .ok()?
+                    .filter_map(|descriptor| std::fs::read_link(descriptor.ok()?.path()).ok())
+                    .collect();
+                let has_table = open.iter().any(|target| target.as_os_str() == "anon_inode:[eventpoll]");
+                (name.starts_with("shard-") && has_table).then_some((name, open.len()))
             })
             .collect();
         shards.sort();
         assert!(!shards.is_empty(), "shards are threads");
         shards.into_iter().map(|(_, count)| count).collect()
+    }
+
+    /// How many descriptors the process has open outside its shards, those of the admin port's connections among them.
+    pub fn shared_descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
     }
 
     /// Memory that it has in RAM, in bytes.
