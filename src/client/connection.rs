@@ -7,28 +7,31 @@
 //! Invariants: `finish` runs once, and from then on the connection is in no registry. The session is not touched
 //! while it borrows anything of ours.
 
+mod ending;
+mod writing;
+
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
-use async_tungstenite::tungstenite::protocol::CloseFrame;
 use async_tungstenite::tungstenite::{Error as WsError, Message};
 use bytes::Bytes;
 use shards::Timer;
 
+use self::ending::{CLOSE_AWAY, CLOSE_LOST, CLOSE_REPLACED, CLOSE_WITHOUT_CODE, End};
 use super::identity::{ConnectionId, Identity};
 use super::sending::Sending;
 use super::trace;
-use super::websocket::{self, CLOSE_TIMEOUT, PUT_OFF_HEADER_LEN, PUT_OFF_LEN_MAX, WebSocket, Written};
+use super::websocket::{self, CLOSE_TIMEOUT, WebSocket};
 use crate::backend::Request;
-use crate::backend::request::{Call, Disconnect};
+use crate::backend::request::Call;
 use crate::counters::Ended;
 use crate::protocol::{
     Accepted, Action, Answer, CallKey, DeferredRefusal, FailReason, Failure, MessageId, Output, Pending,
 };
-use crate::protocol::{Push, PushKey, PushRefusal, Reply, Session, Subprotocol, WaitOver, Waiter, json};
+use crate::protocol::{Push, PushRefusal, Reply, Session, Subprotocol, WaitOver, Waiter};
 use crate::shard::Shard;
 
 /// A connected client.
@@ -71,16 +74,6 @@ enum Phase {
     /// is not lost to a reset.
     Lingering(Instant),
     Over,
-}
-
-/// How a connection ended, for `/disconnect`.
-struct End<'a> {
-    /// RFC 6455, 7.4.1: the client's code, ours, or 1005 and 1006 for none.
-    code: u16,
-    reason: &'a str,
-    pushes: FailReason,
-    replaced_by: Option<ConnectionId>,
-    ended: Ended,
 }
 
 impl Connection {
@@ -347,19 +340,6 @@ impl Connection {
         }
     }
 
-    /// The connection is gone without a close frame of the client's, or both were exchanged.
-    fn end_lost(&self, state: &mut State) {
-        let end = End {
-            code: CLOSE_LOST,
-            reason: "",
-            pushes: FailReason::Disconnected,
-            replaced_by: None,
-            ended: Ended::Lost,
-        };
-        self.finish(state, &end);
-        state.phase = Phase::Over;
-    }
-
     fn handle_deadline(&self, state: &mut State, out: &mut Vec<Output>) {
         let now = self.shard.reactor.now();
         let sending = state
@@ -470,247 +450,6 @@ impl Connection {
         }
     }
 
-    /// Writes a message, or queues it behind those that wait.
-    fn send(&self, state: &mut State, message: Message, push: Option<PushKey>, more: &mut Vec<Output>) {
-        let now = self.shard.reactor.now();
-        if self.traced.get() {
-            trace::show(&self.identity, "out", &message);
-        }
-        if let Some(sending) = &mut state.sending {
-            let len = message.len();
-            sending.push(message, push, now);
-            if sending.len() > self.shard.core.send_queue_bytes && sending.len() > len {
-                self.end_slow(state);
-            }
-            return;
-        }
-        let len = message.len();
-        if push.is_none() && message.is_text() && self.may_put_off(state, len) {
-            return self.put_off(state, message);
-        }
-        match state.try_write(message) {
-            Written::Whole => {
-                if let Some(key) = push {
-                    state.session.handle_push_written(now, key, more);
-                }
-            }
-            Written::Partly => state.sending = Some(Box::new(Sending::new(push, len, now))),
-            Written::Failed => self.end_broken(state),
-        }
-    }
-
-    /// Whether a frame with a payload of `len` bytes can wait for the end of this pass.
-    fn may_put_off(&self, state: &State, len: usize) -> bool {
-        let len = len + PUT_OFF_HEADER_LEN;
-        self.shard.reactor.is_crowded()
-            && state.put_off_len + len <= PUT_OFF_LEN_MAX
-            && self.shard.departures.has_room(len)
-    }
-
-    /// Hands over a frame that leaves at the end of this pass, or before it with one that can't wait.
-    fn put_off(&self, state: &mut State, message: Message) {
-        let len = message.len() + PUT_OFF_HEADER_LEN;
-        let stream = state.stream.as_mut();
-        if stream.is_none_or(|stream| websocket::enqueue(stream, message).is_err()) {
-            return self.end_broken(state);
-        }
-        if state.put_off_len == 0 {
-            let connection = self.me.upgrade().expect("a connection that acts is held by somebody");
-            self.shard.departures.add(connection);
-        }
-        state.put_off_len += len;
-        self.shard.departures.count(len);
-    }
-
-    /// The end of the pass: what was put off leaves.
-    pub(super) fn depart(&self) {
-        let mut state = self.state.borrow_mut();
-        let len = std::mem::take(&mut state.put_off_len);
-        let State {
-            stream: Some(stream),
-            sending: None,
-            ..
-        } = &mut *state
-        else {
-            // It is over, or the frames leave before those that wait.
-            return;
-        };
-        match websocket::flush(stream) {
-            Poll::Ready(Ok(())) => return state.shrink(),
-            Poll::Ready(Err(_)) => self.end_broken(&mut state),
-            Poll::Pending => {
-                let now = self.shard.reactor.now();
-                state.sending = Some(Box::new(Sending::new(None, len, now)));
-            }
-        }
-        self.settle(&mut state);
-    }
-
-    /// The socket is broken, as somebody else than the connection's task has seen.
-    fn end_broken(&self, state: &mut State) {
-        self.end_lost(state);
-        state.wake();
-    }
-
-    /// Goes on with what the socket did not take before.
-    fn flush(&self, state: &mut State, out: &mut Vec<Output>) {
-        let now = self.shard.reactor.now();
-        while state.phase != Phase::Over {
-            let State {
-                sending: Some(sending),
-                stream: Some(stream),
-                session,
-                ..
-            } = state
-            else {
-                break;
-            };
-            match websocket::flush(stream) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return self.end_lost(state),
-            }
-            if let Some(key) = sending.writing.take() {
-                session.handle_push_written(now, key, out);
-            }
-            match sending.next() {
-                Some((message, _)) => {
-                    if websocket::enqueue(stream, message).is_err() {
-                        return self.end_lost(state);
-                    }
-                }
-                None => state.sending = None,
-            }
-        }
-        self.act(state, out);
-        if matches!(state.phase, Phase::Lingering(_)) {
-            self.finish_lingering_send(state);
-        }
-    }
-
-    /// Reads and drops what a client sends that has broken the protocol. False: nothing more now.
-    fn discard(&self, state: &mut State) -> bool {
-        let Some(stream) = &state.stream else { return false };
-        match websocket::discard(stream) {
-            Poll::Pending => false,
-            Poll::Ready(true) => true,
-            Poll::Ready(false) => {
-                state.phase = Phase::Over;
-                false
-            }
-        }
-    }
-
-    /// Once the close frame has left, so does our side of the connection.
-    fn finish_lingering_send(&self, state: &mut State) {
-        if let (None, Some(stream)) = (&state.sending, &state.stream) {
-            stream.get_ref().socket().shutdown_write();
-        }
-    }
-
-    fn end_slow(&self, state: &mut State) {
-        let end = End {
-            code: 1008,
-            reason: "not reading",
-            pushes: FailReason::Disconnected,
-            replaced_by: None,
-            ended: Ended::NotReading,
-        };
-        self.finish(state, &end);
-        self.end_now(state);
-    }
-
-    fn end_now(&self, state: &mut State) {
-        state.phase = Phase::Over;
-        state.wake();
-    }
-
-    fn close_now(&self, state: &mut State, code: u16, reason: &str, pushes: FailReason) {
-        self.finish(
-            state,
-            &End {
-                code,
-                reason,
-                pushes,
-                replaced_by: None,
-                ended: Ended::Closed(code),
-            },
-        );
-        self.start_closing(state, code, reason);
-    }
-
-    fn start_closing(&self, state: &mut State, code: u16, reason: &str) {
-        if state.phase != Phase::Open {
-            return;
-        }
-        let now = self.shard.reactor.now();
-        state.phase = Phase::Closing(now + CLOSE_TIMEOUT);
-        let frame = CloseFrame {
-            code: code.into(),
-            reason: reason.into(),
-        };
-        self.shard.counters.sent_close.add();
-        // The session has ended: nothing can follow from this frame.
-        self.send(state, Message::Close(Some(frame)), None, &mut Vec::new());
-        state.wake();
-    }
-
-    /// The client is no longer connected, as far as anybody else is concerned. Once.
-    fn finish(&self, state: &mut State, end: &End<'_>) -> Vec<Push> {
-        if std::mem::replace(&mut state.finished, true) {
-            return Vec::new();
-        }
-        self.shard.registry.borrow_mut().remove(self);
-        self.shard.counters.count_end(end.ended);
-        if self.traced.get() {
-            trace::show_end(&self.identity, end.code, end.reason);
-        }
-        let now = self.shard.reactor.now();
-        let mut out = Vec::new();
-        let pushes = state.session.handle_end(now, end.pushes, &mut out);
-        self.act(state, &mut out);
-        if self.shard.node.notify_disconnect {
-            let seconds = now.saturating_duration_since(state.opened).as_secs();
-            self.notify_disconnect(end, seconds);
-        }
-        pushes
-    }
-
-    fn notify_disconnect(&self, end: &End<'_>, seconds: u64) {
-        let (mut code, mut duration) = (itoa::Buffer::new(), itoa::Buffer::new());
-        let mut body = [
-            r#"{"clientId":"#,
-            &self.identity.client.json(),
-            r#","connectionId":""#,
-            self.identity.connection.as_str(),
-            r#"","code":"#,
-            code.format(end.code),
-            r#","reason":"#,
-            &json::string(end.reason),
-            r#","seconds":"#,
-            duration.format(seconds),
-        ]
-        .concat();
-        if let Some(by) = end.replaced_by {
-            body.push_str(&format!(r#","replacedBy":"{by}""#));
-        }
-        body.push('}');
-        let disconnect = Disconnect {
-            identity: self.identity.clone(),
-            body: body.into_bytes(),
-            deadline: self.shard.reactor.now() + self.shard.core.call_timeout,
-            counters: self.shard.counters.clone(),
-        };
-        if self
-            .shard
-            .pool
-            .submit(Request::Disconnect(Box::new(disconnect)))
-            .is_err()
-        {
-            self.shard.counters.disconnects_lost.add();
-        }
-    }
-
     /// After anything was decided outside of the connection's task: what the task must know of it.
     fn settle(&self, state: &mut State) {
         if state.leaving && state.session.pending() == Pending::default() {
@@ -727,26 +466,6 @@ impl Connection {
 }
 
 impl State {
-    fn try_write(&mut self, message: Message) -> Written {
-        match &mut self.stream {
-            Some(stream) => websocket::write(stream, message),
-            None => Written::Failed,
-        }
-    }
-
-    /// A pong that the socket does not take waits like any other frame: a client may ping for ever and never read.
-    fn watch_pong(&mut self, now: Instant) {
-        if !std::mem::take(&mut self.owes_pong) || self.phase != Phase::Open || self.sending.is_some() {
-            return;
-        }
-        if let Some(stream) = &mut self.stream
-            && websocket::flush(stream).is_pending()
-        {
-            // There is never more than one: it does not count among the bytes that wait.
-            self.sending = Some(Box::new(Sending::new(None, 0, now)));
-        }
-    }
-
     /// The connection is over: nothing of it is needed but what a request at the backend refers to.
     fn release(&mut self) {
         self.stream = None;
@@ -769,9 +488,5 @@ impl State {
     }
 }
 
-const CLOSE_AWAY: u16 = 1001;
-const CLOSE_WITHOUT_CODE: u16 = 1005;
-const CLOSE_LOST: u16 = 1006;
-const CLOSE_REPLACED: u16 = 4001;
 /// A client with a firehose lets others go first after so many messages.
 const MESSAGES_PER_TURN: u32 = 32;

@@ -1,0 +1,174 @@
+//! How a connection ends, whatever the cause: once for everybody else, then for the client.
+
+use std::task::Poll;
+
+use async_tungstenite::tungstenite::Message;
+use async_tungstenite::tungstenite::protocol::CloseFrame;
+
+use super::{Connection, Phase, State};
+use crate::backend::Request;
+use crate::backend::request::Disconnect;
+use crate::client::identity::ConnectionId;
+use crate::client::trace;
+use crate::client::websocket::{self, CLOSE_TIMEOUT};
+use crate::counters::Ended;
+use crate::protocol::{FailReason, Push, json};
+
+pub(super) const CLOSE_AWAY: u16 = 1001;
+pub(super) const CLOSE_WITHOUT_CODE: u16 = 1005;
+pub(super) const CLOSE_LOST: u16 = 1006;
+pub(super) const CLOSE_REPLACED: u16 = 4001;
+
+/// How a connection ended, for `/disconnect`.
+pub(super) struct End<'a> {
+    /// RFC 6455, 7.4.1: the client's code, ours, or 1005 and 1006 for none.
+    pub code: u16,
+    pub reason: &'a str,
+    pub pushes: FailReason,
+    pub replaced_by: Option<ConnectionId>,
+    pub ended: Ended,
+}
+
+impl Connection {
+    /// The connection is gone without a close frame of the client's, or both were exchanged.
+    pub(super) fn end_lost(&self, state: &mut State) {
+        let end = End {
+            code: CLOSE_LOST,
+            reason: "",
+            pushes: FailReason::Disconnected,
+            replaced_by: None,
+            ended: Ended::Lost,
+        };
+        self.finish(state, &end);
+        state.phase = Phase::Over;
+    }
+
+    /// The socket is broken, as somebody else than the connection's task has seen.
+    pub(super) fn end_broken(&self, state: &mut State) {
+        self.end_lost(state);
+        state.wake();
+    }
+
+    /// Reads and drops what a client sends that has broken the protocol. False: nothing more now.
+    pub(super) fn discard(&self, state: &mut State) -> bool {
+        let Some(stream) = &state.stream else { return false };
+        match websocket::discard(stream) {
+            Poll::Pending => false,
+            Poll::Ready(true) => true,
+            Poll::Ready(false) => {
+                state.phase = Phase::Over;
+                false
+            }
+        }
+    }
+
+    /// Once the close frame has left, so does our side of the connection.
+    pub(super) fn finish_lingering_send(&self, state: &mut State) {
+        if let (None, Some(stream)) = (&state.sending, &state.stream) {
+            stream.get_ref().socket().shutdown_write();
+        }
+    }
+
+    pub(super) fn end_slow(&self, state: &mut State) {
+        let end = End {
+            code: 1008,
+            reason: "not reading",
+            pushes: FailReason::Disconnected,
+            replaced_by: None,
+            ended: Ended::NotReading,
+        };
+        self.finish(state, &end);
+        self.end_now(state);
+    }
+
+    pub(super) fn end_now(&self, state: &mut State) {
+        state.phase = Phase::Over;
+        state.wake();
+    }
+
+    pub(super) fn close_now(&self, state: &mut State, code: u16, reason: &str, pushes: FailReason) {
+        self.finish(
+            state,
+            &End {
+                code,
+                reason,
+                pushes,
+                replaced_by: None,
+                ended: Ended::Closed(code),
+            },
+        );
+        self.start_closing(state, code, reason);
+    }
+
+    pub(super) fn start_closing(&self, state: &mut State, code: u16, reason: &str) {
+        if state.phase != Phase::Open {
+            return;
+        }
+        let now = self.shard.reactor.now();
+        state.phase = Phase::Closing(now + CLOSE_TIMEOUT);
+        let frame = CloseFrame {
+            code: code.into(),
+            reason: reason.into(),
+        };
+        self.shard.counters.sent_close.add();
+        // The session has ended: nothing can follow from this frame.
+        self.send(state, Message::Close(Some(frame)), None, &mut Vec::new());
+        state.wake();
+    }
+
+    /// The client is no longer connected, as far as anybody else is concerned. Once.
+    pub(super) fn finish(&self, state: &mut State, end: &End<'_>) -> Vec<Push> {
+        if std::mem::replace(&mut state.finished, true) {
+            return Vec::new();
+        }
+        self.shard.registry.borrow_mut().remove(self);
+        self.shard.counters.count_end(end.ended);
+        if self.traced.get() {
+            trace::show_end(&self.identity, end.code, end.reason);
+        }
+        let now = self.shard.reactor.now();
+        let mut out = Vec::new();
+        let pushes = state.session.handle_end(now, end.pushes, &mut out);
+        self.act(state, &mut out);
+        if self.shard.node.notify_disconnect {
+            let seconds = now.saturating_duration_since(state.opened).as_secs();
+            self.notify_disconnect(end, seconds);
+        }
+        pushes
+    }
+
+    fn notify_disconnect(&self, end: &End<'_>, seconds: u64) {
+        let (mut code, mut duration) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let mut body = [
+            r#"{"clientId":"#,
+            &self.identity.client.json(),
+            r#","connectionId":""#,
+            self.identity.connection.as_str(),
+            r#"","code":"#,
+            code.format(end.code),
+            r#","reason":"#,
+            &json::string(end.reason),
+            r#","seconds":"#,
+            duration.format(seconds),
+        ]
+        .concat();
+        if let Some(by) = end.replaced_by {
+            body.push_str(&format!(r#","replacedBy":"{by}""#));
+        }
+        body.push('}');
+        let disconnect = Disconnect {
+            identity: self.identity.clone(),
+            body: body.into_bytes(),
+            deadline: self.shard.reactor.now() + self.shard.core.call_timeout,
+            counters: self.shard.counters.clone(),
+        };
+        if self
+            .shard
+            .pool
+            .submit(Request::Disconnect(Box::new(disconnect)))
+            .is_err()
+        {
+            self.shard.counters.disconnects_lost.add();
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Frames on their way to the client: at once, at the end of the pass, or behind those that the socket did not take.
+
+use std::task::Poll;
+use std::time::Instant;
+
+use async_tungstenite::tungstenite::Message;
+
+use super::{Connection, Phase, State};
+use crate::client::sending::Sending;
+use crate::client::trace;
+use crate::client::websocket::{self, PUT_OFF_HEADER_LEN, PUT_OFF_LEN_MAX, Written};
+use crate::protocol::{Output, PushKey};
+
+impl Connection {
+    /// Writes a message, or queues it behind those that wait.
+    pub(super) fn send(&self, state: &mut State, message: Message, push: Option<PushKey>, more: &mut Vec<Output>) {
+        let now = self.shard.reactor.now();
+        if self.traced.get() {
+            trace::show(&self.identity, "out", &message);
+        }
+        if let Some(sending) = &mut state.sending {
+            let len = message.len();
+            sending.push(message, push, now);
+            if sending.len() > self.shard.core.send_queue_bytes && sending.len() > len {
+                self.end_slow(state);
+            }
+            return;
+        }
+        let len = message.len();
+        if push.is_none() && message.is_text() && self.may_put_off(state, len) {
+            return self.put_off(state, message);
+        }
+        match state.try_write(message) {
+            Written::Whole => {
+                if let Some(key) = push {
+                    state.session.handle_push_written(now, key, more);
+                }
+            }
+            Written::Partly => state.sending = Some(Box::new(Sending::new(push, len, now))),
+            Written::Failed => self.end_broken(state),
+        }
+    }
+
+    /// Whether a frame with a payload of `len` bytes can wait for the end of this pass.
+    fn may_put_off(&self, state: &State, len: usize) -> bool {
+        let len = len + PUT_OFF_HEADER_LEN;
+        self.shard.reactor.is_crowded()
+            && state.put_off_len + len <= PUT_OFF_LEN_MAX
+            && self.shard.departures.has_room(len)
+    }
+
+    /// Hands over a frame that leaves at the end of this pass, or before it with one that can't wait.
+    fn put_off(&self, state: &mut State, message: Message) {
+        let len = message.len() + PUT_OFF_HEADER_LEN;
+        let stream = state.stream.as_mut();
+        if stream.is_none_or(|stream| websocket::enqueue(stream, message).is_err()) {
+            return self.end_broken(state);
+        }
+        if state.put_off_len == 0 {
+            let connection = self.me.upgrade().expect("a connection that acts is held by somebody");
+            self.shard.departures.add(connection);
+        }
+        state.put_off_len += len;
+        self.shard.departures.count(len);
+    }
+
+    /// The end of the pass: what was put off leaves.
+    pub(in crate::client) fn depart(&self) {
+        let mut state = self.state.borrow_mut();
+        let len = std::mem::take(&mut state.put_off_len);
+        let State {
+            stream: Some(stream),
+            sending: None,
+            ..
+        } = &mut *state
+        else {
+            // It is over, or the frames leave before those that wait.
+            return;
+        };
+        match websocket::flush(stream) {
+            Poll::Ready(Ok(())) => return state.shrink(),
+            Poll::Ready(Err(_)) => self.end_broken(&mut state),
+            Poll::Pending => {
+                let now = self.shard.reactor.now();
+                state.sending = Some(Box::new(Sending::new(None, len, now)));
+            }
+        }
+        self.settle(&mut state);
+    }
+
+    /// Goes on with what the socket did not take before.
+    pub(super) fn flush(&self, state: &mut State, out: &mut Vec<Output>) {
+        let now = self.shard.reactor.now();
+        while state.phase != Phase::Over {
+            let State {
+                sending: Some(sending),
+                stream: Some(stream),
+                session,
+                ..
+            } = state
+            else {
+                break;
+            };
+            match websocket::flush(stream) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return self.end_lost(state),
+            }
+            if let Some(key) = sending.writing.take() {
+                session.handle_push_written(now, key, out);
+            }
+            match sending.next() {
+                Some((message, _)) => {
+                    if websocket::enqueue(stream, message).is_err() {
+                        return self.end_lost(state);
+                    }
+                }
+                None => state.sending = None,
+            }
+        }
+        self.act(state, out);
+        if matches!(state.phase, Phase::Lingering(_)) {
+            self.finish_lingering_send(state);
+        }
+    }
+}
+
+impl State {
+    fn try_write(&mut self, message: Message) -> Written {
+        match &mut self.stream {
+            Some(stream) => websocket::write(stream, message),
+            None => Written::Failed,
+        }
+    }
+
+    /// A pong that the socket does not take waits like any other frame: a client may ping for ever and never read.
+    pub(super) fn watch_pong(&mut self, now: Instant) {
+        if !std::mem::take(&mut self.owes_pong) || self.phase != Phase::Open || self.sending.is_some() {
+            return;
+        }
+        if let Some(stream) = &mut self.stream
+            && websocket::flush(stream).is_pending()
+        {
+            // There is never more than one: it does not count among the bytes that wait.
+            self.sending = Some(Box::new(Sending::new(None, 0, now)));
+        }
+    }
+}
