@@ -498,9 +498,11 @@ impl Shard {
     async fn leave(self: &Rc<Self>) {
         let start = self.reactor.now();
         let end = start + self.node.drain_timeout;
-        // What is stuck then is given up, and the news of it has the rest of the time.
-        let give_up = start + self.node.drain_timeout.mul_f64(0.8);
-        let clients: Vec<Rc<Connection>> = self.registry.borrow().iter().cloned().collect();
+        // Clients that still owe an answer then have had their time. What is at the backend has a little more; what is
+        // stuck there is given up, and the news of it has the rest.
+        let last_answers = start + self.node.drain_timeout.mul_f64(0.8);
+        let give_up = start + self.node.drain_timeout.mul_f64(0.9);
+        let clients = self.clients();
         for client in &clients {
             client.handle_shutdown();
         }
@@ -513,11 +515,14 @@ impl Shard {
             client.leave();
         }
         drop(clients);
+        self.wait_until(last_answers, || self.is_quiet()).await;
+        for client in self.clients() {
+            client.leave_once_answered();
+        }
         self.wait_until(give_up, || self.is_quiet()).await;
         self.pool
             .give_up(|request| matches!(request, Request::Call(_) | Request::Connect(_)));
-        let clients: Vec<Rc<Connection>> = self.registry.borrow().iter().cloned().collect();
-        for client in clients {
+        for client in self.clients() {
             client.leave_now();
         }
         self.wait_until(end, || {
@@ -528,6 +533,10 @@ impl Shard {
         let last_words = self.reactor.now() + LAST_WORDS;
         self.wait_until(last_words.min(end), || self.reactor.sockets_count() <= OWN_SOCKETS)
             .await;
+    }
+
+    fn clients(&self) -> Vec<Rc<Connection>> {
+        self.registry.borrow().iter().cloned().collect()
     }
 
     fn is_quiet(&self) -> bool {

@@ -61,8 +61,17 @@ struct State {
     owes_pong: bool,
     /// Not read until the session wants to.
     paused: bool,
-    /// Draining: close as soon as nothing is under way.
-    leaving: bool,
+    leaving: Leaving,
+}
+
+/// What a connection waits for before it is closed, while the process drains.
+#[derive(Clone, Copy, PartialEq)]
+enum Leaving {
+    No,
+    /// Nothing is under way.
+    OnceQuiet,
+    /// The backend has answered. Nothing more is read meanwhile.
+    OnceAnswered,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -90,7 +99,7 @@ impl Connection {
             put_off_len: 0,
             owes_pong: false,
             paused: false,
-            leaving: false,
+            leaving: Leaving::No,
         };
         let traced = shard.traced.borrow().as_ref() == Some(&identity.client);
         Rc::new_cyclic(|me| Self {
@@ -209,8 +218,18 @@ impl Connection {
 
     /// Draining: closes it with 1001, as soon as its CALLs and the pushes that it got are answered.
     pub fn leave(&self) {
+        self.leave_once(Leaving::OnceQuiet);
+    }
+
+    /// The drain has waited long enough for clients: closes it with 1001, as soon as the CALLs that are at the backend are
+    /// answered.
+    pub fn leave_once_answered(&self) {
+        self.leave_once(Leaving::OnceAnswered);
+    }
+
+    fn leave_once(&self, leaving: Leaving) {
         let mut state = self.state.borrow_mut();
-        state.leaving = true;
+        state.leaving = leaving;
         self.settle(&mut state);
     }
 
@@ -269,7 +288,7 @@ impl Connection {
             Phase::Lingering(_) => return self.discard(state),
             Phase::Closing(_) => {}
             Phase::Open => {
-                state.paused = !state.session.wants_read();
+                state.paused = !state.wants_read();
                 if state.paused {
                     return false;
                 }
@@ -452,10 +471,10 @@ impl Connection {
 
     /// After anything was decided outside of the connection's task: what the task must know of it.
     fn settle(&self, state: &mut State) {
-        if state.leaving && state.session.pending() == Pending::default() {
+        if state.may_leave() {
             self.close_now(state, CLOSE_AWAY, "going away", FailReason::Shutdown);
         }
-        if state.paused && state.session.wants_read() {
+        if state.paused && state.wants_read() {
             state.paused = false;
             state.wake();
         }
@@ -466,6 +485,21 @@ impl Connection {
 }
 
 impl State {
+    fn wants_read(&self) -> bool {
+        self.leaving != Leaving::OnceAnswered && self.session.wants_read()
+    }
+
+    fn may_leave(&self) -> bool {
+        match self.leaving {
+            Leaving::No => false,
+            Leaving::OnceQuiet => self.session.pending() == Pending::default(),
+            Leaving::OnceAnswered => {
+                let pending = self.session.pending();
+                pending.calls_in_flight == pending.calls_deferred && pending.calls_queued == 0
+            }
+        }
+    }
+
     /// The connection is over: nothing of it is needed but what a request at the backend refers to.
     fn release(&mut self) {
         self.stream = None;
