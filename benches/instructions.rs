@@ -5,7 +5,7 @@
 mod pieces;
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let mut arguments = std::env::args().skip(1);
     let pieces = pieces::pieces();
     let Some(name) = arguments.next() else {
         for piece in pieces {
