@@ -240,7 +240,8 @@ fn a_stuck_backend_does_not_hold_up_the_end() {
 fn who_owes_an_answer_is_not_waited_for_but_what_is_at_the_backend_is() {
     let backend = Backend::start();
     let gate = backend.hold("/call", |_| Response::json("{}"));
-    let mut proxy = Proxy::with(&backend).set("drain_timeout", "12s").start();
+    // What is at the backend has a tenth of it.
+    let mut proxy = Proxy::with(&backend).set("drain_timeout", "20s").start();
     let mut clients: Vec<Client> = (0..2).map(|number| proxy.client(&format!("CP{number}"))).collect();
     for (number, client) in clients.iter_mut().enumerate() {
         proxy.push(&format!("CP{number}"), "Reset", "p1", "{}").expect(202);

@@ -1,0 +1,70 @@
+//! The end of a shard: what is under way is finished, clients leave one after the other.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::Shard;
+use crate::backend::Request;
+use crate::client::Connection;
+
+impl Shard {
+    /// SIGTERM: everything under way is finished, or told that it will not be, within `drain_timeout`.
+    pub(super) async fn leave(self: &Rc<Self>) {
+        let start = self.reactor.now();
+        let end = start + self.node.drain_timeout;
+        // Clients that still owe an answer then have had their time. What is at the backend has a little more; what is
+        // stuck there is given up, and the news of it has the rest.
+        let last_answers = start + self.node.drain_timeout.mul_f64(0.8);
+        let give_up = start + self.node.drain_timeout.mul_f64(0.9);
+        let clients = self.clients();
+        for client in &clients {
+            client.handle_shutdown();
+        }
+        let spread = self.node.drain_spread.min(self.node.drain_timeout.mul_f64(0.7));
+        for (index, client) in clients.iter().enumerate() {
+            let due = start + spread.mul_f64(index as f64 / clients.len() as f64);
+            if due > self.reactor.now() {
+                shards::timer::sleep(&self.reactor, due.saturating_duration_since(self.reactor.now())).await;
+            }
+            client.leave();
+        }
+        drop(clients);
+        self.wait_until(last_answers, || self.is_quiet()).await;
+        for client in self.clients() {
+            client.leave_once_answered();
+        }
+        self.wait_until(give_up, || self.is_quiet()).await;
+        self.pool
+            .give_up(|request| matches!(request, Request::Call(_) | Request::Connect(_)));
+        for client in self.clients() {
+            client.leave_now();
+        }
+        self.wait_until(end, || {
+            self.is_quiet() && self.outbox.is_empty() && self.unsent.borrow().is_empty()
+        })
+        .await;
+        // The last frames and answers are with the kernel; their sockets close in order.
+        let last_words = self.reactor.now() + LAST_WORDS;
+        self.wait_until(last_words.min(end), || self.reactor.sockets_count() <= OWN_SOCKETS)
+            .await;
+    }
+
+    fn clients(&self) -> Vec<Rc<Connection>> {
+        self.registry.borrow().iter().cloned().collect()
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.registry.borrow().is_empty() && self.handshakes.count() == 0 && self.waits.is_empty()
+    }
+
+    async fn wait_until(&self, deadline: Instant, done: impl Fn() -> bool) {
+        while !done() && self.reactor.now() < deadline {
+            shards::timer::sleep(&self.reactor, DRAIN_LOOK).await;
+        }
+    }
+}
+
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// The socket on which handed-over ones arrive.
+const OWN_SOCKETS: usize = 1;
