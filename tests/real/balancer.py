@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import signal
 import socket
 import ssl
 
@@ -12,6 +13,7 @@ from recorder import Recorder
 from stage import ROOT, listens, until
 
 HOSTS = ("127.0.1.1", "127.0.1.2")
+# As in the configurations, where it may be changed.
 ORIGIN = "https://app.example.org"
 TOKEN = "a-token-of-the-test"
 
@@ -52,6 +54,12 @@ class Fleet:
         await until("the balancer to serve", lambda: listens("127.0.0.1", self.pushes_port))
         return self
 
+    def rewrite(self, old, new):
+        """Changes the balancer's file; it is in force after a reload."""
+        text = self.config.read_text()
+        assert old in text, f"{self.config} has no {old}"
+        self.config.write_text(text.replace(old, new))
+
     def context(self, certificate=None):
         return client_context(self.authority, certificate)
 
@@ -81,10 +89,10 @@ class HAProxy(Fleet):
             "BIND_CLIENTS": f"127.0.0.1:{self.clients_port}",
             "BIND_PUSHES": f"127.0.0.1:{self.pushes_port}",
             "BIND_STATISTICS": f"127.0.0.1:{self.stage.port()}",
+            "PEER": f"127.0.0.1:{self.stage.port()}",
             "ADMIN_SOCKET": str(self.stage.folder / "haproxy.sock"),
             "CERTIFICATE": str(self.certificate),
             "CLIENT_CA": str(self.authority.certificate),
-            "ORIGIN": ORIGIN,
             "NODE_1": HOSTS[0],
             "NODE_2": HOSTS[1],
             "LISTEN_PORT": str(self.ports["listen"]),
@@ -104,10 +112,24 @@ class HAProxy(Fleet):
         config.write_text(text)
         environment = self.environment(**more)
         self.stage.say((await self.stage.run("haproxy-check", "haproxy", "-c", "-f", config, env=environment)).strip())
-        self.process = await self.stage.start("haproxy", "haproxy", "-db", "-f", config, env=environment)
+        self.process = await self.stage.start("haproxy", "haproxy", "-W", "-db", "-f", config, env=environment)
         for backend in ("clients", "ingress"):
             for server in ("n1", "n2"):
                 await self.wait_state(backend, server, "UP")
+
+    async def reload(self):
+        """As `systemctl reload haproxy` does it: a new worker takes over, the old one keeps the clients that it has."""
+        old = self.worker()
+        self.process.process.send_signal(signal.SIGUSR2)
+        await until("a new worker", lambda: self.worker() not in ("", old))
+
+    def worker(self):
+        """The process id of the worker that takes connections now."""
+        return field(self.command("show info"), "Pid")
+
+    def remembered(self):
+        """How many clients it knows the node of."""
+        return int(field(self.command("show table clients").replace(", ", "\n"), "used"))
 
     async def wait_state(self, backend, server, state):
         await until(f"{backend}/{server} to be {state}", lambda: self.state(backend, server).startswith(state))
@@ -146,7 +168,7 @@ class Nginx(Fleet):
         text = (ROOT / "config/nginx.conf").read_text()
         replacements = {
             "listen 443 ": f"listen 127.0.0.1:{self.clients_port} ",
-            "listen 127.0.0.1:4001;": f"listen 127.0.0.1:{self.pushes_port};",
+            "listen 127.0.0.1:4010;": f"listen 127.0.0.1:{self.pushes_port};",
             "10.0.0.11": HOSTS[0],
             "10.0.0.12": HOSTS[1],
             ":4000": f":{self.ports['listen']}",
@@ -163,14 +185,22 @@ class Nginx(Fleet):
         for old, new in replacements.items():
             assert old in text, f"config/nginx.conf has no {old!r} any more"
             text = text.replace(old, new)
-        config = folder / "nginx.conf"
+        self.config = config = folder / "nginx.conf"
         config.write_text(text)
         command = ["nginx", "-p", folder, "-c", config]
         self.stage.say((await self.stage.run("nginx-check", *command, "-t")).strip().splitlines()[-1])
         self.process = await self.stage.start("nginx", *command, "-g", "daemon off;")
 
+    async def reload(self):
+        self.process.process.send_signal(signal.SIGHUP)
+
     async def wait_up(self, number):
         """Nothing tells; who is cut off finds out."""
+
+
+def field(text, name):
+    """What stands behind `name:` on a line of its own."""
+    return next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith(name + ":")), "")
 
 
 def alpn(port, context, offered):
