@@ -15,11 +15,11 @@ use std::{io, mem};
 
 use hdrhistogram::Histogram;
 
+use crate::counters::{Control, Count, Counts, Slice, ThreadCounters, micros, slice_histogram};
 use crate::net::{self, Received};
 use crate::poller::{Event, Poller, now_ns, thread_cpu_ns};
 use crate::rpc::{self, Shape};
 use crate::schedule::Schedule;
-use crate::tally::{Control, Count, Counts, Slice, Tally, micros, slice_histogram};
 use crate::websocket;
 
 /// When clients send Calls.
@@ -64,14 +64,19 @@ pub struct Load {
 ///
 /// # Errors
 /// No private descriptor table or no epoll; what happens to single clients is counted, never an error.
-pub fn run(load: Load, counts: Arc<Counts>, control: Arc<Control>, slices: Sender<Slice>) -> io::Result<Tally> {
+pub fn run(
+    load: Load,
+    counts: Arc<Counts>,
+    control: Arc<Control>,
+    slices: Sender<Slice>,
+) -> io::Result<ThreadCounters> {
     let mut generator = Generator {
         poller: Poller::new()?,
         clients: (0..load.clients).map(|_| Client::default()).collect(),
         counts,
         control,
         slices,
-        tally: Tally::default(),
+        counters: ThreadCounters::default(),
         next_connect: 0,
         next_turn: 0,
         handshaking: 0,
@@ -123,7 +128,7 @@ struct Generator {
     counts: Arc<Counts>,
     control: Arc<Control>,
     slices: Sender<Slice>,
-    tally: Tally,
+    counters: ThreadCounters,
     next_connect: u32,
     next_turn: u64,
     handshaking: u32,
@@ -274,7 +279,7 @@ impl Generator {
         } else {
             let due = self.load.schedule.message_due(slot as u32, round);
             if due >= self.control.window_start() {
-                self.tally.latencies.send_lag.saturating_record(micros(due, now));
+                self.counters.latencies.send_lag.saturating_record(micros(due, now));
             }
         }
         self.counts.bump(Count::Sent);
@@ -342,7 +347,7 @@ impl Generator {
                 self.counts.bump(Count::Failed);
             }
         }
-        self.tally
+        self.counters
             .note(|| format!("client c{number} lost while {state:?}: {why}"));
     }
 
@@ -374,18 +379,18 @@ impl Generator {
         let _ = self.slices.send(slice);
     }
 
-    fn finish(mut self) -> Tally {
+    fn finish(mut self) -> ThreadCounters {
         self.send_slice();
         for client in &mut self.clients {
             if client.state == State::Handshaking {
                 self.counts.bump(Count::Failed);
-                self.tally.note(|| "a handshake was never finished".to_owned());
+                self.counters.note(|| "a handshake was never finished".to_owned());
             }
             if let Some(socket) = client.socket.take() {
                 net::close_with_reset(socket);
             }
         }
-        self.tally
+        self.counters
     }
 
     fn client_number(&self, slot: usize) -> u32 {

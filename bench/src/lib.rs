@@ -4,10 +4,13 @@
 //! proxy) and `floor` (the least that any relay of this shape can do, to compare with).
 
 pub mod clients;
+pub mod counters;
+pub mod environment;
 pub mod flags;
 pub mod floor;
 pub mod http;
 pub mod launch;
+mod monitor;
 pub mod net;
 pub mod options;
 pub mod outcomes;
@@ -19,11 +22,8 @@ pub mod report;
 pub mod rpc;
 pub mod run;
 pub mod sample;
-pub mod scenery;
 pub mod schedule;
 pub mod stats;
 pub mod sys;
 pub mod table;
-pub mod tally;
-mod watch;
 pub mod websocket;

@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use slab::Slab;
 
+use crate::counters::{Control, ThreadCounters, micros};
 use crate::net::{self, Received};
 use crate::outcomes::digest;
 use crate::poller::{Event, Poller, now_ns};
 use crate::stats::add;
-use crate::tally::{Control, Tally, micros};
 use crate::{http, rpc};
 
 /// What the thread is to do.
@@ -58,7 +58,7 @@ impl PushCounts {
 ///
 /// # Errors
 /// No epoll.
-pub fn run(load: PushLoad, counts: Arc<PushCounts>, control: Arc<Control>) -> io::Result<Tally> {
+pub fn run(load: PushLoad, counts: Arc<PushCounts>, control: Arc<Control>) -> io::Result<ThreadCounters> {
     let mut pusher = Pusher {
         poller: Poller::new()?,
         load,
@@ -68,13 +68,13 @@ pub fn run(load: PushLoad, counts: Arc<PushCounts>, control: Arc<Control>) -> io
         idle: Vec::new(),
         waiting: VecDeque::new(),
         next: 0,
-        tally: Tally::default(),
+        counters: ThreadCounters::default(),
         request: Vec::new(),
         payload: Vec::new(),
         buffer: vec![0; READ_LEN],
     };
     pusher.run()?;
-    Ok(pusher.tally)
+    Ok(pusher.counters)
 }
 
 struct Pusher {
@@ -87,7 +87,7 @@ struct Pusher {
     /// Pushes that were due when no connection was free.
     waiting: VecDeque<Push>,
     next: u64,
-    tally: Tally,
+    counters: ThreadCounters,
     request: Vec<u8>,
     payload: Vec<u8>,
     buffer: Vec<u8>,
@@ -138,14 +138,14 @@ impl Pusher {
             };
             self.next += 1;
             add(&self.counts.sent, 1);
-            self.tally.latencies.send_lag.saturating_record(micros(due_ns, now));
+            self.counters.latencies.send_lag.saturating_record(micros(due_ns, now));
             if let Some(key) = self.idle.pop().or_else(|| self.open()) {
                 self.send(key, push);
             } else if self.waiting.len() < WAITING_MAX {
                 self.waiting.push_back(push);
             } else {
                 add(&self.counts.failed, 1);
-                self.tally
+                self.counters
                     .note(|| format!("{WAITING_MAX} pushes wait for a connection to the ingress"));
             }
         }
@@ -170,7 +170,7 @@ impl Pusher {
             Ok(key)
         });
         opened
-            .inspect_err(|error| self.tally.note(|| format!("ingress {target}: {error}")))
+            .inspect_err(|error| self.counters.note(|| format!("ingress {target}: {error}")))
             .ok()
     }
 
@@ -237,14 +237,14 @@ impl Pusher {
         if answer.status == 202 {
             add(&self.counts.accepted, 1);
             add(&self.counts.sum, digest(push.number));
-            self.tally
+            self.counters
                 .latencies
                 .accepts
                 .saturating_record(micros(push.due_ns, now_ns()));
         } else {
             add(&self.counts.refused, 1);
             let text = String::from_utf8_lossy(&connection.input).into_owned();
-            self.tally
+            self.counters
                 .note(|| format!("push p{} got {}: {text:?}", push.number, answer.status));
         }
         connection.input.clear();
@@ -264,7 +264,7 @@ impl Pusher {
         self.idle.retain(|idle| *idle != key);
         if let Some(push) = connection.push {
             add(&self.counts.failed, 1);
-            self.tally
+            self.counters
                 .note(|| format!("push p{} lost its connection: {why}", push.number));
         }
         if let Some(push) = self.waiting.pop_front() {

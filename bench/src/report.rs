@@ -329,7 +329,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tally::histogram;
+    use crate::counters::histogram;
 
     #[test]
     fn percentiles_are_those_of_the_samples() {

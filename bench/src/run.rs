@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::counters::{Count, FAULTS_MAX, ThreadCounters};
+use crate::environment::{self, Environment};
+use crate::monitor::{Monitor, Snapshot, cores};
 use crate::options::{Mode, Options};
 use crate::report::{self, Counted, Cpu, Floor, LatencyReport, Memory, Percentiles, Rates, Report, Scene};
-use crate::scenery::{self, Scenery};
 use crate::stats::Stats;
 use crate::table::duration;
-use crate::tally::{Count, FAULTS_MAX, Tally};
-use crate::watch::{Snapshot, Watch, cores};
 use crate::{flags, http, launch};
 
 /// Does what the options say.
@@ -41,53 +41,53 @@ pub fn run(options: &Options) -> Result<Report, String> {
 }
 
 fn run_against(options: &Options, program: Option<PathBuf>, open_files: u64) -> Result<Report, String> {
-    let scenery = Scenery::set(options, program, open_files)?;
-    if let Some(backend) = scenery.backend {
+    let environment = Environment::set(options, program, open_files)?;
+    if let Some(backend) = environment.backend {
         http::fetch(backend, "POST", "/reset").map_err(|error| format!("stub_backend at {backend}: {error}"))?;
     }
-    let mut watch = Watch::start(options, &scenery, open_files)?;
-    watch.until_done();
-    let outcomes = watch.wait_for_outcomes();
-    watch.finish(outcomes, open_files)
+    let mut monitor = Monitor::start(options, &environment, open_files)?;
+    monitor.until_done();
+    let outcomes = monitor.wait_for_outcomes();
+    monitor.finish(outcomes, open_files)
 }
 
-impl Watch<'_> {
+impl Monitor<'_> {
     fn finish(mut self, outcomes: Option<Stats>, open_files: u64) -> Result<Report, String> {
         let held = self.snapshot();
         self.control.stop.store(true, Ordering::Relaxed);
-        let mut tally = Tally::default();
+        let mut counters = ThreadCounters::default();
         for thread in std::mem::take(&mut self.threads) {
             let own = thread.join().map_err(|_| "a thread of the load has panicked")?;
             let own = own.map_err(|error| format!("a thread of the load: {error}"))?;
-            tally.latencies.merge(&own.latencies);
-            tally.faults.extend(own.faults);
+            counters.latencies.merge(&own.latencies);
+            counters.faults.extend(own.faults);
         }
-        tally.faults.truncate(FAULTS_MAX);
+        counters.faults.truncate(FAULTS_MAX);
         let mut report = Report {
-            relay: self.scenery.relay.clone(),
+            relay: self.environment.relay.clone(),
             command: std::env::args().collect::<Vec<_>>().join(" "),
             started_unix: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
-            machine: scenery::machine(open_files),
+            machine: environment::machine(open_files),
             scene: self.scene(),
-            faults: tally.faults,
+            faults: counters.faults,
             counts: self.counted(outcomes),
             latency: LatencyReport {
-                calls: Percentiles::of(&tally.latencies.calls),
-                calls_in_ramp: Percentiles::of(&tally.latencies.calls_in_ramp),
-                connects: Percentiles::of(&tally.latencies.connects),
-                pushes: Percentiles::of(&tally.latencies.pushes),
-                accepts: Percentiles::of(&tally.latencies.accepts),
-                send_lag: Percentiles::of(&tally.latencies.send_lag),
+                calls: Percentiles::of(&counters.latencies.calls),
+                calls_in_ramp: Percentiles::of(&counters.latencies.calls_in_ramp),
+                connects: Percentiles::of(&counters.latencies.connects),
+                pushes: Percentiles::of(&counters.latencies.pushes),
+                accepts: Percentiles::of(&counters.latencies.accepts),
+                send_lag: Percentiles::of(&counters.latencies.send_lag),
             },
             memory: self.memory(&held),
             ..Report::default()
         };
         let curve_of = match self.options.mode {
-            Mode::Hold | Mode::Saturate => &tally.latencies.calls,
-            Mode::Push => &tally.latencies.pushes,
-            Mode::Ramp | Mode::Idle => &tally.latencies.connects,
+            Mode::Hold | Mode::Saturate => &counters.latencies.calls,
+            Mode::Push => &counters.latencies.pushes,
+            Mode::Ramp | Mode::Idle => &counters.latencies.connects,
         };
         report.curve = report::curve(curve_of);
         (report.rates, report.cpu) = self.rates_and_cpu();
@@ -96,7 +96,7 @@ impl Watch<'_> {
         let mut seconds = std::mem::take(&mut self.seconds);
         seconds.iter_mut().for_each(|seen| self.fill_latencies(seen));
         report.seconds = seconds;
-        if self.scenery.relay_pid.is_some() && held.relay.rss == 0 {
+        if self.environment.relay_pid.is_some() && held.relay.rss == 0 {
             report
                 .problems
                 .push(format!("the process of {} ended during the run", report.relay));
@@ -118,7 +118,7 @@ impl Watch<'_> {
             pushes_per_second: options.pushes_per_second,
             subprotocol: options.subprotocol.clone(),
             load_threads: self.counts.len() as u32,
-            relay_cores: self.scenery.cores.clone(),
+            relay_cores: self.environment.cores.clone(),
         }
     }
 

@@ -3,10 +3,10 @@
 use std::mem;
 
 use super::{Generator, State, Traffic, nonce};
+use crate::counters::{Count, micros};
 use crate::http;
 use crate::poller::now_ns;
 use crate::rpc::{self, Message};
-use crate::tally::{Count, micros};
 use crate::websocket::{self, Header};
 
 impl Generator {
@@ -62,7 +62,7 @@ impl Generator {
         client.state = State::Open;
         self.handshaking -= 1;
         self.counts.bump(Count::Opened);
-        self.tally
+        self.counters
             .latencies
             .connects
             .saturating_record(micros(client.since_ns, now));
@@ -144,7 +144,7 @@ impl Generator {
             self.counts.bump(Count::Late);
         }
         let micros = micros(due, now);
-        let latencies = &mut self.tally.latencies;
+        let latencies = &mut self.counters.latencies;
         let (start, end) = (self.control.window_start(), self.control.window_end());
         if due < start {
             latencies.calls_in_ramp.saturating_record(micros);
@@ -169,12 +169,12 @@ impl Generator {
                     return self.counts.bump(Count::PushedWrong);
                 }
                 self.counts.bump(Count::Pushed);
-                self.tally.latencies.pushes.saturating_record(micros);
+                self.counters.latencies.pushes.saturating_record(micros);
                 self.slice_pushes.saturating_record(micros);
             }
             _ => {
                 self.counts.bump(Count::PushedWrong);
-                self.tally.note(|| {
+                self.counters.note(|| {
                     format!(
                         "client c{number} got the push {id} {:?}",
                         String::from_utf8_lossy(payload)
@@ -192,7 +192,7 @@ impl Generator {
     fn wrong(&mut self, slot: usize, text: &[u8]) {
         let number = self.client_number(slot);
         self.counts.bump(Count::Wrong);
-        self.tally.note(|| {
+        self.counters.note(|| {
             format!(
                 "client c{number} got {:?}",
                 String::from_utf8_lossy(&text[..text.len().min(200)])

@@ -11,17 +11,17 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::clients::{self, Load, Traffic, WARM_UP_NS};
+use crate::counters::{Control, Count, Counts, Slice, ThreadCounters, Totals, slice_histogram};
+use crate::environment::{self, Environment};
 use crate::options::{Mode, Options};
 use crate::poller::now_ns;
 use crate::pushes::{self, PushCounts, PushLoad};
 use crate::report::Second;
 use crate::rpc::Shape;
 use crate::sample::{Kernel, Process};
-use crate::scenery::{self, Scenery};
 use crate::schedule::{Schedule, Timing, share};
 use crate::stats::Stats;
 use crate::table::{bytes, duration, grouped};
-use crate::tally::{Control, Count, Counts, Slice, Tally, Totals, slice_histogram};
 use crate::{http, sys};
 
 /// Everything at one moment.
@@ -39,14 +39,14 @@ pub struct Snapshot {
 }
 
 /// A run under way.
-pub struct Watch<'a> {
+pub struct Monitor<'a> {
     pub options: &'a Options,
-    pub scenery: &'a Scenery,
+    pub environment: &'a Environment,
     pub start_ns: u64,
     pub control: Arc<Control>,
     pub counts: Vec<Arc<Counts>>,
     pub push_counts: Arc<PushCounts>,
-    pub threads: Vec<JoinHandle<io::Result<Tally>>>,
+    pub threads: Vec<JoinHandle<io::Result<ThreadCounters>>>,
     pub slices: Receiver<Slice>,
     /// Calls and pushes answered in each second, merged over the threads.
     pub by_second: BTreeMap<u64, (Histogram<u32>, Histogram<u32>)>,
@@ -61,11 +61,11 @@ pub struct Watch<'a> {
     pub terminal: bool,
 }
 
-impl<'a> Watch<'a> {
-    pub fn start(options: &'a Options, scenery: &'a Scenery, open_files: u64) -> Result<Self, String> {
+impl<'a> Monitor<'a> {
+    pub fn start(options: &'a Options, environment: &'a Environment, open_files: u64) -> Result<Self, String> {
         let threads = options
             .threads
-            .unwrap_or_else(|| scenery::load_threads(options.clients, open_files));
+            .unwrap_or_else(|| environment::load_threads(options.clients, open_files));
         let threads = threads.min(options.clients);
         let control = Arc::new(Control::default());
         let counts: Vec<Arc<Counts>> = (0..threads).map(|_| Arc::default()).collect();
@@ -84,7 +84,7 @@ impl<'a> Watch<'a> {
         let ready = Arc::new(Barrier::new((threads + pushing) as usize + 1));
         let mut handles = Vec::new();
         for thread in 0..threads {
-            let load = load(options, scenery, start_ns, thread, threads);
+            let load = load(options, environment, start_ns, thread, threads);
             let (counts, control) = (Arc::clone(&counts[thread as usize]), Arc::clone(&control));
             let (sender, ready) = (sender.clone(), Arc::clone(&ready));
             handles.push(spawn(format!("load-{thread}"), move || {
@@ -94,7 +94,7 @@ impl<'a> Watch<'a> {
         }
         if pushing == 1 {
             let load = PushLoad {
-                ingress: scenery.ingress.clone().into(),
+                ingress: environment.ingress.clone().into(),
                 rate: options.pushes_per_second,
                 clients: options.clients,
             };
@@ -105,9 +105,9 @@ impl<'a> Watch<'a> {
             })?);
         }
         ready.wait();
-        let mut watch = Self {
+        let mut monitor = Self {
             options,
-            scenery,
+            environment,
             start_ns,
             control,
             counts,
@@ -123,9 +123,9 @@ impl<'a> Watch<'a> {
             connected_ns: None,
             terminal: io::stderr().is_terminal(),
         };
-        watch.empty = watch.snapshot();
-        watch.last = watch.empty.clone();
-        Ok(watch)
+        monitor.empty = monitor.snapshot();
+        monitor.last = monitor.empty.clone();
+        Ok(monitor)
     }
 
     /// Returns when everything is answered, or when it is not going to be.
@@ -206,8 +206,8 @@ impl<'a> Watch<'a> {
         let process = |pid: Option<u32>| pid.and_then(Process::read).unwrap_or_default();
         Snapshot {
             at_ns: now_ns(),
-            relay: process(self.scenery.relay_pid),
-            backend: process(self.scenery.backend_pid),
+            relay: process(self.environment.relay_pid),
+            backend: process(self.environment.backend_pid),
             harness: process(Some(std::process::id())),
             kernel: Kernel::read(),
             totals: self.totals(),
@@ -278,7 +278,7 @@ impl<'a> Watch<'a> {
             duration(seen.p50),
             duration(seen.p99),
             duration(seen.p999),
-            self.scenery.relay,
+            self.environment.relay,
             seen.relay_cores,
             bytes(seen.relay.rss),
         );
@@ -293,7 +293,10 @@ impl<'a> Watch<'a> {
 
     /// The stub's counters when every accepted push has its outcome, or when some are not going to come.
     pub fn wait_for_outcomes(&self) -> Option<Stats> {
-        let backend = self.scenery.backend.filter(|_| self.options.pushes_per_second > 0)?;
+        let backend = self
+            .environment
+            .backend
+            .filter(|_| self.options.pushes_per_second > 0)?;
         let accepted = self.push_counts.accepted.load(Ordering::Relaxed);
         let deadline = now_ns() + OUTCOMES_TIMEOUT.as_nanos() as u64;
         loop {
@@ -307,7 +310,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-fn load(options: &Options, scenery: &Scenery, start_ns: u64, thread: u32, threads: u32) -> Load {
+fn load(options: &Options, environment: &Environment, start_ns: u64, thread: u32, threads: u32) -> Load {
     let clients = share(options.clients, thread, threads);
     let traffic = match options.mode {
         Mode::Hold => Traffic::OpenLoop,
@@ -331,7 +334,7 @@ fn load(options: &Options, scenery: &Scenery, start_ns: u64, thread: u32, thread
         schedule: Schedule::new(timing, clients, thread, threads),
         start_ns,
         handshakes_at_once: options.ramp.is_zero().then(|| HANDSHAKES_AT_ONCE.div_ceil(threads)),
-        targets: scenery.targets.clone().into(),
+        targets: environment.targets.clone().into(),
         subprotocol: options.subprotocol.as_deref().map(Into::into),
         shape: Shape {
             payload_len: options.payload,
@@ -348,8 +351,8 @@ pub fn cores(begin: Process, end: Process, elapsed_ns: f64) -> f64 {
 
 fn spawn(
     name: String,
-    body: impl FnOnce() -> io::Result<Tally> + Send + 'static,
-) -> Result<JoinHandle<io::Result<Tally>>, String> {
+    body: impl FnOnce() -> io::Result<ThreadCounters> + Send + 'static,
+) -> Result<JoinHandle<io::Result<ThreadCounters>>, String> {
     let builder = std::thread::Builder::new().name(name).stack_size(STACK_LEN);
     builder
         .spawn(body)

@@ -183,14 +183,14 @@ impl Latencies {
 
 /// What a thread hands over at its end.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct ThreadCounters {
     /// All latencies.
     pub latencies: Latencies,
     /// The first few things that went wrong, in words.
     pub faults: Vec<String>,
 }
 
-impl Tally {
+impl ThreadCounters {
     /// Keeps `fault` if it is one of the first few.
     pub fn note(&mut self, fault: impl FnOnce() -> String) {
         if self.faults.len() < FAULTS_MAX {

@@ -10,7 +10,7 @@ use crate::report::Machine;
 
 /// The relay and the backend of one run. Those that we started end when it is dropped, the relay first.
 #[derive(Debug)]
-pub struct Scenery {
+pub struct Environment {
     /// What is measured, by name.
     pub relay: String,
     /// Where clients connect.
@@ -28,7 +28,7 @@ pub struct Scenery {
     _running: Vec<Running>,
 }
 
-impl Scenery {
+impl Environment {
     /// Starts the stub and `program` (`None`: as the options say), or takes the addresses of running ones.
     ///
     /// # Errors
