@@ -13,11 +13,12 @@ use std::task::{Context, Poll};
 
 use async_tungstenite::tungstenite::protocol::CloseFrame;
 use async_tungstenite::tungstenite::{Error, Message};
+use protocol::http::{parse_request, write_switching_protocols, write_upgrade_refusal};
+use protocol::websocket::check_upgrade;
 use shards::listener::{self, Listener};
 use shards::{Reactor, Socket, Timer, node, spawn};
 use ws2api::client::websocket::{self, CLOSE_TIMEOUT, WebSocket, Written};
 use ws2api::config::{self, Core, Overrides};
-use ws2api::http::{check_upgrade, parse_request, write_switching_protocols, write_upgrade_refusal};
 
 /// The largest message of the judge's section 9.
 const MESSAGE_MAX: &str = "16MiB";

@@ -3,15 +3,17 @@
 //! [`FLAGS`] holds every flag once; the parser, the help text, and whatever else lists flags take them from it. Values
 //! are only split here: what a key allows is the configuration's business.
 
+pub mod manual;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use lexopt::Arg;
 
+use crate::cli::manual::SHELLS;
 use crate::config::{Key, Override, Overrides, SHARDS_MAX, suggest};
-use crate::log::Format;
-use crate::manual::SHELLS;
-use crate::protocol::ClientId;
+use crate::observe::log::Format;
+use protocol::ocpp::ClientId;
 
 /// What the program is asked to do.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -3,16 +3,16 @@
 pub mod accept;
 mod boundary;
 pub mod connection;
-pub mod departures;
+pub mod deferred_writes;
 pub mod forwarded;
 pub mod handshake;
 pub mod identity;
 pub mod registry;
-mod sending;
 mod trace;
 pub mod websocket;
+mod write_queue;
 
 pub use connection::Connection;
-pub use departures::Departures;
+pub use deferred_writes::DeferredWrites;
 pub use identity::{ConnectionId, Identity};
 pub use registry::Registry;

@@ -4,8 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::SystemTime;
 
-use crate::http::{BodyDecoder, parse_request, write_response};
 use crate::server::Addresses;
+use protocol::http::{BodyDecoder, parse_request, write_response};
 
 /// Starts the backend on a free port of this machine; it prints every request and what it answered.
 ///
@@ -33,9 +33,9 @@ pub fn guide(addresses: &Addresses) -> String {
         "ws2api demo: clients connect to ws://{listen}/<ClientId>; the built-in backend prints what reaches it.\n\n\
          1. Connect a charge point, in another terminal (Node.js):\n\n    \
          npx wscat -c ws://{listen}/CP1 -s ocpp1.6\n\n\
-         2. Type a CALL; the backend's answer comes back as a CALLRESULT:\n\n    \
+         2. Type a Call; the backend's answer comes back as a CallResult:\n\n    \
          [2,\"1\",\"Heartbeat\",{{}}]\n\n\
-         3. Push a CALL to it from a third terminal, as a backend would:\n\n    \
+         3. Push a Call to it from a third terminal, as a backend would:\n\n    \
          curl -i -H 'Content-Type: application/json' -d '{{\"type\":\"Soft\"}}' http://{ingress}/call/Reset/CP1/p1\n\n\
          4. Answer it in the first: the backend gets POST /result/Reset/CP1/p1.\n\n    \
          [3,\"p1\",{{\"status\":\"Accepted\"}}]\n\n\

@@ -1,15 +1,15 @@
 //! Acts: the backend's way in. Pushes, deferred answers, and questions about clients, over strict HTTP/1.1.
 
-mod asks;
 mod connection;
+pub mod outcome_waits;
 pub(crate) mod push;
+mod queries;
 mod routes;
 mod server;
 mod token;
-pub mod waits;
 
-pub use asks::Asks;
+pub use outcome_waits::OutcomeWaits;
+pub use queries::Queries;
 pub use routes::PAGE_MAX;
 pub use server::serve;
 pub use token::Token;
-pub use waits::Waits;

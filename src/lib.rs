@@ -1,27 +1,14 @@
 //! ws2api: very many WebSocket clients on one machine, served by a plain HTTP backend.
+//!
+//! This library is the program's own: `src/main.rs` and the tests use it. None of it is an interface for others, and any of it
+//! changes without notice. What users rely on is the wire (docs/contract.md), the configuration, the command line and the metrics.
 
-pub mod activation;
-pub mod admin;
 pub mod backend;
 pub mod cli;
 pub mod client;
 pub mod config;
-pub mod counters;
 pub mod demo;
-pub mod drain;
-pub mod http;
 pub mod ingress;
-pub mod latency;
-pub mod live;
-pub mod log;
-pub mod mail;
-pub mod manual;
-pub mod notify;
-pub mod processor;
-pub mod profile;
-pub mod protocol;
-pub mod proxy_protocol;
-pub mod reload;
-pub mod report;
+pub mod observe;
 pub mod server;
 pub mod shard;

@@ -5,19 +5,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use nix::sys::signal::{SigSet, Signal};
-use shards::mesh::Outside;
-use ws2api::activation::Passed;
+use shards::mesh::NodeHandle;
+use ws2api::cli::manual;
 use ws2api::cli::{self, Command, ServeArgs};
 use ws2api::config::{self, Config};
 use ws2api::demo;
-use ws2api::log::Log;
-use ws2api::mail::Mail;
-use ws2api::manual;
-use ws2api::notify;
-use ws2api::processor;
-use ws2api::profile::Profiles;
-use ws2api::reload::Source;
+use ws2api::observe::log::Log;
+use ws2api::observe::profile::Profiles;
+use ws2api::server::cpu_features;
+use ws2api::server::inherited_sockets::InheritedSockets;
+use ws2api::server::reload::Source;
+use ws2api::server::sd_notify;
 use ws2api::server::{self, Server};
+use ws2api::shard::mail::Mail;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -30,7 +30,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 static MALLOC_CONF: &[u8] = b"prof:true,prof_active:false,lg_prof_sample:19\0";
 
 fn main() -> ExitCode {
-    if let Err(error) = processor::check() {
+    if let Err(error) = cpu_features::check() {
         eprintln!("ws2api: {error}");
         return ExitCode::FAILURE;
     }
@@ -85,13 +85,13 @@ fn block_signals() -> Result<SigSet, String> {
 }
 
 fn begin(args: &ServeArgs) -> Result<(), String> {
-    let passed = Passed::take().map_err(|error| error.to_string())?;
+    let passed = InheritedSockets::take().map_err(|error| error.to_string())?;
     let config = load(args)?;
     serve(&config, args, block_signals()?, passed, |_| String::new())
 }
 
 fn demonstrate(mut args: ServeArgs) -> Result<(), String> {
-    let passed = Passed::take().map_err(|error| error.to_string())?;
+    let passed = InheritedSockets::take().map_err(|error| error.to_string())?;
     let signals = block_signals()?;
     let backend = demo::start_backend().map_err(|error| format!("the demo's backend: {error}"))?;
     let mut overrides = config::Overrides::default();
@@ -110,7 +110,7 @@ fn serve(
     config: &Config,
     args: &ServeArgs,
     signals: SigSet,
-    passed: Passed,
+    passed: InheritedSockets,
     guide: impl Fn(&server::Addresses) -> String,
 ) -> Result<(), String> {
     abort_on_panic();
@@ -120,7 +120,7 @@ fn serve(
     let _ = shards::fd_table::raise_limit();
     let _log = Log::start(args.log).map_err(|error| format!("the log: {error}"))?;
     for warning in config::warnings(config, &config::Machine::read()) {
-        tracing::warn!(mend = warning.mend, "{}", warning.what);
+        tracing::warn!(fix = warning.fix, "{}", warning.what);
     }
     let server = Server::start(config, passed, args.trace_client.clone()).map_err(|error| error.to_string())?;
     let profiles = Profiles::start(args.cpuprofile.clone(), args.memprofile.clone());
@@ -131,7 +131,7 @@ fn serve(
         config.cores.len()
     ))?;
     print(&guide(&server.addresses))?;
-    notify::ready();
+    sd_notify::ready();
     let outside = server.outside();
     let mut source = Source {
         config: config.clone(),
@@ -162,7 +162,7 @@ fn write_profiles(profiles: &Profiles) {
 }
 
 /// The first signal drains, the second ends.
-fn watch(signals: SigSet, outside: &Arc<Outside<Mail>>, profiles: &Profiles, source: &mut Source) {
+fn watch(signals: SigSet, outside: &Arc<NodeHandle<Mail>>, profiles: &Profiles, source: &mut Source) {
     let mut draining = false;
     while let Ok(signal) = signals.wait() {
         match signal {
@@ -171,7 +171,7 @@ fn watch(signals: SigSet, outside: &Arc<Outside<Mail>>, profiles: &Profiles, sou
             _ if draining => std::process::exit(EXIT_SECOND_SIGNAL),
             _ => {
                 tracing::info!("{signal}: draining; once more ends at once");
-                notify::stopping();
+                sd_notify::stopping();
                 server::drain(outside);
                 draining = true;
             }

@@ -1,22 +1,27 @@
 //! The whole process: reserves the ports, starts the shards, watches for signals, waits for the end.
 
+pub mod cpu_features;
+pub mod inherited_sockets;
+pub mod reload;
+pub mod sd_notify;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use shards::listener::{self, Reservation};
-use shards::mesh::Outside;
+use shards::mesh::NodeHandle;
 use shards::node::{self, StartError};
 
-use crate::activation::{self, ActivationError, Passed};
-use crate::admin::Admin;
+use self::inherited_sockets::{ActivationError, InheritedSockets};
 use crate::backend::targets;
 use crate::config::{BackendUrl, Config};
 use crate::ingress::Token;
-use crate::mail::{Control, Mail};
-use crate::protocol::ClientId;
+use crate::observe::admin::Admin;
+use crate::shard::mail::{Control, Mail};
 use crate::shard::{self, IdHasher, Plan};
+use protocol::ocpp::ClientId;
 
 /// Why the server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +38,7 @@ pub enum ServeError {
     },
     /// A socket that was passed in.
     #[error(transparent)]
-    Passed(#[from] ActivationError),
+    InheritedSockets(#[from] ActivationError),
     /// The token file.
     #[error("ingress_token_file = {}: {error}", .file.display())]
     Token {
@@ -77,7 +82,7 @@ impl Server {
     ///
     /// # Errors
     /// [`ServeError`] says in one line what was refused and what to change.
-    pub fn start(config: &Config, mut passed: Passed, traced: Option<ClientId>) -> Result<Self, ServeError> {
+    pub fn start(config: &Config, mut passed: InheritedSockets, traced: Option<ClientId>) -> Result<Self, ServeError> {
         passed.check(config.cores.len())?;
         let listen = Place::take("listen", config.node.listen, &passed.listen)?;
         let ingress = Place::take("ingress", config.node.ingress, &passed.ingress)?;
@@ -133,11 +138,11 @@ impl Server {
 
     /// The way to the shards, for signals and the admin listener.
     #[must_use]
-    pub fn outside(&self) -> Arc<Outside<Mail>> {
+    pub fn outside(&self) -> Arc<NodeHandle<Mail>> {
         self.node.outside.clone()
     }
 
-    /// Waits for the end.
+    /// OutcomeWaits for the end.
     ///
     /// # Errors
     /// When a shard broke.
@@ -147,7 +152,7 @@ impl Server {
 }
 
 /// Begins the end: no new clients; those that there are leave.
-pub fn drain(outside: &Outside<Mail>) {
+pub fn drain(outside: &NodeHandle<Mail>) {
     for shard in 0..outside.shards_count() {
         // A shard that does not even take this is beyond draining; the second signal ends it.
         let _ = outside.try_send(shard, Mail::Control(Control::Drain));
@@ -157,11 +162,11 @@ pub fn drain(outside: &Outside<Mail>) {
 /// What is known of a listener before its shards have it.
 enum Place {
     Reserved(Reservation),
-    Passed(SocketAddr),
+    InheritedSockets(SocketAddr),
 }
 
 impl Place {
-    fn take(key: &'static str, address: SocketAddr, passed: &[activation::Socket]) -> Result<Self, ServeError> {
+    fn take(key: &'static str, address: SocketAddr, passed: &[inherited_sockets::Socket]) -> Result<Self, ServeError> {
         let Some(socket) = passed.first() else {
             let reserved = listener::reserve(address);
             return reserved
@@ -173,20 +178,20 @@ impl Place {
             "{key}: {count} {} passed in, at {is}; the configured {address} is not used",
             if count == 1 { "socket was" } else { "sockets were" }
         );
-        Ok(Self::Passed(is))
+        Ok(Self::InheritedSockets(is))
     }
 
     fn address(&self) -> SocketAddr {
         match self {
             Self::Reserved(reservation) => reservation.address(),
-            Self::Passed(address) => *address,
+            Self::InheritedSockets(address) => *address,
         }
     }
 
     fn listener(&self) -> shard::Listening {
         match self {
             Self::Reserved(reservation) => shard::Listening::On(reservation.address()),
-            Self::Passed(_) => shard::Listening::Inherited,
+            Self::InheritedSockets(_) => shard::Listening::Inherited,
         }
     }
 }
@@ -201,7 +206,7 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 /// Looks up the backends' names again from time to time, beside the shards: a look-up blocks.
-fn refresh_addresses(backends: &[BackendUrl], outside: &Arc<Outside<Mail>>) -> io::Result<()> {
+fn refresh_addresses(backends: &[BackendUrl], outside: &Arc<NodeHandle<Mail>>) -> io::Result<()> {
     let named: Vec<(usize, BackendUrl)> = backends
         .iter()
         .cloned()

@@ -1,6 +1,9 @@
-//! What one shard owns, and its life: start, serve, and the end (shard/leaving.rs). The only file that knows all the others.
+//! What one shard owns, and its life: start, serve, and the end (shard/drain.rs). The only file that knows all the others.
 
-mod leaving;
+mod drain;
+pub mod drain_signal;
+pub mod mail;
+pub mod reloadable;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -23,15 +26,15 @@ use crate::backend::outbox::OutboxLimits;
 use crate::backend::{Outbox, Pool, PoolLimits, Request, targets};
 use crate::client::accept::{self, Handshakes, UpgradeRate};
 use crate::client::forwarded;
-use crate::client::{Connection, ConnectionId, Departures, Identity, Registry};
+use crate::client::{Connection, ConnectionId, DeferredWrites, Identity, Registry};
 use crate::config::{Core, Node};
-use crate::counters::Counters;
-use crate::drain::DrainSignal;
-use crate::ingress::{self, Asks, Token, Waits};
-use crate::live::Live;
-use crate::mail::{AnswerRefusal, ClientReply, ClientRequest, Control, Description, Mail, PushOutcome};
-use crate::protocol::{Action, ClientId, FailReason, Limits, MessageId, Outcome, Output, PostKind};
-use crate::protocol::{Reply, WaitOver, Waiter};
+use crate::ingress::{self, OutcomeWaits, Queries, Token};
+use crate::observe::counters::Counters;
+use crate::shard::drain_signal::DrainSignal;
+use crate::shard::mail::{AnswerRefusal, ClientReply, ClientRequest, Control, Description, Mail, PushOutcome};
+use crate::shard::reloadable::Reloadable;
+use protocol::ocpp::{Action, ClientId, FailReason, Limits, MessageId, Outcome, Output, PostKind};
+use protocol::ocpp::{Reply, WaitOver, Waiter};
 
 /// Hashes ClientIds to their homes: SipHash with a key drawn at the start.
 #[cfg(not(feature = "simulation"))]
@@ -77,9 +80,9 @@ pub struct Shard {
     /// Shards of this node.
     pub count: usize,
     /// The whole node's config.
-    pub node: Live<Node>,
+    pub node: Reloadable<Node>,
     /// This shard's.
-    pub core: Live<Core>,
+    pub core: Reloadable<Core>,
     /// Clock, timers, sockets.
     pub reactor: Rc<Reactor>,
     /// Sockets to other shards.
@@ -93,7 +96,7 @@ pub struct Shard {
     /// What the backend must learn.
     pub outbox: Rc<Outbox>,
     /// Frames for clients that leave at the end of the pass.
-    pub departures: Departures,
+    pub deferred_writes: DeferredWrites,
     /// The clients.
     pub registry: RefCell<Registry>,
     /// For every session.
@@ -105,15 +108,15 @@ pub struct Shard {
     /// `upgrades_per_second_max`
     pub upgrade_rate: UpgradeRate,
     /// Who may push.
-    pub ingress_token: Live<Option<Token>>,
+    pub ingress_token: Reloadable<Option<Token>>,
     /// The client whose frames are shown in the log.
     pub traced: RefCell<Option<ClientId>>,
     /// Connections at the ingress.
     pub ingress_connections: Cell<usize>,
     /// Questions to other shards.
-    pub asks: Asks,
+    pub queries: Queries,
     /// Requests that wait for a push's outcome.
-    pub waits: Waits,
+    pub outcome_waits: OutcomeWaits,
     /// Whether the shard drains.
     pub drain: Rc<DrainSignal>,
     hasher: IdHasher,
@@ -161,7 +164,7 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
     let _ = started.send(Ok(()));
     drop(started);
     let drain = shard.drain.watch();
-    std::future::poll_fn(|context| drain.poll_said(context)).await;
+    std::future::poll_fn(|context| drain.poll_triggered(context)).await;
     shard.leave().await;
 }
 
@@ -187,12 +190,12 @@ fn bind(
 
 impl PassEnd for Shard {
     fn end_pass(&self) -> bool {
-        if self.pool.is_batch_empty() && self.departures.is_empty() {
+        if self.pool.is_batch_empty() && self.deferred_writes.is_empty() {
             return false;
         }
         // The backend first: it works while the clients get theirs.
         self.pool.send_batch();
-        self.departures.send();
+        self.deferred_writes.send();
         true
     }
 }
@@ -232,25 +235,25 @@ impl Shard {
         Rc::new(Self {
             index,
             count,
-            node: Live::new(Node::clone(&plan.node)),
+            node: Reloadable::new(Node::clone(&plan.node)),
             upgrade_rate: UpgradeRate::new(core.upgrades_per_second_max, reactor.now()),
             session_limits: RefCell::new(session_limits(&core).into()),
-            core: Live::new(core),
+            core: Reloadable::new(core),
             reactor,
             handover,
             mesh,
             counters,
             pool,
             outbox,
-            departures: Departures::default(),
+            deferred_writes: DeferredWrites::default(),
             registry: RefCell::new(Registry::default()),
             handshakes: Handshakes::default(),
             handshakes_asking: Cell::new(0),
-            ingress_token: Live::new(plan.ingress_token.clone()),
+            ingress_token: Reloadable::new(plan.ingress_token.clone()),
             traced: RefCell::new(plan.traced.clone()),
             ingress_connections: Cell::new(0),
-            asks: Asks::default(),
-            waits: Waits::default(),
+            queries: Queries::default(),
+            outcome_waits: OutcomeWaits::default(),
             drain: Rc::default(),
             boot: plan.hasher.hash_one("boot") as u32,
             hasher: plan.hasher.clone(),
@@ -269,7 +272,7 @@ impl Shard {
 
     /// True from the first word of the end.
     pub fn is_draining(&self) -> bool {
-        self.drain.is_said()
+        self.drain.is_triggered()
     }
 
     /// A name for a connection that begins now.
@@ -451,7 +454,7 @@ impl Shard {
                 let reply = Box::new(self.handle_request(*request));
                 self.mail(from.into(), Mail::Reply { token, reply });
             }
-            Mail::Reply { token, reply } => self.asks.handle_reply(token, *reply),
+            Mail::Reply { token, reply } => self.queries.handle_reply(token, *reply),
             Mail::Outcome(outcome) => self.take_outcome(*outcome),
             Mail::Control(Control::Report(reply)) => drop(reply.send(Box::new(self.report()))),
             Mail::Control(Control::Describe { client, reply }) => {
@@ -460,7 +463,7 @@ impl Shard {
             }
             Mail::Control(Control::Reload(reload)) => self.reload(&reload),
             Mail::Control(Control::Trace(client)) => self.trace(client),
-            Mail::Control(Control::Drain) => self.drain.say(),
+            Mail::Control(Control::Drain) => self.drain.trigger(),
             Mail::Control(Control::Addresses { index, addresses }) => self.pool.set_addresses(index, addresses),
         }
     }

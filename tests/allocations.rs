@@ -1,4 +1,4 @@
-//! A CALL allocates what its libraries force and nothing else: counted, on the shard's own threads, by the allocator.
+//! A Call allocates what its libraries force and nothing else: counted, on the shard's own threads, by the allocator.
 
 #![allow(unsafe_code)]
 
@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use support::{Backend, Handshake, Http};
-use ws2api::activation::Passed;
 use ws2api::config::{self, Overrides};
 use ws2api::server::Server;
+use ws2api::server::inherited_sockets::InheritedSockets;
 
 struct Counting;
 
@@ -75,7 +75,7 @@ fn serve(backend: &Backend) -> (Server, SocketAddr, SocketAddr) {
     overrides.set("backend", backend.url());
     let cpus = config::usable_cpus();
     let config = config::resolve(None, &overrides, &cpus[..1]).expect("the defaults and free ports");
-    let server = Server::start(&config, Passed::default(), None).expect("it starts");
+    let server = Server::start(&config, InheritedSockets::default(), None).expect("it starts");
     let addresses = server.addresses;
     (server, addresses.listen, addresses.ingress)
 }
@@ -116,7 +116,7 @@ fn the_steady_path_allocates_what_the_libraries_force() {
     });
 
     assert!(call > 0.0 && push > 0.0, "the counter counts");
-    assert!(call <= CALL_MAX, "{call} allocations per CALL, {CALL_MAX} are forced");
+    assert!(call <= CALL_MAX, "{call} allocations per Call, {CALL_MAX} are forced");
     assert!(push <= PUSH_MAX, "{push} allocations per push, {PUSH_MAX} are forced");
 }
 

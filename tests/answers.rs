@@ -298,7 +298,7 @@ fn a_call_that_the_backend_does_not_answer_in_time_gets_internal_error() {
     let mut client = proxy.client("CP1");
     client.send_call("m1", "Slow", "{}");
     assert!(client.expect_error("m1", "InternalError").contains("in time"));
-    // The late answer is nobody's: not this CALL's, and not the next one's with the same id.
+    // The late answer is nobody's: not this Call's, and not the next one's with the same id.
     gate.open();
     client.send_call("m1", "Quick", "{\"a\":1}");
     client.expect("[3,\"m1\",{\"a\":1}]");

@@ -46,9 +46,9 @@ fn names_that_no_path_may_have_are_refused() {
 /// What a bad frame gets.
 #[derive(Clone, Copy, Debug)]
 enum Bad {
-    /// CALLERROR `"-1"`; on ocpp1.6 nothing.
+    /// CallError `"-1"`; on ocpp1.6 nothing.
     Unreadable,
-    /// CALLERROR with its id.
+    /// CallError with its id.
     Violation(&'static str),
     Nothing,
 }
@@ -75,7 +75,7 @@ const BAD_FRAMES: &[(&str, Bad)] = &[
     ("[2,\"m1", Bad::Unreadable),
     ("[2,\"\\q\",\"Boot\",{}]", Bad::Unreadable),
     ("[[2,\"m1\",\"Boot\",{}]]", Bad::Unreadable),
-    // A CALL with a readable MessageId and something else wrong.
+    // A Call with a readable MessageId and something else wrong.
     ("[2,\"m1\"]", Bad::Violation("m1")),
     ("[2,\"m1\",\"Boot\"]", Bad::Violation("m1")),
     ("[2,\"m1\",\"Boot\",{},{}]", Bad::Violation("m1")),

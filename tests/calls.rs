@@ -1,4 +1,4 @@
-//! CALLs on their way to the backend: paths, order, bounds, repeats. (The contract, section 4.)
+//! Calls on their way to the backend: paths, order, bounds, repeats. (The contract, section 4.)
 
 mod support;
 
@@ -274,7 +274,7 @@ fn identical_calls_in_flight_are_answered_once() {
     for _ in 0..5 {
         client.send_call("m2", "Slow", "{}");
     }
-    // An m1 that came after the answer would be a CALL of its own.
+    // An m1 that came after the answer would be a Call of its own.
     support::eventually("all repetitions to be there", || {
         (proxy.count_where("calls_not_started", "coalesced") == 4 + 5).then_some(())
     });

@@ -297,7 +297,7 @@ fn the_ready_line_is_the_only_one_on_standard_output() {
 }
 
 #[test]
-fn what_the_machine_does_not_carry_is_said_once_with_what_mends_it() {
+fn what_the_machine_does_not_carry_is_said_once_with_what_fixes_it() {
     let backend = Backend::start();
     let proxy = Proxy::with(&backend).shards(2).open_files(2000).start();
     let said = proxy.stderr();

@@ -179,12 +179,10 @@ enum Runs {
 fn all_tests() -> BTreeMap<String, Runs> {
     let mut tests = BTreeMap::new();
     collect(&root().join("src/lib.rs"), &root().join("src"), "", &mut tests);
-    collect(
-        &root().join("shards/src/lib.rs"),
-        &root().join("shards/src"),
-        "shards",
-        &mut tests,
-    );
+    for package in ["protocol", "shards"] {
+        let folder = root().join(package).join("src");
+        collect(&folder.join("lib.rs"), &folder, package, &mut tests);
+    }
     for entry in std::fs::read_dir(root().join("tests")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap();

@@ -329,7 +329,7 @@ fn in_mid_traffic_every_call_is_answered_and_every_push_has_its_outcome() {
         .into_iter()
         .map(|mut client| {
             std::thread::spawn(move || {
-                // One CALL after the other until the close; pushes are answered.
+                // One Call after the other until the close; pushes are answered.
                 let (mut sent, mut answered) = (0, 0);
                 client.send_call("m0", "Echo", "{}");
                 loop {
@@ -405,7 +405,7 @@ fn in_mid_traffic_with_a_stuck_backend_it_ends_in_time_and_everybody_is_told() {
     let mut clients: Vec<Client> = (0..CLIENTS)
         .map(|number| proxy.client(&format!("CP{number}")))
         .collect();
-    // Of each client one push is with it and one waits; half of them have a CALL that is never answered.
+    // Of each client one push is with it and one waits; half of them have a Call that is never answered.
     let mut accepted = Vec::new();
     for (number, client) in clients.iter_mut().enumerate() {
         for message_id in ["p1", "p2"] {

@@ -1,4 +1,4 @@
-//! Backends from hell: every CALL has exactly one answer, in time, whatever the backend does, and whoever else is
+//! Backends from hell: every Call has exactly one answer, in time, whatever the backend does, and whoever else is
 //! connected is served meanwhile. (The contract, sections 4 and 8; connections that are kept: tests/backends.rs.)
 
 mod support;
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use support::http::{Connection, Stream};
 use support::{Backend, Builder, Client, Proxy, Response};
 
-/// A backend that answers CALLs with whatever `answer` does to the connection, and all else as it should. The
-/// connection closes after each CALL.
+/// A backend that answers Calls with whatever `answer` does to the connection, and all else as it should. The
+/// connection closes after each Call.
 struct Hell {
     address: String,
 }
@@ -62,7 +62,7 @@ fn serve(stream: TcpStream, answer: &dyn Fn(&str, &mut TcpStream)) {
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{\"a\":1}";
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\n4\r\n\":1}\r\n0\r\n\r\n";
 
-/// Sends a CALL that the backend breaks, and one to see that the first had one answer. What the first one got.
+/// Sends a Call that the backend breaks, and one to see that the first had one answer. What the first one got.
 #[track_caller]
 fn call(client: &mut Client, action: &str) -> String {
     client.send_call("m1", action, "{}");
@@ -400,7 +400,7 @@ fn a_backend_that_restarts_in_mid_traffic_costs_no_answer() {
         .map(|request| request.target.clone())
         .collect();
     let different: HashSet<_> = calls.iter().collect();
-    assert_eq!(calls.len(), different.len(), "no CALL came twice");
+    assert_eq!(calls.len(), different.len(), "no Call came twice");
     assert!(results <= calls.len() && calls.len() <= results + errors);
     assert_eq!(backend.seen("/disconnect").len(), 0, "all stayed connected");
     assert_eq!(clients.len(), CLIENTS);

@@ -1,4 +1,4 @@
-//! The promise: what `ws2api::http` accepts, hyper accepts too, and sees the same message. Whatever hyper refuses,
+//! The promise: what `protocol::http` accepts, hyper accepts too, and sees the same message. Whatever hyper refuses,
 //! we refuse. The other way round we may be, and are, stricter.
 //!
 //! Messages are generated from a seed: proper parts, odd parts, and some bytes changed at the end. hyper runs over bytes
@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::{HeaderMap, Request, Response};
-use ws2api::http::{BodyDecoder, Framing, Headers, parse_request, parse_response};
+use protocol::http::{BodyDecoder, Framing, Headers, parse_request, parse_response};
 
 const CASES: u64 = 20_000;
 const HEAD_LEN_MAX: usize = 8192;

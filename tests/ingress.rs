@@ -451,7 +451,7 @@ fn a_path_that_is_no_push_is_refused() {
         ("/call", 404),
         ("/call/Reset/CP1", 404),
         ("/call/Reset/CP1/m1/more", 404),
-        ("/CALL/Reset/CP1/m1", 404),
+        ("/Call/Reset/CP1/m1", 404),
         ("/other/Reset/CP1/m1", 404),
         ("/call//CP1/m1", 400),
         ("/call/Reset//m1", 400),

@@ -63,12 +63,12 @@ fn what_a_client_says_reaches_the_backend_byte_for_byte() {
     for payload in made() {
         client.send_call("c1", "Boot", &payload);
         client.expect("[3,\"c1\",{}]");
-        assert_eq!(backend.take("/call").text(), payload, "a CALL");
+        assert_eq!(backend.take("/call").text(), payload, "a Call");
         client.send(format!("[5,\"c1\",\"X\",\"\",{payload}]"));
         assert_eq!(
             details(backend.take("/resulterror").text()),
             payload,
-            "a CALLRESULTERROR"
+            "a CallResultError"
         );
         client.send(format!("[6,\"s1\",\"Notify\",{payload}]"));
         assert_eq!(backend.take("/send").text(), payload, "a SEND");
@@ -78,9 +78,9 @@ fn what_a_client_says_reaches_the_backend_byte_for_byte() {
             client.send(answer);
         };
         pushed(format!("[3,\"p1\",{payload}]"));
-        assert_eq!(backend.take("/result").text(), payload, "a CALLRESULT");
+        assert_eq!(backend.take("/result").text(), payload, "a CallResult");
         pushed(format!("[4,\"p1\",\"X\",\"\",{payload}]"));
-        assert_eq!(details(backend.take("/error").text()), payload, "a CALLERROR");
+        assert_eq!(details(backend.take("/error").text()), payload, "a CallError");
         let mut waited = |answer: String| {
             http.send_request("POST", "/call/Reset/CP1/p2", &[("Prefer", "wait=60")], "{}");
             client.expect("[2,\"p2\",\"Reset\",{}]");
@@ -88,9 +88,9 @@ fn what_a_client_says_reaches_the_backend_byte_for_byte() {
             http.reply()
         };
         let reply = waited(format!("[3,\"p2\",{payload}]"));
-        assert_eq!(reply.expect(200).body, payload, "a CALLRESULT that is waited for");
+        assert_eq!(reply.expect(200).body, payload, "a CallResult that is waited for");
         let reply = waited(format!("[4,\"p2\",\"X\",\"\",{payload}]")).expect(422);
-        assert_eq!(details(&reply.body), payload, "a CALLERROR that is waited for");
+        assert_eq!(details(&reply.body), payload, "a CallError that is waited for");
     }
 }
 
@@ -130,7 +130,7 @@ fn what_the_backend_says_reaches_the_client_byte_for_byte() {
     }
 }
 
-/// Leaves a deferred CALL `c3` of CP1 behind.
+/// Leaves a deferred Call `c3` of CP1 behind.
 fn defer(backend: &Backend, proxy: &Proxy, client: &mut Client) {
     backend.on("/call", |_| Response::with_headers(202, &[("X-Deferred", "1")], ""));
     client.send_call("c3", "Boot", "{}");

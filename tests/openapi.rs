@@ -153,7 +153,7 @@ fn deferred(contract: &mut Contract, proxy: &Proxy) {
         let template = format!("/{kind}/{{action}}/{{clientId}}/{{messageId}}");
         let target = format!("/{kind}/Defer/CP2/{id}");
         client.send_call(id, "Defer", "{}");
-        support::eventually("the CALL to be deferred", || {
+        support::eventually("the Call to be deferred", || {
             let described = proxy.http().get("/clients/CP2").json();
             (described["pending"]["callsDeferred"] == json!(1)).then_some(())
         });

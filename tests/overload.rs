@@ -109,7 +109,7 @@ impl Caller {
         let mut at = 0;
         while let Some((len, text)) = frame(&self.incoming[at..]) {
             at += len;
-            let id = self.asked.pop_front().expect("an answer to a CALL");
+            let id = self.asked.pop_front().expect("an answer to a Call");
             if text == format!("[3,\"{id}\",{{}}]") {
                 served.results += 1;
             } else {
@@ -133,7 +133,7 @@ fn frame(bytes: &[u8]) -> Option<(usize, &str)> {
     Some((2 + len, std::str::from_utf8(text).unwrap()))
 }
 
-/// Each client has one CALL under way, for so long.
+/// Each client has one Call under way, for so long.
 fn closed_loop(callers: &mut [Caller], time: Duration) -> f64 {
     let mut served = Served::default();
     let begun = Instant::now();
@@ -150,7 +150,7 @@ fn closed_loop(callers: &mut [Caller], time: Duration) -> f64 {
     rate
 }
 
-/// `rate` CALLs a second, whatever becomes of them; only what the clients' own memory allows is held back.
+/// `rate` Calls a second, whatever becomes of them; only what the clients' own memory allows is held back.
 fn open_loop(callers: &mut [Caller], rate: f64, time: Duration) -> (f64, Served) {
     let mut served = Served::default();
     let (begun, mut offered) = (Instant::now(), 0);
@@ -179,7 +179,7 @@ fn finish(callers: &mut [Caller], served: &mut Served) {
 
 /// What one run showed.
 struct Shown {
-    /// Results a second with one CALL of each client under way.
+    /// Results a second with one Call of each client under way.
     carried: f64,
     /// Results a second with twice that offered.
     goodput: f64,
@@ -252,7 +252,7 @@ fn assert_no_collapse(waiters: usize) -> Shown {
 #[test]
 fn what_is_too_much_waits_with_the_clients() {
     let shown = assert_no_collapse(16_384);
-    assert_eq!(shown.refusals, 0, "there was room for a CALL of each");
+    assert_eq!(shown.refusals, 0, "there was room for a Call of each");
 }
 
 #[test]

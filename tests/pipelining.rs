@@ -11,7 +11,7 @@ use support::{Backend, Client, Proxy, Request, Response};
 
 const MEMBERS: usize = 8;
 
-/// One connection to the backend, busy with the first client's CALL; the CALLs of the others wait for it together.
+/// One connection to the backend, busy with the first client's Call; the Calls of the others wait for it together.
 fn batch(backend: &Backend, answer: impl Fn(&Request) -> Response + Send + Sync + 'static) -> (Proxy, Vec<Client>) {
     let proxy = Proxy::with(backend)
         .set("backend_connections_max", "1")
@@ -27,7 +27,7 @@ fn batch(backend: &Backend, answer: impl Fn(&Request) -> Response + Send + Sync 
     backend.take("/call/Slow");
     for (number, client) in clients.iter_mut().enumerate() {
         client.send_call("m", "Echo", &format!("{{\"number\":{number}}}"));
-        // Its pong is behind the CALL: the CALL waits at the pool now.
+        // Its pong is behind the Call: the Call waits at the pool now.
         client.expect_nothing();
     }
     gate.open();

@@ -26,7 +26,7 @@ fn killed_in_mid_traffic_and_started_again_it_listens_at_once_and_the_clients_ar
         let mut clients: Vec<Client> = (0..CLIENTS)
             .map(|number| proxy.client(&format!("CP{number}")))
             .collect();
-        // Some have a CALL at the backend, some a push, when it happens.
+        // Some have a Call at the backend, some a push, when it happens.
         let gate = backend.hold("/call/Slow", |_| support::Response::json("{}"));
         for (number, client) in clients.iter_mut().enumerate() {
             match number % 3 {

@@ -33,7 +33,7 @@ impl Bystander {
         }
     }
 
-    /// The next frame that it gets is the answer to its own CALL.
+    /// The next frame that it gets is the answer to its own Call.
     #[track_caller]
     fn is_served(&mut self) {
         self.calls += 1;

@@ -1,4 +1,4 @@
-//! Answers at another time: requests that wait for the client, and CALLs that the backend answers later.
+//! Answers at another time: requests that wait for the client, and Calls that the backend answers later.
 //! (The contract, sections 4 and 6.)
 
 mod support;
@@ -360,7 +360,7 @@ fn every_kind_of_outcome_is_posted_when_the_waiting_request_has_gone() {
         http.send_request("POST", &target, &[("Prefer", "wait=60")], "{}");
         http
     };
-    // The client's CALLERROR, and a time-out.
+    // The client's CallError, and a time-out.
     let http = gone("CP1", "m1");
     client.text();
     drop(http);

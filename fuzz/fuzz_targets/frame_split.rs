@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::value::RawValue;
-use ws2api::protocol::{Action, Answer, Frame, FrameError, JsonError, MessageId, Reply, Subprotocol, answer, frame, json};
+use protocol::ocpp::{Action, Answer, Frame, FrameError, JsonError, MessageId, Reply, Subprotocol, answer, frame, json};
 
 const DEPTH: usize = 64;
 const SUBPROTOCOLS: [Subprotocol; 4] = [
@@ -38,7 +38,7 @@ fn check_frame(text: &str, subprotocol: Subprotocol, valid: bool) {
             raw_action,
             payload,
         }) => {
-            let elements: Vec<&RawValue> = serde_json::from_str(text).expect("a CALL is an array");
+            let elements: Vec<&RawValue> = serde_json::from_str(text).expect("a Call is an array");
             let slices: Vec<_> = elements.iter().map(|element| element.get()).collect();
             assert_eq!(slices, ["2", raw_id, raw_action, payload]);
             let id = MessageId::parse(&message_id).expect("checked");

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ws2api::http::{BodyDecoder, BodyError, Decoded, Framing};
+use protocol::http::{BodyDecoder, BodyError, Decoded, Framing};
 
 const BODY_LEN_MAX: usize = 300;
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ws2api::http::{
+use protocol::http::{
     Framing, HEADERS_MAX, check_upgrade, is_header_value_safe, is_request_decided, parse_request, write_request, write_switching_protocols,
 };
 

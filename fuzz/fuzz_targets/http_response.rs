@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ws2api::http::{BodyDecoder, Framing, is_header_value_safe, parse_response, whole_body};
+use protocol::http::{BodyDecoder, Framing, is_header_value_safe, parse_response, whole_body};
 
 const HEAD_LEN_MAX: usize = 1024;
 const BODY_LEN_MAX: usize = 256;

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ws2api::protocol::{Action, ClientId, MessageId, Negotiated, Subprotocol, subprotocol};
+use protocol::ocpp::{Action, ClientId, MessageId, Negotiated, Subprotocol, subprotocol};
 
 fuzz_target!(|input: &[u8]| {
     let Ok(text) = std::str::from_utf8(input) else { return };

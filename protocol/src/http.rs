@@ -19,7 +19,6 @@ mod headers;
 mod request;
 mod response;
 mod vocabulary;
-mod websocket;
 mod writer;
 
 pub use body::{BodyDecoder, BodyError, Decoded, whole_body};
@@ -29,6 +28,5 @@ pub use headers::{HEADERS_MAX, Headers};
 pub use request::{RequestHead, is_request_decided, parse_request};
 pub use response::{INTERIM_MAX, ResponseHead, parse_response};
 pub use vocabulary::{Method, StatusCode, reason};
-pub use websocket::{Upgrade, UpgradeRefusal, accept_key, check_upgrade};
 pub use writer::{HeaderLines, RequestTemplate, is_header_value_safe, write_continue, write_request, write_response};
 pub use writer::{write_switching_protocols, write_upgrade_refusal};

@@ -5,7 +5,7 @@
 //!
 //! - [`ids`]: [`ClientId`], [`Action`], [`MessageId`], checked once.
 //! - [`json`]: bounded, strict validation; slices of the input, never re-serialised values.
-//! - [`frame`]: one text message → [`Frame`], and the frames that ws2api builds; [`call_text`]: a CALL and its parts.
+//! - [`frame`]: one text message → [`Frame`], and the frames that ws2api builds; [`call_text`]: a Call and its parts.
 //! - [`subprotocol`]: negotiation, and what differs between the OCPP versions.
 //! - [`answer`]: the backend's HTTP answer → the client's frame.
 //! - [`session`]: order, what is in flight, deadlines, exactly one outcome.
@@ -29,7 +29,5 @@ pub use output::{Push, PushKey, PushRefusal, Text, WaitOver, Waiter};
 pub use session::{Limits, Session};
 pub use subprotocol::{Negotiated, Subprotocol};
 
-#[cfg(test)]
-mod random;
 #[cfg(test)]
 mod simulation;

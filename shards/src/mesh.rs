@@ -35,7 +35,7 @@ pub struct Mesh<M> {
 
 /// The way in for ordinary threads (admin, signals).
 #[derive(Debug)]
-pub struct Outside<M> {
+pub struct NodeHandle<M> {
     producers: Vec<Mutex<Producer<M>>>,
     bells: Arc<Bells>,
 }
@@ -44,7 +44,7 @@ pub struct Outside<M> {
 ///
 /// # Errors
 /// When there are no descriptors for the eventfds.
-pub(crate) fn connect<M>(shards_count: usize, capacity: usize) -> io::Result<(Vec<Mesh<M>>, Outside<M>)> {
+pub(crate) fn connect<M>(shards_count: usize, capacity: usize) -> io::Result<(Vec<Mesh<M>>, NodeHandle<M>)> {
     let bells = Arc::new(Bells::new(shards_count)?);
     let mut incoming: Vec<Vec<Consumer<M>>> = (0..shards_count).map(|_| Vec::new()).collect();
     let mut outgoing: Vec<Vec<Option<Producer<M>>>> = Vec::with_capacity(shards_count);
@@ -77,7 +77,7 @@ pub(crate) fn connect<M>(shards_count: usize, capacity: usize) -> io::Result<(Ve
         });
     Ok((
         meshes.collect(),
-        Outside {
+        NodeHandle {
             producers,
             bells: bells.clone(),
         },
@@ -172,7 +172,7 @@ impl<M> Mesh<M> {
     }
 }
 
-impl<M> Outside<M> {
+impl<M> NodeHandle<M> {
     /// How many shards there are.
     #[must_use]
     pub fn shards_count(&self) -> usize {

@@ -19,7 +19,7 @@ use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
 use rustix::io::Errno;
 
 use crate::handover::{self, Arrivals, Handover};
-use crate::mesh::{self, Mesh, Outside};
+use crate::mesh::{self, Mesh, NodeHandle};
 use crate::reactor::{Mailbox, Reactor};
 use crate::{cpu, fd_table, task, uring};
 
@@ -53,7 +53,7 @@ type Handler<M> = Box<dyn FnMut(M)>;
 #[derive(Debug)]
 pub struct Node<M> {
     /// Messages from ordinary threads to shards.
-    pub outside: Arc<Outside<M>>,
+    pub outside: Arc<NodeHandle<M>>,
     threads: Vec<JoinHandle<Result<(), StartError>>>,
 }
 

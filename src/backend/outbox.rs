@@ -17,9 +17,9 @@ use shards::{Reactor, Timer, spawn};
 use super::pool::{Pool, Response};
 use super::request::Request;
 use crate::client::identity::{Identity, hexadecimal};
-use crate::counters::Counters;
-use crate::http::RequestTemplate;
-use crate::protocol::{Action, Failure, MessageId, PostKind};
+use crate::observe::counters::Counters;
+use protocol::http::RequestTemplate;
+use protocol::ocpp::{Action, Failure, MessageId, PostKind};
 
 /// One thing that the backend must learn.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub struct OutboxLimits {
     pub ttl: Duration,
     /// `results_queued_max`.
     pub waiting_max: usize,
-    /// A single try takes no longer than a CALL may.
+    /// A single try takes no longer than a Call may.
     pub try_timeout: Duration,
 }
 

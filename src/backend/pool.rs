@@ -25,9 +25,9 @@ use shards::{Reactor, Socket, Timer, spawn};
 use super::batch::Batch;
 use super::link::Link;
 use super::upstream::Upstream;
-use crate::counters::Counters;
-use crate::http::{RequestTemplate, ResponseHead};
-use crate::protocol::Failure;
+use crate::observe::counters::Counters;
+use protocol::http::{RequestTemplate, ResponseHead};
+use protocol::ocpp::Failure;
 
 /// One request and what is to be done with its answer.
 pub trait Exchange: 'static {

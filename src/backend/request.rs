@@ -10,15 +10,15 @@ use super::outbox::{Outbox, Post};
 use super::pool::{Exchange, Response};
 use crate::client::Connection;
 use crate::client::identity::Identity;
-use crate::counters::Counters;
-use crate::http::{HeaderLines, RequestTemplate};
-use crate::protocol::{Answer, CallKey, CallText, Failure};
+use crate::observe::counters::Counters;
+use protocol::http::{HeaderLines, RequestTemplate};
+use protocol::ocpp::{Answer, CallKey, CallText, Failure};
 
 /// A request and its purpose.
 pub enum Request {
     /// `POST /connect`: may this client come in?
     Connect(Box<Connect>),
-    /// `POST /call/…`: a client's CALL.
+    /// `POST /call/…`: a client's Call.
     Call(Call),
     /// `POST /result/…` and its like, at least once.
     Post(Rc<Outbox>, Box<Post>),
@@ -26,11 +26,11 @@ pub enum Request {
     Disconnect(Box<Disconnect>),
 }
 
-/// A CALL on its way to the backend.
+/// A Call on its way to the backend.
 pub struct Call {
     /// Who asked, and who gets the answer.
     pub connection: Rc<Connection>,
-    /// Which of its CALLs.
+    /// Which of its Calls.
     pub key: CallKey,
     /// What the path and the body are made of.
     pub text: CallText,
@@ -42,7 +42,7 @@ pub struct Call {
 
 /// The question that precedes every connection.
 pub struct Connect {
-    /// Who asks.
+    /// Who queries.
     pub identity: Rc<Identity>,
     /// The identity's, and what of the client's request goes along: `forward_headers`, `trusted_headers`, the offered
     /// subprotocols.
@@ -147,7 +147,7 @@ impl Exchange for Request {
 }
 
 impl Verdict {
-    /// Waits for the backend's word; it always comes, at the latest at the request's deadline.
+    /// OutcomeWaits for the backend's word; it always comes, at the latest at the request's deadline.
     pub async fn wait(&self) -> Admission {
         poll_fn(|context| {
             if let Some(answer) = self.answer.borrow_mut().take() {

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use super::pool::Target;
 use crate::config::BackendUrl;
-use crate::http::RequestTemplate;
+use protocol::http::RequestTemplate;
 
 /// Looks up a backend's host name. Empty when it has no address now: the backend then counts as down.
 #[must_use]

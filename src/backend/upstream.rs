@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::link::Link;
 use super::pool::{Exchange, Target};
-use crate::http::RequestTemplate;
+use protocol::http::RequestTemplate;
 
 /// One backend and its connections.
 pub(super) struct Upstream<E: Exchange> {

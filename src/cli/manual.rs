@@ -203,8 +203,8 @@ fn escaped(text: &str) -> String {
 
 const DESCRIPTION: &str = "\
 .SH DESCRIPTION
-ws2api holds very many WebSocket clients on one machine, turns their CALLs into HTTP requests to a backend, and the
-backend's HTTP requests into CALLs to a client. One shard (a thread with everything it owns) runs on each CPU named.
+ws2api holds very many WebSocket clients on one machine, turns their Calls into HTTP requests to a backend, and the
+backend's HTTP requests into Calls to a client. One shard (a thread with everything it owns) runs on each CPU named.
 .PP
 Operators look at the admin address: / is a status page, /metrics is for Prometheus, /healthz and /readyz for load
 balancers, /debug/pprof/ for profiles. POST /trace?client=ID logs the frames of one client until DELETE /trace.

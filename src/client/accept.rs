@@ -21,7 +21,7 @@ pub struct Handshakes {
 }
 
 /// A handshake under way; ends when it is dropped.
-pub struct Turn(Rc<Shard>);
+pub struct HandshakePermit(Rc<Shard>);
 
 /// At most so many upgrades per second, in bursts of up to as many.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub async fn accept(shard: Rc<Shard>, mut listener: Listener) {
     loop {
         let mut paused = false;
         let next = poll_fn(|context| {
-            if drain.poll_said(context).is_ready() {
+            if drain.poll_triggered(context).is_ready() {
                 return Poll::Ready(None);
             }
             if shard.handshakes.count.get() >= shard.core.handshakes_max {
@@ -56,7 +56,7 @@ pub async fn accept(shard: Rc<Shard>, mut listener: Listener) {
         let Some((fd, peer)) = next.await else { return };
         shard.counters.connections_accepted.add();
         if let Ok(socket) = Socket::adopt(&shard.reactor, fd) {
-            let turn = Turn::new(&shard);
+            let turn = HandshakePermit::new(&shard);
             spawn(handshake::begin(turn, socket, peer));
         }
         since_yield += 1;
@@ -75,11 +75,11 @@ pub async fn receive(shard: Rc<Shard>, mut arrivals: Arrivals) {
         let Ok(socket) = Socket::adopt(&shard.reactor, parcel.socket) else {
             continue;
         };
-        spawn(handshake::resume(Turn::new(&shard), socket, parcel.bytes));
+        spawn(handshake::resume(HandshakePermit::new(&shard), socket, parcel.bytes));
     }
 }
 
-impl Turn {
+impl HandshakePermit {
     fn new(shard: &Rc<Shard>) -> Self {
         shard.handshakes.count.set(shard.handshakes.count.get() + 1);
         Self(shard.clone())
@@ -91,7 +91,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for HandshakePermit {
     fn drop(&mut self) {
         let handshakes = &self.0.handshakes;
         handshakes.count.set(handshakes.count.get() - 1);

@@ -22,17 +22,17 @@ use shards::Timer;
 
 use self::ending::{CLOSE_AWAY, CLOSE_LOST, CLOSE_REPLACED, CLOSE_WITHOUT_CODE, End};
 use super::identity::{ConnectionId, Identity};
-use super::sending::Sending;
 use super::trace;
 use super::websocket::{self, CLOSE_TIMEOUT, WebSocket};
+use super::write_queue::WriteQueue;
 use crate::backend::Request;
 use crate::backend::request::Call;
-use crate::counters::Ended;
-use crate::protocol::{
+use crate::observe::counters::Ended;
+use crate::shard::Shard;
+use protocol::ocpp::{
     Accepted, Action, Answer, CallKey, DeferredRefusal, FailReason, Failure, MessageId, Output, Pending,
 };
-use crate::protocol::{Push, PushRefusal, Reply, Session, Subprotocol, WaitOver, Waiter};
-use crate::shard::Shard;
+use protocol::ocpp::{Push, PushRefusal, Reply, Session, Subprotocol, WaitOver, Waiter};
 
 /// A connected client.
 pub struct Connection {
@@ -47,16 +47,16 @@ pub struct Connection {
 
 struct State {
     session: Session,
-    /// `None` once the connection is over: a CALL at the backend may hold the rest for longer.
+    /// `None` once the connection is over: a Call at the backend may hold the rest for longer.
     stream: Option<WebSocket>,
     timer: Timer,
     /// Only while the socket takes no more.
-    sending: Option<Box<Sending>>,
+    sending: Option<Box<WriteQueue>>,
     phase: Phase,
     opened: Instant,
     finished: bool,
     /// Bytes of the frames that leave at the end of this pass.
-    put_off_len: usize,
+    deferred_len: usize,
     /// The client has pinged: the library answers by itself, as soon as the socket takes it.
     owes_pong: bool,
     /// Not read until the session wants to.
@@ -96,7 +96,7 @@ impl Connection {
             phase: Phase::Open,
             opened: shard.reactor.now(),
             finished: false,
-            put_off_len: 0,
+            deferred_len: 0,
             owes_pong: false,
             paused: false,
             leaving: Leaving::No,
@@ -143,7 +143,7 @@ impl Connection {
         self.state.borrow_mut().release();
     }
 
-    /// The backend's answer to one of its CALLs.
+    /// The backend's answer to one of its Calls.
     pub fn handle_answer(&self, key: CallKey, arrived: Instant, answer: Answer<'_>) {
         let counters = &self.shard.counters;
         counters.count_answer(&answer);
@@ -153,7 +153,7 @@ impl Connection {
         self.with_session(|session, now, out| session.handle_answer(now, key, answer, out));
     }
 
-    /// A CALL from the backend.
+    /// A Call from the backend.
     ///
     /// # Errors
     /// See [`PushRefusal`].
@@ -166,7 +166,7 @@ impl Connection {
         self.with_session(|session, _, _| session.handle_wait_over(id, waiter))
     }
 
-    /// The backend's answer to a CALL that it had deferred.
+    /// The backend's answer to a Call that it had deferred.
     ///
     /// # Errors
     /// See [`DeferredRefusal`].
@@ -216,12 +216,12 @@ impl Connection {
         self.with_session(|session, now, out| session.handle_shutdown(now, out));
     }
 
-    /// Draining: closes it with 1001, as soon as its CALLs and the pushes that it got are answered.
+    /// Draining: closes it with 1001, as soon as its Calls and the pushes that it got are answered.
     pub fn leave(&self) {
         self.leave_once(Leaving::OnceQuiet);
     }
 
-    /// The drain has waited long enough for clients: closes it with 1001, as soon as the CALLs that are at the backend are
+    /// The drain has waited long enough for clients: closes it with 1001, as soon as the Calls that are at the backend are
     /// answered.
     pub fn leave_once_answered(&self) {
         self.leave_once(Leaving::OnceAnswered);
@@ -388,7 +388,7 @@ impl Connection {
         }
     }
 
-    /// Does what the session decided. More may follow from it (a CALL that finds no place has its answer at once).
+    /// Does what the session decided. More may follow from it (a Call that finds no place has its answer at once).
     fn act(&self, state: &mut State, out: &mut Vec<Output>) {
         let mut more = Vec::new();
         while !out.is_empty() {
@@ -509,7 +509,7 @@ impl State {
 
     /// Gives back what a large frame needed, once everything has left.
     fn shrink(&mut self) {
-        if self.phase == Phase::Open && self.sending.is_none() && self.put_off_len == 0 && !self.owes_pong {
+        if self.phase == Phase::Open && self.sending.is_none() && self.deferred_len == 0 && !self.owes_pong {
             websocket::shrink(&mut self.stream);
         }
     }

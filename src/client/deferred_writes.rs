@@ -8,13 +8,13 @@ use super::connection::Connection;
 
 /// The connections with frames that were put off to the end of the pass.
 #[derive(Default)]
-pub struct Departures {
+pub struct DeferredWrites {
     connections: RefCell<Vec<Rc<Connection>>>,
     /// Bytes of all their frames.
     len: Cell<usize>,
 }
 
-impl Departures {
+impl DeferredWrites {
     /// Whether a frame of `len` bytes may be put off; else it has to leave at once.
     pub(super) fn has_room(&self, len: usize) -> bool {
         self.len.get() + len <= LEN_MAX
@@ -38,7 +38,7 @@ impl Departures {
         let mut connections = self.connections.take();
         self.len.set(0);
         for connection in connections.drain(..) {
-            connection.depart();
+            connection.write_deferred();
         }
         let mut next = self.connections.borrow_mut();
         if next.is_empty() && connections.capacity() <= CAPACITY_KEPT {

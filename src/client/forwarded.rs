@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use super::identity::address_text;
 use crate::config::{Network, Node};
-use crate::http::RequestHead;
-use crate::protocol::ClientId;
+use protocol::http::RequestHead;
+use protocol::ocpp::ClientId;
 
 /// The value of `X-Forwarded-For` for the backend: the client's address, after what a trusted proxy said before it.
 #[must_use]
@@ -91,7 +91,7 @@ const OFFERED: &str = "sec-websocket-protocol";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::parse_request;
+    use protocol::http::parse_request;
 
     fn fits(authorization: &str, client: &str) -> bool {
         let head = format!("GET / HTTP/1.1\r\nHost: h\r\nAuthorization: {authorization}\r\n\r\n");

@@ -14,21 +14,22 @@ use async_tungstenite::tungstenite::protocol::CloseFrame;
 use shards::handover::Parcel;
 use shards::{Socket, Timer, spawn};
 
-use super::accept::Turn;
+use super::accept::HandshakePermit;
 use super::connection::Connection;
 use super::identity::Identity;
 use super::websocket;
 use crate::backend::Request;
 use crate::backend::request::{Admission, Connect, Verdict};
 use crate::client::forwarded;
-use crate::http::{self, HeaderLines, RequestHead, UpgradeRefusal, check_upgrade, is_request_decided, parse_request};
-use crate::protocol::subprotocol::negotiate;
-use crate::protocol::{ClientId, Negotiated, Session, Subprotocol};
-use crate::proxy_protocol;
 use crate::shard::Shard;
+use protocol::http::{self, HeaderLines, RequestHead, is_request_decided, parse_request};
+use protocol::ocpp::subprotocol::negotiate;
+use protocol::ocpp::{ClientId, Negotiated, Session, Subprotocol};
+use protocol::proxy_protocol;
+use protocol::websocket::{UpgradeRefusal, check_upgrade};
 
 /// A connection was accepted here.
-pub async fn begin(turn: Turn, socket: Socket, address: SocketAddr) {
+pub async fn begin(turn: HandshakePermit, socket: Socket, address: SocketAddr) {
     let shard = turn.shard().clone();
     let deadline = shard.reactor.now() + shard.core.handshake_timeout;
     let peer = Peer {
@@ -63,7 +64,7 @@ pub async fn begin(turn: Turn, socket: Socket, address: SocketAddr) {
 }
 
 /// Another shard read the request; this one is the ClientId's home.
-pub async fn resume(turn: Turn, socket: Socket, bytes: Vec<u8>) {
+pub async fn resume(turn: HandshakePermit, socket: Socket, bytes: Vec<u8>) {
     let shard = turn.shard().clone();
     let Some((peer, left, head)) = unpack(&bytes) else {
         unreachable!("shards pack what they hand over");

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use arrayvec::ArrayString;
 
-use crate::http::HeaderLines;
-use crate::protocol::ClientId;
+use protocol::http::HeaderLines;
+use protocol::ocpp::ClientId;
 
 /// One connection among all that ever were: the process's start, the shard, and a count.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]

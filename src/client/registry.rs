@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 use slab::Slab;
 
 use super::connection::Connection;
-use crate::protocol::ClientId;
+use protocol::ocpp::ClientId;
 
 /// ClientId → connection. At most one connection per ClientId.
 #[derive(Default)]

@@ -3,8 +3,8 @@
 use async_tungstenite::tungstenite::Message;
 
 use super::identity::Identity;
-use crate::protocol::ClientId;
 use crate::shard::Shard;
+use protocol::ocpp::ClientId;
 
 impl Shard {
     /// Shows the frames of `client` from now on, and those of no other.

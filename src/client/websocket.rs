@@ -46,7 +46,7 @@ pub async fn open(socket: Socket, core: &Core) -> WebSocket {
         // Resident for every client; the library's default is 128 KiB.
         .read_buffer_size(core.read_buffer)
         // What is put off waits here; all else is flushed behind the message.
-        .write_buffer_size(PUT_OFF_LEN_MAX)
+        .write_buffer_size(DEFERRED_LEN_MAX)
         // One frame at a time is handed over, and a pong or a close beside it.
         .max_write_buffer_size(FRAMES_BUFFERED * (core.message_max + FRAME_OVERHEAD))
         .max_message_size(Some(core.message_max))
@@ -183,7 +183,7 @@ pub fn write(stream: &mut WebSocket, message: Message) -> Written {
     }
 }
 
-/// Hands over a message that leaves with the next [`flush`]; one that follows [`PUT_OFF_LEN_MAX`] bytes of them may leave before.
+/// Hands over a message that leaves with the next [`flush`]; one that follows [`DEFERRED_LEN_MAX`] bytes of them may leave before.
 ///
 /// # Errors
 /// The connection is of no more use.
@@ -215,11 +215,11 @@ pub fn discard(stream: &WebSocket) -> Poll<bool> {
 }
 
 /// How many bytes of frames a connection keeps that were handed over and not flushed.
-pub const PUT_OFF_LEN_MAX: usize = 4096;
+pub const DEFERRED_LEN_MAX: usize = 4096;
 /// The header of such a frame, at most (RFC 6455, 5.2).
-pub const PUT_OFF_HEADER_LEN: usize = 4;
+pub const DEFERRED_HEADER_LEN: usize = 4;
 const _: () = assert!(
-    PUT_OFF_LEN_MAX < FRAMES_BUFFERED * FRAME_OVERHEAD,
+    DEFERRED_LEN_MAX < FRAMES_BUFFERED * FRAME_OVERHEAD,
     "the library wants it below its bound"
 );
 

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use async_tungstenite::tungstenite::Message;
 
-use crate::protocol::PushKey;
+use protocol::ocpp::PushKey;
 
 /// The queue behind a socket that takes no more. It exists only while something waits.
 #[derive(Debug)]
-pub(super) struct Sending {
+pub(super) struct WriteQueue {
     /// The push whose frame the WebSocket is writing.
     pub(super) writing: Option<PushKey>,
     writing_len: usize,
@@ -26,7 +26,7 @@ struct Waiting {
     since: Instant,
 }
 
-impl Sending {
+impl WriteQueue {
     /// A frame of `len` bytes is being written and the socket is full.
     pub(super) fn new(writing: Option<PushKey>, writing_len: usize, now: Instant) -> Self {
         Self {

@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_typing_error_is_mended_and_another_word_is_not() {
+    fn a_typing_error_is_corrected_and_another_word_is_not() {
         let names = || ["clients_max", "listen", "cpu", "call_timeout"].into_iter();
         assert_eq!(suggest("client_max", names()), Some("clients_max"));
         assert_eq!(suggest("Clients-Max", names()), Some("clients_max"));

@@ -1,4 +1,4 @@
-//! Where the machine does not carry what the configuration allows, or the configuration opens a door; and what mends it.
+//! Where the machine does not carry what the configuration allows, or the configuration opens a door; and what fixes it.
 //!
 //! Nothing here stops the start: the bounds hold, only lower than configured.
 
@@ -8,22 +8,22 @@ use std::net::SocketAddr;
 use super::units::Size;
 use super::{BackendUrl, Config, Core, Machine};
 
-/// One thing to mend.
+/// One thing to fix.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Warning {
     /// What will happen, and why.
     pub what: String,
-    /// The command or setting that mends it.
-    pub mend: String,
+    /// The command or setting that fixes it.
+    pub fix: String,
 }
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "warning: {}\n   mend: {}", self.what, self.mend)
+        write!(f, "warning: {}\n   fix: {}", self.what, self.fix)
     }
 }
 
-/// What is worth mending before `config` runs on `machine`; the gravest first.
+/// What is worth fixing before `config` runs on `machine`; the gravest first.
 #[must_use]
 pub fn warnings(config: &Config, machine: &Machine) -> Vec<Warning> {
     let found = [
@@ -47,8 +47,8 @@ pub fn descriptors_max(core: &Core, shards: usize) -> u64 {
     (connections + core.backend_connections_max + OWN_DESCRIPTORS + shards * DESCRIPTORS_PER_NEIGHBOUR) as u64
 }
 
-fn warning(what: String, mend: String) -> Option<Warning> {
-    Some(Warning { what, mend })
+fn warning(what: String, fix: String) -> Option<Warning> {
+    Some(Warning { what, fix })
 }
 
 /// The sum over all shards.
@@ -217,7 +217,7 @@ mod tests {
     fn words(config: &Config, machine: Machine) -> Vec<(String, String)> {
         warnings(config, &machine)
             .into_iter()
-            .map(|warning| (warning.what, warning.mend))
+            .map(|warning| (warning.what, warning.fix))
             .collect()
     }
 
@@ -291,12 +291,9 @@ mod tests {
                 "set clients_max to what the memory carries, so that one more is refused instead of the process killed",
             ),
         ];
-        for (needed, machine, what, mend) in cases {
+        for (needed, machine, what, fix) in cases {
             assert_eq!(words(&config, machine(needed)), [], "{what}");
-            assert_eq!(
-                words(&config, machine(needed - 1)),
-                [(what.to_owned(), mend.to_owned())]
-            );
+            assert_eq!(words(&config, machine(needed - 1)), [(what.to_owned(), fix.to_owned())]);
         }
     }
 

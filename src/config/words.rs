@@ -79,7 +79,7 @@ fn is_token(text: &str) -> bool {
 const TOKEN_LEN_MAX: usize = 128;
 const PATH_LEN_MAX: usize = 256;
 
-/// Headers that say something about the connection to the backend or about who asks: a client's copy would lie.
+/// Headers that say something about the connection to the backend or about who queries: a client's copy would lie.
 const OWN_HEADERS: [&str; 19] = [
     "connection",
     "content-length",

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use shards::{Socket, Timer};
 
+use super::outcome_waits::Settle;
 use super::push;
 use super::routes::{Route, RouteError, route};
-use super::waits::Settle;
 use crate::client::handshake::{linger, send_all};
-use crate::drain::DrainWatch;
-use crate::http::{BodyDecoder, Framing, RequestHead, parse_request, write_continue, write_response};
-use crate::proxy_protocol;
 use crate::shard::Shard;
+use crate::shard::drain_signal::DrainWatch;
+use protocol::http::{BodyDecoder, Framing, RequestHead, parse_request, write_continue, write_response};
+use protocol::proxy_protocol;
 
 /// An answer to be written.
 #[derive(Debug)]
@@ -151,7 +151,7 @@ impl Reader {
     }
 
     async fn read_body(&mut self, framing: &Framing, body: &mut Vec<u8>) -> Result<(), End> {
-        let told = |error: crate::http::BodyError| End::Told(Answer::error(error.status(), &error.to_string()));
+        let told = |error: protocol::http::BodyError| End::Told(Answer::error(error.status(), &error.to_string()));
         let mut decoder = BodyDecoder::new(*framing, self.shard.core.message_max).map_err(told)?;
         let mut deadline = self.shard.reactor.now() + self.shard.core.handshake_timeout;
         let mut counted = 0;
@@ -183,7 +183,7 @@ impl Reader {
         }
     }
 
-    /// Waits for more bytes. Between requests a draining shard ends the connection.
+    /// OutcomeWaits for more bytes. Between requests a draining shard ends the connection.
     async fn receive(&mut self, deadline: Instant, between_requests: bool) -> Result<(), End> {
         self.timer.set(Some(deadline));
         let Self {
@@ -197,7 +197,7 @@ impl Reader {
             let received = shard.poll_recv(context, socket, |bytes| buffer.extend_from_slice(bytes));
             match received {
                 Poll::Ready(received) => Poll::Ready(received.is_ok_and(|len| len > 0)),
-                Poll::Pending if between_requests && drain.poll_said(context).is_ready() => Poll::Ready(false),
+                Poll::Pending if between_requests && drain.poll_triggered(context).is_ready() => Poll::Ready(false),
                 Poll::Pending => timer.poll_expired(context).map(|()| false),
             }
         })
@@ -274,7 +274,7 @@ impl Answer {
     }
 
     pub(super) fn error(status: u16, description: &str) -> Self {
-        let body = format!(r#"{{"error":{}}}"#, crate::protocol::json::string(description));
+        let body = format!(r#"{{"error":{}}}"#, protocol::ocpp::json::string(description));
         Self::json(status, body.into_bytes())
     }
 

@@ -13,13 +13,13 @@ use std::time::Instant;
 
 use shards::{Socket, Timer};
 
-use crate::mail::PushOutcome;
-use crate::protocol::Output;
 use crate::shard::Shard;
+use crate::shard::mail::PushOutcome;
+use protocol::ocpp::Output;
 
 /// A shard's waiting requests. An entry lives until its push's outcome comes, which it always does.
 #[derive(Default)]
-pub struct Waits {
+pub struct OutcomeWaits {
     open: RefCell<HashMap<u64, Wait, foldhash::fast::RandomState>>,
 }
 
@@ -56,7 +56,7 @@ pub(super) enum Settle {
     Wait(u64),
 }
 
-impl Waits {
+impl OutcomeWaits {
     /// Begins a wait, before the push is passed on.
     pub fn begin(&self, token: u64) {
         self.open.borrow_mut().insert(
@@ -109,7 +109,7 @@ impl Waits {
 impl Shard {
     /// A push's outcome has come for a request of this shard.
     pub fn take_outcome(&self, came: PushOutcome) {
-        let mut open = self.waits.open.borrow_mut();
+        let mut open = self.outcome_waits.open.borrow_mut();
         match open.get_mut(&came.token) {
             Some(Wait::Waiting { outcome, waker }) => {
                 *outcome = Some(Box::new(came));
@@ -128,12 +128,12 @@ impl Shard {
         }
     }
 
-    /// Waits for a push's outcome on behalf of the request on `socket`.
+    /// OutcomeWaits for a push's outcome on behalf of the request on `socket`.
     pub async fn wait_for_outcome(&self, token: u64, socket: &Socket, until: Instant) -> Waited {
         let mut timer = Timer::new(&self.reactor);
         timer.set(Some(until));
         let waited = poll_fn(|context| {
-            let mut open = self.waits.open.borrow_mut();
+            let mut open = self.outcome_waits.open.borrow_mut();
             let Some(Wait::Waiting { outcome, waker }) = open.get_mut(&token) else {
                 unreachable!("a wait is open until its request stops");
             };
@@ -149,7 +149,7 @@ impl Shard {
         })
         .await;
         match waited {
-            Waited::Outcome(_) => self.waits.cancel(token),
+            Waited::Outcome(_) => self.outcome_waits.cancel(token),
             Waited::TimedOut => {}
             Waited::Gone => self.wait_has_gone(token),
         }
@@ -161,16 +161,16 @@ impl Shard {
         match (settle, written) {
             (Settle::Nothing, _) | (Settle::Outcome(_), true) => {}
             (Settle::Outcome(outcome), false) => self.post_outcome(*outcome),
-            (Settle::Wait(token), true) => self.waits.answered(token),
+            (Settle::Wait(token), true) => self.outcome_waits.answered(token),
             (Settle::Wait(token), false) => self.wait_has_gone(token),
         }
     }
 
     /// Nobody is there to be told: the outcome is posted, now or when it comes.
     fn wait_has_gone(&self, token: u64) {
-        match self.waits.take(token) {
+        match self.outcome_waits.take(token) {
             Some(outcome) => self.post_outcome(*outcome),
-            None => drop(self.waits.open.borrow_mut().insert(token, Wait::Gone)),
+            None => drop(self.outcome_waits.open.borrow_mut().insert(token, Wait::Gone)),
         }
     }
 

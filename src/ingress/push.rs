@@ -6,14 +6,14 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::Bytes;
 use shards::Socket;
 
-use super::asks::Overloaded;
 use super::connection::Answer;
+use super::outcome_waits::{Settle, Waited};
+use super::queries::Overloaded;
 use super::routes::{Cursor, Route};
-use super::waits::{Settle, Waited};
-use crate::mail::{AnswerRefusal, ClientReply, ClientRequest, Description, PushOutcome};
-use crate::protocol::{Accepted, ClientId, DeferredRefusal, FailReason, Outcome, Pending, Push};
-use crate::protocol::{JsonError, PushRefusal, Text, Waiter, json};
 use crate::shard::Shard;
+use crate::shard::mail::{AnswerRefusal, ClientReply, ClientRequest, Description, PushOutcome};
+use protocol::ocpp::{Accepted, ClientId, DeferredRefusal, FailReason, Outcome, Pending, Push};
+use protocol::ocpp::{JsonError, PushRefusal, Text, Waiter, json};
 
 /// Does what the request asks for. `None`: the backend hung up while it waited.
 pub(super) async fn answer(
@@ -121,9 +121,9 @@ async fn push_and_wait(
     wait: Duration,
     socket: &Socket,
 ) -> Option<Answer> {
-    let token = shard.asks.next_token();
+    let token = shard.queries.next_token();
     let until = shard.reactor.now() + wait;
-    shard.waits.begin(token);
+    shard.outcome_waits.begin(token);
     let waiter = Waiter {
         shard: shard.index as u16,
         token,
@@ -141,7 +141,7 @@ async fn push_and_wait(
     match shard.ask(home, request).await {
         Ok(ClientReply::Pushed { .. }) => {}
         reply => {
-            shard.waits.cancel(token);
+            shard.outcome_waits.cancel(token);
             return Some(refused(reply));
         }
     }
@@ -155,11 +155,11 @@ async fn push_and_wait(
                 waiter,
             };
             let over = shard.ask(home, request).await;
-            if let Some(outcome) = shard.waits.take(token) {
+            if let Some(outcome) = shard.outcome_waits.take(token) {
                 return Some(told(outcome));
             }
             if let Ok(ClientReply::WaitWithdrawn(identity)) = over {
-                shard.waits.cancel(token);
+                shard.outcome_waits.cancel(token);
                 let outcome = PushOutcome {
                     token,
                     identity: *identity,

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use shards::Timer;
 
-use crate::mail::{ClientReply, ClientRequest, Mail};
 use crate::shard::Shard;
+use crate::shard::mail::{ClientReply, ClientRequest, Mail};
 
 /// A shard's open questions. Bounded by the ingress connections: each asks one at a time.
 #[derive(Default)]
-pub struct Asks {
+pub struct Queries {
     open: RefCell<HashMap<u64, Ask, foldhash::fast::RandomState>>,
     next: Cell<u64>,
 }
@@ -29,7 +29,7 @@ struct Ask {
 #[derive(Clone, Copy, Debug)]
 pub struct Overloaded;
 
-impl Asks {
+impl Queries {
     /// A number that no request of this shard had before.
     pub fn next_token(&self) -> u64 {
         self.next.replace(self.next.get() + 1)
@@ -47,7 +47,7 @@ impl Asks {
 }
 
 impl Shard {
-    /// Asks shard `home`, which may be this one.
+    /// Queries shard `home`, which may be this one.
     ///
     /// # Errors
     /// `Overloaded`; the caller answers 503.
@@ -55,8 +55,8 @@ impl Shard {
         if home == self.index {
             return Ok(self.handle_request(request));
         }
-        let token = self.asks.next_token();
-        self.asks.open.borrow_mut().insert(token, Ask::default());
+        let token = self.queries.next_token();
+        self.queries.open.borrow_mut().insert(token, Ask::default());
         let mail = Mail::Ask {
             from: self.index as u16,
             token,
@@ -64,13 +64,13 @@ impl Shard {
         };
         if self.mesh.try_send(home, mail).is_err() {
             self.counters.mesh_shed.add();
-            self.asks.open.borrow_mut().remove(&token);
+            self.queries.open.borrow_mut().remove(&token);
             return Err(Overloaded);
         }
         let mut timer = Timer::new(&self.reactor);
         timer.set(Some(self.reactor.now() + REPLY_TIMEOUT));
         let reply = poll_fn(|context| {
-            let mut open = self.asks.open.borrow_mut();
+            let mut open = self.queries.open.borrow_mut();
             let ask = open.get_mut(&token).expect("an ask is open until its reply is taken");
             if let Some(reply) = ask.reply.take() {
                 return Poll::Ready(Ok(reply));
@@ -79,7 +79,7 @@ impl Shard {
             timer.poll_expired(context).map(|()| Err(Overloaded))
         })
         .await;
-        self.asks.open.borrow_mut().remove(&token);
+        self.queries.open.borrow_mut().remove(&token);
         reply
     }
 }

@@ -1,7 +1,7 @@
 //! What a request at the ingress asks for.
 
-use crate::http::RequestHead;
-use crate::protocol::{Action, ClientId, IdError, MessageId};
+use protocol::http::RequestHead;
+use protocol::ocpp::{Action, ClientId, IdError, MessageId};
 
 /// A request's meaning.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -15,9 +15,9 @@ pub enum Route {
         /// The backend's id for it.
         message_id: MessageId,
     },
-    /// `POST /result/…` and `POST /error/…`: the answer to a deferred CALL.
+    /// `POST /result/…` and `POST /error/…`: the answer to a deferred Call.
     Answer {
-        /// Whose CALL.
+        /// Whose Call.
         client: ClientId,
         /// What it asked for.
         action: Action,
@@ -238,7 +238,7 @@ const SEGMENTS_MAX: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::parse_request;
+    use protocol::http::parse_request;
 
     fn of(method: &str, target: &str) -> Result<Route, RouteError> {
         let head = format!("{method} {target} HTTP/1.1\r\nHost: h\r\n\r\n");

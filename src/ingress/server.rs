@@ -9,8 +9,8 @@ use shards::{Socket, spawn, yield_now};
 
 use super::connection;
 use crate::client::handshake::{linger, send_all};
-use crate::http::write_response;
 use crate::shard::Shard;
+use protocol::http::write_response;
 
 /// Accepts at the ingress until the shard drains.
 pub async fn serve(shard: Rc<Shard>, mut listener: Listener) {
@@ -18,7 +18,7 @@ pub async fn serve(shard: Rc<Shard>, mut listener: Listener) {
     let mut since_yield = 0_u64;
     loop {
         let next = poll_fn(|context| {
-            if drain.poll_said(context).is_ready() {
+            if drain.poll_triggered(context).is_ready() {
                 return Poll::Ready(None);
             }
             listener.poll_accept(context).map(Some)

@@ -1,14 +1,14 @@
 //! What operators ask: health, readiness, metrics, a status page. On ordinary threads; the shards are asked by message,
 //! and never wait for anything here.
 
+mod alert_log;
+mod alerts;
 mod connection;
 mod exposition;
 mod monitor;
-mod news;
 mod process;
 mod profiles;
 mod status;
-mod troubles;
 
 use std::io;
 use std::net::TcpListener;
@@ -16,22 +16,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use shards::mesh::Outside;
+use shards::mesh::NodeHandle;
 
 use crate::ingress::push::described;
-use crate::mail::{Control, Mail};
-use crate::notify;
-use crate::protocol::ClientId;
-use crate::report::Report;
+use crate::observe::report::Report;
+use crate::server::sd_notify;
+use crate::shard::mail::{Control, Mail};
 use crate::shard::{IdHasher, home_of};
+use alert_log::{AlertLog, Line};
 use connection::{Query, Response};
 use monitor::Monitor;
-use news::{Line, News};
+use protocol::ocpp::ClientId;
 
 /// The way from the ordinary threads to the shards.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    outside: Arc<Outside<Mail>>,
+    outside: Arc<NodeHandle<Mail>>,
     hasher: IdHasher,
     monitor: Monitor,
     peaks: Arc<Mutex<Vec<Peaks>>>,
@@ -47,7 +47,7 @@ struct Peaks {
 impl Admin {
     /// For the shards behind `outside`, which find a client's home with `hasher`.
     #[must_use]
-    pub fn new(outside: Arc<Outside<Mail>>, hasher: IdHasher) -> Self {
+    pub fn new(outside: Arc<NodeHandle<Mail>>, hasher: IdHasher) -> Self {
         let peaks = vec![Peaks::default(); outside.shards_count()];
         Self {
             outside,
@@ -126,7 +126,7 @@ impl Admin {
         }
     }
 
-    /// Asks a client's home shard for it.
+    /// Queries a client's home shard for it.
     fn client(&self, segment: &str) -> Response {
         let Ok(client) = ClientId::from_percent_encoded(segment) else {
             return Response::text(400, "this is no ClientId\n");
@@ -147,27 +147,27 @@ impl Admin {
 
     /// Looks at the shards for ever and tells the log and the service manager.
     fn tell(&self) {
-        let mut news = News::default();
+        let mut alert_log = AlertLog::default();
         let mut silent = false;
-        self.monitor.watch(self, |troubles| {
-            let Some(troubles) = troubles else {
+        self.monitor.watch(self, |alerts| {
+            let Some(alerts) = alerts else {
                 // One that has drained has ended: that is no fault.
-                if !silent && !self.monitor.lately().is_draining() {
+                if !silent && !self.monitor.history().is_draining() {
                     tracing::error!("a shard does not answer");
                 }
                 silent = true;
                 return;
             };
             silent = false;
-            for line in news.take(Instant::now(), troubles) {
+            for line in alert_log.take(Instant::now(), alerts) {
                 match line {
                     Line::Grave(words) => tracing::error!("{words}"),
                     Line::Warning(words) => tracing::warn!("{words}"),
                     Line::Over(words) => tracing::info!("{words}"),
                 }
             }
-            let words = troubles.first().map_or("all well", |trouble| &trouble.words);
-            notify::alive(words);
+            let words = alerts.first().map_or("all well", |alert| &alert.words);
+            sd_notify::alive(words);
         });
     }
 
@@ -183,8 +183,8 @@ impl Admin {
             _ => return Response::not_allowed("POST, DELETE"),
         };
         for shard in 0..self.outside.shards_count() {
-            let news = Mail::Control(Control::Trace(client.clone()));
-            if self.outside.try_send(shard, news).is_err() {
+            let mail = Mail::Control(Control::Trace(client.clone()));
+            if self.outside.try_send(shard, mail).is_err() {
                 return Response::text(503, "a shard is overloaded: try again\n");
             }
         }
@@ -211,7 +211,7 @@ impl Admin {
             ("GET", "/") => status::page(),
             ("GET", "/status.json") => {
                 let after = query.parameter("after").and_then(|number| number.parse().ok());
-                status::json(&self.monitor.lately(), after)
+                status::json(&self.monitor.history(), after)
             }
             ("GET", path) if path.starts_with(CLIENTS) => self.client(&path[CLIENTS.len()..]),
             ("GET", "/metrics") => self.with_reports(|mut reports| {

@@ -7,8 +7,8 @@ use std::cell::Cell;
 
 use async_tungstenite::tungstenite::Message;
 
-use crate::latency::Latency;
-use crate::protocol::{Answer, Event, FailReason, Failure, Outcome, PushRefusal};
+use crate::observe::latency::Latency;
+use protocol::ocpp::{Answer, Event, FailReason, Failure, Outcome, PushRefusal};
 
 /// Counters of one name.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Counters {
             $( $( #[doc = $help] pub $name: Count, )+ )+
-            /// From a CALL's arrival to its answer.
+            /// From a Call's arrival to its answer.
             pub call_latency: Latency,
             /// From a request's first byte to the backend to the answer's last.
             pub backend_latency: Latency,
@@ -120,8 +120,8 @@ counters! {
         frames_empty ["empty"],
         frames_binary ["binary"],
     }
-    "calls_started" [], "CALLs passed to the backend." { calls_started [], }
-    "calls" ["outcome"], "What became of the CALLs passed to the backend." {
+    "calls_started" [], "Calls passed to the backend." { calls_started [], }
+    "calls" ["outcome"], "What became of the Calls passed to the backend." {
         calls_answered ["result"],
         calls_rejected ["error"],
         calls_deferred ["deferred"],
@@ -134,7 +134,7 @@ counters! {
         calls_overloaded ["overloaded"],
         calls_shutdown ["shutdown"],
     }
-    "calls_not_started" ["reason"], "CALLs of clients that were never passed to the backend." {
+    "calls_not_started" ["reason"], "Calls of clients that were never passed to the backend." {
         calls_coalesced ["coalesced"],
         calls_repeated_id ["repeated_id"],
         calls_shed ["calls_queued"],
@@ -313,7 +313,7 @@ impl Counters {
         count.add();
     }
 
-    /// Counts what became of a CALL at the backend.
+    /// Counts what became of a Call at the backend.
     pub fn count_answer(&self, answer: &Answer<'_>) {
         let count = match answer {
             Answer::Response {
@@ -407,7 +407,7 @@ impl Counters {
     }
 }
 
-/// The digit that says what a frame is, as far as it can be told without parsing: `[2` is a CALL.
+/// The digit that says what a frame is, as far as it can be told without parsing: `[2` is a Call.
 fn message_type(frame: &[u8]) -> u8 {
     let frame = frame.trim_ascii_start();
     match frame.split_first() {

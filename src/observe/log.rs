@@ -70,7 +70,7 @@ impl Log {
         Ok(Self { queue })
     }
 
-    /// Waits until what was logged is written, but not for ever.
+    /// OutcomeWaits until what was logged is written, but not for ever.
     pub fn flush(&self) {
         let (mark, written) = mpsc::sync_channel(1);
         if self.queue.try_send(Entry::Mark(mark)).is_ok() {

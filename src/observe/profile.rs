@@ -1,19 +1,13 @@
 //! Profiles in pprof format, as `go tool pprof` reads them: where CPU time goes, and who holds memory.
 
 mod cpu;
-#[cfg(feature = "program")]
 mod heap;
-#[cfg(not(feature = "program"))]
-mod no_heap;
 mod pprof;
 mod sampler;
 
 use std::path::PathBuf;
 
 pub use cpu::{Busy, CpuProfile};
-#[cfg(not(feature = "program"))]
-use no_heap as heap;
-
 pub use heap::{
     activate as activate_heap, deactivate as deactivate_heap, dump as dump_heap, is_active as is_heap_active,
 };

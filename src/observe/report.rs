@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use shards::reactor::PASS_BOUNDS_US;
 
-use crate::counters::{FAMILIES, SHED};
-use crate::latency::LatencyCopy;
+use crate::observe::counters::{FAMILIES, SHED};
+use crate::observe::latency::LatencyCopy;
 use crate::shard::Shard;
 
 /// A copy of what a shard counts, and how it is.
@@ -23,7 +23,7 @@ pub struct Report {
     pub shed: Vec<u64>,
     /// How it is now.
     pub gauges: Gauges,
-    /// CALLs.
+    /// Calls.
     pub calls: LatencyCopy,
     /// Requests to the backend.
     pub backend: LatencyCopy,
@@ -113,7 +113,7 @@ impl Shard {
             backend_connections_idle: idle as f64,
             backend_waiting: self.pool.waiting_count() as f64,
             posts_waiting: self.outbox.len() as f64,
-            push_waits: self.waits.len() as f64,
+            push_waits: self.outcome_waits.len() as f64,
             mesh_queue_depth_max: self.mesh.take_depth_max() as f64,
             sockets: self.reactor.sockets_count() as f64,
             timers: self.reactor.timers_count() as f64,

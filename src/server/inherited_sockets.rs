@@ -12,7 +12,7 @@ use rustix::net::{SocketType, sockopt};
 
 /// What was passed.
 #[derive(Debug, Default)]
-pub struct Passed {
+pub struct InheritedSockets {
     /// For clients.
     pub listen: Vec<Socket>,
     /// For the backend.
@@ -66,7 +66,7 @@ pub enum ActivationError {
     },
 }
 
-impl Passed {
+impl InheritedSockets {
     /// Takes what was passed to this process; mostly nothing. Once, and before anything else opens a descriptor.
     ///
     /// # Errors

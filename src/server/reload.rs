@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use shards::mesh::Outside;
+use shards::mesh::NodeHandle;
 
 use crate::cli::ServeArgs;
 use crate::config::{self, Config, When};
 use crate::ingress::Token;
-use crate::mail::{Control, Mail};
-use crate::notify;
+use crate::server::sd_notify;
+use crate::shard::mail::{Control, Mail};
 use crate::shard::{Shard, session_limits};
 
 /// What every shard is told anew.
@@ -31,13 +31,13 @@ pub struct Source {
 
 impl Source {
     /// Reads it again and tells the shards. If anything is wrong with it, everything stays as it was.
-    pub fn read_again(&mut self, outside: &Outside<Mail>) {
-        notify::reloading();
+    pub fn read_again(&mut self, outside: &NodeHandle<Mail>) {
+        sd_notify::reloading();
         match self.load() {
             Ok(reload) => self.apply(reload, outside),
             Err(error) => tracing::error!("the configuration stays as it was: {error}"),
         }
-        notify::ready();
+        sd_notify::ready();
     }
 
     fn load(&self) -> Result<Reload, String> {
@@ -52,7 +52,7 @@ impl Source {
         Ok(Reload { config, ingress_token })
     }
 
-    fn apply(&mut self, reload: Reload, outside: &Outside<Mail>) {
+    fn apply(&mut self, reload: Reload, outside: &NodeHandle<Mail>) {
         let changes = config::changes(&self.config, &reload.config);
         for change in &changes {
             let config::Change { key, when, from, to } = change;

@@ -54,7 +54,7 @@ impl Shard {
     }
 
     fn is_quiet(&self) -> bool {
-        self.registry.borrow().is_empty() && self.handshakes.count() == 0 && self.waits.is_empty()
+        self.registry.borrow().is_empty() && self.handshakes.count() == 0 && self.outcome_waits.is_empty()
     }
 
     async fn wait_until(&self, deadline: Instant, done: impl Fn() -> bool) {

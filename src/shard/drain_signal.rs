@@ -22,7 +22,7 @@ pub struct DrainWatch {
 
 impl DrainSignal {
     /// Says it.
-    pub fn say(&self) {
+    pub fn trigger(&self) {
         self.said.set(true);
         for (_, waker) in self.watchers.borrow_mut().iter_mut() {
             if let Some(waker) = waker.take() {
@@ -32,7 +32,7 @@ impl DrainSignal {
     }
 
     /// Whether it was said.
-    pub fn is_said(&self) -> bool {
+    pub fn is_triggered(&self) -> bool {
         self.said.get()
     }
 
@@ -47,8 +47,8 @@ impl DrainSignal {
 
 impl DrainWatch {
     /// Ready once the shard drains.
-    pub fn poll_said(&self, context: &mut Context<'_>) -> Poll<()> {
-        if self.signal.is_said() {
+    pub fn poll_triggered(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.signal.is_triggered() {
             return Poll::Ready(());
         }
         self.signal.watchers.borrow_mut()[self.key] = Some(context.waker().clone());

@@ -6,10 +6,10 @@ use std::sync::{Arc, mpsc};
 use bytes::Bytes;
 
 use crate::client::{ConnectionId, Identity};
-use crate::protocol::Waiter;
-use crate::protocol::{Accepted, Action, ClientId, DeferredRefusal, MessageId, Outcome, Pending, Push, PushRefusal};
-use crate::reload::Reload;
-use crate::report::Report;
+use crate::observe::report::Report;
+use crate::server::reload::Reload;
+use protocol::ocpp::Waiter;
+use protocol::ocpp::{Accepted, Action, ClientId, DeferredRefusal, MessageId, Outcome, Pending, Push, PushRefusal};
 
 /// A message in the mesh. The large ones are boxed: a ring's slots are as large as the largest message.
 #[derive(Debug)]
@@ -73,9 +73,9 @@ pub enum ClientRequest {
         /// What.
         push: Push,
     },
-    /// `POST /result/…` or `/error/…`: the backend answers a CALL that it had deferred.
+    /// `POST /result/…` or `/error/…`: the backend answers a Call that it had deferred.
     Answer {
-        /// Whose CALL.
+        /// Whose Call.
         client: ClientId,
         /// What it asked for.
         action: Action,
@@ -154,7 +154,7 @@ pub enum ClientReply {
 /// Why a deferred answer was not taken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AnswerRefusal {
-    /// No such CALL, or answered already.
+    /// No such Call, or answered already.
     Deferred(DeferredRefusal),
     /// The body is not what it should be.
     Body,

@@ -6,9 +6,9 @@ use std::ops::Deref;
 /// Read like a reference, at its cost. Each new value leaves the one before it in memory for good, since anybody on the
 /// shard may hold a reference to it: some hundred bytes for each time that an operator asks for it.
 #[derive(Debug)]
-pub struct Live<T: 'static>(Cell<&'static T>);
+pub struct Reloadable<T: 'static>(Cell<&'static T>);
 
-impl<T> Live<T> {
+impl<T> Reloadable<T> {
     /// Holds `value` at first.
     pub fn new(value: T) -> Self {
         Self(Cell::new(Box::leak(Box::new(value))))
@@ -20,7 +20,7 @@ impl<T> Live<T> {
     }
 }
 
-impl<T> Deref for Live<T> {
+impl<T> Deref for Reloadable<T> {
     type Target = T;
 
     fn deref(&self) -> &T {

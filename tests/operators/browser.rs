@@ -64,8 +64,8 @@ fn the_page_lives_finds_clients_and_says_what_is_wrong() {
         assert_eq!(browser.complaints(), [""; 0], "of the browser itself");
 
         drop(backend);
-        let words = browser.text("#troubles", "No backend can be connected to");
-        assert!(words.contains("CALLs get InternalError"), "{words}");
+        let words = browser.text("#alerts", "No backend can be connected to");
+        assert!(words.contains("Calls get InternalError"), "{words}");
         browser.wait("the pill", "return document.querySelector('#pill').className === 'bad'");
         let _backend = Backend::start(&address);
         browser.wait(
@@ -140,7 +140,7 @@ fn talk(program: &Program, until: &Until) {
         for client in &mut clients {
             number += 1;
             client.send(&format!("[2,\"{number}\",\"Heartbeat\",{{}}]"));
-            // CALLERRORs while there is no backend.
+            // CallErrors while there is no backend.
             client.receive();
         }
     }

@@ -67,7 +67,7 @@ fn every_metric_is_documented_and_every_documented_one_exists() {
             "the type of {name}: {line}"
         );
     }
-    for family in ws2api::counters::FAMILIES {
+    for family in ws2api::observe::counters::FAMILIES {
         let line = &documented[&format!("ws2api_{}_total", family.name)];
         let words = family.labels.iter().chain(family.members.iter().copied().flatten());
         for word in words {
@@ -91,7 +91,9 @@ fn every_counter_of_the_table_of_bounds_exists() {
                 continue;
             }
             let (family, member) = name.split_once('{').unwrap_or((name, ""));
-            let family = ws2api::counters::FAMILIES.iter().find(|own| own.name == family);
+            let family = ws2api::observe::counters::FAMILIES
+                .iter()
+                .find(|own| own.name == family);
             let family = family.unwrap_or_else(|| panic!("{name} in {row}"));
             let member = member.trim_end_matches('}');
             let exists = member.is_empty() || family.members.iter().any(|own| own.contains(&member));

@@ -16,7 +16,7 @@ fn the_data_shows_each_shard_and_goes_on_where_it_was_left() {
         (sum == 1 && !status["seconds"].as_array().unwrap().is_empty()).then_some(status)
     });
     assert_eq!(status["shards"].as_array().unwrap().len(), 2);
-    assert_eq!(status["troubles"], Value::Array(Vec::new()));
+    assert_eq!(status["alerts"], Value::Array(Vec::new()));
     assert!(status["memoryBytes"].as_u64() > Some(1_000_000));
     let shard = &status["shards"][0];
     for key in [
@@ -67,9 +67,9 @@ fn a_backend_that_is_down_is_said_in_words() {
         .expect("no backend, no client");
     assert!(refused.starts_with("HTTP/1.1 502"), "{refused}");
     let is_said = |status: &Value| {
-        let mut troubles = status["troubles"].as_array().unwrap().iter();
-        troubles.any(|trouble| {
-            trouble["words"]
+        let mut alerts = status["alerts"].as_array().unwrap().iter();
+        alerts.any(|alert| {
+            alert["words"]
                 .as_str()
                 .unwrap()
                 .contains("No backend can be connected to")

@@ -24,9 +24,9 @@ pub struct Push {
 #[derive(Debug, Default)]
 pub struct Ledger {
     pub pushes: BTreeMap<String, Push>,
-    /// CALLs that have reached the backend, and on behalf of whom.
+    /// Calls that have reached the backend, and on behalf of whom.
     calls_seen: HashSet<String>,
-    /// What the backend answered to a CALL: the client may get nothing else.
+    /// What the backend answered to a Call: the client may get nothing else.
     pub answers: HashMap<String, String>,
     disconnects: HashSet<String>,
     pub happened: BTreeMap<&'static str, usize>,
@@ -37,12 +37,12 @@ impl Ledger {
         *self.happened.entry(what).or_default() += 1;
     }
 
-    /// A CALL's request has reached the backend, or a part of it.
+    /// A Call's request has reached the backend, or a part of it.
     pub fn call_arrived(&mut self, id: &str) {
-        assert!(self.calls_seen.insert(id.to_owned()), "CALL {id} was sent twice");
+        assert!(self.calls_seen.insert(id.to_owned()), "Call {id} was sent twice");
     }
 
-    /// A client got an answer to its CALL.
+    /// A client got an answer to its Call.
     pub fn call_answered(&mut self, id: &str, is_result: bool, payload: &str) {
         self.happen(if is_result { "result" } else { "error" });
         if is_result {
@@ -113,7 +113,7 @@ impl Ledger {
     }
 }
 
-/// A CALL of a client that waits for its answer.
+/// A Call of a client that waits for its answer.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub id: String,

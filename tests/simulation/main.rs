@@ -3,7 +3,7 @@
 //!
 //! Everything of the proxy runs as it is (accepting, handshakes, connections, sessions, the pool and its links, the
 //! outbox, the ingress, the mesh, the drain); the clock, the sockets and the dice are the test's
-//! (shards/src/simulation.rs). A failure prints its seed: `SIMULATION_SEED=… cargo test --no-default-features --features simulation --test
+//! (shards/src/simulation.rs). A failure prints its seed: `SIMULATION_SEED=… cargo test --features simulation --test
 //! simulation` repeats it, step by step.
 
 mod backend;
@@ -76,7 +76,7 @@ fn every_call_is_answered_once_and_every_push_has_one_outcome_whatever_happens()
 }
 
 #[test]
-#[ignore = "four minutes: cargo test --no-default-features --features simulation --test simulation -- --ignored"]
+#[ignore = "four minutes: cargo test --features simulation --test simulation -- --ignored"]
 fn the_same_for_very_many_seeds() {
     println!("{:#?}", run(&seeds(40 * SEEDS)));
 }

@@ -8,7 +8,7 @@ use shards::simulation::network::Door;
 use shards::simulation::node::Simulation;
 use shards::simulation::random::Random;
 use ws2api::config::{self, Overrides};
-use ws2api::mail::{Control, Mail};
+use ws2api::shard::mail::{Control, Mail};
 use ws2api::shard::{self, Listening, Plan};
 
 use super::backend::Backend;

@@ -329,7 +329,7 @@ impl Client {
         parse(&self.text())
     }
 
-    /// The next message, which has to be a CALLERROR with that id and code; its description.
+    /// The next message, which has to be a CallError with that id and code; its description.
     #[track_caller]
     pub fn expect_error(&mut self, message_id: &str, code: &str) -> String {
         let frame = self.json();

@@ -2,17 +2,16 @@
 
 use std::hint::black_box;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use ws2api::config::Core;
-use ws2api::http::{HeaderLines, RequestTemplate, check_upgrade, parse_request, parse_response, whole_body};
-use ws2api::protocol::answer::{Answer, Reply, map};
-use ws2api::protocol::{Output, Session, Subprotocol, Text, frame};
-use ws2api::shard::session_limits;
+use protocol::http::{HeaderLines, RequestTemplate, parse_request, parse_response, whole_body};
+use protocol::ocpp::answer::{Answer, Reply, map};
+use protocol::ocpp::{Limits, Output, Session, Subprotocol, Text, frame};
+use protocol::websocket::check_upgrade;
 
 /// A piece and its name.
 pub struct Piece {
-    /// As it stands in benches/instructions.txt.
+    /// As it stands in protocol/benches/instructions.txt.
     pub name: &'static str,
     /// Does it once.
     pub run: Box<dyn FnMut()>,
@@ -21,8 +20,8 @@ pub struct Piece {
 /// All of them.
 pub fn pieces() -> Vec<Piece> {
     vec![
-        split("split a CALL of 64 B", 64),
-        split("split a CALL of 1 KiB", 1024),
+        split("split a Call of 64 B", 64),
+        split("split a Call of 1 KiB", 1024),
         build_result(),
         session_call(),
         write_request(),
@@ -48,7 +47,7 @@ fn split(name: &'static str, payload_len: usize) -> Piece {
     let text = call(payload_len);
     piece(name, move || {
         let frame = frame::split(black_box(&text), Subprotocol::Ocpp16, DEPTH_MAX);
-        assert!(black_box(frame).is_ok(), "it is a CALL");
+        assert!(black_box(frame).is_ok(), "it is a Call");
     })
 }
 
@@ -61,7 +60,7 @@ fn answer() -> Answer<'static> {
 }
 
 fn build_result() -> Piece {
-    piece("build a CALLRESULT from an answer", || {
+    piece("build a CallResult from an answer", || {
         match map(answer(), Subprotocol::Ocpp16, DEPTH_MAX) {
             Reply::Result(payload) => {
                 black_box(frame::build_call_result("\"c1f2a7de-0b51\"", payload));
@@ -71,23 +70,40 @@ fn build_result() -> Piece {
     })
 }
 
-/// What the session does for a CALL: take it, give it out, take the answer, give out the frame.
+/// What the session does for a Call: take it, give it out, take the answer, give out the frame.
 fn session_call() -> Piece {
     let now = Instant::now();
-    let limits = Rc::new(session_limits(&Core::default()));
+    let limits = Rc::new(limits());
     let mut session = Session::new(Subprotocol::Ocpp16, limits, 0, now);
     let text = Text::from(call(64));
     let mut out = Vec::new();
-    piece("a CALL's way through the session", move || {
+    piece("a Call's way through the session", move || {
         session.handle_text(now, black_box(&text), &mut out);
         let key = out.drain(..).find_map(|output| match output {
             Output::Call { key, .. } => Some(key),
             _ => None,
         });
-        session.handle_answer(now, key.expect("a CALL goes to the backend"), answer(), &mut out);
+        session.handle_answer(now, key.expect("a Call goes to the backend"), answer(), &mut out);
         let is_sent = out.drain(..).any(|output| matches!(output, Output::Send { .. }));
         assert!(is_sent, "the client gets its answer");
     })
+}
+
+/// The defaults of config/ws2api.toml.
+fn limits() -> Limits {
+    Limits {
+        calls_in_flight: 1,
+        calls_queued: 16,
+        call_timeout: Duration::from_secs(25),
+        pushes_in_flight: 1,
+        pushes_queued: 16,
+        queued_len_max: 1 << 20,
+        push_timeout: Duration::from_secs(30),
+        bad_frames_max: 20,
+        json_depth_max: 128,
+        ping_after: Duration::from_secs(60),
+        dead_after: Duration::from_secs(120),
+    }
 }
 
 fn write_request() -> Piece {

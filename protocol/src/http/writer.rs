@@ -5,7 +5,7 @@
 
 use super::head::{is_target_byte, is_token_byte, is_value_byte};
 use super::vocabulary::reason;
-use super::websocket::{UpgradeRefusal, accept_key};
+use crate::websocket::{UpgradeRefusal, accept_key};
 
 /// The constant parts of the POSTs to one backend route, put together once at start.
 #[derive(Clone, Debug)]

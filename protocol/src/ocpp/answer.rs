@@ -1,4 +1,4 @@
-//! The backend's answer to a CALL → what the client gets. The table is in the contract, section 4.
+//! The backend's answer to a Call → what the client gets. The table is in the contract, section 4.
 
 use std::borrow::Cow;
 
@@ -46,7 +46,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// For the CALLERROR's description.
+    /// For the CallError's description.
     pub fn description(self) -> &'static str {
         match self {
             Self::Refused => "the backend refused the connection",
@@ -63,9 +63,9 @@ impl Failure {
 /// What the client gets. All fields are JSON text, ready to be put into a frame.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Reply<'a> {
-    /// A CALLRESULT with this payload: one JSON value.
+    /// A CallResult with this payload: one JSON value.
     Result(&'a str),
-    /// A CALLERROR.
+    /// A CallError.
     Error {
         /// A JSON string, quotes included.
         code: Cow<'a, str>,
@@ -125,7 +125,7 @@ pub enum ErrorBodyError {
 }
 
 impl<'a> Reply<'a> {
-    /// A CALLRESULT with the JSON value in `content`; white space around it is left off. Nothing, `null` and `[]`
+    /// A CallResult with the JSON value in `content`; white space around it is left off. Nothing, `null` and `[]`
     /// (PHP's empty array) become `{}`.
     ///
     /// # Errors
@@ -143,7 +143,7 @@ impl<'a> Reply<'a> {
         Ok(Self::Result(value))
     }
 
-    /// A CALLERROR from `{"code":…,"description":…,"details":{…}}`. The code must be there; a description that is no
+    /// A CallError from `{"code":…,"description":…,"details":{…}}`. The code must be there; a description that is no
     /// string counts as empty, a long one is cut; details that are no object count as `{}`. A repeated member: the
     /// last wins.
     ///
@@ -165,7 +165,7 @@ impl<'a> Reply<'a> {
         })
     }
 
-    /// A CALLERROR of our own, with empty details.
+    /// A CallError of our own, with empty details.
     pub fn error(code: &str, description: &str) -> Self {
         let description = Cow::Owned(json::string(description));
         Self::Error {

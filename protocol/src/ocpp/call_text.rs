@@ -1,4 +1,4 @@
-//! A CALL as the client wrote it, and where its parts are.
+//! A Call as the client wrote it, and where its parts are.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use super::ids;
 use super::json;
 use super::output::Text;
 
-/// A client's message that is a CALL; its copies share it.
+/// A client's message that is a Call; its copies share it.
 #[derive(Clone, Debug)]
 pub struct CallText {
     message: Text,

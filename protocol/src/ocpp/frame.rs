@@ -39,7 +39,7 @@ pub enum Frame<'t> {
         /// What is wrong.
         error: RawError<'t>,
     },
-    /// `[5, id, code, description, details]`: the client could not use our CALLRESULT. OCPP 2.1 only.
+    /// `[5, id, code, description, details]`: the client could not use our CallResult. OCPP 2.1 only.
     CallResultError {
         /// Decoded; whatever a client sends, it only gets compared.
         message_id: Cow<'t, str>,
@@ -59,7 +59,7 @@ pub enum Frame<'t> {
     Ignored,
 }
 
-/// The last three elements of a CALLERROR, each the client's JSON: two strings and any value.
+/// The last three elements of a CallError, each the client's JSON: two strings and any value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RawError<'t> {
     /// A JSON string, quotes included.
@@ -91,7 +91,7 @@ impl RawError<'_> {
 pub enum FrameError<'t> {
     /// Not JSON, not an array, or no message type or MessageId in it: answered with the id `"-1"` where that exists.
     Unreadable,
-    /// A CALL with a readable MessageId and something else wrong: answered with a format violation.
+    /// A Call with a readable MessageId and something else wrong: answered with a format violation.
     Call {
         /// As the client wrote it, quotes included; at most [`RAW_ID_LEN_MAX`] bytes.
         raw_id: &'t str,
@@ -102,7 +102,7 @@ pub enum FrameError<'t> {
     NeverAnswered,
 }
 
-/// What is wrong with a CALL whose MessageId could be read.
+/// What is wrong with a Call whose MessageId could be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CallFault {
     /// The JSON breaks off or is broken behind the id, or is nested too deep.
@@ -118,14 +118,14 @@ pub enum CallFault {
 }
 
 impl CallFault {
-    /// For the CALLERROR's description.
+    /// For the CallError's description.
     pub fn description(self) -> &'static str {
         match self {
             Self::Json => "the JSON is broken behind the MessageId, or nested too deep",
             Self::MessageId => "the MessageId is empty, too long or has a forbidden character",
             Self::Action => "the Action is not a string, empty, too long or has a forbidden character",
             Self::Payload => "the payload is not an object",
-            Self::Count => "a CALL has four elements",
+            Self::Count => "a Call has four elements",
         }
     }
 }
@@ -159,8 +159,8 @@ pub fn split(text: &str, subprotocol: Subprotocol, depth_max: usize) -> Result<F
                 payload,
                 ..
             }) => Ok(Frame::Send {
-                message_id: MessageId::parse(&message_id).expect("checked with the CALL"),
-                action: Action::parse(&action).expect("checked with the CALL"),
+                message_id: MessageId::parse(&message_id).expect("checked with the Call"),
+                action: Action::parse(&action).expect("checked with the Call"),
                 payload,
             }),
             _ => Err(FrameError::NeverAnswered),

@@ -26,7 +26,7 @@ pub const MESSAGE_ID_LEN_MAX: usize = 255;
 /// The longest MessageId under an OCPP subprotocol, in characters (OCPP-J 1.6, 4.2.2; 2.0.1 and 2.1, part 4, 4.1.4).
 pub const MESSAGE_ID_CHARACTERS_MAX: usize = 36;
 
-/// Why a text is not a name. The peer's fault: 404 for a ClientId, 400 at the ingress, a CALLERROR in a frame.
+/// Why a text is not a name. The peer's fault: 404 for a ClientId, 400 at the ingress, a CallError in a frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum IdError {
     /// No bytes at all.
@@ -149,12 +149,12 @@ name! {
 }
 
 name! {
-    /// What a CALL asks for: 1 to [`ACTION_LEN_MAX`] bytes of UTF-8.
+    /// What a Call asks for: 1 to [`ACTION_LEN_MAX`] bytes of UTF-8.
     Action, ACTION_LEN_MAX
 }
 
 name! {
-    /// What ties an answer to its CALL: 1 to [`MESSAGE_ID_LEN_MAX`] bytes of UTF-8. An OCPP subprotocol allows less:
+    /// What ties an answer to its Call: 1 to [`MESSAGE_ID_LEN_MAX`] bytes of UTF-8. An OCPP subprotocol allows less:
     /// see [`MessageId::fits`].
     MessageId, MESSAGE_ID_LEN_MAX
 }

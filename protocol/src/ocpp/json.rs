@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use sonic_rs::{Deserialize, Deserializer, Read, to_array_iter};
 
-/// The most elements that [`split_array`] hands out: the 5 of a CALLERROR and one that is too many.
+/// The most elements that [`split_array`] hands out: the 5 of a CallError and one that is too many.
 pub const ELEMENTS_MAX: usize = 6;
 
 /// The highest nesting limit that keeps sonic-rs' recursion within a small stack; higher ones act like this one.

@@ -25,7 +25,7 @@ pub enum Output {
     /// `POST /call/<action>/<client>/<message_id>` with the payload of `text`. Exactly one `handle_answer` must follow, at the
     /// latest when the deadline has passed, and also if the client has gone meanwhile.
     Call {
-        /// Names the CALL in `handle_answer`.
+        /// Names the Call in `handle_answer`.
         key: CallKey,
         /// The client's message.
         text: CallText,
@@ -38,7 +38,7 @@ pub enum Output {
     Post {
         /// Which path.
         kind: PostKind,
-        /// For the path: the pushed CALL's (`/result`, `/error`), the answered CALL's (`/resulterror`), its own (`/send`).
+        /// For the path: the pushed Call's (`/result`, `/error`), the answered Call's (`/resulterror`), its own (`/send`).
         action: Action,
         /// For the path.
         message_id: MessageId,
@@ -79,7 +79,7 @@ pub enum Output {
     Count(Event),
 }
 
-/// Names one CALL of a client until its answer. Never used again within a session.
+/// Names one Call of a client until its answer. Never used again within a session.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct CallKey(pub u64);
 
@@ -97,7 +97,7 @@ pub struct Waiter {
     pub token: u64,
 }
 
-/// A CALL from the backend to a client.
+/// A Call from the backend to a client.
 #[derive(Clone, Debug)]
 pub struct Push {
     /// What it asks for.
@@ -113,13 +113,13 @@ pub struct Push {
 /// Where a [`Output::Post`] goes.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum PostKind {
-    /// `/result`: the client's CALLRESULT to a push.
+    /// `/result`: the client's CallResult to a push.
     Result,
-    /// `/error`: its CALLERROR, or an outcome made here.
+    /// `/error`: its CallError, or an outcome made here.
     Error,
     /// `/send`: OCPP 2.1's SEND.
     Send,
-    /// `/resulterror`: OCPP 2.1's CALLRESULTERROR.
+    /// `/resulterror`: OCPP 2.1's CallResultError.
     ResultError,
 }
 
@@ -138,9 +138,9 @@ impl PostKind {
 /// What became of a push: exactly one per push that was accepted.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// The payload of the client's CALLRESULT.
+    /// The payload of the client's CallResult.
     Result(Bytes),
-    /// The client's CALLERROR as `{"code":…,"description":…,"details":…}`.
+    /// The client's CallError as `{"code":…,"description":…,"details":…}`.
     Error {
         /// That JSON.
         body: Bytes,
@@ -287,11 +287,11 @@ pub enum WaitOver {
 /// Why a deferred answer is not delivered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum DeferredRefusal {
-    /// No such CALL is open: 404.
-    #[error("no such CALL is open")]
+    /// No such Call is open: 404.
+    #[error("no such Call is open")]
     NoneOpen,
     /// It has been answered, perhaps by its deadline: 409.
-    #[error("that CALL has been answered")]
+    #[error("that Call has been answered")]
     Answered,
 }
 
@@ -300,11 +300,11 @@ pub enum DeferredRefusal {
 pub enum Event {
     /// Not JSON, not an array, or without a readable MessageId.
     FrameUnreadable,
-    /// A CALL with a readable MessageId and something else wrong.
+    /// A Call with a readable MessageId and something else wrong.
     CallMalformed,
     /// A broken frame of a type that is never answered (3 to 6): dropped.
     AnswerMalformed,
-    /// A CALLRESULT, CALLERROR or CALLRESULTERROR that answers nothing, or comes late: dropped.
+    /// A CallResult, CallError or CallResultError that answers nothing, or comes late: dropped.
     AnswerUnmatched,
     /// Another message type: ignored.
     FrameIgnored,
@@ -314,17 +314,17 @@ pub enum Event {
     FrameBinary,
     /// [`Event::FrameUnreadable`], [`Event::CallMalformed`] and [`Event::AnswerMalformed`] too often in a row: closed 1008.
     FramesBad,
-    /// The same CALL once more while it is open: it gets one answer.
+    /// The same Call once more while it is open: it gets one answer.
     CallCoalesced,
-    /// Another CALL with an open MessageId: refused.
+    /// Another Call with an open MessageId: refused.
     CallRepeatedId,
-    /// A CALL beyond `calls_queued`, read although `wants_read` was false: refused.
+    /// A Call beyond `calls_queued`, read although `wants_read` was false: refused.
     CallShed,
-    /// A CALL that waited when its client went: never sent.
+    /// A Call that waited when its client went: never sent.
     CallDropped,
     /// An answer of the backend that nobody wants any more: the client has gone, or was answered.
     BackendAnswerDropped,
-    /// A deferred CALL whose deadline passed.
+    /// A deferred Call whose deadline passed.
     CallDeferredTimeout,
     /// A push whose `push_timeout` passed.
     PushTimeout,
@@ -333,11 +333,11 @@ pub enum Event {
 /// What is under way, for `GET /clients/<ClientId>`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Pending {
-    /// CALLs at the backend, the deferred ones among them.
+    /// Calls at the backend, the deferred ones among them.
     pub calls_in_flight: usize,
-    /// CALLs that the backend has deferred.
+    /// Calls that the backend has deferred.
     pub calls_deferred: usize,
-    /// CALLs that wait.
+    /// Calls that wait.
     pub calls_queued: usize,
     /// Pushes whose frame was handed to the socket.
     pub pushes_in_flight: usize,

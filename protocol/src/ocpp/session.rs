@@ -4,20 +4,20 @@
 //! the next time that something happens by itself is [`Session::next_deadline`]. The caller owns the socket.
 //!
 //! Invariants:
-//! - One answer for each CALL of a client that stays, in the order of arrival as long as `calls_in_flight` is 1.
+//! - One answer for each Call of a client that stays, in the order of arrival as long as `calls_in_flight` is 1.
 //! - One outcome for each push that was accepted, never two.
-//! - A client's answers never wait behind its CALLs.
+//! - A client's answers never wait behind its Calls.
 //! - Calls and pushes, in flight and queued, never exceed their limits.
 //! - After [`Output::Close`] or [`Output::Drop`] nothing comes out but counts, until [`Session::handle_end`] gives the
 //!   outcomes; no deadline is left.
-//! - No heap while nothing is in flight, but what OCPP 2.1's CALLRESULTERROR and deferred answers have to remember.
+//! - No heap while nothing is in flight, but what OCPP 2.1's CallResultError and deferred answers have to remember.
 
-mod calling;
-mod calls;
-mod past;
-mod pushes;
-mod pushing;
-mod silence;
+mod answered_ids;
+mod call_list;
+mod keepalive;
+mod on_call;
+mod on_push;
+mod push_list;
 #[cfg(test)]
 mod tests;
 
@@ -26,11 +26,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use self::calls::{Call, CallState, Calls};
-use self::past::Past;
-use self::pushes::Pushes;
-use self::pushing::post;
-use self::silence::{Silence, Silent};
+use self::answered_ids::AnsweredIds;
+use self::call_list::{Call, CallState, Calls};
+use self::keepalive::{Keepalive, Silent};
+use self::on_push::post;
+use self::push_list::Pushes;
 use super::answer::{Failure, Reply};
 use super::call_text::CallText;
 use super::frame::{self, Frame, FrameError};
@@ -41,9 +41,9 @@ use super::subprotocol::Subprotocol;
 /// The bounds of every session of a shard.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// A client's CALLs at the backend at once; at least 1. With more than 1, answers go out as they come.
+    /// A client's Calls at the backend at once; at least 1. With more than 1, answers go out as they come.
     pub calls_in_flight: usize,
-    /// CALLs that wait behind them; then the socket is not read. At least 1, or a push could wait behind a CALL.
+    /// Calls that wait behind them; then the socket is not read. At least 1, or a push could wait behind a Call.
     pub calls_queued: usize,
     /// From [`Output::Call`] to the answer, deferred or not.
     pub call_timeout: Duration,
@@ -51,7 +51,7 @@ pub struct Limits {
     pub pushes_in_flight: usize,
     /// Pushes that wait behind them; then they are refused.
     pub pushes_queued: usize,
-    /// Bytes of the CALLs that wait, and of the pushes that wait: from there on it is as if there were too many of them.
+    /// Bytes of the Calls that wait, and of the pushes that wait: from there on it is as if there were too many of them.
     /// One alone may be longer.
     pub queued_len_max: usize,
     /// From the moment that a push's frame was written to its answer.
@@ -72,8 +72,8 @@ pub struct Session {
     limits: Rc<Limits>,
     calls: Calls,
     pushes: Pushes,
-    past: Option<Box<Past>>,
-    silence: Silence,
+    answered_ids: Option<Box<AnsweredIds>>,
+    keepalive: Keepalive,
     key_next: u64,
     bad_frames: u32,
     subprotocol: Subprotocol,
@@ -98,15 +98,15 @@ enum Phase {
 pub(super) enum Fault {
     /// A push that has timed out can still be answered.
     TimedOutPushStays,
-    /// An identical CALL is sent to the backend once more.
+    /// An identical Call is sent to the backend once more.
     RepeatNotCoalesced,
-    /// Of the CALLs that wait, the second overtakes the first.
+    /// Of the Calls that wait, the second overtakes the first.
     QueueOvertaken,
     /// The end of the connection forgets the pushes that were sent.
     SentPushForgotten,
     /// A push's time does not begin when it is written.
     PushTimeForgotten,
-    /// One CALL too many goes to the backend at once.
+    /// One Call too many goes to the backend at once.
     OneCallTooMany,
 }
 
@@ -116,11 +116,11 @@ impl Session {
         debug_assert!(limits.calls_in_flight > 0);
         debug_assert!(limits.pushes_in_flight > 0);
         Self {
-            silence: Silence::new(spread, &limits, now),
+            keepalive: Keepalive::new(spread, &limits, now),
             limits,
             calls: Calls::default(),
             pushes: Pushes::default(),
-            past: None,
+            answered_ids: None,
             key_next: 0,
             bad_frames: 0,
             subprotocol,
@@ -137,7 +137,7 @@ impl Session {
 
     /// A whole text message. Payloads in `out` share its memory.
     ///
-    /// While [`Session::wants_read`] is false, the caller does not read, so that none comes; a CALL that comes all the
+    /// While [`Session::wants_read`] is false, the caller does not read, so that none comes; a Call that comes all the
     /// same is refused.
     pub fn handle_text(&mut self, now: Instant, text: &Text, out: &mut Vec<Output>) {
         if self.phase >= Phase::Closing {
@@ -171,7 +171,7 @@ impl Session {
 
     /// Anything from the client: a message, a ping, a pong.
     pub fn handle_heard(&mut self, now: Instant) {
-        self.silence.heard(now);
+        self.keepalive.heard(now);
     }
 
     /// [`Session::next_deadline`] has passed (or has not: then nothing happens).
@@ -193,14 +193,14 @@ impl Session {
         while let Some(index) = self.calls.find_expired(now) {
             out.push(Output::Count(Event::CallDeferredTimeout));
             let message_id = self.calls.get(index).message_id();
-            self.past.get_or_insert_default().remember_deferred(message_id);
+            self.answered_ids.get_or_insert_default().remember_deferred(message_id);
             let reply = Reply::error("InternalError", Failure::Deadline.description());
             self.answer_call(now, index, &reply, out);
         }
         if !self.wants_read() {
             return;
         }
-        match self.silence.handle_deadline(now, &self.limits) {
+        match self.keepalive.handle_deadline(now, &self.limits) {
             None => {}
             Some(Silent::Ping) => out.push(Output::Ping),
             Some(Silent::Drop) => {
@@ -215,14 +215,14 @@ impl Session {
         if self.phase >= Phase::Closing {
             return None;
         }
-        let silence = if self.wants_read() {
-            self.silence.deadline(&self.limits)
+        let keepalive = if self.wants_read() {
+            self.keepalive.deadline(&self.limits)
         } else {
             None
         };
         earliest(
             earliest(self.pushes.next_deadline(), self.calls.next_deadline()),
-            silence,
+            keepalive,
         )
     }
 
@@ -233,7 +233,7 @@ impl Session {
             || (self.calls.queued() < self.limits.calls_queued && self.calls.queued_len() < self.limits.queued_len_max)
     }
 
-    /// The process drains: pushes that wait end as `Shutdown`, new ones are refused. CALLs go on.
+    /// The process drains: pushes that wait end as `Shutdown`, new ones are refused. Calls go on.
     pub fn handle_shutdown(&mut self, _now: Instant, out: &mut Vec<Output>) {
         if self.phase == Phase::Open {
             self.phase = Phase::Draining;
@@ -263,7 +263,7 @@ impl Session {
             out.push(Output::Count(Event::CallDropped));
         }
         self.calls.clear();
-        self.past = None;
+        self.answered_ids = None;
         let mut queued = self.pushes.take_queued();
         let sent = self.pushes.take_sent();
         for push in sent.filter(|_| !self.breaks(Fault::SentPushForgotten)) {
@@ -388,7 +388,7 @@ fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     }
 }
 
-/// A CALLERROR of our own.
+/// A CallError of our own.
 fn refusal(raw_id: &str, code: &str, description: &str) -> Output {
     let (code, description) = (json::string(code), json::string(description));
     Output::Send {

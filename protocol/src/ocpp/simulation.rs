@@ -12,8 +12,8 @@ mod world;
 use std::collections::BTreeMap;
 
 use self::world::World;
-use super::random::Random;
 use super::session::Fault;
+use crate::random::Random;
 
 /// Runs one world.
 fn simulate(seed: u64, steps: usize, fault: Option<Fault>) -> Result<BTreeMap<&'static str, usize>, String> {
@@ -63,7 +63,7 @@ fn a_broken_rule_is_noticed() {
         (Fault::TimedOutPushStays, &["pushes_in_flight"][..]),
         (
             Fault::RepeatNotCoalesced,
-            &["request for no CALL", "CallCoalesced", "CallShed"],
+            &["request for no Call", "CallCoalesced", "CallShed"],
         ),
         (Fault::QueueOvertaken, &["overtook"]),
         (Fault::SentPushForgotten, &["no outcome came out"]),

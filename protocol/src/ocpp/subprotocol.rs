@@ -10,7 +10,7 @@ pub enum Subprotocol {
     Ocpp16,
     /// `ocpp2.0.1`.
     Ocpp201,
-    /// `ocpp2.1`: also CALLRESULTERROR (5) and SEND (6).
+    /// `ocpp2.1`: also CallResultError (5) and SEND (6).
     Ocpp21,
     /// Another configured one, by its index there: the rules of [`Subprotocol::None`].
     Other(u8),
@@ -96,7 +96,7 @@ impl Subprotocol {
         self == Self::Ocpp21
     }
 
-    /// The error code for a CALL whose form is wrong. OCPP 1.6 spells it in its own way.
+    /// The error code for a Call whose form is wrong. OCPP 1.6 spells it in its own way.
     pub fn format_violation(self) -> &'static str {
         match self {
             Self::Ocpp16 => "FormationViolation",
@@ -104,7 +104,7 @@ impl Subprotocol {
         }
     }
 
-    /// The error code for a CALL that reuses an open MessageId. OCPP 1.6 has no RpcFrameworkError.
+    /// The error code for a Call that reuses an open MessageId. OCPP 1.6 has no RpcFrameworkError.
     pub fn repeated_id(self) -> &'static str {
         match self {
             Self::Ocpp16 => "GenericError",

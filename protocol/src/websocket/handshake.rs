@@ -2,8 +2,7 @@
 
 use sha1::{Digest, Sha1};
 
-use super::framing::Framing;
-use super::request::RequestHead;
+use crate::http::{Framing, RequestHead};
 
 /// A request that may become a WebSocket.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +124,7 @@ const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 #[cfg(test)]
 mod tests {
-    use super::super::{parse_request, write_switching_protocols, write_upgrade_refusal};
+    use crate::http::{parse_request, write_switching_protocols, write_upgrade_refusal};
     use super::*;
 
     const GOOD: &str = "GET /CP1 HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

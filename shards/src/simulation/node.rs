@@ -13,7 +13,7 @@ use super::network::Network;
 use super::random::Random;
 use super::reactor::Reactor;
 use super::task;
-use crate::mesh::{self, Mesh, Outside};
+use crate::mesh::{self, Mesh, NodeHandle};
 
 /// What a shard finds in its hands when it starts: see the real one.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl<M> std::fmt::Debug for Inbox<M> {
 #[derive(Debug)]
 pub struct Node<M> {
     /// Messages from ordinary threads to shards.
-    pub outside: Arc<Outside<M>>,
+    pub outside: Arc<NodeHandle<M>>,
 }
 
 /// Why the node did not start.
@@ -101,7 +101,7 @@ impl<M> Node<M> {
 /// Shards on one thread, with a clock that jumps from event to event. What happens depends on the seed alone.
 pub struct Simulation<M> {
     network: Rc<Network>,
-    outside: Outside<M>,
+    outside: NodeHandle<M>,
     shards: Vec<Running<M>>,
     random: Random,
     now: Instant,
@@ -172,7 +172,7 @@ impl<M: 'static> Simulation<M> {
 
     /// The way to the shards.
     #[must_use]
-    pub fn outside(&self) -> &Outside<M> {
+    pub fn outside(&self) -> &NodeHandle<M> {
         &self.outside
     }
 

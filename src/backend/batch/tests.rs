@@ -11,9 +11,9 @@ use shards::reactor::PassEnd;
 
 use super::super::pool::{PoolLimits, Response, Target};
 use super::*;
-use crate::counters::Counters;
-use crate::http::{HeaderLines, RequestTemplate};
-use crate::protocol::Failure;
+use crate::observe::counters::Counters;
+use protocol::http::{HeaderLines, RequestTemplate};
+use protocol::ocpp::Failure;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -50,7 +50,7 @@ impl PassEnd for Ends {
     }
 }
 
-/// Asks, does `meanwhile` in the same pass, and waits for the answer.
+/// Queries, does `meanwhile` in the same pass, and waits for the answer.
 async fn ask(
     reactor: &Rc<Reactor>,
     pool: &Rc<Pool<Question>>,

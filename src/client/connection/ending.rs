@@ -11,8 +11,8 @@ use crate::backend::request::Disconnect;
 use crate::client::identity::ConnectionId;
 use crate::client::trace;
 use crate::client::websocket::{self, CLOSE_TIMEOUT};
-use crate::counters::Ended;
-use crate::protocol::{FailReason, Push, json};
+use crate::observe::counters::Ended;
+use protocol::ocpp::{FailReason, Push, json};
 
 pub(super) const CLOSE_AWAY: u16 = 1001;
 pub(super) const CLOSE_WITHOUT_CODE: u16 = 1005;

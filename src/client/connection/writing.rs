@@ -6,10 +6,10 @@ use std::time::Instant;
 use async_tungstenite::tungstenite::Message;
 
 use super::{Connection, Phase, State};
-use crate::client::sending::Sending;
 use crate::client::trace;
-use crate::client::websocket::{self, PUT_OFF_HEADER_LEN, PUT_OFF_LEN_MAX, Written};
-use crate::protocol::{Output, PushKey};
+use crate::client::websocket::{self, DEFERRED_HEADER_LEN, DEFERRED_LEN_MAX, Written};
+use crate::client::write_queue::WriteQueue;
+use protocol::ocpp::{Output, PushKey};
 
 impl Connection {
     /// Writes a message, or queues it behind those that wait.
@@ -27,8 +27,8 @@ impl Connection {
             return;
         }
         let len = message.len();
-        if push.is_none() && message.is_text() && self.may_put_off(state, len) {
-            return self.put_off(state, message);
+        if push.is_none() && message.is_text() && self.may_defer(state, len) {
+            return self.defer(state, message);
         }
         match state.try_write(message) {
             Written::Whole => {
@@ -36,38 +36,38 @@ impl Connection {
                     state.session.handle_push_written(now, key, more);
                 }
             }
-            Written::Partly => state.sending = Some(Box::new(Sending::new(push, len, now))),
+            Written::Partly => state.sending = Some(Box::new(WriteQueue::new(push, len, now))),
             Written::Failed => self.end_broken(state),
         }
     }
 
     /// Whether a frame with a payload of `len` bytes can wait for the end of this pass.
-    fn may_put_off(&self, state: &State, len: usize) -> bool {
-        let len = len + PUT_OFF_HEADER_LEN;
+    fn may_defer(&self, state: &State, len: usize) -> bool {
+        let len = len + DEFERRED_HEADER_LEN;
         self.shard.reactor.is_crowded()
-            && state.put_off_len + len <= PUT_OFF_LEN_MAX
-            && self.shard.departures.has_room(len)
+            && state.deferred_len + len <= DEFERRED_LEN_MAX
+            && self.shard.deferred_writes.has_room(len)
     }
 
     /// Hands over a frame that leaves at the end of this pass, or before it with one that can't wait.
-    fn put_off(&self, state: &mut State, message: Message) {
-        let len = message.len() + PUT_OFF_HEADER_LEN;
+    fn defer(&self, state: &mut State, message: Message) {
+        let len = message.len() + DEFERRED_HEADER_LEN;
         let stream = state.stream.as_mut();
         if stream.is_none_or(|stream| websocket::enqueue(stream, message).is_err()) {
             return self.end_broken(state);
         }
-        if state.put_off_len == 0 {
+        if state.deferred_len == 0 {
             let connection = self.me.upgrade().expect("a connection that acts is held by somebody");
-            self.shard.departures.add(connection);
+            self.shard.deferred_writes.add(connection);
         }
-        state.put_off_len += len;
-        self.shard.departures.count(len);
+        state.deferred_len += len;
+        self.shard.deferred_writes.count(len);
     }
 
     /// The end of the pass: what was put off leaves.
-    pub(in crate::client) fn depart(&self) {
+    pub(in crate::client) fn write_deferred(&self) {
         let mut state = self.state.borrow_mut();
-        let len = std::mem::take(&mut state.put_off_len);
+        let len = std::mem::take(&mut state.deferred_len);
         let State {
             stream: Some(stream),
             sending: None,
@@ -82,7 +82,7 @@ impl Connection {
             Poll::Ready(Err(_)) => self.end_broken(&mut state),
             Poll::Pending => {
                 let now = self.shard.reactor.now();
-                state.sending = Some(Box::new(Sending::new(None, len, now)));
+                state.sending = Some(Box::new(WriteQueue::new(None, len, now)));
             }
         }
         self.settle(&mut state);
@@ -142,7 +142,7 @@ impl State {
             && websocket::flush(stream).is_pending()
         {
             // There is never more than one: it does not count among the bytes that wait.
-            self.sending = Some(Box::new(Sending::new(None, 0, now)));
+            self.sending = Some(Box::new(WriteQueue::new(None, 0, now)));
         }
     }
 }

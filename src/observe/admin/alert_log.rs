@@ -1,13 +1,13 @@
-//! Which of the troubles are told to the log, and when: each kind when it begins, seldom while it lasts, when it is over.
+//! Which of the alerts are told to the log, and when: each kind when it begins, seldom while it lasts, when it is over.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::troubles::Trouble;
+use super::alerts::Alert;
 
 /// What the log knows.
 #[derive(Debug, Default)]
-pub(super) struct News {
+pub(super) struct AlertLog {
     known: HashMap<String, Known>,
 }
 
@@ -27,19 +27,19 @@ pub(super) enum Line {
     Over(String),
 }
 
-impl News {
+impl AlertLog {
     /// Takes what is wrong now and gives the lines that are worth it.
-    pub(super) fn take(&mut self, now: Instant, troubles: &[Trouble]) -> Vec<Line> {
+    pub(super) fn take(&mut self, now: Instant, alerts: &[Alert]) -> Vec<Line> {
         let mut lines = Vec::new();
-        for trouble in troubles {
-            let told = self.known.get(&trouble.kind).map(|known| (known.told, known.lasts));
+        for alert in alerts {
+            let told = self.known.get(&alert.kind).map(|known| (known.told, known.lasts));
             let pause = if told.is_some_and(|(_, lasts)| lasts) {
                 LASTING_PAUSE
             } else {
                 KIND_PAUSE
             };
             let is_due = told.is_none_or(|(told, _)| now.saturating_duration_since(told) >= pause);
-            let known = self.known.entry(trouble.kind.clone()).or_insert(Known {
+            let known = self.known.entry(alert.kind.clone()).or_insert(Known {
                 began: now,
                 seen: now,
                 told: now,
@@ -51,8 +51,8 @@ impl News {
             (known.seen, known.lasts) = (now, true);
             if is_due {
                 known.told = now;
-                let words = trouble.words.clone();
-                lines.push(if trouble.grave {
+                let words = alert.words.clone();
+                lines.push(if alert.grave {
                     Line::Grave(words)
                 } else {
                     Line::Warning(words)
@@ -85,19 +85,19 @@ mod tests {
 
     #[test]
     fn a_trouble_is_told_when_it_begins_when_it_stays_and_when_it_is_over() {
-        let trouble = [Trouble {
+        let alert = [Alert {
             kind: "backend".into(),
             grave: true,
             words: "down".into(),
         }];
         let start = Instant::now();
-        let mut news = News::default();
+        let mut alert_log = AlertLog::default();
         let mut told = Vec::new();
         // Down for 400 s, up for 20, down for one, up again.
         for second in 0..460 {
             let down = second < 400 || second == 420;
             let now = start + Duration::from_secs(second);
-            for line in news.take(now, if down { &trouble } else { &[] }) {
+            for line in alert_log.take(now, if down { &alert } else { &[] }) {
                 told.push((second, line));
             }
         }
@@ -117,17 +117,17 @@ mod tests {
 
     #[test]
     fn what_comes_and_goes_is_told_seldom() {
-        let trouble = [Trouble {
+        let alert = [Alert {
             kind: "shed".into(),
             grave: false,
             words: "too many".into(),
         }];
         let start = Instant::now();
-        let mut news = News::default();
+        let mut alert_log = AlertLog::default();
         let lines: usize = (0..120)
             .map(|second| {
                 let now = start + Duration::from_secs(second * 6);
-                news.take(now, if second % 2 == 0 { &trouble } else { &[] }).len()
+                alert_log.take(now, if second % 2 == 0 { &alert } else { &[] }).len()
             })
             .sum();
         assert!(lines <= 60 + 24, "{lines} lines in twelve minutes of coming and going");

@@ -1,12 +1,12 @@
 //! What is wrong right now, in words: for the status page and for the log.
 
-use super::monitor::Moment;
-use crate::counters::SHED;
-use crate::report::{Gauges, Report};
+use super::monitor::Snapshot;
+use crate::observe::counters::SHED;
+use crate::observe::report::{Gauges, Report};
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Trouble {
+pub(super) struct Alert {
     /// Tells it from others as long as it lasts, whatever its numbers are.
     pub(super) kind: String,
     /// Work is lost; otherwise it soon will be, or somebody wants it so.
@@ -16,23 +16,23 @@ pub(super) struct Trouble {
 }
 
 /// What is wrong between two moments, the gravest first.
-pub(super) fn troubles(before: Option<&Moment>, now: &Moment) -> Vec<Trouble> {
+pub(super) fn alerts(before: Option<&Snapshot>, now: &Snapshot) -> Vec<Alert> {
     let mut found = Vec::new();
     backend(&now.reports, &mut found);
     limits(now, &mut found);
     shed(before, now, &mut found);
     draining(&now.reports, &mut found);
-    found.sort_by_key(|trouble| !trouble.grave);
+    found.sort_by_key(|alert| !alert.grave);
     found
 }
 
-fn backend(reports: &[Report], found: &mut Vec<Trouble>) {
+fn backend(reports: &[Report], found: &mut Vec<Alert>) {
     let down = shards(reports, |report| report.backend_down);
     if let Some(down) = down {
         let words = format!(
-            "No backend can be connected to, says {down}. Clients stay connected; CALLs get InternalError, new clients 502."
+            "No backend can be connected to, says {down}. Clients stay connected; Calls get InternalError, new clients 502."
         );
-        found.push(trouble("backend", true, words));
+        found.push(alert("backend", true, words));
     }
     let waiting: f64 = reports.iter().map(|report| report.gauges.backend_waiting).sum();
     let is_full = |report: &Report| {
@@ -44,16 +44,16 @@ fn backend(reports: &[Report], found: &mut Vec<Trouble>) {
             "All connections to the backend are in use on {full}; {waiting} requests wait. The backend is slow, or has \
              more workers than backend_connections_max lets us use."
         );
-        found.push(trouble("backend_connections", false, words));
+        found.push(alert("backend_connections", false, words));
     }
     let posts: f64 = reports.iter().map(|report| report.gauges.posts_waiting).sum();
     if posts >= POSTS_MANY {
         let words = format!("{posts} outcomes (/result, /error) wait to be delivered to the backend.");
-        found.push(trouble("posts", false, words));
+        found.push(alert("posts", false, words));
     }
 }
 
-fn limits(now: &Moment, found: &mut Vec<Trouble>) {
+fn limits(now: &Snapshot, found: &mut Vec<Alert>) {
     type Pair = (&'static str, fn(&Gauges) -> (f64, f64), &'static str);
     let pairs: [Pair; 2] = [
         ("clients_max", |gauges| (gauges.clients, gauges.clients_max), "clients"),
@@ -70,10 +70,10 @@ fn limits(now: &Moment, found: &mut Vec<Trouble>) {
         };
         if let Some(full) = shards(&now.reports, |report| part(report) >= 1.0) {
             let words = format!("{key} is reached on {full}: further {what} are refused or wait.");
-            found.push(trouble(key, true, words));
+            found.push(alert(key, true, words));
         } else if let Some(near) = shards(&now.reports, |report| part(report) >= NEAR) {
             let words = format!("More than {}% of {key} are taken on {near}.", NEAR * 100.0);
-            found.push(trouble(key, false, words));
+            found.push(alert(key, false, words));
         }
     }
     if let Some(max) = now.process.open_files_max {
@@ -87,7 +87,7 @@ fn limits(now: &Moment, found: &mut Vec<Trouble>) {
                  Raise LimitNOFILE.",
                 NEAR * 100.0
             );
-            found.push(trouble("open_files", false, words));
+            found.push(alert("open_files", false, words));
         }
     }
     let longest = |report: &&Report| report.gauges.loop_longest_pass_seconds;
@@ -98,49 +98,55 @@ fn limits(now: &Moment, found: &mut Vec<Trouble>) {
             report.shard,
             longest(&report) * 1000.0
         );
-        found.push(trouble("loop", false, words));
+        found.push(alert("loop", false, words));
     }
 }
 
 /// What has been refused since the moment before.
-fn shed(before: Option<&Moment>, now: &Moment, found: &mut Vec<Trouble>) {
+fn shed(before: Option<&Snapshot>, now: &Snapshot, found: &mut Vec<Alert>) {
     let Some(before) = before else { return };
     let seconds = now.at.saturating_duration_since(before.at).as_secs_f64();
     for (index, (bound, _)) in SHED.iter().enumerate() {
-        let sum = |moment: &Moment| -> u64 { moment.reports.iter().filter_map(|report| report.shed.get(index)).sum() };
+        let sum = |snapshot: &Snapshot| -> u64 {
+            snapshot
+                .reports
+                .iter()
+                .filter_map(|report| report.shed.get(index))
+                .sum()
+        };
         let count = sum(now).saturating_sub(sum(before));
         if count > 0 {
             let words = format!("{bound} was exceeded {count} times in {seconds:.0} s; the excess was refused.");
-            found.push(trouble(&format!("shed {bound}"), true, words));
+            found.push(alert(&format!("shed {bound}"), true, words));
         }
     }
-    let sum = |moment: &Moment, family, member| -> u64 {
-        let reports = moment.reports.iter();
+    let sum = |snapshot: &Snapshot, family, member| -> u64 {
+        let reports = snapshot.reports.iter();
         reports.map(|report| report.count(family, member)).sum()
     };
     let of = |family, member| sum(now, family, member).saturating_sub(sum(before, family, member));
     let since = |family| of(family, None);
     if of("accept_pauses", Some("descriptors")) > 0 {
         let words = "Accepting pauses for want of descriptors or memory; new connections wait in the backlog.";
-        found.push(trouble("accept", true, words.to_owned()));
+        found.push(alert("accept", true, words.to_owned()));
     }
     let (failures, requests) = (since("backend_failures"), since("backend_requests"));
     if failures > 0 && failures * 100 >= requests {
         let words = format!("{failures} of {requests} requests got no good answer from the backend in {seconds:.0} s.");
-        found.push(trouble("backend_failures", true, words));
+        found.push(alert("backend_failures", true, words));
     }
 }
 
-fn draining(reports: &[Report], found: &mut Vec<Trouble>) {
+fn draining(reports: &[Report], found: &mut Vec<Alert>) {
     if reports.iter().any(|report| report.draining) {
         let clients: f64 = reports.iter().map(|report| report.gauges.clients).sum();
         let words = format!("Draining: the server ends, {clients} clients are still to leave.");
-        found.push(trouble("draining", false, words));
+        found.push(alert("draining", false, words));
     }
 }
 
-fn trouble(kind: &str, grave: bool, words: String) -> Trouble {
-    Trouble {
+fn alert(kind: &str, grave: bool, words: String) -> Alert {
+    Alert {
         kind: kind.to_owned(),
         grave,
         words,
@@ -179,11 +185,11 @@ mod tests {
 
     use super::*;
 
-    fn moment(change: impl Fn(&mut Report)) -> Moment {
+    fn moment(change: impl Fn(&mut Report)) -> Snapshot {
         let reports = (0..3).map(|shard| {
             let mut report = Report {
                 shard,
-                counters: crate::counters::Counters::default().read(),
+                counters: crate::observe::counters::Counters::default().read(),
                 shed: vec![0; SHED.len()],
                 ..Report::default()
             };
@@ -193,7 +199,7 @@ mod tests {
             change(&mut report);
             report
         });
-        Moment {
+        Snapshot {
             at: Instant::now(),
             reports: reports.collect(),
             process: super::super::process::Process {
@@ -204,11 +210,8 @@ mod tests {
         }
     }
 
-    fn words(before: &Moment, now: &Moment) -> Vec<String> {
-        troubles(Some(before), now)
-            .into_iter()
-            .map(|trouble| trouble.words)
-            .collect()
+    fn words(before: &Snapshot, now: &Snapshot) -> Vec<String> {
+        alerts(Some(before), now).into_iter().map(|alert| alert.words).collect()
     }
 
     #[test]
@@ -244,18 +247,14 @@ mod tests {
             report.draining = true;
             report.backend_down = report.shard < 2;
         });
-        let found = troubles(Some(&before), &now);
-        let kinds: Vec<&str> = found.iter().map(|trouble| trouble.kind.as_str()).collect();
+        let found = alerts(Some(&before), &now);
+        let kinds: Vec<&str> = found.iter().map(|alert| alert.kind.as_str()).collect();
         assert_eq!(kinds, ["backend", "shed clients_max", "draining"]);
         assert!(found[0].words.contains("says shards 0, 1."), "{}", found[0].words);
         assert_eq!(
             found[1].words,
             "clients_max was exceeded 6 times in 1 s; the excess was refused."
         );
-        assert!(
-            troubles(None, &now)
-                .iter()
-                .all(|trouble| !trouble.kind.starts_with("shed"))
-        );
+        assert!(alerts(None, &now).iter().all(|alert| !alert.kind.starts_with("shed")));
     }
 }

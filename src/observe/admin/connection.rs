@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::http::{parse_request, write_response};
+use protocol::http::{parse_request, write_response};
 
 /// A request.
 pub(super) struct Query<'r> {

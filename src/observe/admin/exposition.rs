@@ -9,9 +9,9 @@ use prometheus_client::registry::Registry;
 use shards::reactor::PASS_BOUNDS_US;
 
 use super::process::Process;
-use crate::counters::{FAMILIES, SHED};
-use crate::latency::{BOUNDS_US, LatencyCopy};
-use crate::report::{GAUGES, Report};
+use crate::observe::counters::{FAMILIES, SHED};
+use crate::observe::latency::{BOUNDS_US, LatencyCopy};
+use crate::observe::report::{GAUGES, Report};
 
 pub(super) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 pub(super) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -89,7 +89,7 @@ impl Collector for Snapshot {
         let kinds: [(&str, &str, Which); 3] = [
             (
                 "call_round_trip_seconds",
-                "From a CALL's arrival to its answer.",
+                "From a Call's arrival to its answer.",
                 |report| &report.calls,
             ),
             (
@@ -232,7 +232,7 @@ impl Snapshot {
         let help = "Lines of the log that were lost because they came too fast.";
         encoder
             .encode_descriptor("ws2api_log_lines_lost", help, None, MetricType::Counter)?
-            .encode_counter::<NoLabelSet, u64, f64>(&crate::log::lines_lost(), None)?;
+            .encode_counter::<NoLabelSet, u64, f64>(&crate::observe::log::lines_lost(), None)?;
         let mut metric =
             encoder.encode_descriptor("ws2api_build_info", "The version, as a label.", None, MetricType::Gauge)?;
         let labels = Labels(&[("version", env!("CARGO_PKG_VERSION"))]);

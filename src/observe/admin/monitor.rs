@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Admin;
+use super::alerts::{Alert, alerts};
 use super::process::Process;
-use super::troubles::{Trouble, troubles};
-use crate::latency::LatencyCopy;
-use crate::report::Report;
+use crate::observe::latency::LatencyCopy;
+use crate::observe::report::Report;
 
 /// All shards at one time.
 #[derive(Clone, Debug)]
-pub(super) struct Moment {
+pub(super) struct Snapshot {
     pub(super) at: Instant,
     pub(super) reports: Vec<Report>,
     pub(super) process: Process,
@@ -20,7 +20,7 @@ pub(super) struct Moment {
 
 /// What a shard did between two moments.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct Rates {
     /// Part of the time that it worked, 0 to 1.
     pub(super) busy: f64,
     pub(super) clients: f64,
@@ -32,26 +32,26 @@ pub(super) struct Pace {
     pub(super) pushes: f64,
     pub(super) opened: f64,
     pub(super) closed: f64,
-    /// A CALL's round trip in ms; `None`: there was none.
+    /// A Call's round trip in ms; `None`: there was none.
     pub(super) call_ms: [Option<f64>; 2],
     pub(super) backend_ms: [Option<f64>; 2],
     pub(super) push_ms: [Option<f64>; 2],
 }
 
-/// One second: a number that grows, and each shard's pace.
+/// One second: a number that grows, and each shard's rates.
 #[derive(Clone, Debug)]
 pub(super) struct Second {
     pub(super) number: u64,
-    pub(super) paces: Vec<Pace>,
+    pub(super) rates: Vec<Rates>,
     /// Over all shards.
     pub(super) call_ms: [Option<f64>; 2],
 }
 
-/// What was seen lately.
+/// What was seen history.
 #[derive(Debug, Default)]
-pub(super) struct Lately {
-    pub(super) now: Option<Moment>,
-    pub(super) troubles: Vec<Trouble>,
+pub(super) struct History {
+    pub(super) now: Option<Snapshot>,
+    pub(super) alerts: Vec<Alert>,
     pub(super) seconds: VecDeque<Second>,
     /// A shard did not answer last time.
     pub(super) silent: bool,
@@ -59,32 +59,32 @@ pub(super) struct Lately {
 
 /// The monitor's notes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Monitor(Arc<Mutex<Lately>>);
+pub(super) struct Monitor(Arc<Mutex<History>>);
 
 impl Monitor {
-    pub(super) fn lately(&self) -> MutexGuard<'_, Lately> {
+    pub(super) fn history(&self) -> MutexGuard<'_, History> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks once a second, for ever; `tell` gets what is wrong each time, or `None` when a shard did not answer.
-    pub(super) fn watch(&self, admin: &Admin, mut tell: impl FnMut(Option<&[Trouble]>)) {
+    pub(super) fn watch(&self, admin: &Admin, mut tell: impl FnMut(Option<&[Alert]>)) {
         loop {
             let reports = admin.reports();
-            let mut lately = self.lately();
+            let mut history = self.history();
             match reports {
                 Some(reports) => {
-                    lately.take(Moment {
+                    history.take(Snapshot {
                         at: Instant::now(),
                         process: Process::read(&reports),
                         reports,
                     });
-                    let troubles = lately.troubles.clone();
-                    drop(lately);
-                    tell(Some(&troubles));
+                    let alerts = history.alerts.clone();
+                    drop(history);
+                    tell(Some(&alerts));
                 }
                 None => {
-                    lately.silent = true;
-                    drop(lately);
+                    history.silent = true;
+                    drop(history);
                     tell(None);
                 }
             }
@@ -93,7 +93,7 @@ impl Monitor {
     }
 }
 
-impl Lately {
+impl History {
     /// Whether the shards were draining when they last answered.
     pub(super) fn is_draining(&self) -> bool {
         self.now
@@ -101,20 +101,20 @@ impl Lately {
             .is_some_and(|now| now.reports.iter().any(|report| report.draining))
     }
 
-    fn take(&mut self, now: Moment) {
+    fn take(&mut self, now: Snapshot) {
         self.silent = false;
-        self.troubles = troubles(self.now.as_ref(), &now);
+        self.alerts = alerts(self.now.as_ref(), &now);
         if let Some(before) = &self.now {
             let seconds = now.at.saturating_duration_since(before.at).as_secs_f64();
             let mut calls = LatencyCopy::default();
-            let paces = before.reports.iter().zip(&now.reports).map(|(before, now)| {
+            let rates = before.reports.iter().zip(&now.reports).map(|(before, now)| {
                 calls.merge(&now.calls.since(&before.calls));
-                Pace::between(before, now, seconds)
+                Rates::between(before, now, seconds)
             });
-            let paces = paces.collect();
+            let rates = rates.collect();
             self.seconds.push_back(Second {
                 number: self.seconds.back().map_or(0, |last| last.number + 1),
-                paces,
+                rates,
                 call_ms: quantiles(&calls),
             });
             if self.seconds.len() > SECONDS_KEPT {
@@ -125,7 +125,7 @@ impl Lately {
     }
 }
 
-impl Pace {
+impl Rates {
     fn between(before: &Report, now: &Report, seconds: f64) -> Self {
         let rate = |family, member| {
             let count = now.count(family, member).saturating_sub(before.count(family, member));

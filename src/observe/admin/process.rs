@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::report::Report;
+use crate::observe::report::Report;
 
 /// The process as it is now; what cannot be read is `None`.
 #[derive(Clone, Debug, Default)]

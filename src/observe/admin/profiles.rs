@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::connection::{Query, Response};
-use crate::profile::{self, CpuProfile};
+use crate::observe::profile::{self, CpuProfile};
 
 pub(super) const PREFIX: &str = "/debug/pprof/";
 

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use super::connection::Response;
-use super::monitor::{Lately, Pace};
-use crate::counters::{FAMILIES, SHED};
-use crate::protocol::json;
-use crate::report::Report;
+use super::monitor::{History, Rates};
+use crate::observe::counters::{FAMILIES, SHED};
+use crate::observe::report::Report;
+use protocol::ocpp::json;
 
 /// One file, nothing from elsewhere.
 pub(super) fn page() -> Response {
@@ -14,38 +14,38 @@ pub(super) fn page() -> Response {
 }
 
 /// How the node is now, and the seconds that came after number `after`.
-pub(super) fn json(lately: &Lately, after: Option<u64>) -> Response {
-    let Some(now) = &lately.now else {
+pub(super) fn json(history: &History, after: Option<u64>) -> Response {
+    let Some(now) = &history.now else {
         return Response::text(503, "nothing was seen yet\n");
     };
     let process = &now.process;
     let mut text = format!(
         r#"{{"version":"{}","silent":{},"startSeconds":{},"memoryBytes":{},"cpuSeconds":{},"openFilesMax":{}"#,
         env!("CARGO_PKG_VERSION"),
-        lately.silent,
+        history.silent,
         number(process.start_seconds),
         number(process.resident_bytes.map(|bytes| bytes as f64)),
         number(process.cpu_seconds),
         number(process.open_files_max.map(|count| count as f64)),
     );
-    text.push_str(r#","troubles":["#);
-    list(&mut text, &lately.troubles, |text, trouble| {
+    text.push_str(r#","alerts":["#);
+    list(&mut text, &history.alerts, |text, alert| {
         let _ = write!(
             text,
             r#"{{"grave":{},"words":{}}}"#,
-            trouble.grave,
-            json::string(&trouble.words)
+            alert.grave,
+            json::string(&alert.words)
         );
     });
     text.push_str(r#"],"shards":["#);
-    let paces = lately.seconds.back().map_or(&[][..], |second| &second.paces);
+    let rates = history.seconds.back().map_or(&[][..], |second| &second.rates);
     list(&mut text, &now.reports, |text, report| {
-        let pace = paces.get(report.shard).copied().unwrap_or_default();
+        let own = rates.get(report.shard).copied().unwrap_or_default();
         let open_files = process.shards_open_files.get(report.shard).copied().flatten();
-        shard(text, report, &pace, open_files);
+        shard(text, report, &own, open_files);
     });
     text.push_str(r#"],"seconds":["#);
-    let new = lately
+    let new = history
         .seconds
         .iter()
         .filter(|second| after.is_none_or(|after| second.number > after));
@@ -56,15 +56,15 @@ pub(super) fn json(lately: &Lately, after: Option<u64>) -> Response {
             second.number,
             pair(second.call_ms)
         );
-        list(text, &second.paces, |text, pace| {
-            let [median, high] = pace.call_ms;
+        list(text, &second.rates, |text, rates| {
+            let [median, high] = rates.call_ms;
             let _ = write!(
                 text,
                 "[{:.4},{},{:.1},{:.1},{},{}]",
-                pace.busy,
-                pace.clients,
-                pace.received,
-                pace.sent,
+                rates.busy,
+                rates.clients,
+                rates.received,
+                rates.sent,
                 number(median),
                 number(high)
             );
@@ -77,7 +77,7 @@ pub(super) fn json(lately: &Lately, after: Option<u64>) -> Response {
     Response::new(200, "application/json", text)
 }
 
-fn shard(text: &mut String, report: &Report, pace: &Pace, open_files: Option<u64>) {
+fn shard(text: &mut String, report: &Report, rates: &Rates, open_files: Option<u64>) {
     let gauges = &report.gauges;
     let _ = write!(
         text,
@@ -91,16 +91,16 @@ fn shard(text: &mut String, report: &Report, pace: &Pace, open_files: Option<u64
         report.cpu,
         gauges.clients,
         gauges.clients_max,
-        pace.busy,
-        pace.received,
-        pace.sent,
-        pace.calls,
-        pace.pushes,
-        pace.opened,
-        pace.closed,
-        pair(pace.call_ms),
-        pair(pace.backend_ms),
-        pair(pace.push_ms),
+        rates.busy,
+        rates.received,
+        rates.sent,
+        rates.calls,
+        rates.pushes,
+        rates.opened,
+        rates.closed,
+        pair(rates.call_ms),
+        pair(rates.backend_ms),
+        pair(rates.push_ms),
         gauges.handshakes,
         gauges.backend_connections,
         gauges.backend_connections_idle,

@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::protocol::random::Random;
+use crate::random::Random;
 
 const DEPTH: usize = 8;
 const ALL: [Subprotocol; 5] = [
@@ -312,7 +312,7 @@ fn random_bytes_never_panic_and_slices_stay_inside() {
                 ..
             }) = split(&text, subprotocol, DEPTH)
             {
-                let parts: Vec<&RawValue> = serde_json::from_str(&text).expect("a CALL is JSON");
+                let parts: Vec<&RawValue> = serde_json::from_str(&text).expect("a Call is JSON");
                 let expected = [parts[1].get(), parts[2].get(), parts[3].get()];
                 assert_eq!(
                     [raw_id, raw_action, payload],

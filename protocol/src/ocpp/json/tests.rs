@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::protocol::random::Random;
+use crate::random::Random;
 
 const DEPTH: usize = 128;
 

@@ -1,24 +1,24 @@
-//! What later messages may still refer to after a CALL is over.
+//! What later messages may still refer to after a Call is over.
 
 use std::collections::VecDeque;
 
-use crate::protocol::ids::{Action, MessageId};
+use crate::ocpp::ids::{Action, MessageId};
 
 /// Made when there is something to remember, so that most clients have none. Two ids and [`DEFERRED_MAX`] more at most.
 #[derive(Debug, Default)]
-pub(super) struct Past {
-    /// The CALL that got the last CALLRESULT: what OCPP 2.1's CALLRESULTERROR refers to.
+pub(super) struct AnsweredIds {
+    /// The Call that got the last CallResult: what OCPP 2.1's CallResultError refers to.
     result: Option<(MessageId, Action)>,
-    /// Deferred CALLs that have been answered, the latest last.
+    /// Deferred Calls that have been answered, the latest last.
     deferred: VecDeque<MessageId>,
 }
 
-impl Past {
+impl AnsweredIds {
     pub(super) fn remember_result(&mut self, message_id: MessageId, action: Action) {
         self.result = Some((message_id, action));
     }
 
-    /// The CALL of that id, once.
+    /// The Call of that id, once.
     pub(super) fn take_result(&mut self, message_id: &str) -> Option<(MessageId, Action)> {
         self.result.take_if(|(id, _)| id.as_str() == message_id)
     }

@@ -1,17 +1,17 @@
-//! The CALLs of one client that have no answer yet, in the order of arrival: first those at the backend, then those
+//! The Calls of one client that have no answer yet, in the order of arrival: first those at the backend, then those
 //! that wait.
 //!
-//! The first is kept inline, so that a client with one CALL at a time costs no allocation; the list of the others is
+//! The first is kept inline, so that a client with one Call at a time costs no allocation; the list of the others is
 //! given back when it is empty.
 
 use std::time::Instant;
 
-use crate::protocol::call_text::CallText;
-use crate::protocol::ids::{Action, MessageId};
-use crate::protocol::json;
-use crate::protocol::output::CallKey;
+use crate::ocpp::call_text::CallText;
+use crate::ocpp::ids::{Action, MessageId};
+use crate::ocpp::json;
+use crate::ocpp::output::CallKey;
 
-/// How far a CALL has come.
+/// How far a Call has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum CallState {
     /// Waits for others.
@@ -24,7 +24,7 @@ pub(super) enum CallState {
     Answered,
 }
 
-/// One CALL: the client's message, and where its parts are in it.
+/// One Call: the client's message, and where its parts are in it.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) key: CallKey,
@@ -52,7 +52,7 @@ impl Call {
         Action::parse(&self.text.action()).expect("checked on arrival")
     }
 
-    /// Whether the client still waits for the answer to a CALL of this id.
+    /// Whether the client still waits for the answer to a Call of this id.
     fn is_open_as(&self, id: &str) -> bool {
         if self.state == CallState::Answered {
             return false;
@@ -89,7 +89,7 @@ impl Calls {
         queued.map(|call| call.text.message().len()).sum()
     }
 
-    /// The CALL of that decoded id that the client still waits for.
+    /// The Call of that decoded id that the client still waits for.
     pub(super) fn find_open(&self, id: &str) -> Option<usize> {
         self.iter().position(|call| call.is_open_as(id))
     }

@@ -6,7 +6,7 @@ use super::Limits;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Silence {
+pub(super) struct Keepalive {
     heard_at: Instant,
     /// In milliseconds; the highest means never.
     ping_after_ms: u32,
@@ -20,7 +20,7 @@ pub(super) enum Silent {
     Drop,
 }
 
-impl Silence {
+impl Keepalive {
     /// `spread`, a random number, puts the ping between 3/4 and all of `ping_after`: clients that came together are not pinged
     /// together.
     pub(super) fn new(spread: u32, limits: &Limits, now: Instant) -> Self {

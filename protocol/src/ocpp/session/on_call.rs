@@ -1,19 +1,19 @@
-//! A client's CALLs on their way to the backend, and the answers on their way back.
+//! A client's Calls on their way to the backend, and the answers on their way back.
 
 use std::time::Instant;
 
-use super::calls::{Call, CallState};
+use super::call_list::{Call, CallState};
 use super::{Fault, Phase, Session, refusal};
-use crate::protocol::answer::{self, Answer, Reply};
-use crate::protocol::frame::{self, RawError};
-use crate::protocol::ids::{Action, MessageId};
-use crate::protocol::output::{CallKey, DeferredRefusal, Event, Output, PostKind};
+use crate::ocpp::answer::{self, Answer, Reply};
+use crate::ocpp::frame::{self, RawError};
+use crate::ocpp::ids::{Action, MessageId};
+use crate::ocpp::output::{CallKey, DeferredRefusal, Event, Output, PostKind};
 
 impl Session {
-    /// What became of an [`Output::Call`]. Each gets exactly one; if it is a deferral, the CALL stays open until
+    /// What became of an [`Output::Call`]. Each gets exactly one; if it is a deferral, the Call stays open until
     /// [`Session::handle_deferred`] or its deadline.
     pub fn handle_answer(&mut self, now: Instant, key: CallKey, answer: Answer<'_>, out: &mut Vec<Output>) {
-        assert!(key.0 < self.key_next, "an answer to a CALL of another session");
+        assert!(key.0 < self.key_next, "an answer to a Call of another session");
         let found = if self.phase >= Phase::Closing {
             None
         } else {
@@ -36,13 +36,13 @@ impl Session {
                 self.send_calls(now, out);
             }
             (CallState::Queued | CallState::Deferred, _) => {
-                debug_assert!(false, "a second answer to one CALL");
+                debug_assert!(false, "a second answer to one Call");
             }
         }
     }
 
-    /// The late answer to a CALL that the backend has deferred, or is about to: its worker may be faster than its 202.
-    /// It is for the CALL of that MessageId if that has this Action: a client may use an id again.
+    /// The late answer to a Call that the backend has deferred, or is about to: its worker may be faster than its 202.
+    /// It is for the Call of that MessageId if that has this Action: a client may use an id again.
     ///
     /// # Errors
     /// [`DeferredRefusal`]; the client is not told anything then.
@@ -63,24 +63,28 @@ impl Session {
         let open = open.filter(|index| self.calls.get(*index).action() == *action);
         match open.map(|index| (index, self.calls.get(index).state)) {
             Some((index, CallState::Deferred)) => {
-                self.past.get_or_insert_default().remember_deferred(message_id.clone());
+                self.answered_ids
+                    .get_or_insert_default()
+                    .remember_deferred(message_id.clone());
                 self.answer_call(now, index, reply, out);
                 Ok(())
             }
             Some((index, CallState::Sent)) => {
-                self.past.get_or_insert_default().remember_deferred(message_id.clone());
+                self.answered_ids
+                    .get_or_insert_default()
+                    .remember_deferred(message_id.clone());
                 self.send_answer(index, reply, out);
                 self.calls.get_mut(index).state = CallState::Answered;
                 Ok(())
             }
-            _ => match &self.past {
-                Some(past) if past.has_deferred(message_id) => Err(DeferredRefusal::Answered),
+            _ => match &self.answered_ids {
+                Some(answered_ids) if answered_ids.has_deferred(message_id) => Err(DeferredRefusal::Answered),
                 _ => Err(DeferredRefusal::NoneOpen),
             },
         }
     }
 
-    /// A CALL whose id is open is coalesced or refused; another is sent or queued.
+    /// A Call whose id is open is coalesced or refused; another is sent or queued.
     pub(super) fn handle_call(&mut self, now: Instant, call: Call, message_id: &str, out: &mut Vec<Output>) {
         if let Some(index) = self.calls.find_open(message_id) {
             if self.calls.get(index).text.message() != call.text.message() {
@@ -89,7 +93,7 @@ impl Session {
                 return out.push(refusal(
                     call.text.raw_id(),
                     code,
-                    "another CALL with this MessageId is open",
+                    "another Call with this MessageId is open",
                 ));
             }
             if !self.breaks(Fault::RepeatNotCoalesced) {
@@ -98,7 +102,7 @@ impl Session {
         }
         if !self.wants_read() {
             out.push(Output::Count(Event::CallShed));
-            return out.push(refusal(call.text.raw_id(), "InternalError", "too many CALLs wait"));
+            return out.push(refusal(call.text.raw_id(), "InternalError", "too many Calls wait"));
         }
         let mut call = call;
         if self.calls.in_flight() >= self.limits.calls_in_flight {
@@ -108,9 +112,13 @@ impl Session {
         self.send_calls(now, out);
     }
 
-    /// Each can be reported once, and only the latest CALLRESULT.
+    /// Each can be reported once, and only the latest CallResult.
     pub(super) fn handle_result_error(&mut self, message_id: &str, error: &RawError<'_>, out: &mut Vec<Output>) {
-        match self.past.as_mut().and_then(|past| past.take_result(message_id)) {
+        match self
+            .answered_ids
+            .as_mut()
+            .and_then(|answered_ids| answered_ids.take_result(message_id))
+        {
             Some((message_id, action)) => {
                 let body = error.body().into();
                 out.push(Output::Post {
@@ -154,7 +162,7 @@ impl Session {
         }
     }
 
-    /// The client's answer goes out, the CALL is over, the next may start.
+    /// The client's answer goes out, the Call is over, the next may start.
     pub(super) fn answer_call(&mut self, now: Instant, index: usize, reply: &Reply<'_>, out: &mut Vec<Output>) {
         self.send_answer(index, reply, out);
         self.remove_call(now, index);
@@ -177,7 +185,7 @@ impl Session {
             push: None,
         });
         if self.subprotocol.has_send() && matches!(reply, Reply::Result(_)) {
-            self.past
+            self.answered_ids
                 .get_or_insert_default()
                 .remember_result(call.message_id(), call.action());
         }
@@ -188,7 +196,7 @@ impl Session {
         self.calls.remove(index);
         if !read_before {
             // It could not be heard until now.
-            self.silence.heard(now);
+            self.keepalive.heard(now);
         }
     }
 }

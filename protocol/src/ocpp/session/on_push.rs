@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use super::{Fault, Phase, Session};
-use crate::protocol::frame;
-use crate::protocol::ids::MessageId;
-use crate::protocol::output::{Accepted, FailReason, Outcome, Output, Push, PushKey, PushRefusal, WaitOver, Waiter};
+use crate::ocpp::frame;
+use crate::ocpp::ids::MessageId;
+use crate::ocpp::output::{Accepted, FailReason, Outcome, Output, Push, PushKey, PushRefusal, WaitOver, Waiter};
 
 impl Session {
-    /// A CALL from the backend. Accepted, it has exactly one outcome; refused, none.
+    /// A Call from the backend. Accepted, it has exactly one outcome; refused, none.
     ///
     /// # Errors
     /// [`PushRefusal`].

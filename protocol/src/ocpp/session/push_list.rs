@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use crate::protocol::output::{Push, PushKey, Text, Waiter};
+use crate::ocpp::output::{Push, PushKey, Text, Waiter};
 
 /// How far a push has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

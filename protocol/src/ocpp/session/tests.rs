@@ -5,9 +5,9 @@ mod life;
 mod pushes;
 
 use super::*;
-use crate::protocol::answer::Answer;
-use crate::protocol::ids::{Action, MessageId};
-use crate::protocol::output::{Accepted, CallKey, DeferredRefusal, PushKey, PushRefusal, WaitOver, Waiter};
+use crate::ocpp::answer::Answer;
+use crate::ocpp::ids::{Action, MessageId};
+use crate::ocpp::output::{Accepted, CallKey, DeferredRefusal, PushKey, PushRefusal, WaitOver, Waiter};
 
 /// A session, its clock, and what comes out of it in words.
 struct Conversation {
@@ -76,7 +76,7 @@ impl Conversation {
         self.shown()
     }
 
-    /// All deferred CALLs here have the Action `A`.
+    /// All deferred Calls here have the Action `A`.
     fn late(&mut self, id: &str, payload: &str) -> Result<Vec<String>, DeferredRefusal> {
         self.late_to("A", id, payload)
     }

@@ -2,7 +2,7 @@
 
 use super::ledger::{Call, CallStage, PushStage, Pushed, Stage, ensure};
 use super::world::{Checked, Request, World};
-use crate::protocol::{
+use crate::ocpp::{
     Accepted, Action, Answer, DeferredRefusal, Event, Failure, MessageId, Push, PushRefusal, Reply, WaitOver, Waiter,
 };
 
@@ -40,7 +40,7 @@ impl World {
             ledger.expected.counts.push(Event::BackendAnswerDropped);
         } else {
             let at = |call: &Call| matches!(call.stage, CallStage::AtBackend(k, _) | CallStage::AnsweredEarly(k) if k == key);
-            let index = ledger.calls.iter().position(at).expect("the CALL of an open request");
+            let index = ledger.calls.iter().position(at).expect("the Call of an open request");
             match (ledger.calls[index].stage, rest) {
                 (CallStage::AtBackend(key, deadline), "") => {
                     ledger.calls[index].stage = CallStage::Deferred(key, deadline);
@@ -62,7 +62,7 @@ impl World {
         self.act(who, |session, now, out| session.handle_answer(now, key, answer, out))
     }
 
-    /// At the ingress: for deferred CALLs, for others that are open, for those that are over.
+    /// At the ingress: for deferred Calls, for others that are open, for those that are over.
     pub(super) fn backend_answers_late(&mut self, who: usize) -> Checked {
         let ledger = &mut self.clients[who].ledger;
         let mut ids: Vec<_> = ledger.calls.iter().map(|call| call.id.clone()).collect();
@@ -78,7 +78,7 @@ impl World {
                 .position(find)
                 .filter(|index| ledger.calls[*index].stage != CallStage::Waiting),
         };
-        // The id of an open CALL, but another Action.
+        // The id of an open Call, but another Action.
         let mistaken = open.is_some() && self.random.percent(10);
         let action = match open {
             Some(index) if !mistaken => ledger.calls[index].action.clone(),

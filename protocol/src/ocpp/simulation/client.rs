@@ -1,8 +1,8 @@
-//! What clients say: CALLs, answers, nonsense.
+//! What clients say: Calls, answers, nonsense.
 
 use super::ledger::{Call, CallStage, PushStage, Pushed, Stage};
 use super::world::{Checked, World};
-use crate::protocol::{Event, Outcome, PostKind, Subprotocol, Text};
+use crate::ocpp::{Event, Outcome, PostKind, Subprotocol, Text};
 
 impl World {
     pub(super) fn client_calls(&mut self, who: usize) -> Checked {
@@ -154,7 +154,7 @@ impl World {
         }
     }
 
-    /// SEND and CALLRESULTERROR, which only OCPP 2.1 has; a binary message, rarely.
+    /// SEND and CallResultError, which only OCPP 2.1 has; a binary message, rarely.
     pub(super) fn client_sends(&mut self, who: usize) -> Checked {
         self.count += 1;
         let count = self.count;

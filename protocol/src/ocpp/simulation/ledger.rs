@@ -4,12 +4,12 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use crate::protocol::{
+use crate::ocpp::{
     CallKey, Event, FailReason, Limits, Outcome, Output, Pending, PostKind, Push, PushKey, Session, Subprotocol, Text,
     Waiter,
 };
 
-/// A CALL that the client has sent and that is not over.
+/// A Call that the client has sent and that is not over.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) id: String,
@@ -91,7 +91,7 @@ pub(super) struct Ledger {
     pub(super) pushes: Vec<Pushed>,
     pub(super) expected: Expected,
     pub(super) bad_frames: u32,
-    /// OCPP 2.1: the CALL that got the last CALLRESULT.
+    /// OCPP 2.1: the Call that got the last CallResult.
     pub(super) last_result: Option<(String, String)>,
     pub(super) answered_deferred: Vec<String>,
     pub(super) outcomes: usize,
@@ -139,14 +139,14 @@ impl Ledger {
         self.pinged = false;
     }
 
-    /// The CALL of that id that the client waits for.
+    /// The Call of that id that the client waits for.
     pub(super) fn open_call(&self, id: &str) -> Option<&Call> {
         self.calls
             .iter()
             .find(|call| call.id == id && !matches!(call.stage, CallStage::AnsweredEarly(_)))
     }
 
-    /// The CALL is over, or answered early; its answer is expected. `result`: it is a CALLRESULT.
+    /// The Call is over, or answered early; its answer is expected. `result`: it is a CallResult.
     pub(super) fn expect_answer(&mut self, now: Instant, index: usize, rest: &str, early: bool) {
         let read_before = self.wants_read();
         let (call, result) = (&mut self.calls[index], rest.starts_with('3'));
@@ -288,7 +288,7 @@ impl Ledger {
                     let (action, message_id) = (text.action(), text.message_id());
                     let next = self.calls.iter_mut().find(|call| call.stage == CallStage::Waiting);
                     let Some(call) = next else {
-                        return Err(format!("a request for no CALL: {message_id}"));
+                        return Err(format!("a request for no Call: {message_id}"));
                     };
                     ensure!(call.id == message_id, "{message_id} overtook {}", call.id);
                     ensure!(call.action == action, "{action} instead of {}", call.action);

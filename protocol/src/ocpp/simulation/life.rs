@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::ledger::{PushStage, Pushed, Stage, ensure};
 use super::world::{CLIENTS, Checked, World};
-use crate::protocol::{Event, FailReason, Outcome, Push, PushKey};
+use crate::ocpp::{Event, FailReason, Outcome, Push, PushKey};
 
 impl World {
     pub(super) fn socket_writes(&mut self, who: usize) -> Checked {

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::ledger::{Effect, Ledger, Stage, ensure};
-use crate::protocol::random::Random;
-use crate::protocol::session::Fault;
-use crate::protocol::{CallKey, FailReason, Limits, Output, PushKey, Session, Subprotocol};
+use crate::ocpp::session::Fault;
+use crate::ocpp::{CallKey, FailReason, Limits, Output, PushKey, Session, Subprotocol};
+use crate::random::Random;
 
 /// One connection: the session and what surrounds it.
 pub(super) struct Connection {
@@ -190,7 +190,7 @@ impl World {
                 stage, calls, pushes, ..
             } = &self.clients[who].ledger;
             if *stage < Stage::Closing {
-                ensure!(calls.is_empty(), "CALLs without an answer: {calls:?}");
+                ensure!(calls.is_empty(), "Calls without an answer: {calls:?}");
                 ensure!(pushes.is_empty(), "pushes without an outcome: {pushes:?}");
             }
             self.end_for(who, FailReason::Shutdown)?;

@@ -1,4 +1,4 @@
-//! A client's CALLs, deferred ones, and OCPP 2.1's SEND and CALLRESULTERROR.
+//! A client's Calls, deferred ones, and OCPP 2.1's SEND and CallResultError.
 
 use super::*;
 
@@ -45,7 +45,7 @@ fn a_call_beyond_the_queue_is_refused_and_the_others_stay() {
     let out = client.says(r#"[2,"d","A",{}]"#);
     assert_eq!(
         out,
-        ["count CallShed", r#"[4,"d","InternalError","too many CALLs wait",{}]"#]
+        ["count CallShed", r#"[4,"d","InternalError","too many Calls wait",{}]"#]
     );
     assert_eq!(client.session.pending().calls_queued, 2);
 }
@@ -78,7 +78,7 @@ fn an_identical_call_is_coalesced_and_another_with_its_id_refused() {
             (r#"[2,"a","A",{} ]"#, "\"a\""),
             (r#"[2,"\u0062","B",{}]"#, "\"\\u0062\""),
         ] {
-            let refused = format!("[4,{raw_id},\"{code}\",\"another CALL with this MessageId is open\",{{}}]");
+            let refused = format!("[4,{raw_id},\"{code}\",\"another Call with this MessageId is open\",{{}}]");
             assert_eq!(client.says(frame), ["count CallRepeatedId", &refused]);
         }
         assert_eq!(client.answered(0, 200, "{}").len(), 2, "one answer, one request");
@@ -125,7 +125,7 @@ fn a_deferred_call_is_answered_later_or_at_its_deadline() {
     assert_eq!(
         client.late_to("B", "a", "{}"),
         Err(DeferredRefusal::NoneOpen),
-        "that is another CALL"
+        "that is another Call"
     );
     assert_eq!(
         client.late("a", "{\"r\":1}").expect("open"),
@@ -222,7 +222,7 @@ fn ocpp_2_1_sends_and_reports_results_it_cannot_use() {
     assert_eq!(
         client.says(r#"[5,"b","X","",{}]"#),
         ["count AnswerUnmatched"],
-        "a CALLERROR is no result"
+        "a CallError is no result"
     );
     for subprotocol in [Subprotocol::None, Subprotocol::Ocpp16, Subprotocol::Ocpp201] {
         let mut client = Conversation::new(subprotocol);

@@ -1,0 +1,17 @@
+//! What ws2api decides. Bytes, times and random numbers come in as arguments; frames, requests and deadlines go out as values.
+//!
+//! Nothing here knows a socket, a clock, a thread or a task, and this package depends on nothing that does, so that a seeded
+//! simulation can drive it through every interleaving.
+//!
+//! - [`ocpp`]: the OCPP-J conversation of one client.
+//! - [`http`]: HTTP/1.1 messages, strictly.
+//! - [`websocket`]: the rules of the opening handshake.
+//! - [`proxy_protocol`]: the header that a load balancer writes before a connection's first byte.
+
+pub mod http;
+pub mod ocpp;
+pub mod proxy_protocol;
+pub mod websocket;
+
+#[cfg(test)]
+mod random;
