@@ -98,6 +98,7 @@ class HAProxy(Fleet):
             "LISTEN_PORT": str(self.ports["listen"]),
             "INGRESS_PORT": str(self.ports["ingress"]),
             "ADMIN_PORT": str(self.ports["admin"]),
+            "CARRIERS": str(ROOT / "config/carriers.lst"),
             # All our clients have one address.
             "CLIENTS_PER_ADDRESS": "100000",
             **more,
