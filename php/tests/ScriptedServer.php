@@ -1,0 +1,102 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Ws2Api\Tests;
+
+/** A process that answers request after request with the bytes that it was given, whatever was asked, and notes what was. */
+final class ScriptedServer
+{
+    /** At the end of an answer: the connection is closed then. */
+    public const CLOSE = '<close>';
+
+    /** @param resource $process */
+    private function __construct(
+        private $process,
+        public readonly string $host,
+        public readonly string $url,
+        private readonly string $file,
+    ) {
+    }
+
+    /** @param list<string> $answers */
+    public static function start(array $answers): self
+    {
+        $port = self::freePort();
+        $file = tempnam(sys_get_temp_dir(), 'ws2api-');
+        $command = [PHP_BINARY, __FILE__, "127.0.0.1:$port", $file, json_encode($answers)];
+        $process = proc_open($command, [1 => ['pipe', 'w']], $pipes);
+        fgets($pipes[1]);
+        return new self($process, "127.0.0.1:$port", "http://127.0.0.1:$port", $file);
+    }
+
+    public static function freePort(): int
+    {
+        $socket = stream_socket_server('tcp://127.0.0.1:0');
+        return (int) substr(strrchr(stream_socket_get_name($socket, false), ':'), 1);
+    }
+
+    public function __destruct()
+    {
+        proc_terminate($this->process, 9);
+        proc_close($this->process);
+        @unlink($this->file);
+    }
+
+    /** @return list<array{connection: int, text: string}> */
+    public function requests(): array
+    {
+        return array_map(static fn (string $line): array => json_decode($line, true), file($this->file));
+    }
+
+    /** Until so many requests have been answered, and what follows them is done. */
+    public function wait(int $count): void
+    {
+        $deadline = microtime(true) + 30;
+        while (count(file($this->file)) < $count && microtime(true) < $deadline) {
+            usleep(1000);
+        }
+    }
+
+    /** @param list<string> $answers */
+    public static function run(string $address, string $file, array $answers): void
+    {
+        $listener = stream_socket_server("tcp://$address");
+        echo "ready\n";
+        $count = 0;
+        while ($connection = stream_socket_accept($listener, 60)) {
+            ++$count;
+            while (($text = self::read($connection)) !== null) {
+                $answer = array_shift($answers) ?? '';
+                $closes = str_ends_with($answer, self::CLOSE);
+                fwrite($connection, $closes ? substr($answer, 0, -strlen(self::CLOSE)) : $answer);
+                if ($closes) {
+                    fclose($connection);
+                }
+                file_put_contents($file, json_encode(['connection' => $count, 'text' => $text]) . "\n", FILE_APPEND);
+                if ($closes) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /** @param resource $connection */
+    private static function read($connection): ?string
+    {
+        $text = '';
+        while (!preg_match('/\r\nContent-Length: (\d+)\r\n.*\r\n\r\n|\r\nContent-Length: (\d+)\r\n\r\n/sU', $text, $match, PREG_OFFSET_CAPTURE)
+            || strlen($text) < $match[0][1] + strlen($match[0][0]) + (int) ($match[2][0] ?? $match[1][0])) {
+            $piece = fread($connection, 65536);
+            if ($piece === '' || $piece === false) {
+                return null;
+            }
+            $text .= $piece;
+        }
+        return $text;
+    }
+}
+
+if (isset($argv[3]) && realpath($argv[0]) === __FILE__) {
+    ScriptedServer::run($argv[1], $argv[2], json_decode($argv[3], true));
+}
