@@ -3,7 +3,9 @@
 mod drain;
 pub mod drain_signal;
 pub mod mail;
+pub mod outbox;
 pub mod reloadable;
+pub mod requests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -22,8 +24,7 @@ use shards::mesh::{Full, Mesh};
 use shards::reactor::PassEnd;
 use shards::{Reactor, Socket, spawn};
 
-use crate::backend::outbox::OutboxLimits;
-use crate::backend::{Outbox, Pool, PoolLimits, Request, targets};
+use crate::backend::{Pool, PoolLimits, targets};
 use crate::client::accept::{self, Handshakes, UpgradeRate};
 use crate::client::forwarded;
 use crate::client::{Connection, ConnectionId, DeferredWrites, Identity, Registry};
@@ -32,7 +33,9 @@ use crate::ingress::{self, OutcomeWaits, Queries, Token};
 use crate::observe::counters::Counters;
 use crate::shard::drain_signal::DrainSignal;
 use crate::shard::mail::{AnswerRefusal, ClientReply, ClientRequest, Control, Description, Mail, PushOutcome};
+use crate::shard::outbox::{Outbox, OutboxLimits};
 use crate::shard::reloadable::Reloadable;
+use crate::shard::requests::Request;
 use protocol::ocpp::{Action, ClientId, FailReason, Limits, MessageId, Outcome, Output, PostKind};
 use protocol::ocpp::{Reply, WaitOver, Waiter};
 

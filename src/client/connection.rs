@@ -25,10 +25,9 @@ use super::identity::{ConnectionId, Identity};
 use super::trace;
 use super::websocket::{self, CLOSE_TIMEOUT, WebSocket};
 use super::write_queue::WriteQueue;
-use crate::backend::Request;
-use crate::backend::request::Call;
 use crate::observe::counters::Ended;
 use crate::shard::Shard;
+use crate::shard::requests::{Call, Request};
 use protocol::ocpp::{
     Accepted, Action, Answer, CallKey, DeferredRefusal, FailReason, Failure, MessageId, Output, Pending,
 };

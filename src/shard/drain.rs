@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::Shard;
-use crate::backend::Request;
+use super::requests::Request;
 use crate::client::Connection;
 
 impl Shard {

@@ -124,8 +124,8 @@ const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 #[cfg(test)]
 mod tests {
-    use crate::http::{parse_request, write_switching_protocols, write_upgrade_refusal};
     use super::*;
+    use crate::http::{parse_request, write_switching_protocols, write_upgrade_refusal};
 
     const GOOD: &str = "GET /CP1 HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";

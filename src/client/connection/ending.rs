@@ -6,12 +6,11 @@ use async_tungstenite::tungstenite::Message;
 use async_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::{Connection, Phase, State};
-use crate::backend::Request;
-use crate::backend::request::Disconnect;
 use crate::client::identity::ConnectionId;
 use crate::client::trace;
 use crate::client::websocket::{self, CLOSE_TIMEOUT};
 use crate::observe::counters::Ended;
+use crate::shard::requests::{Disconnect, Request};
 use protocol::ocpp::{FailReason, Push, json};
 
 pub(super) const CLOSE_AWAY: u16 = 1001;

@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use super::outbox::{Outbox, Post};
-use super::pool::{Exchange, Response};
+use crate::backend::{Exchange, Response};
 use crate::client::Connection;
 use crate::client::identity::Identity;
 use crate::observe::counters::Counters;

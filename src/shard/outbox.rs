@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use shards::{Reactor, Timer, spawn};
 
-use super::pool::{Pool, Response};
-use super::request::Request;
+use super::requests::Request;
+use crate::backend::{Pool, Response};
 use crate::client::identity::{Identity, hexadecimal};
 use crate::observe::counters::Counters;
 use protocol::http::RequestTemplate;
