@@ -591,6 +591,8 @@ fn every_sample_parses() {
         ("16-cores.toml", 14),
         ("2-cores.toml", 2),
         ("64-cores.toml", 56),
+        ("haproxy-one.toml", 64),
+        ("node-200000.toml", 6),
         ("node.toml", 64),
         ("ws2api.toml", 64),
     ];

@@ -8,10 +8,14 @@ import balancer
 import scene_backends
 import scene_balancer
 import scene_clients
+import scene_large
+import scene_one
 from stage import Stage
 
 SCENES = {
     "haproxy": lambda stage, long: scene_balancer.play(balancer.HAProxy(stage), long),
+    "haproxy-one": scene_one.play,
+    "haproxy-200000": lambda stage, long: scene_large.play(balancer.LargeHAProxy(stage), long),
     "nginx": lambda stage, long: scene_balancer.play(balancer.Nginx(stage), long),
     "clients": scene_clients.play,
     "backends": scene_backends.play,

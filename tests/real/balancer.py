@@ -1,12 +1,14 @@
 """HAProxy and nginx, with the configuration that this repository ships, in front of two nodes."""
 
 import asyncio
+import hashlib
 import os
 import re
 import signal
 import socket
 import ssl
 
+from admin_socket import AdminSocket
 from certificates import Authority, client_context
 from node import Node
 from recorder import Recorder
@@ -83,6 +85,9 @@ class HAProxy(Fleet):
     # It remembers where clients are.
     has_memory = True
     overrides = {}
+    file = "haproxy.cfg"
+    # What each node is called there.
+    servers = ("n1", "n2")
 
     def environment(self, **more):
         return {
@@ -105,17 +110,18 @@ class HAProxy(Fleet):
         }
 
     async def start_balancer(self, **more):
-        text = (ROOT / "config/haproxy.cfg").read_text()
+        text = (ROOT / "config" / self.file).read_text()
         if os.getuid() != 0:
             # Only root can become somebody else.
             text = re.sub(r"^ +(user|group) .*\n", "", text, flags=re.MULTILINE)
         self.config = config = self.stage.folder / "haproxy.cfg"
         config.write_text(text)
         environment = self.environment(**more)
+        self.admin = AdminSocket(environment["ADMIN_SOCKET"])
         self.stage.say((await self.stage.run("haproxy-check", "haproxy", "-c", "-f", config, env=environment)).strip())
         self.process = await self.stage.start("haproxy", "haproxy", "-W", "-db", "-f", config, env=environment)
         for backend in ("clients", "ingress"):
-            for server in ("n1", "n2"):
+            for server in self.servers:
                 await self.wait_state(backend, server, "UP")
 
     async def reload(self):
@@ -126,11 +132,11 @@ class HAProxy(Fleet):
 
     def worker(self):
         """The process id of the worker that takes connections now."""
-        return field(self.command("show info"), "Pid")
+        return self.admin.field("show info", "Pid")
 
     def remembered(self):
         """How many clients it knows the node of."""
-        return int(field(self.command("show table clients").replace(", ", "\n"), "used"))
+        return int(self.admin.field("show table clients", "used"))
 
     async def wait_state(self, backend, server, state):
         await until(f"{backend}/{server} to be {state}", lambda: self.state(backend, server).startswith(state))
@@ -142,19 +148,52 @@ class HAProxy(Fleet):
         column = lines[0].index("status")
         return next((line[column] for line in lines if line[:2] == [backend, server]), "")
 
-    def command(self, text, name="haproxy.sock"):
-        """What HAProxy answers at its admin socket; nothing if it is not there."""
-        with socket.socket(socket.AF_UNIX) as connection:
-            try:
-                connection.connect(str(self.stage.folder / name))
-            except OSError:
-                return ""
-            connection.sendall(text.encode() + b"\n")
-            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    def command(self, text):
+        return self.admin.ask(text)
 
     async def wait_up(self, number):
         for backend in ("clients", "ingress"):
-            await self.wait_state(backend, f"n{number}", "UP")
+            await self.wait_state(backend, self.servers[number - 1], "UP")
+
+
+class LargeHAProxy(HAProxy):
+    """config/haproxy-200000.cfg, with a hundredth of its connections: this machine's limit is lower."""
+
+    file = "haproxy-200000.cfg"
+    servers = ("n1a", "n2a")
+
+    def environment(self, **more):
+        sources = {f"SOURCE_{letter}": f"127.0.2.{number}" for number, letter in enumerate("ABCD", 1)}
+        limits = {"MAXCONN": "2100", "MAXCONN_CLIENTS": "2050", "MAXCONN_SERVER": "550"}
+        return super().environment(**sources, **limits, **more)
+
+
+class Second:
+    """Another HAProxy in front of the same nodes, for what the first one is not to be bothered with."""
+
+    def __init__(self, fleet):
+        self.fleet = fleet
+        self.clients_port = fleet.stage.port()
+
+    @property
+    def base(self):
+        return f"wss://localhost:{self.clients_port}"
+
+    async def start(self, **more):
+        """`more`: what is different in its environment."""
+        stage = self.fleet.stage
+        environment = self.fleet.environment(
+            BIND_CLIENTS=f"127.0.0.1:{self.clients_port}",
+            BIND_PUSHES=f"127.0.0.1:{stage.port()}",
+            BIND_STATISTICS=f"127.0.0.1:{stage.port()}",
+            PEER=f"127.0.0.1:{stage.port()}",
+            ADMIN_SOCKET=str(stage.folder / f"second-{self.clients_port}.sock"),
+            **more,
+        )
+        self.admin = AdminSocket(environment["ADMIN_SOCKET"])
+        self.process = await stage.start("haproxy-second", "haproxy", "-db", "-f", self.fleet.config, env=environment)
+        await until("the second HAProxy", lambda: self.admin.ask("show info"))
+        return self
 
 
 class Nginx(Fleet):
@@ -199,17 +238,19 @@ class Nginx(Fleet):
         """Nothing tells; who is cut off finds out."""
 
 
-def field(text, name):
-    """What stands behind `name:` on a line of its own."""
-    return next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith(name + ":")), "")
-
-
 def alpn(port, context, offered):
     """Which protocol a TLS server chooses."""
     context.set_alpn_protocols(offered)
     with socket.create_connection(("127.0.0.1", port)) as connection:
         with context.wrap_socket(connection, server_hostname="localhost") as tls:
             return tls.selected_alpn_protocol()
+
+
+def certificate_shown(port, context):
+    """The fingerprint of the certificate that a TLS server has."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        with context.wrap_socket(connection, server_hostname="localhost") as tls:
+            return hashlib.sha256(tls.getpeercert(binary_form=True)).hexdigest()
 
 
 def raw_request(port, context, text):

@@ -37,6 +37,19 @@ class Authority:
         both.write_text((self.folder / f"{stem}.crt").read_text() + (self.folder / f"{stem}.key").read_text())
         return both
 
+    async def revocations(self, *revoked, expired=False):
+        """The text of a list with these certificates, which `issue` gave."""
+        config = self.folder / "ca.cnf"
+        if not config.exists():
+            config.write_text("[ca]\ndefault_ca = d\n[d]\ndatabase = index.txt\ndefault_md = sha256\n")
+            (self.folder / "index.txt").touch()
+        command = "ca -config ca.cnf -keyfile ca.key -cert ca.pem".split()
+        for certificate in revoked:
+            await self.openssl(*command, "-revoke", certificate)
+        times = "-crl_lastupdate 20200101000000Z -crl_nextupdate 20200102000000Z" if expired else "-crldays 2"
+        await self.openssl(*command, "-gencrl", *times.split(), "-out", "crl.pem")
+        return (self.folder / "crl.pem").read_text()
+
 
 def client_context(authority, certificate=None):
     """Believes that authority, and shows that certificate."""

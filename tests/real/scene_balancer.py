@@ -9,6 +9,7 @@ import aiohttp
 from admission import admitted, refused
 from address_limit import check_address_limit
 from balancer import ORIGIN, TOKEN, alpn, raw_request
+from revocation import check_revocation
 from scene_reload import check_reload
 from stage import until
 from station import Pusher, Refused, Station, wait_at_most
@@ -42,6 +43,8 @@ async def play(fleet, long=False):
         await asyncio.gather(*(station.close() for station in stations))
         if long and fleet.name == "haproxy":
             await measure(fleet, session)
+        if fleet.name == "haproxy":
+            await check_revocation(fleet, session)
         await check_empty_segments(fleet, session)
         await check_storm(fleet, session)
         say("a ClientId that comes again and again gets 429, others come in")
@@ -256,7 +259,8 @@ async def push_on(end, pusher, stations):
 async def check_manual_drain(fleet, session, stations):
     pusher = Pusher(session, fleet.ingress, TOKEN)
     mine = sorted(await fleet.clients_of(fleet.nodes[0], pusher))
-    fleet.command("set server clients/n1 state drain")
+    first = fleet.servers[0]
+    fleet.command(f"set server clients/{first} state drain")
     by_name = {station.name: station for station in stations}
     for name in mine:
         status, body, message_id = await pusher.push(name)
@@ -268,7 +272,7 @@ async def check_manual_drain(fleet, session, stations):
         status, body, message_id = await pusher.push(name)
         assert status == 202, f"a push to {name}, who has moved: {status} {body}"
     assert set(mine[:5]) <= await fleet.clients_of(fleet.nodes[1], pusher)
-    fleet.command("set server clients/n1 state ready")
+    fleet.command(f"set server clients/{first} state ready")
     await fleet.wait_up(1)
 
 

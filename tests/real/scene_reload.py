@@ -1,12 +1,10 @@
 """A balancer is told to read its files again, under its clients: a new certificate, and nobody is lost."""
 
 import asyncio
-import hashlib
 import shutil
-import socket
 
 from admission import admitted, refused
-from balancer import ORIGIN, TOKEN
+from balancer import ORIGIN, TOKEN, certificate_shown
 from stage import until
 from station import Pusher
 
@@ -44,14 +42,8 @@ async def check_reload(fleet, session, stations):
 
 async def shown(fleet):
     """The fingerprint of the certificate that the balancer shows to who comes now."""
-    return await asyncio.to_thread(fingerprint, fleet.clients_port, fleet.context())
+    return await asyncio.to_thread(certificate_shown, fleet.clients_port, fleet.context())
 
 
 async def shows_another(fleet, old):
     return await shown(fleet) != old
-
-
-def fingerprint(port, context):
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        with context.wrap_socket(connection, server_hostname="localhost") as tls:
-            return hashlib.sha256(tls.getpeercert(binary_form=True)).hexdigest()

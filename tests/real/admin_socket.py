@@ -1,0 +1,32 @@
+"""HAProxy's admin socket: what an operator does there with socat."""
+
+import socket
+
+
+class AdminSocket:
+    def __init__(self, path):
+        self.path = path
+
+    def ask(self, text):
+        """The answer to a command; nothing if nobody is there."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            try:
+                connection.connect(str(self.path))
+            except OSError:
+                return ""
+            connection.sendall(text.encode() + b"\n")
+            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+    def field(self, command, name):
+        """What stands behind `name:` in the answer."""
+        lines = self.ask(command).replace(", ", "\n").splitlines()
+        return next((line.partition(":")[2].strip() for line in lines if line.startswith(name + ":")), "")
+
+    def replace(self, kind, name, text):
+        """Puts another file's text in the place of the one that is in use. `kind`: `cert`, `crl-file` or `ca-file`."""
+        # A blank line ends the text.
+        body = "\n".join(line for line in text.splitlines() if line.strip())
+        answer = self.ask(f"set ssl {kind} {name} <<\n{body}\n")
+        assert "ransaction" in answer, answer
+        answer = self.ask(f"commit ssl {kind} {name}")
+        assert "Success!" in answer, answer

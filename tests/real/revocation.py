@@ -1,0 +1,42 @@
+"""Chargers' certificates that were revoked, while HAProxy runs."""
+
+import ssl
+
+import aiohttp
+
+from balancer import Second
+from station import Station
+
+
+async def check_revocation(fleet, session):
+    """A second HAProxy with a list of revoked certificates, which is replaced at its socket."""
+    good, lost = [await fleet.authority.issue(name) for name in ("CP-good", "CP-lost")]
+    crl = fleet.stage.folder / "crl.pem"
+    crl.write_text(await fleet.authority.revocations())
+    second = await Second(fleet).start(CLIENT_CRL=str(crl))
+    worker = second.admin.field("show info", "Pid")
+    come = lambda name, certificate: comes_in(second, session, name, fleet.context(certificate))
+    assert await come("CP-good", good) and await come("CP-lost", lost) and await come("CP-bare", None)
+    leaf = next(path for path in fleet.authority.folder.glob("*.crt") if path.read_text() in lost.read_text())
+    second.admin.replace("crl-file", crl, await fleet.authority.revocations(leaf))
+    assert not await come("CP-lost", lost), "a revoked certificate came in"
+    assert await come("CP-good", good) and await come("CP-bare", None)
+    # What an operator forgets in time.
+    second.admin.replace("crl-file", crl, await fleet.authority.revocations(expired=True))
+    assert not await come("CP-good", good), "an expired list lets nobody in"
+    assert await come("CP-bare", None)
+    assert second.admin.field("show info", "Pid") == worker, "all that without a reload"
+    await second.process.terminate()
+    fleet.stage.say("a revoked certificate is refused without a reload; an expired list refuses every certificate")
+
+
+async def comes_in(second, session, name, context):
+    station = Station(session, second.base, name, ssl=context)
+    try:
+        await station.connect()
+        await station.echo()
+    except (aiohttp.ClientError, ssl.SSLError, ConnectionError):
+        return False
+    finally:
+        await station.close()
+    return True

@@ -1,0 +1,82 @@
+"""One machine: config/haproxy-one.cfg and haproxy-one.toml as they stand, but for ports and paths."""
+
+import asyncio
+import os
+import re
+import shutil
+
+import aiohttp
+
+from admin_socket import AdminSocket
+from admission import admitted
+from balancer import certificate_shown
+from certificates import Authority, client_context
+from node import Node
+from recorder import Recorder
+from stage import ROOT, until
+from station import Pusher, Station
+
+
+async def play(stage, long=False):
+    one = await One(stage).start()
+    context = client_context(one.authority)
+    async with aiohttp.ClientSession() as session:
+        headers = await admitted(one, session, "CP1", ssl=context, headers={"X-Forwarded-For": "203.0.113.9"})
+        assert headers["X-Forwarded-For"] == "127.0.0.1", headers
+        stations = [Station(session, one.base, f"CP-{number}", ssl=context) for number in range(30)]
+        await asyncio.gather(*(station.connect() for station in stations))
+        await check_pushes(one, session, stations)
+        stage.say("wss in, the client's own address at the backend, pushes at ws2api's own ingress")
+
+        old = await asyncio.to_thread(certificate_shown, one.clients_port, context)
+        fresh = await one.authority.issue("localhost", "DNS:localhost")
+        shutil.copyfile(fresh, one.certificate)
+        one.admin.replace("cert", one.certificate, fresh.read_text())
+        assert await asyncio.to_thread(certificate_shown, one.clients_port, context) != old
+        assert one.admin.field("show info", "Pid") == one.worker, "the same worker serves"
+        await check_pushes(one, session, stations)
+        assert not any(station.closes for station in stations), "somebody was cut off"
+        stage.say("a new certificate is shown without a reload; nobody noticed")
+        await asyncio.gather(*(station.close() for station in stations))
+    await one.node.stop()
+    await one.backend.stop()
+
+
+async def check_pushes(one, session, stations):
+    pusher = Pusher(session, one.node.url("ingress"))
+    for station in stations:
+        status, body, _ = await pusher.push(station.name, wait=20)
+        assert (status, body) == (200, {"status": "Accepted"}), f"{station.name}: {status} {body}"
+
+
+class One:
+    def __init__(self, stage):
+        self.stage = stage
+        self.clients_port = stage.port()
+        self.base = f"wss://localhost:{self.clients_port}"
+
+    async def start(self):
+        stage = self.stage
+        self.backend = await Recorder(stage).start()
+        self.authority = await Authority(stage, "anybody").create()
+        self.certificate = await self.authority.issue("localhost", "DNS:localhost")
+        self.node = Node(stage, "ws2api", ["--config", ROOT / "config/haproxy-one.toml", "--backend", self.backend.url])
+        await self.node.start()
+        text = (ROOT / "config/haproxy-one.cfg").read_text()
+        if os.getuid() != 0:
+            # Only root can become somebody else.
+            text = re.sub(r"^ +(user|group) .*\n", "", text, flags=re.MULTILINE)
+        config = stage.folder / "haproxy.cfg"
+        config.write_text(text)
+        environment = {
+            "BIND_CLIENTS": f"127.0.0.1:{self.clients_port}",
+            "BIND_STATISTICS": f"127.0.0.1:{stage.port()}",
+            "CERTIFICATE": str(self.certificate),
+            "ADMIN_SOCKET": str(stage.folder / "haproxy.sock"),
+            "NODE": f"127.0.0.1:{self.node.ports['listen']}",
+        }
+        self.admin = AdminSocket(environment["ADMIN_SOCKET"])
+        stage.say((await stage.run("haproxy-check", "haproxy", "-c", "-f", config, env=environment)).strip())
+        await stage.start("haproxy", "haproxy", "-W", "-db", "-f", config, env=environment)
+        self.worker = await until("HAProxy", lambda: self.admin.field("show info", "Pid"))
+        return self
