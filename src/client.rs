@@ -4,9 +4,7 @@ pub mod accept;
 mod boundary;
 pub mod connection;
 pub mod deferred_writes;
-pub mod forwarded;
 pub mod handshake;
-pub mod identity;
 pub mod registry;
 mod trace;
 pub mod websocket;
@@ -14,5 +12,4 @@ mod write_queue;
 
 pub use connection::Connection;
 pub use deferred_writes::DeferredWrites;
-pub use identity::{ConnectionId, Identity};
 pub use registry::Registry;

@@ -4,12 +4,11 @@ mod connection;
 pub mod outcome_waits;
 pub(crate) mod push;
 mod queries;
-mod routes;
 mod server;
 mod token;
 
 pub use outcome_waits::OutcomeWaits;
+pub use protocol::mapping::routes::PAGE_MAX;
 pub use queries::Queries;
-pub use routes::PAGE_MAX;
 pub use server::serve;
 pub use token::Token;

@@ -26,8 +26,8 @@ use shards::{Reactor, Socket, spawn};
 
 use crate::backend::{Pool, PoolLimits, targets};
 use crate::client::accept::{self, Handshakes, UpgradeRate};
-use crate::client::forwarded;
-use crate::client::{Connection, ConnectionId, DeferredWrites, Identity, Registry};
+use crate::client::{Connection, DeferredWrites, Registry};
+use crate::config::Network;
 use crate::config::{Core, Node};
 use crate::ingress::{self, OutcomeWaits, Queries, Token};
 use crate::observe::counters::Counters;
@@ -36,8 +36,8 @@ use crate::shard::mail::{AnswerRefusal, ClientReply, ClientRequest, Control, Des
 use crate::shard::outbox::{Outbox, OutboxLimits};
 use crate::shard::reloadable::Reloadable;
 use crate::shard::requests::Request;
-use protocol::ocpp::{Action, ClientId, FailReason, Limits, MessageId, Outcome, Output, PostKind};
-use protocol::ocpp::{Reply, WaitOver, Waiter};
+use protocol::mapping::{ConnectionId, Identity, Reply, forwarded};
+use protocol::ocpp::{Action, ClientId, Limits, MessageId, Outcome, Output, WaitOver, Waiter};
 
 /// Hashes ClientIds to their homes: SipHash with a key drawn at the start.
 #[cfg(not(feature = "simulation"))]
@@ -325,20 +325,6 @@ impl Shard {
         }
     }
 
-    /// Counts a push's outcome that is posted.
-    pub fn count_post(&self, kind: PostKind, body: &[u8], made_here: bool) {
-        match (kind, made_here) {
-            (PostKind::Result, _) => self.counters.pushes_answered.add(),
-            (PostKind::Error, false) => self.counters.pushes_rejected.add(),
-            (PostKind::Error, true) => {
-                let reason = FailReason::of_body(body);
-                self.counters
-                    .count_failed_push(reason.expect("what is made here has a reason"));
-            }
-            (PostKind::Send | PostKind::ResultError, _) => {}
-        }
-    }
-
     /// Hands a push's outcome to the ingress request that waits for it, on whichever shard.
     pub fn deliver_outcome(
         self: &Rc<Self>,
@@ -445,7 +431,10 @@ impl Shard {
         let identity = connection.identity();
         Description {
             identity: Identity::clone(identity),
-            address: forwarded::client_address(identity.forwarded_for(), &self.node.trusted_proxies).to_owned(),
+            address: forwarded::client_address(identity.forwarded_for(), |address| {
+                Network::any_contains(&self.node.trusted_proxies, address)
+            })
+            .to_owned(),
             since_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
             pending: connection.pending(),
         }

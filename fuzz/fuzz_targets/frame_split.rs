@@ -3,7 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::value::RawValue;
-use protocol::ocpp::{Action, Answer, Frame, FrameError, JsonError, MessageId, Reply, Subprotocol, answer, frame, json};
+use protocol::mapping::answer::{self, Answer, Reply};
+use protocol::ocpp::{Action, Frame, FrameError, JsonError, MessageId, Subprotocol, frame, json};
 
 const DEPTH: usize = 64;
 const SUBPROTOCOLS: [Subprotocol; 4] = [

@@ -13,6 +13,7 @@
 
 mod body;
 mod chunked;
+mod failure;
 mod framing;
 mod head;
 mod headers;
@@ -22,6 +23,7 @@ mod vocabulary;
 mod writer;
 
 pub use body::{BodyDecoder, BodyError, Decoded, whole_body};
+pub use failure::Failure;
 pub use framing::Framing;
 pub use head::{HEAD_LEN_MAX, HeadError};
 pub use headers::{HEADERS_MAX, Headers};

@@ -7,10 +7,8 @@
 //! - [`json`]: bounded, strict validation; slices of the input, never re-serialised values.
 //! - [`frame`]: one text message → [`Frame`], and the frames that ws2api builds; [`call_text`]: a Call and its parts.
 //! - [`subprotocol`]: negotiation, and what differs between the OCPP versions.
-//! - [`answer`]: the backend's HTTP answer → the client's frame.
 //! - [`session`]: order, what is in flight, deadlines, exactly one outcome.
 
-pub mod answer;
 pub mod call_text;
 pub mod frame;
 pub mod ids;
@@ -19,12 +17,11 @@ pub mod output;
 pub mod session;
 pub mod subprotocol;
 
-pub use answer::{Answer, Failure, Reply};
 pub use call_text::CallText;
 pub use frame::{Frame, FrameError};
 pub use ids::{Action, ClientId, IdError, MessageId};
 pub use json::JsonError;
-pub use output::{Accepted, CallKey, DeferredRefusal, Event, FailReason, Outcome, Output, Pending, PostKind};
+pub use output::{Accepted, CallKey, DeferredRefusal, Event, FailReason, Outcome, Output, Pending, PostContent};
 pub use output::{Push, PushKey, PushRefusal, Text, WaitOver, Waiter};
 pub use session::{Limits, Session};
 pub use subprotocol::{Negotiated, Subprotocol};

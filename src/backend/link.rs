@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use shards::{Socket, Timer};
 
 use super::pool::{Exchange, Pool, Response};
+use protocol::http::Failure;
 use protocol::http::{BodyDecoder, BodyError, HeadError, RequestTemplate, ResponseHead, parse_response, whole_body};
-use protocol::ocpp::Failure;
 
 /// One connection. The pool holds it while it is idle; its task holds it while it lives.
 pub(super) struct Link<E: Exchange> {

@@ -26,8 +26,8 @@ use super::batch::Batch;
 use super::link::Link;
 use super::upstream::Upstream;
 use crate::observe::counters::Counters;
+use protocol::http::Failure;
 use protocol::http::{RequestTemplate, ResponseHead};
-use protocol::ocpp::Failure;
 
 /// One request and what is to be done with its answer.
 pub trait Exchange: 'static {

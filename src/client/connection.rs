@@ -21,17 +21,16 @@ use bytes::Bytes;
 use shards::Timer;
 
 use self::ending::{CLOSE_AWAY, CLOSE_LOST, CLOSE_REPLACED, CLOSE_WITHOUT_CODE, End};
-use super::identity::{ConnectionId, Identity};
 use super::trace;
 use super::websocket::{self, CLOSE_TIMEOUT, WebSocket};
 use super::write_queue::WriteQueue;
 use crate::observe::counters::Ended;
 use crate::shard::Shard;
 use crate::shard::requests::{Call, Request};
-use protocol::ocpp::{
-    Accepted, Action, Answer, CallKey, DeferredRefusal, FailReason, Failure, MessageId, Output, Pending,
-};
-use protocol::ocpp::{Push, PushRefusal, Reply, Session, Subprotocol, WaitOver, Waiter};
+use protocol::http::Failure;
+use protocol::mapping::{Answer, ConnectionId, Identity, Reply};
+use protocol::ocpp::{Accepted, Action, CallKey, DeferredRefusal, FailReason, MessageId, Output, Pending, PostContent};
+use protocol::ocpp::{Push, PushRefusal, Session, Subprotocol, WaitOver, Waiter};
 
 /// A connected client.
 pub struct Connection {
@@ -426,16 +425,16 @@ impl Connection {
                 }
             }
             Output::Post {
-                kind,
                 action,
                 message_id,
-                body,
-                made_here,
+                content,
             } => {
-                self.shard.count_post(kind, &body, made_here);
+                if let PostContent::Outcome(outcome) = &content {
+                    self.shard.counters.count_outcome(outcome);
+                }
                 self.shard
                     .outbox
-                    .post(self.identity.clone(), kind, (action, message_id), body, made_here);
+                    .post(self.identity.clone(), (action, message_id), content);
             }
             Output::Outcome {
                 action,

@@ -16,12 +16,12 @@ use shards::{Socket, Timer, spawn};
 
 use super::accept::HandshakePermit;
 use super::connection::Connection;
-use super::identity::Identity;
 use super::websocket;
-use crate::client::forwarded;
+use crate::config::Network;
 use crate::shard::Shard;
-use crate::shard::requests::{Admission, Connect, Request, Verdict};
+use crate::shard::requests::{Connect, Request, Verdict};
 use protocol::http::{self, HeaderLines, RequestHead, is_request_decided, parse_request};
+use protocol::mapping::{Admission, Identity, forwarded};
 use protocol::ocpp::subprotocol::negotiate;
 use protocol::ocpp::{ClientId, Negotiated, Session, Subprotocol};
 use protocol::proxy_protocol;
@@ -152,13 +152,20 @@ fn introduce(
     peer: Peer,
 ) -> (Rc<Identity>, HeaderLines) {
     let address = peer.address.ip();
-    let trusted = &shard.node.trusted_proxies;
-    let forwarded_for = forwarded::forwarded_for(&head, address, trusted);
+    let is_trusted_proxy = Network::any_contains(&shard.node.trusted_proxies, address);
+    let forwarded_for = forwarded::forwarded_for(&head, address, is_trusted_proxy);
     let identity = Identity::new(client, shard.next_connection_id(), subprotocol, &forwarded_for);
-    let is_trusted = peer.is_announced || forwarded::is_trusted(address, trusted);
-    let lines = identity
-        .lines()
-        .with(&forwarded::passing_headers(&head, is_trusted, &shard.node));
+    let node = &shard.node;
+    let trusted_headers = if peer.is_announced || is_trusted_proxy {
+        &node.trusted_headers[..]
+    } else {
+        &[]
+    };
+    let lines = identity.lines().with(&forwarded::passing_headers(
+        &head,
+        &node.forward_headers,
+        trusted_headers,
+    ));
     (Rc::new(identity), lines)
 }
 

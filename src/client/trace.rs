@@ -2,8 +2,8 @@
 
 use async_tungstenite::tungstenite::Message;
 
-use super::identity::Identity;
 use crate::shard::Shard;
+use protocol::mapping::Identity;
 use protocol::ocpp::ClientId;
 
 impl Shard {

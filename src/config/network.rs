@@ -27,6 +27,14 @@ impl Network {
     }
 }
 
+impl Network {
+    /// Whether `address` lies in one of `networks`.
+    #[must_use]
+    pub fn any_contains(networks: &[Self], address: IpAddr) -> bool {
+        networks.iter().any(|network| network.contains(address))
+    }
+}
+
 /// The bits of an IPv4 address at the upper end, so that one mask serves both families.
 fn v4_bits(bits: u32) -> u128 {
     u128::from(bits) << 96

@@ -10,11 +10,12 @@ use shards::{Socket, Timer};
 
 use super::outcome_waits::Settle;
 use super::push;
-use super::routes::{Route, RouteError, route};
 use crate::client::handshake::{linger, send_all};
 use crate::shard::Shard;
 use crate::shard::drain_signal::DrainWatch;
 use protocol::http::{BodyDecoder, Framing, RequestHead, parse_request, write_continue, write_response};
+use protocol::mapping::bodies;
+use protocol::mapping::routes::{Route, RouteError, route};
 use protocol::proxy_protocol;
 
 /// An answer to be written.
@@ -274,8 +275,7 @@ impl Answer {
     }
 
     pub(super) fn error(status: u16, description: &str) -> Self {
-        let body = format!(r#"{{"error":{}}}"#, protocol::ocpp::json::string(description));
-        Self::json(status, body.into_bytes())
+        Self::json(status, bodies::refusal(description).into_bytes())
     }
 
     pub(super) fn with_retry_after(mut self, seconds: &str) -> Self {

@@ -15,7 +15,7 @@ use shards::{Socket, Timer};
 
 use crate::shard::Shard;
 use crate::shard::mail::PushOutcome;
-use protocol::ocpp::Output;
+use protocol::ocpp::PostContent;
 
 /// A shard's waiting requests. An entry lives until its push's outcome comes, which it always does.
 #[derive(Default)]
@@ -181,16 +181,7 @@ impl Shard {
             outcome,
             ..
         } = outcome;
-        if let Output::Post {
-            kind,
-            action,
-            message_id,
-            body,
-            made_here,
-        } = outcome.into_post(action, message_id)
-        {
-            self.outbox
-                .post(Rc::new(identity), kind, (action, message_id), body, made_here);
-        }
+        let content = PostContent::Outcome(outcome);
+        self.outbox.post(Rc::new(identity), (action, message_id), content);
     }
 }

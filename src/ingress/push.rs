@@ -1,4 +1,4 @@
-//! What a request at the ingress does, and its answer.
+//! Does what a request at the ingress asks for, and makes its answer.
 
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -9,10 +9,11 @@ use shards::Socket;
 use super::connection::Answer;
 use super::outcome_waits::{Settle, Waited};
 use super::queries::Overloaded;
-use super::routes::{Cursor, Route};
 use crate::shard::Shard;
 use crate::shard::mail::{AnswerRefusal, ClientReply, ClientRequest, Description, PushOutcome};
-use protocol::ocpp::{Accepted, ClientId, DeferredRefusal, FailReason, Outcome, Pending, Push};
+use protocol::mapping::bodies;
+use protocol::mapping::routes::{Cursor, Route};
+use protocol::ocpp::{ClientId, DeferredRefusal, FailReason, Outcome, Push};
 use protocol::ocpp::{JsonError, PushRefusal, Text, Waiter, json};
 
 /// Does what the request asks for. `None`: the backend hung up while it waited.
@@ -67,12 +68,12 @@ pub(super) async fn answer(
                     },
                 )
                 .await;
-            Some(deferred(reply))
+            Some(answer_deferred(reply))
         }
         Route::Describe(client) => {
             let home = shard.home_of(&client);
             Some(match shard.ask(home, ClientRequest::Describe { client }).await {
-                Ok(ClientReply::Described(description)) => Answer::json(200, described(&description).into_bytes()),
+                Ok(ClientReply::Described(description)) => Answer::json(200, describe(&description).into_bytes()),
                 Ok(_) => not_connected(),
                 Err(Overloaded) => overloaded(),
             })
@@ -96,21 +97,10 @@ async fn push_and_go(shard: &Rc<Shard>, client: ClientId, push: Push) -> Answer 
     let home = shard.home_of(&client);
     match shard.ask(home, ClientRequest::Push { client, push }).await {
         Ok(ClientReply::Pushed { accepted, connection }) => {
-            let status = match accepted {
-                Accepted::Sent => "sent",
-                Accepted::Queued => "queued",
-            };
-            let mut body = String::with_capacity(PUSHED_LEN + json::string_len(message_id.as_str()));
-            body.push_str(r#"{"status":""#);
-            body.push_str(status);
-            body.push_str(r#"","messageId":"#);
-            json::write_string(&mut body, message_id.as_str());
-            body.push_str(r#","connectionId":""#);
-            body.push_str(connection.as_str());
-            body.push_str(r#""}"#);
+            let body = bodies::accepted(accepted, &message_id, &connection);
             Answer::json(202, body.into_bytes())
         }
-        reply => refused(reply),
+        reply => answer_refusal(reply),
     }
 }
 
@@ -142,11 +132,11 @@ async fn push_and_wait(
         Ok(ClientReply::Pushed { .. }) => {}
         reply => {
             shard.outcome_waits.cancel(token);
-            return Some(refused(reply));
+            return Some(answer_refusal(reply));
         }
     }
     match shard.wait_for_outcome(token, socket, until).await {
-        Waited::Outcome(outcome) => Some(told(outcome)),
+        Waited::Outcome(outcome) => Some(answer_outcome(outcome)),
         Waited::Gone => None,
         Waited::TimedOut => {
             let request = ClientRequest::EndWait {
@@ -156,7 +146,7 @@ async fn push_and_wait(
             };
             let over = shard.ask(home, request).await;
             if let Some(outcome) = shard.outcome_waits.take(token) {
-                return Some(told(outcome));
+                return Some(answer_outcome(outcome));
             }
             if let Ok(ClientReply::WaitWithdrawn(identity)) = over {
                 shard.outcome_waits.cancel(token);
@@ -169,9 +159,9 @@ async fn push_and_wait(
                         sent: false,
                     },
                 };
-                return Some(told(outcome.into()));
+                return Some(answer_outcome(outcome.into()));
             }
-            let body = FailReason::Timeout.body(true).as_bytes().to_vec();
+            let body = bodies::failed(FailReason::Timeout, true).as_bytes().to_vec();
             Some(Answer {
                 settle: Settle::Wait(token),
                 ..Answer::json(504, body)
@@ -181,22 +171,24 @@ async fn push_and_wait(
 }
 
 /// The outcome as the answer to the request that waited for it.
-fn told(outcome: Box<PushOutcome>) -> Answer {
-    let answer = match &outcome.outcome {
-        Outcome::Result(payload) => Answer::json(200, payload.to_vec()),
-        Outcome::Error { body } => Answer::json(422, body.to_vec()),
-        Outcome::Failed { reason, sent } => {
-            let status = if *reason == FailReason::Timeout { 504 } else { 502 };
-            Answer::json(status, reason.body(*sent).as_bytes().to_vec())
-        }
+fn answer_outcome(outcome: Box<PushOutcome>) -> Answer {
+    let status = match &outcome.outcome {
+        Outcome::Result(_) => 200,
+        Outcome::Error { .. } => 422,
+        Outcome::Failed {
+            reason: FailReason::Timeout,
+            ..
+        } => 504,
+        Outcome::Failed { .. } => 502,
     };
+    let answer = Answer::json(status, bodies::outcome(&outcome.outcome).to_vec());
     Answer {
         settle: Settle::Outcome(outcome),
         ..answer
     }
 }
 
-fn refused(reply: Result<ClientReply, Overloaded>) -> Answer {
+fn answer_refusal(reply: Result<ClientReply, Overloaded>) -> Answer {
     match reply {
         Ok(ClientReply::PushRefused(refusal)) => {
             let answer = |status| Answer::error(status, &refusal.to_string());
@@ -212,7 +204,7 @@ fn refused(reply: Result<ClientReply, Overloaded>) -> Answer {
     }
 }
 
-fn deferred(reply: Result<ClientReply, Overloaded>) -> Answer {
+fn answer_deferred(reply: Result<ClientReply, Overloaded>) -> Answer {
     match reply {
         Ok(ClientReply::Answered(Ok(()))) => Answer::json(204, Vec::new()),
         Ok(ClientReply::Answered(Err(refusal))) => match refusal {
@@ -248,54 +240,14 @@ async fn list(shard: &Rc<Shard>, after: Cursor, limit: usize) -> Answer {
         }
     }
     let next = cursor.filter(|at| at.shard < shard.count);
-    let mut body = String::from(r#"{"clients":["#);
-    for (index, client) in clients.iter().enumerate() {
-        if index > 0 {
-            body.push(',');
-        }
-        body.push_str(&described(client));
-    }
-    body.push_str(r#"],"next":"#);
-    match next {
-        Some(cursor) => body.push_str(&json::string(&cursor.text())),
-        None => body.push_str("null"),
-    }
-    body.push('}');
+    let body = bodies::page(clients.iter().map(describe), next.map(Cursor::text).as_deref());
     Answer::json(200, body.into_bytes())
 }
 
 /// The client as JSON.
-pub(crate) fn described(client: &Description) -> String {
-    let Description {
-        identity,
-        address,
-        since_ms,
-        pending,
-    } = client;
-    let Pending {
-        calls_in_flight,
-        calls_deferred,
-        calls_queued,
-        pushes_in_flight,
-        pushes_queued,
-    } = pending;
-    let subprotocol = identity.subprotocol().map_or_else(|| "null".to_owned(), json::string);
-    format!(
-        concat!(
-            r#"{{"clientId":{},"connectionId":"{}","since":{},"address":{},"subprotocol":{},"pending":"#,
-            r#"{{"callsInFlight":{},"callsDeferred":{},"callsQueued":{},"pushesInFlight":{},"pushesQueued":{}}}}}"#
-        ),
-        identity.client.json(),
-        identity.connection,
-        json::string(&utc(*since_ms)),
-        json::string(address),
-        subprotocol,
-        calls_in_flight,
-        calls_deferred,
-        calls_queued,
-        pushes_in_flight,
-        pushes_queued,
-    )
+pub(crate) fn describe(client: &Description) -> String {
+    let since = utc(client.since_ms);
+    bodies::client(&client.identity, &since, &client.address, &client.pending)
 }
 
 /// The body as one JSON value, without white space around it; inside it nothing is touched.
@@ -320,8 +272,6 @@ fn overloaded() -> Answer {
     Answer::error(503, "the client's shard is overloaded").with_retry_after(RETRY_AFTER)
 }
 
-/// Room for what a push is answered with, without the MessageId.
-const PUSHED_LEN: usize = 80;
 const RETRY_AFTER: &str = "1";
 
 /// RFC 3339, in UTC.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use shards::mesh::NodeHandle;
 
-use crate::ingress::push::described;
+use crate::ingress::push::describe;
 use crate::observe::report::Report;
 use crate::server::sd_notify;
 use crate::shard::mail::{Control, Mail};
@@ -137,7 +137,7 @@ impl Admin {
         let asked = self.outside.try_send(home, ask).is_ok();
         match replies.recv_timeout(REPORT_TIMEOUT) {
             Ok(Some(description)) => {
-                let text = format!(r#"{{"shard":{home},"client":{}}}"#, described(&description));
+                let text = format!(r#"{{"shard":{home},"client":{}}}"#, describe(&description));
                 Response::new(200, "application/json", text)
             }
             Ok(None) => Response::new(404, "application/json", format!(r#"{{"shard":{home}}}"#)),

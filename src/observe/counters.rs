@@ -8,7 +8,9 @@ use std::cell::Cell;
 use async_tungstenite::tungstenite::Message;
 
 use crate::observe::latency::Latency;
-use protocol::ocpp::{Answer, Event, FailReason, Failure, Outcome, PushRefusal};
+use protocol::http::Failure;
+use protocol::mapping::Answer;
+use protocol::ocpp::{Event, FailReason, Outcome, PushRefusal};
 
 /// Counters of one name.
 #[derive(Clone, Copy, Debug)]

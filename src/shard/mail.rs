@@ -5,9 +5,9 @@ use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
 
-use crate::client::{ConnectionId, Identity};
 use crate::observe::report::Report;
 use crate::server::reload::Reload;
+use protocol::mapping::{ConnectionId, Identity};
 use protocol::ocpp::Waiter;
 use protocol::ocpp::{Accepted, Action, ClientId, DeferredRefusal, MessageId, Outcome, Pending, Push, PushRefusal};
 

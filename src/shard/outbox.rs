@@ -11,27 +11,25 @@ use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use shards::{Reactor, Timer, spawn};
 
 use super::requests::Request;
 use crate::backend::{Pool, Response};
-use crate::client::identity::{Identity, hexadecimal};
 use crate::observe::counters::Counters;
+use protocol::http::Failure;
 use protocol::http::RequestTemplate;
-use protocol::ocpp::{Action, Failure, MessageId, PostKind};
+use protocol::mapping::Identity;
+use protocol::mapping::outgoing::{self, PostKey};
+use protocol::ocpp::{Action, MessageId, PostContent};
 
 /// One thing that the backend must learn.
 #[derive(Debug)]
 pub struct Post {
     identity: Rc<Identity>,
-    kind: PostKind,
     action: Action,
     message_id: MessageId,
-    body: Bytes,
-    made_here: bool,
-    /// The same for every try: the posting shard and its count.
-    number: (usize, u64),
+    content: PostContent,
+    key: PostKey,
     first_try: Instant,
     deadline: Instant,
     tries: u32,
@@ -86,26 +84,25 @@ impl Outbox {
         outbox
     }
 
-    /// Posts `body` to `/<kind>/<action>/<client>/<message_id>`.
+    /// Posts `content` under these names.
     pub fn post(
         self: &Rc<Self>,
         identity: Rc<Identity>,
-        kind: PostKind,
         (action, message_id): (Action, MessageId),
-        body: Bytes,
-        made_here: bool,
+        content: PostContent,
     ) {
-        let number = (self.index, self.next_number.replace(self.next_number.get() + 1));
+        let key = PostKey {
+            shard: self.index,
+            number: self.next_number.replace(self.next_number.get() + 1),
+        };
         let now = self.reactor.now();
         let deadline = now + self.limits.try_timeout;
         let post = Post {
             identity,
-            kind,
             action,
             message_id,
-            body,
-            made_here,
-            number,
+            content,
+            key,
             first_try: now,
             deadline,
             tries: 0,
@@ -213,24 +210,11 @@ impl Post {
     }
 
     pub(super) fn write(&self, template: &RequestTemplate, out: &mut Vec<u8>) {
-        let identity = &self.identity;
-        let (action, message_id) = (self.action.encoded(), self.message_id.encoded());
-        let client = identity.encoded_client();
-        let path = ["/", self.kind.segment(), "/", &action, "/", client, "/", &message_id];
-        let mut key = String::with_capacity(KEY_LEN);
-        key.push_str(identity.connection.as_str());
-        key.push('-');
-        key.extend(hexadecimal(self.number.0 as u64, 1));
-        key.push('.');
-        key.extend(hexadecimal(self.number.1, 1));
-        let extra = [("Idempotency-Key", &*key), ("X-Origin", "ws2api")];
-        let extra = if self.made_here { &extra[..] } else { &extra[..1] };
-        template.write(out, &path, identity.lines(), extra, &self.body);
+        let names = (&self.action, &self.message_id);
+        outgoing::write_post(template, &self.identity, names, &self.content, self.key, out);
     }
 }
 
-/// Room for an `Idempotency-Key`, so that it is allocated once.
-const KEY_LEN: usize = 48;
 const BACK_OFF_FIRST: Duration = Duration::from_millis(250);
 const BACK_OFF_DOUBLINGS: u32 = 5;
 const RETRIES_AT_ONCE: usize = 64;

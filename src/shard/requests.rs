@@ -9,10 +9,11 @@ use std::time::Instant;
 use super::outbox::{Outbox, Post};
 use crate::backend::{Exchange, Response};
 use crate::client::Connection;
-use crate::client::identity::Identity;
 use crate::observe::counters::Counters;
+use protocol::http::Failure;
 use protocol::http::{HeaderLines, RequestTemplate};
-use protocol::ocpp::{Answer, CallKey, CallText, Failure};
+use protocol::mapping::{Admission, Answer, Identity, outgoing};
+use protocol::ocpp::{CallKey, CallText};
 
 /// A request and its purpose.
 pub enum Request {
@@ -60,25 +61,6 @@ pub struct Verdict {
     waker: RefCell<Option<Waker>>,
 }
 
-/// The backend's word on a new connection, by SPEC section 3.4.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Admission {
-    /// `"ok"`.
-    Admitted,
-    /// The status for the client, and headers that pass through.
-    Denied {
-        /// 401, 403, 404, 429 or 503.
-        status: u16,
-        /// `WWW-Authenticate` and `Retry-After`.
-        headers: Vec<(&'static str, String)>,
-    },
-    /// No word: 502 or 504.
-    Unanswered {
-        /// For the client.
-        status: u16,
-    },
-}
-
 /// The notice that a connection has ended.
 pub struct Disconnect {
     /// Whose.
@@ -103,28 +85,21 @@ impl Exchange for Request {
 
     fn write(&self, template: &RequestTemplate, out: &mut Vec<u8>) {
         match self {
-            Self::Connect(connect) => {
-                let body = connect.identity.client.json();
-                template.write(out, &["/connect"], &connect.lines, &[], body.as_bytes());
-            }
-            Self::Call(call) => {
-                let identity = call.connection.identity();
-                call.text.with_segments(|action, message_id| {
-                    let path = ["/call/", action, "/", identity.encoded_client(), "/", message_id];
-                    template.write(out, &path, identity.lines(), &[], call.text.payload().as_bytes());
-                });
-            }
+            Self::Connect(connect) => outgoing::write_connect(template, &connect.identity, &connect.lines, out),
+            Self::Call(call) => outgoing::write_call(template, call.connection.identity(), &call.text, out),
             Self::Post(_, post) => post.write(template, out),
             Self::Disconnect(disconnect) => {
-                let lines = disconnect.identity.lines();
-                template.write(out, &["/disconnect"], lines, &[], &disconnect.body);
+                outgoing::write_disconnect(template, &disconnect.identity, &disconnect.body, out);
             }
         }
     }
 
     fn finish(self, response: Result<Response<'_>, Failure>) {
         match self {
-            Self::Connect(connect) => connect.verdict.set(Admission::from_response(response)),
+            Self::Connect(connect) => connect.verdict.set(match response {
+                Ok(response) => Admission::from_response(response.head, response.content),
+                Err(failure) => Admission::from_failure(failure),
+            }),
             Self::Call(call) => {
                 let answer = match response {
                     Ok(response) => Answer::Response {
@@ -163,35 +138,6 @@ impl Verdict {
         *self.answer.borrow_mut() = Some(admission);
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
-        }
-    }
-}
-
-impl Admission {
-    fn from_response(response: Result<Response<'_>, Failure>) -> Self {
-        let response = match response {
-            Ok(response) => response,
-            Err(Failure::Deadline) => return Self::Unanswered { status: 504 },
-            Err(Failure::Overloaded | Failure::Shutdown) => return Self::Unanswered { status: 503 },
-            Err(_) => return Self::Unanswered { status: 502 },
-        };
-        let status = match response.head.status {
-            200..300 if response.content.trim_ascii() == b"\"ok\"" => return Self::Admitted,
-            200..300 => 403,
-            status @ (401 | 403 | 404 | 429 | 503) => status,
-            400..500 => 403,
-            _ => return Self::Unanswered { status: 502 },
-        };
-        let passing = [("WWW-Authenticate", "www-authenticate"), ("Retry-After", "retry-after")];
-        let headers = passing.into_iter().flat_map(|(name, key)| {
-            response
-                .head
-                .headers(key)
-                .filter_map(move |value| Some((name, str::from_utf8(value).ok()?.to_owned())))
-        });
-        Self::Denied {
-            status,
-            headers: headers.collect(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use protocol::http::{HeaderLines, RequestTemplate, parse_request, parse_response, whole_body};
-use protocol::ocpp::answer::{Answer, Reply, map};
+use protocol::mapping::answer::{Answer, Reply, map};
 use protocol::ocpp::{Limits, Output, Session, Subprotocol, Text, frame};
 use protocol::websocket::check_upgrade;
 

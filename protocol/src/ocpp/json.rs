@@ -68,7 +68,7 @@ pub fn check_value(bytes: &[u8], depth_max: usize) -> Result<&str, JsonError> {
 ///
 /// # Errors
 /// [`JsonError::NotUtf8`].
-pub(super) fn utf8(bytes: &[u8]) -> Result<&str, JsonError> {
+pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, JsonError> {
     std::str::from_utf8(bytes).map_err(|error| JsonError::NotUtf8 {
         at: error.valid_up_to(),
     })
@@ -179,7 +179,7 @@ pub fn trim(text: &str) -> &str {
 /// as in PHP. `None` when the text is another kind of value.
 ///
 /// The text must have passed [`check_value`].
-pub(super) fn members<'t, const N: usize>(text: &'t str, names: [&str; N]) -> Option<[Option<&'t str>; N]> {
+pub(crate) fn members<'t, const N: usize>(text: &'t str, names: [&str; N]) -> Option<[Option<&'t str>; N]> {
     let bytes = text.as_bytes();
     let mut at = skip_space(bytes, 0);
     if bytes.get(at) != Some(&b'{') {

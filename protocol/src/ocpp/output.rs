@@ -34,21 +34,17 @@ pub enum Output {
         /// When the client's frame came.
         arrived: Instant,
     },
-    /// `POST /<kind>/<action>/<client>/<message_id>` with the body, at least once.
+    /// The backend must learn this, at least once: `POST /<segment>/<action>/<client>/<message_id>`.
     Post {
-        /// Which path.
-        kind: PostKind,
         /// For the path: the pushed Call's (`/result`, `/error`), the answered Call's (`/resulterror`), its own (`/send`).
         action: Action,
         /// For the path.
         message_id: MessageId,
-        /// The client's bytes, or the outcome's.
-        body: Bytes,
-        /// Not the client's word but ours: `X-Origin: ws2api`.
-        made_here: bool,
+        /// What it learns.
+        content: PostContent,
     },
-    /// To the ingress request that waits for this push, in the place of a [`Output::Post`]. If that request has gone,
-    /// [`Outcome::into_post`] makes the Post after all.
+    /// To the ingress request that waits for this push, in the place of a [`Output::Post`]. If that request has gone, it is
+    /// posted after all.
     Outcome {
         /// Of the push.
         action: Action,
@@ -110,29 +106,15 @@ pub struct Push {
     pub waiter: Option<Waiter>,
 }
 
-/// Where a [`Output::Post`] goes.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum PostKind {
-    /// `/result`: the client's CallResult to a push.
-    Result,
-    /// `/error`: its CallError, or an outcome made here.
-    Error,
-    /// `/send`: OCPP 2.1's SEND.
-    Send,
-    /// `/resulterror`: OCPP 2.1's CallResultError.
-    ResultError,
-}
-
-impl PostKind {
-    /// The first segment of the path.
-    pub fn segment(self) -> &'static str {
-        match self {
-            Self::Result => "result",
-            Self::Error => "error",
-            Self::Send => "send",
-            Self::ResultError => "resulterror",
-        }
-    }
+/// What the backend is told by a post of its own.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PostContent {
+    /// What became of a push: `/result` or `/error`.
+    Outcome(Outcome),
+    /// The payload of OCPP 2.1's SEND: `/send`.
+    Send(Bytes),
+    /// OCPP 2.1's CallResultError as `{"code":…,"description":…,"details":…}`: `/resulterror`.
+    ResultError(Bytes),
 }
 
 /// What became of a push: exactly one per push that was accepted.
@@ -155,28 +137,6 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The Post that tells the backend when nobody waits (any more).
-    pub fn into_post(self, action: Action, message_id: MessageId) -> Output {
-        let made_here = matches!(self, Self::Failed { .. });
-        let kind = if matches!(self, Self::Result(_)) {
-            PostKind::Result
-        } else {
-            PostKind::Error
-        };
-        let body = match self {
-            Self::Result(payload) => payload,
-            Self::Error { body } => body,
-            Self::Failed { reason, sent } => Bytes::from_static(reason.body(sent).as_bytes()),
-        };
-        Output::Post {
-            kind,
-            action,
-            message_id,
-            body,
-            made_here,
-        }
-    }
-
     pub(super) fn from_error(error: &RawError<'_>) -> Self {
         Self::Error {
             body: error.body().into(),
@@ -195,56 +155,6 @@ pub enum FailReason {
     Replaced,
     /// This process is ending.
     Shutdown,
-}
-
-impl FailReason {
-    /// The reason that made this outcome's [`body`](Self::body).
-    pub fn of_body(body: &[u8]) -> Option<Self> {
-        let reasons = [Self::Timeout, Self::Disconnected, Self::Replaced, Self::Shutdown];
-        let is_made = |reason: &Self| [true, false].iter().any(|sent| reason.body(*sent).as_bytes() == body);
-        reasons.into_iter().find(is_made)
-    }
-
-    /// The error code in the outcome.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Timeout => "Timeout",
-            Self::Disconnected => "Disconnected",
-            Self::Replaced => "Replaced",
-            Self::Shutdown => "Shutdown",
-        }
-    }
-
-    /// The outcome as `{"code":…,"description":…,"details":{"sent":…}}`.
-    pub fn body(self, sent: bool) -> &'static str {
-        macro_rules! body {
-            ($code:literal, $description:literal) => {
-                if sent {
-                    concat!(
-                        r#"{"code":""#,
-                        $code,
-                        r#"","description":""#,
-                        $description,
-                        r#"","details":{"sent":true}}"#
-                    )
-                } else {
-                    concat!(
-                        r#"{"code":""#,
-                        $code,
-                        r#"","description":""#,
-                        $description,
-                        r#"","details":{"sent":false}}"#
-                    )
-                }
-            };
-        }
-        match self {
-            Self::Timeout => body!("Timeout", "the client did not answer in time"),
-            Self::Disconnected => body!("Disconnected", "the client's connection ended"),
-            Self::Replaced => body!("Replaced", "the client connected anew"),
-            Self::Shutdown => body!("Shutdown", "the proxy is shutting down"),
-        }
-    }
 }
 
 /// Where an accepted push is now.

@@ -31,12 +31,13 @@ use self::call_list::{Call, CallState, Calls};
 use self::keepalive::{Keepalive, Silent};
 use self::on_push::post;
 use self::push_list::Pushes;
-use super::answer::{Failure, Reply};
 use super::call_text::CallText;
 use super::frame::{self, Frame, FrameError};
 use super::json;
-use super::output::{Event, FailReason, Outcome, Output, Pending, PostKind, Push, Text};
+use super::output::{Event, FailReason, Outcome, Output, Pending, PostContent, Push, Text};
 use super::subprotocol::Subprotocol;
+use crate::http::Failure;
+use crate::mapping::answer::Reply;
 
 /// The bounds of every session of a shard.
 #[derive(Clone, Debug)]
@@ -326,13 +327,10 @@ impl Session {
                 action,
                 payload,
             } => {
-                let body = share(payload);
                 out.push(Output::Post {
-                    kind: PostKind::Send,
                     action,
                     message_id,
-                    body,
-                    made_here: false,
+                    content: PostContent::Send(share(payload)),
                 });
             }
             Frame::Ignored => unreachable!("counted by the caller"),

@@ -12,8 +12,8 @@ use shards::reactor::PassEnd;
 use super::super::pool::{PoolLimits, Response, Target};
 use super::*;
 use crate::observe::counters::Counters;
+use protocol::http::Failure;
 use protocol::http::{HeaderLines, RequestTemplate};
-use protocol::ocpp::Failure;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 

@@ -6,12 +6,13 @@ use async_tungstenite::tungstenite::Message;
 use async_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::{Connection, Phase, State};
-use crate::client::identity::ConnectionId;
 use crate::client::trace;
 use crate::client::websocket::{self, CLOSE_TIMEOUT};
 use crate::observe::counters::Ended;
 use crate::shard::requests::{Disconnect, Request};
-use protocol::ocpp::{FailReason, Push, json};
+use protocol::mapping::ConnectionId;
+use protocol::mapping::bodies::{self, Disconnection};
+use protocol::ocpp::{FailReason, Push};
 
 pub(super) const CLOSE_AWAY: u16 = 1001;
 pub(super) const CLOSE_WITHOUT_CODE: u16 = 1005;
@@ -137,27 +138,15 @@ impl Connection {
     }
 
     fn notify_disconnect(&self, end: &End<'_>, seconds: u64) {
-        let (mut code, mut duration) = (itoa::Buffer::new(), itoa::Buffer::new());
-        let mut body = [
-            r#"{"clientId":"#,
-            &self.identity.client.json(),
-            r#","connectionId":""#,
-            self.identity.connection.as_str(),
-            r#"","code":"#,
-            code.format(end.code),
-            r#","reason":"#,
-            &json::string(end.reason),
-            r#","seconds":"#,
-            duration.format(seconds),
-        ]
-        .concat();
-        if let Some(by) = end.replaced_by {
-            body.push_str(&format!(r#","replacedBy":"{by}""#));
-        }
-        body.push('}');
+        let end = Disconnection {
+            code: end.code,
+            reason: end.reason,
+            seconds,
+            replaced_by: end.replaced_by,
+        };
         let disconnect = Disconnect {
             identity: self.identity.clone(),
-            body: body.into_bytes(),
+            body: bodies::disconnect(&self.identity, &end).into_bytes(),
             deadline: self.shard.reactor.now() + self.shard.core.call_timeout,
             counters: self.shard.counters.clone(),
         };

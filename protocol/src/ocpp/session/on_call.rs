@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use super::call_list::{Call, CallState};
 use super::{Fault, Phase, Session, refusal};
-use crate::ocpp::answer::{self, Answer, Reply};
+use crate::mapping::answer::{self, Answer, Reply};
 use crate::ocpp::frame::{self, RawError};
 use crate::ocpp::ids::{Action, MessageId};
-use crate::ocpp::output::{CallKey, DeferredRefusal, Event, Output, PostKind};
+use crate::ocpp::output::{CallKey, DeferredRefusal, Event, Output, PostContent};
 
 impl Session {
     /// What became of an [`Output::Call`]. Each gets exactly one; if it is a deferral, the Call stays open until
@@ -120,13 +120,10 @@ impl Session {
             .and_then(|answered_ids| answered_ids.take_result(message_id))
         {
             Some((message_id, action)) => {
-                let body = error.body().into();
                 out.push(Output::Post {
-                    kind: PostKind::ResultError,
                     action,
                     message_id,
-                    body,
-                    made_here: false,
+                    content: PostContent::ResultError(error.body().into()),
                 });
             }
             None => out.push(Output::Count(Event::AnswerUnmatched)),

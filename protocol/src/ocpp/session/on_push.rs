@@ -5,7 +5,9 @@ use std::time::Instant;
 use super::{Fault, Phase, Session};
 use crate::ocpp::frame;
 use crate::ocpp::ids::MessageId;
-use crate::ocpp::output::{Accepted, FailReason, Outcome, Output, Push, PushKey, PushRefusal, WaitOver, Waiter};
+use crate::ocpp::output::{
+    Accepted, FailReason, Outcome, Output, PostContent, Push, PushKey, PushRefusal, WaitOver, Waiter,
+};
 
 impl Session {
     /// A Call from the backend. Accepted, it has exactly one outcome; refused, none.
@@ -136,6 +138,10 @@ pub(super) fn post(push: Push, outcome: Outcome, out: &mut Vec<Output>) {
             waiter,
             outcome,
         },
-        None => outcome.into_post(action, message_id),
+        None => Output::Post {
+            action,
+            message_id,
+            content: PostContent::Outcome(outcome),
+        },
     });
 }

@@ -5,7 +5,8 @@ mod life;
 mod pushes;
 
 use super::*;
-use crate::ocpp::answer::Answer;
+use crate::mapping::answer::Answer;
+use crate::mapping::bodies;
 use crate::ocpp::ids::{Action, MessageId};
 use crate::ocpp::output::{Accepted, CallKey, DeferredRefusal, PushKey, PushRefusal, WaitOver, Waiter};
 
@@ -132,7 +133,7 @@ fn push(id: &str, waiter: Option<Waiter>) -> Push {
 }
 
 fn show(output: &Output) -> String {
-    let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
     match output {
         Output::Send { frame, push: None } => frame.to_string(),
         Output::Send { frame, push: Some(key) } => format!("push {} {frame}", key.0),
@@ -146,14 +147,18 @@ fn show(output: &Output) -> String {
             )
         }
         Output::Post {
-            kind,
             action,
             message_id,
-            body,
-            made_here,
+            content,
         } => {
-            let origin = if *made_here { " from here" } else { "" };
-            format!("/{}/{action}/{message_id} {}{origin}", kind.segment(), text(body))
+            let (segment, body, origin) = match content {
+                PostContent::Outcome(outcome @ Outcome::Result(_)) => ("result", bodies::outcome(outcome), ""),
+                PostContent::Outcome(outcome @ Outcome::Error { .. }) => ("error", bodies::outcome(outcome), ""),
+                PostContent::Outcome(outcome) => ("error", bodies::outcome(outcome), " from here"),
+                PostContent::Send(payload) => ("send", &payload[..], ""),
+                PostContent::ResultError(body) => ("resulterror", &body[..], ""),
+            };
+            format!("/{segment}/{action}/{message_id} {}{origin}", text(body))
         }
         Output::Outcome {
             message_id,

@@ -2,9 +2,9 @@
 
 use super::ledger::{Call, CallStage, PushStage, Pushed, Stage, ensure};
 use super::world::{Checked, Request, World};
-use crate::ocpp::{
-    Accepted, Action, Answer, DeferredRefusal, Event, Failure, MessageId, Push, PushRefusal, Reply, WaitOver, Waiter,
-};
+use crate::http::Failure;
+use crate::mapping::{Answer, Reply};
+use crate::ocpp::{Accepted, Action, DeferredRefusal, Event, MessageId, Push, PushRefusal, WaitOver, Waiter};
 
 impl World {
     pub(super) fn backend_answers(&mut self) -> Checked {

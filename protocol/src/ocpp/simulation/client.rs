@@ -2,7 +2,7 @@
 
 use super::ledger::{Call, CallStage, PushStage, Pushed, Stage};
 use super::world::{Checked, World};
-use crate::ocpp::{Event, Outcome, PostKind, Subprotocol, Text};
+use crate::ocpp::{Event, Outcome, PostContent, Subprotocol, Text};
 
 impl World {
     pub(super) fn client_calls(&mut self, who: usize) -> Checked {
@@ -187,10 +187,9 @@ impl World {
             } else if !result_error {
                 ledger.bad_frames = 0;
                 let post = (
-                    PostKind::Send,
+                    PostContent::Send(format!("{{\"n\":{count}}}").into()),
                     "Notify".to_owned(),
                     format!("s{count}"),
-                    format!("{{\"n\":{count}}}"),
                 );
                 ledger.expected.posts.push(post);
                 self.happen("send");
@@ -199,7 +198,8 @@ impl World {
                 match ledger.last_result.take_if(|(last, _)| *last == id) {
                     Some((id, action)) => {
                         let body = format!("{{\"code\":\"X\",\"description\":\"\",\"details\":{{\"n\":{count}}}}}");
-                        ledger.expected.posts.push((PostKind::ResultError, action, id, body));
+                        let content = PostContent::ResultError(body.into());
+                        ledger.expected.posts.push((content, action, id));
                         self.happen("call result error");
                     }
                     None => ledger.expected.counts.push(Event::AnswerUnmatched),

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use crate::ocpp::{
-    CallKey, Event, FailReason, Limits, Outcome, Output, Pending, PostKind, Push, PushKey, Session, Subprotocol, Text,
-    Waiter,
+    CallKey, Event, FailReason, Limits, Outcome, Output, Pending, PostContent, Push, PushKey, Session, Subprotocol,
+    Text, Waiter,
 };
 
 /// A Call that the client has sent and that is not over.
@@ -58,7 +58,7 @@ pub(super) struct Expected {
     /// MessageId and outcome of pushes, in any order.
     pub(super) outcomes: Vec<(String, Outcome)>,
     /// Posts that are not outcomes: kind, Action, MessageId, body.
-    pub(super) posts: Vec<(PostKind, String, String, String)>,
+    pub(super) posts: Vec<(PostContent, String, String)>,
     pub(super) counts: Vec<Event>,
     pub(super) ping: bool,
     pub(super) drop: bool,
@@ -301,24 +301,24 @@ impl Ledger {
                     });
                 }
                 Output::Post {
-                    kind,
                     action,
                     message_id,
-                    body,
-                    made_here,
+                    content: PostContent::Outcome(outcome),
                 } => {
-                    let text = String::from_utf8(body.to_vec()).map_err(|error| error.to_string())?;
-                    let post = (kind, action.to_string(), message_id.to_string(), text);
-                    if matches!(kind, PostKind::Send | PostKind::ResultError) {
-                        take(&mut self.expected.posts, &post)?;
-                    } else {
-                        let (outcome, waiter) = self.settle_outcome(message_id.as_str(), action.as_str())?;
-                        ensure!(waiter.is_none(), "{message_id}: posted although somebody waits");
-                        let expected = outcome.into_post(action, message_id);
-                        let same = matches!(&expected, Output::Post { kind: k, body: b, made_here: m, .. }
-                            if *k == kind && *b == body && *m == made_here);
-                        ensure!(same, "{expected:?} expected, {post:?} posted");
-                    }
+                    let (expected, waiter) = self.settle_outcome(message_id.as_str(), action.as_str())?;
+                    ensure!(waiter.is_none(), "{message_id}: posted although somebody waits");
+                    ensure!(
+                        expected == outcome,
+                        "{message_id}: {expected:?} expected, {outcome:?} posted"
+                    );
+                }
+                Output::Post {
+                    action,
+                    message_id,
+                    content,
+                } => {
+                    let post = (content, action.to_string(), message_id.to_string());
+                    take(&mut self.expected.posts, &post)?;
                 }
                 Output::Outcome {
                     action,

@@ -124,51 +124,6 @@ fn a_wait_that_is_over_withdraws_what_was_not_sent_and_only_that() {
 }
 
 #[test]
-fn an_outcome_that_nobody_takes_becomes_a_post() {
-    let names = || {
-        (
-            Action::parse("A").expect("an Action"),
-            MessageId::parse("m").expect("an id"),
-        )
-    };
-    for (outcome, expected) in [
-        (Outcome::Result(Bytes::from_static(b"1")), "/result/A/m 1"),
-        (
-            Outcome::Error {
-                body: Bytes::from_static(b"{}"),
-            },
-            "/error/A/m {}",
-        ),
-    ] {
-        let (action, message_id) = names();
-        assert_eq!(show(&outcome.into_post(action, message_id)), expected);
-    }
-    for reason in [
-        FailReason::Timeout,
-        FailReason::Disconnected,
-        FailReason::Replaced,
-        FailReason::Shutdown,
-    ] {
-        for sent in [false, true] {
-            let (action, message_id) = names();
-            let Output::Post {
-                body,
-                made_here: true,
-                kind: PostKind::Error,
-                ..
-            } = (Outcome::Failed { reason, sent }).into_post(action, message_id)
-            else {
-                panic!("an error made here");
-            };
-            let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
-            assert_eq!(body["code"], reason.code());
-            assert_eq!(body["details"]["sent"], sent);
-            assert!(!body["description"].as_str().expect("a string").is_empty());
-        }
-    }
-}
-
-#[test]
 fn the_end_of_a_connection_ends_every_push_once() {
     for reason in [FailReason::Disconnected, FailReason::Shutdown] {
         let mut client = Conversation::new(Subprotocol::Ocpp16);
@@ -178,11 +133,11 @@ fn the_end_of_a_connection_ends_every_push_once() {
         let (pushes, out) = client.ends(reason);
         assert!(pushes.is_empty());
         assert!(
-            out[0].contains(reason.code()) && out[0].contains("\"sent\":true"),
+            out[0].contains(&format!("{reason:?}")) && out[0].contains("\"sent\":true"),
             "{out:?}"
         );
         assert!(
-            out[1].contains(reason.code()) && out[1].contains("\"sent\":false"),
+            out[1].contains(&format!("{reason:?}")) && out[1].contains("\"sent\":false"),
             "{out:?}"
         );
         assert_eq!((client.ends(reason).1.len(), client.deadline()), (0, None), "once");

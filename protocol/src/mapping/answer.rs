@@ -1,9 +1,10 @@
-//! The backend's answer to a Call → what the client gets. The table is in the contract, section 4.
+//! Turns the backend's answer to a Call into what the client gets (docs/contract.md, `answer-1` on).
 
 use std::borrow::Cow;
 
-use super::json::{self, JsonError};
-use super::subprotocol::Subprotocol;
+use crate::http::Failure;
+use crate::ocpp::json::{self, JsonError};
+use crate::ocpp::subprotocol::Subprotocol;
 
 /// The longest errorDescription, in characters (OCPP-J, 4.2.3).
 pub const DESCRIPTION_CHARACTERS_MAX: usize = 255;
@@ -24,40 +25,6 @@ pub enum Answer<'a> {
     },
     /// It did not.
     Failed(Failure),
-}
-
-/// Why the backend did not answer. The world's fault, never the client's.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Failure {
-    /// No connection could be made.
-    Refused,
-    /// The connection ended before the answer was whole.
-    CutOff,
-    /// The answer is not HTTP that we accept.
-    Malformed,
-    /// The answer exceeds `message_max`.
-    TooLarge,
-    /// No answer within `call_timeout`.
-    Deadline,
-    /// Too many requests wait for a connection.
-    Overloaded,
-    /// This process is ending.
-    Shutdown,
-}
-
-impl Failure {
-    /// For the CallError's description.
-    pub fn description(self) -> &'static str {
-        match self {
-            Self::Refused => "the backend refused the connection",
-            Self::CutOff => "the backend's answer was cut off",
-            Self::Malformed => "the backend's answer is not valid HTTP",
-            Self::TooLarge => "the backend's answer is too large",
-            Self::Deadline => "the backend did not answer in time",
-            Self::Overloaded => "too many requests wait for the backend",
-            Self::Shutdown => "the proxy is shutting down",
-        }
-    }
 }
 
 /// What the client gets. All fields are JSON text, ready to be put into a frame.

@@ -1,12 +1,12 @@
-//! Who a connection is, as the backend is told with every request.
+//! Names a connection, as the backend is told with every request about it.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use arrayvec::ArrayString;
 
-use protocol::http::HeaderLines;
-use protocol::ocpp::ClientId;
+use crate::http::HeaderLines;
+use crate::ocpp::ClientId;
 
 /// One connection among all that ever were: the process's start, the shard, and a count.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
@@ -18,9 +18,9 @@ pub struct ConnectionId {
 /// What does not change while a client is connected.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// Whose connection.
+    /// The client whose connection it is.
     pub client: ClientId,
-    /// Which one.
+    /// The connection's own name.
     pub connection: ConnectionId,
     /// What every request about it carries; first the ClientId, of so many bytes.
     lines: HeaderLines,
@@ -119,7 +119,7 @@ pub fn hexadecimal(number: u64, len_min: u32) -> impl Iterator<Item = char> {
         .map(move |place| char::from(b"0123456789abcdef"[(number >> (4 * place)) as usize & 15]))
 }
 
-/// The last address of `forwarded_for`: the client's own, as far as we can know.
+/// An address as text; one that is IPv4 in an IPv6 notation as IPv4.
 #[must_use]
 pub fn address_text(address: IpAddr) -> String {
     match address.to_canonical() {

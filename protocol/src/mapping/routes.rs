@@ -1,7 +1,7 @@
-//! What a request at the ingress asks for.
+//! Reads what a request at the ingress asks for.
 
-use protocol::http::RequestHead;
-use protocol::ocpp::{Action, ClientId, IdError, MessageId};
+use crate::http::RequestHead;
+use crate::ocpp::{Action, ClientId, IdError, MessageId};
 
 /// A request's meaning.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -238,7 +238,7 @@ const SEGMENTS_MAX: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::http::parse_request;
+    use crate::http::parse_request;
 
     fn of(method: &str, target: &str) -> Result<Route, RouteError> {
         let head = format!("{method} {target} HTTP/1.1\r\nHost: h\r\n\r\n");

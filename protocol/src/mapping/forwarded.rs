@@ -1,17 +1,16 @@
-//! What of a client's request the backend is told, and what of it is believed.
+//! Decides what of a client's own request the backend is told, and what of it is believed.
 
 use std::net::IpAddr;
 
 use super::identity::address_text;
-use crate::config::{Network, Node};
-use protocol::http::RequestHead;
-use protocol::ocpp::ClientId;
+use crate::http::RequestHead;
+use crate::ocpp::ClientId;
 
-/// The value of `X-Forwarded-For` for the backend: the client's address, after what a trusted proxy said before it.
+/// The value of `X-Forwarded-For` for the backend: the peer's address, after what the peer said if it is a trusted proxy.
 #[must_use]
-pub fn forwarded_for(head: &RequestHead<'_>, peer: IpAddr, trusted: &[Network]) -> String {
+pub fn forwarded_for(head: &RequestHead<'_>, peer: IpAddr, is_trusted: bool) -> String {
     let mut chain = String::new();
-    if is_trusted(peer, trusted) {
+    if is_trusted {
         for value in head
             .headers("x-forwarded-for")
             .filter_map(|value| str::from_utf8(value).ok())
@@ -28,8 +27,8 @@ pub fn forwarded_for(head: &RequestHead<'_>, peer: IpAddr, trusted: &[Network]) 
 
 /// The client's own address in such a chain: the last one that is not a proxy that we trust, or else the first.
 #[must_use]
-pub fn client_address<'c>(chain: &'c str, trusted: &[Network]) -> &'c str {
-    let is_proxy = |hop: &&str| hop.parse().is_ok_and(|address| is_trusted(address, trusted));
+pub fn client_address(chain: &str, is_trusted: impl Fn(IpAddr) -> bool) -> &str {
+    let is_proxy = |hop: &&str| hop.parse().is_ok_and(&is_trusted);
     let hops = || chain.split(',').map(str::trim);
     hops()
         .rev()
@@ -38,12 +37,15 @@ pub fn client_address<'c>(chain: &'c str, trusted: &[Network]) -> &'c str {
         .unwrap_or_default()
 }
 
-/// The headers that `/connect` carries: those of `forward_headers`, of `trusted_headers` if a trusted proxy or a load
-/// balancer sent the request, and the offered subprotocols. Ours are never among them: the config refuses their names.
+/// The headers that `/connect` carries: those of `forward_headers`, of `trusted_headers` (empty unless a trusted proxy or a
+/// load balancer sent the request), and the offered subprotocols. Ours are never among them: the config refuses their names.
 #[must_use]
-pub fn passing_headers<'h>(head: &RequestHead<'h>, is_trusted: bool, node: &'h Node) -> Vec<(&'h str, &'h str)> {
-    let trusted: &[String] = if is_trusted { &node.trusted_headers } else { &[] };
-    let names = node.forward_headers.iter().chain(trusted).map(String::as_str);
+pub fn passing_headers<'h>(
+    head: &RequestHead<'h>,
+    forward_headers: &'h [String],
+    trusted_headers: &'h [String],
+) -> Vec<(&'h str, &'h str)> {
+    let names = forward_headers.iter().chain(trusted_headers).map(String::as_str);
     let mut passing = Vec::new();
     for name in names.chain([OFFERED]) {
         let values = head.headers(name).filter_map(|value| str::from_utf8(value).ok());
@@ -71,12 +73,6 @@ pub fn basic_user_fits(head: &RequestHead<'_>, client: &ClientId) -> bool {
     })
 }
 
-/// True when what a peer with that address says of others is believed.
-#[must_use]
-pub fn is_trusted(peer: IpAddr, trusted: &[Network]) -> bool {
-    trusted.iter().any(|network| network.contains(peer))
-}
-
 fn split_scheme(value: &[u8]) -> (&[u8], &[u8]) {
     let end = value.iter().position(u8::is_ascii_whitespace).unwrap_or(value.len());
     (&value[..end], value[end..].trim_ascii())
@@ -91,7 +87,7 @@ const OFFERED: &str = "sec-websocket-protocol";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::http::parse_request;
+    use crate::http::parse_request;
 
     fn fits(authorization: &str, client: &str) -> bool {
         let head = format!("GET / HTTP/1.1\r\nHost: h\r\nAuthorization: {authorization}\r\n\r\n");
@@ -101,7 +97,10 @@ mod tests {
 
     #[test]
     fn the_clients_address_is_the_last_that_no_trusted_proxy_has() {
-        let trusted: Vec<Network> = vec!["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()];
+        let trusted = |address: IpAddr| match address {
+            IpAddr::V4(address) => address.octets()[0] == 10,
+            IpAddr::V6(address) => address.is_loopback(),
+        };
         let cases = [
             ("203.0.113.7", "203.0.113.7"),
             ("203.0.113.7, 10.0.0.1", "203.0.113.7"),
@@ -110,10 +109,10 @@ mod tests {
             ("unknown, ::1", "unknown"),
         ];
         for (chain, expected) in cases {
-            assert_eq!(client_address(chain, &trusted), expected, "{chain}");
+            assert_eq!(client_address(chain, trusted), expected, "{chain}");
         }
         assert_eq!(
-            client_address("1.2.3.4, 10.0.0.1", &[]),
+            client_address("1.2.3.4, 10.0.0.1", |_| false),
             "10.0.0.1",
             "nobody is believed"
         );

@@ -1,0 +1,21 @@
+//! OCPP-J ⇄ HTTP: how a client's frames become requests to the backend, and its answers and requests become frames.
+//!
+//! Tables and text, nothing else. Another dialect of the backend's HTTP would be another file beside each of these.
+//!
+//! - [`outgoing`]: the requests to the backend, path, headers and body.
+//! - [`verdict`]: its answer to `/connect`; [`answer`]: its answer to `/call/…`.
+//! - [`routes`]: what a request at the ingress asks for.
+//! - [`bodies`]: the JSON that ws2api itself writes.
+//! - [`identity`]: the headers that name a connection; [`forwarded`]: what of a client's own request is believed.
+
+pub mod answer;
+pub mod bodies;
+pub mod forwarded;
+pub mod identity;
+pub mod outgoing;
+pub mod routes;
+pub mod verdict;
+
+pub use answer::{Answer, Reply};
+pub use identity::{ConnectionId, Identity};
+pub use verdict::Admission;

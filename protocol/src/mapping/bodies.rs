@@ -1,0 +1,218 @@
+//! Writes the JSON of ws2api's own: outcomes, notices and answers. Payloads of others pass through as they came.
+
+use std::fmt::Write as _;
+
+use super::identity::{ConnectionId, Identity};
+use crate::ocpp::{Accepted, FailReason, MessageId, Outcome, Pending, json};
+
+/// Body of `/result` or `/error`, or of the answer to the request that waited for the push.
+#[must_use]
+pub fn outcome(outcome: &Outcome) -> &[u8] {
+    match outcome {
+        Outcome::Result(payload) => payload,
+        Outcome::Error { body } => body,
+        Outcome::Failed { reason, sent } => failed(*reason, *sent).as_bytes(),
+    }
+}
+
+/// An outcome made here: `{"code":…,"description":…,"details":{"sent":…}}`.
+#[must_use]
+pub fn failed(reason: FailReason, sent: bool) -> &'static str {
+    macro_rules! body {
+        ($code:literal, $description:literal) => {
+            if sent {
+                concat!(
+                    r#"{"code":""#,
+                    $code,
+                    r#"","description":""#,
+                    $description,
+                    r#"","details":{"sent":true}}"#
+                )
+            } else {
+                concat!(
+                    r#"{"code":""#,
+                    $code,
+                    r#"","description":""#,
+                    $description,
+                    r#"","details":{"sent":false}}"#
+                )
+            }
+        };
+    }
+    match reason {
+        FailReason::Timeout => body!("Timeout", "the client did not answer in time"),
+        FailReason::Disconnected => body!("Disconnected", "the client's connection ended"),
+        FailReason::Replaced => body!("Replaced", "the client connected anew"),
+        FailReason::Shutdown => body!("Shutdown", "the proxy is shutting down"),
+    }
+}
+
+/// Body of `202 Accepted`: `{"status":"sent"|"queued","messageId","connectionId"}`.
+#[must_use]
+pub fn accepted(accepted: Accepted, message_id: &MessageId, connection: &ConnectionId) -> String {
+    let status = match accepted {
+        Accepted::Sent => "sent",
+        Accepted::Queued => "queued",
+    };
+    let mut body = String::with_capacity(ACCEPTED_LEN + json::string_len(message_id.as_str()));
+    body.push_str(r#"{"status":""#);
+    body.push_str(status);
+    body.push_str(r#"","messageId":"#);
+    json::write_string(&mut body, message_id.as_str());
+    body.push_str(r#","connectionId":""#);
+    body.push_str(connection.as_str());
+    body.push_str(r#""}"#);
+    body
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Disconnection<'a> {
+    /// RFC 6455, 7.4.1: the client's code, ours, or 1005 and 1006 for none.
+    pub code: u16,
+    /// The close frame's reason, or why there was none.
+    pub reason: &'a str,
+    /// How long the client was connected.
+    pub seconds: u64,
+    /// The connection that took its place.
+    pub replaced_by: Option<ConnectionId>,
+}
+
+/// Body of `/disconnect`: `{"clientId","connectionId","code","reason","seconds"}`, and `"replacedBy"` where there is one.
+#[must_use]
+pub fn disconnect(identity: &Identity, end: &Disconnection<'_>) -> String {
+    let (mut code, mut seconds) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let mut body = [
+        r#"{"clientId":"#,
+        &identity.client.json(),
+        r#","connectionId":""#,
+        identity.connection.as_str(),
+        r#"","code":"#,
+        code.format(end.code),
+        r#","reason":"#,
+        &json::string(end.reason),
+        r#","seconds":"#,
+        seconds.format(end.seconds),
+    ]
+    .concat();
+    if let Some(by) = &end.replaced_by {
+        body.push_str(r#","replacedBy":""#);
+        body.push_str(by.as_str());
+        body.push('"');
+    }
+    body.push('}');
+    body
+}
+
+/// One client in the answer to `GET /clients` and `GET /clients/<ClientId>`. `since` is RFC 3339 text.
+#[must_use]
+pub fn client(identity: &Identity, since: &str, address: &str, pending: &Pending) -> String {
+    let Pending {
+        calls_in_flight,
+        calls_deferred,
+        calls_queued,
+        pushes_in_flight,
+        pushes_queued,
+    } = pending;
+    let subprotocol = identity.subprotocol().map_or_else(|| "null".to_owned(), json::string);
+    let mut body = String::with_capacity(CLIENT_LEN);
+    let _ = write!(
+        body,
+        concat!(
+            r#"{{"clientId":{},"connectionId":"{}","since":{},"address":{},"subprotocol":{},"pending":"#,
+            r#"{{"callsInFlight":{},"callsDeferred":{},"callsQueued":{},"pushesInFlight":{},"pushesQueued":{}}}}}"#
+        ),
+        identity.client.json(),
+        identity.connection,
+        json::string(since),
+        json::string(address),
+        subprotocol,
+        calls_in_flight,
+        calls_deferred,
+        calls_queued,
+        pushes_in_flight,
+        pushes_queued,
+    );
+    body
+}
+
+/// A page of clients, each as [`client`] writes it; `next` is where the next page begins.
+#[must_use]
+pub fn page(clients: impl Iterator<Item = String>, next: Option<&str>) -> String {
+    let mut body = String::from(r#"{"clients":["#);
+    for (index, client) in clients.enumerate() {
+        if index > 0 {
+            body.push(',');
+        }
+        body.push_str(&client);
+    }
+    body.push_str(r#"],"next":"#);
+    match next {
+        Some(cursor) => json::write_string(&mut body, cursor),
+        None => body.push_str("null"),
+    }
+    body.push('}');
+    body
+}
+
+/// Body of a refusal: `{"error":…}`.
+#[must_use]
+pub fn refusal(reason: &str) -> String {
+    let mut body = String::with_capacity(reason.len() + r#"{"error":""}"#.len());
+    body.push_str(r#"{"error":"#);
+    json::write_string(&mut body, reason);
+    body.push('}');
+    body
+}
+
+/// Room for what a push is answered with, without the MessageId.
+const ACCEPTED_LEN: usize = 80;
+/// Room for most clients.
+const CLIENT_LEN: usize = 320;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ocpp::ClientId;
+
+    #[test]
+    fn what_is_made_here_says_why_and_whether_it_was_sent() {
+        for (reason, code) in [
+            (FailReason::Timeout, "Timeout"),
+            (FailReason::Disconnected, "Disconnected"),
+            (FailReason::Replaced, "Replaced"),
+            (FailReason::Shutdown, "Shutdown"),
+        ] {
+            for sent in [false, true] {
+                let body: serde_json::Value = serde_json::from_str(failed(reason, sent)).expect("JSON");
+                assert_eq!(body["code"], code);
+                assert_eq!(body["details"]["sent"], sent);
+                assert!(!body["description"].as_str().expect("a string").is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn every_text_of_a_client_is_escaped() {
+        let hostile = "a\"b";
+        let client_id = ClientId::parse(hostile).unwrap();
+        let identity = Identity::new(client_id, ConnectionId::new(1, 2, 3), None, "10.0.0.1");
+        let end = Disconnection {
+            code: 1000,
+            reason: hostile,
+            seconds: 7,
+            replaced_by: Some(ConnectionId::new(1, 2, 4)),
+        };
+        let notice: serde_json::Value = serde_json::from_str(&disconnect(&identity, &end)).expect("JSON");
+        assert_eq!(notice["clientId"], hostile);
+        assert_eq!(notice["reason"], hostile);
+        assert_eq!(notice["replacedBy"], ConnectionId::new(1, 2, 4).as_str());
+        let shown = client(&identity, "2026-01-01T00:00:00Z", hostile, &Pending::default());
+        let listed = page([shown.clone(), shown].into_iter(), Some("1.2"));
+        let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+        assert_eq!(listed["clients"][1]["address"], hostile);
+        assert_eq!(listed["next"], "1.2");
+        let refused: serde_json::Value = serde_json::from_str(&refusal(hostile)).expect("JSON");
+        assert_eq!(refused["error"], hostile);
+    }
+}

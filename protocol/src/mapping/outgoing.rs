@@ -1,0 +1,158 @@
+//! Writes the requests to the backend: the path, the headers and the body of each kind (docs/openapi-backend.yaml).
+
+use super::bodies;
+use super::identity::{Identity, hexadecimal};
+use crate::http::{HeaderLines, RequestTemplate};
+use crate::ocpp::{Action, CallText, MessageId, Outcome, PostContent};
+
+/// Appends `POST /connect`. `lines` are the identity's, and what of the client's request goes along.
+pub fn write_connect(template: &RequestTemplate, identity: &Identity, lines: &HeaderLines, out: &mut Vec<u8>) {
+    let body = identity.client.json();
+    template.write(out, &["/connect"], lines, &[], body.as_bytes());
+}
+
+/// Appends `POST /call/<Action>/<ClientId>/<MessageId>` with the Call's payload.
+pub fn write_call(template: &RequestTemplate, identity: &Identity, call: &CallText, out: &mut Vec<u8>) {
+    call.with_segments(|action, message_id| {
+        let path = ["/call/", action, "/", identity.encoded_client(), "/", message_id];
+        template.write(out, &path, identity.lines(), &[], call.payload().as_bytes());
+    });
+}
+
+/// Appends `POST /<segment>/<Action>/<ClientId>/<MessageId>` with an `Idempotency-Key`, and `X-Origin: ws2api` where it is not
+/// the client's word.
+pub fn write_post(
+    template: &RequestTemplate,
+    identity: &Identity,
+    (action, message_id): (&Action, &MessageId),
+    content: &PostContent,
+    key: PostKey,
+    out: &mut Vec<u8>,
+) {
+    let (segment, body, is_made_here) = match content {
+        PostContent::Outcome(outcome) => {
+            let segment = if matches!(outcome, Outcome::Result(_)) {
+                "result"
+            } else {
+                "error"
+            };
+            let is_made_here = matches!(outcome, Outcome::Failed { .. });
+            (segment, bodies::outcome(outcome), is_made_here)
+        }
+        PostContent::Send(payload) => ("send", &payload[..], false),
+        PostContent::ResultError(body) => ("resulterror", &body[..], false),
+    };
+    let (action, message_id) = (action.encoded(), message_id.encoded());
+    let path = [
+        "/",
+        segment,
+        "/",
+        &action,
+        "/",
+        identity.encoded_client(),
+        "/",
+        &message_id,
+    ];
+    let key = key.text(identity);
+    let extra = [("Idempotency-Key", &*key), ("X-Origin", "ws2api")];
+    let extra = if is_made_here { &extra[..] } else { &extra[..1] };
+    template.write(out, &path, identity.lines(), extra, body);
+}
+
+/// Appends `POST /disconnect` with a body of [`bodies::disconnect`].
+pub fn write_disconnect(template: &RequestTemplate, identity: &Identity, body: &[u8], out: &mut Vec<u8>) {
+    template.write(out, &["/disconnect"], identity.lines(), &[], body);
+}
+
+/// Tells one post of a process from all others, the same for every try.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PostKey {
+    /// The shard that posts: it may be another one than the connection's.
+    pub shard: usize,
+    /// Counts the shard's posts.
+    pub number: u64,
+}
+
+impl PostKey {
+    /// The value of `Idempotency-Key`: the connection's id, the posting shard and its count.
+    fn text(self, identity: &Identity) -> String {
+        let mut key = String::with_capacity(KEY_LEN);
+        key.push_str(identity.connection.as_str());
+        key.push('-');
+        key.extend(hexadecimal(self.shard as u64, 1));
+        key.push('.');
+        key.extend(hexadecimal(self.number, 1));
+        key
+    }
+}
+
+/// Room for an `Idempotency-Key`, so that it is allocated once.
+const KEY_LEN: usize = 48;
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::mapping::ConnectionId;
+    use crate::ocpp::{ClientId, FailReason};
+
+    fn written(content: PostContent) -> String {
+        let template = RequestTemplate::new("backend", "/ocpp");
+        let client = ClientId::parse("CP 1").unwrap();
+        let identity = Identity::new(client, ConnectionId::new(1, 2, 3), Some("ocpp1.6"), "10.0.0.1");
+        let action = Action::parse("Reset").unwrap();
+        let message_id = MessageId::parse("m:1").unwrap();
+        let key = PostKey { shard: 10, number: 17 };
+        let mut out = Vec::new();
+        write_post(&template, &identity, (&action, &message_id), &content, key, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn each_post_has_its_path_its_body_and_its_origin() {
+        let made = Outcome::Failed {
+            reason: FailReason::Timeout,
+            sent: true,
+        };
+        for (content, segment, body, is_made_here) in [
+            (
+                PostContent::Outcome(Outcome::Result(Bytes::from_static(b"{ }"))),
+                "result",
+                "{ }",
+                false,
+            ),
+            (
+                PostContent::Outcome(Outcome::Error {
+                    body: Bytes::from_static(b"{\"code\":\"X\"}"),
+                }),
+                "error",
+                "{\"code\":\"X\"}",
+                false,
+            ),
+            (
+                PostContent::Outcome(made),
+                "error",
+                bodies::failed(FailReason::Timeout, true),
+                true,
+            ),
+            (PostContent::Send(Bytes::from_static(b"[1]")), "send", "[1]", false),
+            (
+                PostContent::ResultError(Bytes::from_static(b"{}")),
+                "resulterror",
+                "{}",
+                false,
+            ),
+        ] {
+            let request = written(content);
+            let start = format!("POST /ocpp/{segment}/Reset/CP%201/m%3A1 HTTP/1.1\r\n");
+            assert!(request.starts_with(&start), "{request}");
+            assert!(request.ends_with(&format!("\r\n\r\n{body}")), "{request}");
+            assert!(
+                request.contains("Idempotency-Key: 00000001002000000003-a.11\r\n"),
+                "{request}"
+            );
+            assert_eq!(request.contains("X-Origin: ws2api\r\n"), is_made_here, "{request}");
+        }
+    }
+}
