@@ -61,7 +61,7 @@ pub struct Plan {
     pub addresses: Arc<[Vec<SocketAddr>]>,
     /// Who may push.
     pub ingress_token: Option<Token>,
-    /// Keyed at the start: nobody can choose ids that crowd one shard (SPEC section 7).
+    /// Keyed at the start: nobody can choose ids that crowd one shard (docs/contract.md, `shard-3`).
     pub hasher: IdHasher,
     /// The client whose frames are shown in the log.
     pub traced: Option<ClientId>,

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // The same mapping as ws2api's, written the usual way in Node.js: `ws` for the clients, `undici` for the backend.
-// It keeps the wire of SPEC sections 3, 4 and 6 for clients that behave; it is here to be compared with.
+// It keeps docs/contract.md for clients that behave, and is here to be compared with.
 import { createServer } from 'node:http';
 import { parseArgs } from 'node:util';
 import { Pool } from 'undici';
