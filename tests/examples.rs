@@ -19,6 +19,11 @@ fn roadrunner_says_503_of_its_own_errors_and_has_workers_for_every_connection() 
     assert_eq!(yaml["http"]["internal_error_code"], 503);
     assert_eq!(yaml["http"]["address"], "127.0.0.1:5000");
     assert_eq!(yaml["server"]["command"], "php worker.php");
+    let connections = format!(
+        "backend_connections_max={}\n",
+        yaml["http"]["pool"]["num_workers"].as_u64().unwrap()
+    );
+    assert!(text("examples/roadrunner/.rr.yaml").contains(&format!("--cores 0 --set {connections}")));
     let composer: serde_json::Value = serde_json::from_str(&text("examples/roadrunner/composer.json")).unwrap();
     let worker = text("examples/roadrunner/worker.php");
     for (package, class) in [
@@ -67,6 +72,7 @@ fn links_between_the_documents_lead_somewhere() {
         PathBuf::from("README.md"),
         "ARCHITECTURE.md".into(),
         "examples/README.md".into(),
+        "php/README.md".into(),
     ];
     for entry in std::fs::read_dir(root().join("docs")).unwrap() {
         let path = entry.unwrap().path();

@@ -1,156 +1,234 @@
 <?php
 
-// A small charging back end for ws2api: everything but how requests come in and answers go out. index.php (php -S, PHP-FPM)
-// and ../roadrunner/worker.php see to that.
+// A small charging back end for ws2api, with the library in ../../php. index.php (php -S, PHP-FPM) and ../roadrunner/worker.php see
+// to how requests come in and answers go out.
 
 declare(strict_types=1);
 
+use Ws2Api\Attribute\Call;
+use Ws2Api\Attribute\OnConnect;
+use Ws2Api\Attribute\OnDisconnect;
+use Ws2Api\Attribute\OnError;
+use Ws2Api\Attribute\OnResult;
+use Ws2Api\CallError;
+use Ws2Api\ClientError;
+use Ws2Api\Deferred;
+use Ws2Api\FileKeyStore;
+use Ws2Api\Ingress;
+use Ws2Api\IngressUnreachable;
+use Ws2Api\NoAnswer;
+use Ws2Api\Push;
+use Ws2Api\PushFailed;
+use Ws2Api\PushRefused;
+use Ws2Api\Refused;
+use Ws2Api\Request;
+use Ws2Api\Response;
+use Ws2Api\Router;
+use Ws2Api\Ticket;
+
+require __DIR__ . '/presence.php';
+
 final class Charging
 {
-    public function __construct(
-        private readonly string $ingress = 'http://127.0.0.1:4001',
-        private readonly string $token = '',
-    ) {
+    /** The vendor whose DataTransfers this back end knows. */
+    private const VENDOR = 'ws2api.example';
+
+    private readonly Push $push;
+    private readonly Presence $presence;
+
+    /** @param string $folder for what all workers share; in earnest that is a database */
+    public function __construct(private readonly Ingress $ingress, private readonly string $folder)
+    {
+        $this->push = new Push($ingress);
+        $this->presence = new Presence("$folder/online");
     }
 
     public static function fromEnvironment(): self
     {
-        return new self(getenv('WS2API_INGRESS') ?: 'http://127.0.0.1:4001', getenv('WS2API_TOKEN') ?: '');
+        return new self(Ingress::fromEnvironment(), getenv('WS2API_STATE') ?: sys_get_temp_dir() . '/ws2api-charging');
     }
 
-    /**
-     * @param array<string, string> $headers names in lower case
-     * @return array{int, array<string, string>, string} status, headers, body
-     */
-    public function handle(string $path, array $headers, string $body): array
+    public function router(): Router
     {
-        // Split first, decode then; rawurldecode leaves a plus a plus.
-        $parts = array_map(rawurldecode(...), explode('/', ltrim($path, '/')));
-        [$kind, $name, $client, $messageId] = $parts + ['', '', '', ''];
-        $payload = json_decode($body, true);
-
-        switch ($kind) {
-            case 'connect':
-                return self::connect((string) $payload, $headers);
-
-            case 'call':
-                return self::call($name, is_array($payload) ? $payload : []);
-
-            case 'result':
-            case 'error':
-                // The outcome of a push; it may come more than once with the same key. X-Origin: not the client's word.
-                $key = $headers['idempotency-key'] ?? '';
-                $origin = isset($headers['x-origin']) ? 'no answer' : 'answer';
-                error_log("$kind of $name $messageId for $client ($origin, key $key): $body");
-                return [204, [], ''];
-
-            case 'disconnect':
-                error_log("{$payload['clientId']} has left, connection {$payload['connectionId']}, {$payload['code']}");
-                return [204, [], ''];
-
-            // Our own API, for our own app: POST /start/CP1 {"tag":"ABC"} starts charging there.
-            case 'start':
-                return $this->start($name, (string) ($payload['tag'] ?? 'UNKNOWN'));
-
-            default:
-                return [204, [], '']; // /send and /resulterror of OCPP 2.1
-        }
+        return (new Router(new FileKeyStore("$this->folder/keys")))->add($this);
     }
 
-    /** May this client come in? @param array<string, string> $headers */
-    private static function connect(string $client, array $headers): array
+    /** May this client come in? */
+    #[OnConnect]
+    public function connect(string $client, Request $request): bool
     {
         // A password, if we want one: HTTP Basic, whose user is the ClientId (ws2api has seen to that).
         $password = getenv('CHARGER_PASSWORD') ?: null;
         $known = 'Basic ' . base64_encode("$client:$password");
-        if ($password !== null && !hash_equals($known, $headers['authorization'] ?? '')) {
-            return [401, ['WWW-Authenticate' => 'Basic realm="charging"'], ''];
+        if ($password !== null && !hash_equals($known, $request->header('Authorization') ?? '')) {
+            throw Refused::password('charging');
         }
         // A certificate, if it has one: the load balancer says which (config/haproxy.cfg).
-        $certificate = $headers['x-ssl-client-cn'] ?? $client;
-        return $certificate === $client ? self::json(200, 'ok') : [403, [], ''];
+        if (($request->header('X-Ssl-Client-Cn') ?? $client) !== $client) {
+            return false;
+        }
+        $this->presence->came($client, $request->connectionId());
+        return true;
     }
 
-    /** A client's Call; the body of the answer is the payload of its CallResult. */
-    private static function call(string $action, array $payload): array
+    #[OnDisconnect]
+    public function left(string $client, Request $request, array $how): void
     {
-        $now = gmdate('Y-m-d\TH:i:s\Z');
-        return match ($action) {
-            'BootNotification' => self::json(200, ['currentTime' => $now, 'interval' => 300, 'status' => 'Accepted']),
-            'Heartbeat' => self::json(200, ['currentTime' => $now]),
-            'StatusNotification', 'MeterValues', 'StopTransaction', 'TransactionEvent' => self::json(200, []),
-            'StartTransaction' => self::json(200, [
-                'transactionId' => random_int(1, 2 ** 31 - 1),
-                'idTagInfo' => ['status' => 'Accepted'],
-            ]),
-            'Authorize' => match (true) {
-                isset($payload['idTag']) => self::json(200, ['idTagInfo' => ['status' => 'Accepted']]), // OCPP 1.6
-                isset($payload['idToken']) => self::json(200, ['idTokenInfo' => ['status' => 'Accepted']]), // OCPP 2
-                // This becomes a CallError with these words.
-                default => self::json(400, [
-                    'code' => 'OccurrenceConstraintViolation',
-                    'description' => 'whom to authorize is missing',
-                    'details' => (object) ['field' => 'idTag'],
-                ]),
-            },
-            default => [404, [], ''], // the client gets NotImplemented
+        $this->presence->went($client, $request->connectionId());
+        error_log("$client has left, connection {$how['connectionId']}, {$how['code']}");
+    }
+
+    #[Call('BootNotification')]
+    public function boot(): array
+    {
+        return ['currentTime' => self::now(), 'interval' => 300, 'status' => 'Accepted'];
+    }
+
+    #[Call('Heartbeat')]
+    public function heartbeat(): array
+    {
+        return ['currentTime' => self::now()];
+    }
+
+    #[Call('StatusNotification'), Call('MeterValues'), Call('StopTransaction'), Call('TransactionEvent')]
+    public function note(): array
+    {
+        return []; // the client gets {}
+    }
+
+    #[Call('StartTransaction')]
+    public function startTransaction(): array
+    {
+        return ['transactionId' => random_int(1, 2 ** 31 - 1), 'idTagInfo' => ['status' => 'Accepted']];
+    }
+
+    #[Call('Authorize')]
+    public function authorize(array $payload): array
+    {
+        return match (true) {
+            isset($payload['idTag']) => ['idTagInfo' => ['status' => 'Accepted']], // OCPP 1.6
+            isset($payload['idToken']) => ['idTokenInfo' => ['status' => 'Accepted']], // OCPP 2
+            // This becomes a CallError with these words.
+            default => throw CallError::occurrenceConstraintViolation('whom to authorize is missing', ['field' => 'idTag']),
         };
+    }
+
+    /** Three things that a Call's method may do beside answering; `messageId` says which. */
+    #[Call('DataTransfer')]
+    public function dataTransfer(string $client, array $payload, Request $request): array|Deferred
+    {
+        if (($payload['vendorId'] ?? null) !== self::VENDOR) {
+            return ['status' => 'UnknownVendorId'];
+        }
+        switch ($payload['messageId'] ?? '') {
+            // Asks the client back, while it waits for our answer, and tells it what it said.
+            case 'Mirror':
+                try {
+                    $asked = ['vendorId' => self::VENDOR, 'data' => (string) ($payload['data'] ?? '')];
+                    $answer = $this->push->call($client, 'DataTransfer', $asked)->payload();
+                    return ['status' => 'Accepted', 'data' => json_encode($answer)];
+                } catch (PushFailed $error) {
+                    return ['status' => 'Rejected', 'data' => $error->getMessage()];
+                }
+
+            // Pushes and does not wait: the outcome comes to result() or error().
+            case 'Trigger':
+                $accepted = $this->push->send($client, 'TriggerMessage', ['requestedMessage' => 'StatusNotification']);
+                return ['status' => 'Accepted', 'data' => $accepted->messageId];
+
+            // A person has to decide: approve() answers, in whatever process.
+            case 'Approve':
+                $this->store($client, (string) $request->ticket());
+                return new Deferred();
+
+            default:
+                return ['status' => 'UnknownMessageId'];
+        }
+    }
+
+    #[OnResult]
+    public function result(string $client, Request $request): void
+    {
+        $this->outcome($client, $request, 'answer');
+    }
+
+    #[OnError]
+    public function error(string $client, Request $request, PushFailed $error): void
+    {
+        $this->outcome($client, $request, $error instanceof NoAnswer ? 'no answer' : 'answer');
+    }
+
+    /** Our own API, for our own app and our operators; everything that is no path of ws2api's. */
+    public function own(Request $request): Response
+    {
+        $body = $request->payload();
+        try {
+            return match ("$request->method $request->kind") {
+                // POST /start/CP1 {"tag":"ABC"} starts charging there.
+                'POST start' => $this->start($request->names[0] ?? '', (string) ($body['tag'] ?? 'UNKNOWN')),
+                // POST /approve/CP1 {"status":"Accepted"} answers its DataTransfer that waits.
+                'POST approve' => $this->approve($request->names[0] ?? '', (string) ($body['status'] ?? 'Accepted')),
+                // GET /online: who is connected, as far as we have been told.
+                'GET online' => Response::json(200, ['clients' => $this->presence->online()]),
+                // POST /reconcile, from time to time: who is really connected.
+                'POST reconcile' => Response::json(200, $this->presence->reconcile($this->ingress->clients())),
+                default => new Response(404),
+            };
+        } catch (ClientError $error) {
+            return Response::json(422, ['code' => $error->errorCode, 'description' => $error->description]);
+        } catch (NoAnswer $error) {
+            return Response::json(504, ['code' => $error->reason, 'sent' => $error->sent]);
+        } catch (PushRefused $error) {
+            return Response::json($error->status, ['error' => $error->error]);
+        } catch (IngressUnreachable) {
+            return Response::json(503, ['error' => 'ws2api is not there']);
+        }
     }
 
     /** Starts charging at a client, in its version of OCPP, and gives back what it says. */
-    private function start(string $client, string $tag): array
+    private function start(string $client, string $tag): Response
     {
-        [$status, $found] = $this->ask('GET', '/clients/' . rawurlencode($client));
-        if ($status !== 200) {
-            return self::json($status, $found);
-        }
-        [$status, $answer] = match ($found['subprotocol'] ?? null) {
-            'ocpp2.0.1', 'ocpp2.1' => $this->push($client, 'RequestStartTransaction', [
+        $answer = match ($this->ingress->client($client)['subprotocol'] ?? null) {
+            'ocpp2.0.1', 'ocpp2.1' => $this->push->call($client, 'RequestStartTransaction', [
                 'idToken' => ['idToken' => $tag, 'type' => 'Central'],
                 'remoteStartId' => random_int(1, 2 ** 31 - 1),
             ]),
-            default => $this->push($client, 'RemoteStartTransaction', ['idTag' => $tag]),
+            default => $this->push->call($client, 'RemoteStartTransaction', ['idTag' => $tag]),
         };
-        return self::json($status, $answer);
+        return Response::json(200, $answer->raw());
     }
 
-    /**
-     * Pushes a Call to a client, and waits for the outcome: 200 and the client's payload, 422 and its CallError, 504 or 502:
-     * no answer. It may be refused: 404, 409, 429, 503. Without `Prefer`: 202, and the outcome comes to /result or /error.
-     *
-     * @return array{int, mixed} status and body
-     */
-    private function push(string $client, string $action, array $payload): array
+    private function approve(string $client, string $status): Response
     {
-        $path = implode('/', array_map(rawurlencode(...), [$action, $client, bin2hex(random_bytes(16))]));
-        return $this->ask('POST', "/call/$path", json_encode((object) $payload, JSON_THROW_ON_ERROR), ['Prefer: wait=35']);
-    }
-
-    /** @param list<string> $headers */
-    private function ask(string $method, string $path, string $body = '', array $headers = []): array
-    {
-        if ($this->token !== '') {
-            $headers[] = "Authorization: Bearer $this->token";
+        $ticket = @file_get_contents($this->ticketFile($client));
+        if ($ticket === false) {
+            return Response::json(404, ['error' => 'nothing of this client waits']);
         }
-        $context = stream_context_create(['http' => [
-            'method' => $method,
-            'header' => ['Content-Type: application/json', 'Connection: close', ...$headers],
-            'content' => $body,
-            'ignore_errors' => true,
-            'protocol_version' => 1.1,
-            'timeout' => 40,
-        ]]);
-        $answer = @file_get_contents($this->ingress . $path, false, $context);
-        if ($answer === false) {
-            return [503, ['error' => 'ws2api is not there']];
-        }
-        preg_match('/ (\d{3})/', $http_response_header[0], $match);
-        return [(int) $match[1], json_decode($answer, true)];
+        $this->ingress->answer(Ticket::from($ticket), ['status' => $status]);
+        unlink($this->ticketFile($client));
+        return new Response(204);
     }
 
-    private static function json(int $status, mixed $body): array
+    private function store(string $client, string $ticket): void
     {
-        $flags = JSON_THROW_ON_ERROR | JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_PRESERVE_ZERO_FRACTION;
-        return [$status, ['Content-Type' => 'application/json'], json_encode($body, $flags)];
+        @mkdir("$this->folder/tickets", 0700, true);
+        file_put_contents($this->ticketFile($client), $ticket);
+    }
+
+    private function ticketFile(string $client): string
+    {
+        return "$this->folder/tickets/" . hash('sha256', $client);
+    }
+
+    private function outcome(string $client, Request $request, string $origin): void
+    {
+        $key = $request->header('Idempotency-Key');
+        $names = "{$request->action()} {$request->messageId()} for $client";
+        error_log("$request->kind of $names ($origin, key $key): $request->body");
+    }
+
+    private static function now(): string
+    {
+        return gmdate('Y-m-d\TH:i:s\Z');
     }
 }

@@ -8,12 +8,14 @@ use Nyholm\Psr7\Factory\Psr17Factory;
 use Nyholm\Psr7\Response;
 use Spiral\RoadRunner\Http\PSR7Worker;
 use Spiral\RoadRunner\Worker;
+use Ws2Api\Handler;
 
 require __DIR__ . '/vendor/autoload.php';
 require __DIR__ . '/../app/charging.php';
 
 $charging = Charging::fromEnvironment();
 $factory = new Psr17Factory();
+$handler = new Handler($charging->router(), $factory, $factory, $charging->own(...));
 $worker = new PSR7Worker(Worker::create(), $factory, $factory, $factory);
 
 while (true) {
@@ -27,17 +29,10 @@ while (true) {
         break;
     }
     try {
-        $headers = array_map(static fn (array $values): string => implode(', ', $values), $request->getHeaders());
-        [$status, $headers, $body] = $charging->handle(
-            $request->getUri()->getPath(),
-            array_change_key_case($headers),
-            (string) $request->getBody(),
-        );
-        $worker->respond(new Response($status, $headers, $body));
+        $worker->respond($handler->handle($request));
     } catch (\Throwable $error) {
-        // The client gets this description, so it says nothing of the inside.
-        $body = '{"code":"InternalError","description":"see the log","details":{}}';
-        $worker->respond(new Response(500, ['Content-Type' => 'application/json'], $body));
+        // What ws2api asks is answered by the library, whatever happens; this is about our own API.
         error_log((string) $error);
+        $worker->respond(new Response(500));
     }
 }

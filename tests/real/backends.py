@@ -1,10 +1,13 @@
 """Real HTTP servers as the backend: each is started on a port of its own, and says what it is like."""
 
+import os
+import re
 import shutil
 import signal
 import socket
+import sys
 
-from stage import ROOT, listens, until
+from stage import DEADLINE, ROOT, listens, until
 
 
 class Server:
@@ -12,6 +15,7 @@ class Server:
 
     can_start = True
     keeps = True
+    line_in = None
 
     def __init__(self, stage):
         self.stage = stage
@@ -23,7 +27,14 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def environment(self, node):
-        return {"WS2API_INGRESS": node.url("ingress")}
+        return {"WS2API_INGRESS": node.url("ingress"), "WS2API_STATE": str(self.stage.folder / f"{self.name}-state")}
+
+    def arguments(self):
+        """Those for ws2api, as the file that says how to start it has them."""
+        if self.line_in is None:
+            return []
+        text = (ROOT / "examples" / self.line_in).read_text()
+        return re.search(r"release/ws2api --config \S*config/ws2api.toml (.+)", text)[1].split()
 
     async def start(self, node):
         await self.launch(node)
@@ -64,9 +75,11 @@ class PhpBuiltIn(Server):
     name = "php-S"
     keeps = False
     frames = "close-delimited"
+    line_in = "app/index.php"
 
     async def launch(self, node):
-        environment = {**self.environment(node), "PHP_CLI_SERVER_WORKERS": "8"}
+        workers = re.search(r"PHP_CLI_SERVER_WORKERS=(\d+)", (ROOT / "examples" / self.line_in).read_text())[1]
+        environment = {**self.environment(node), "PHP_CLI_SERVER_WORKERS": workers}
         command = ["php", "-S", f"127.0.0.1:{self.port}", ROOT / "examples/app/index.php"]
         self.running = [await self.stage.start(self.name, *command, env=environment)]
 
@@ -82,6 +95,7 @@ class PhpFpm(Server):
 
     name = "php-fpm"
     frames = "chunked"
+    line_in = "php-fpm/nginx.conf"
 
     def program(self):
         names = ["php-fpm", *(f"php-fpm8.{minor}" for minor in range(9, 0, -1))]
@@ -91,6 +105,9 @@ class PhpFpm(Server):
 
     async def launch(self, node):
         folder = self.stage.folder
+        # /tmp, where it is otherwise, lets everybody make folders.
+        (folder / "example-state").mkdir(exist_ok=True)
+        (folder / "example-state").chmod(0o777)
         for name in ("php-fpm.conf", "nginx.conf"):
             text = (ROOT / "examples/php-fpm" / name).read_text()
             for old, new in {
@@ -114,21 +131,79 @@ class PhpFpm(Server):
         return (self.stage.folder / "example-fpm.log").read_text(errors="replace")
 
 
-class RoadRunnerWorker(Server):
-    """examples/roadrunner/worker.php, with a stand-in for RoadRunner itself."""
+class RoadRunner(Server):
+    """The real one with examples/roadrunner as it is, its ports moved to ours. `rr()` is the program, None where it is not there."""
+
+    name = "roadrunner"
+    frames = "chunked"
+    line_in = "roadrunner/.rr.yaml"
+
+    def __init__(self, stage, **pool):
+        super().__init__(stage)
+        self.control = stage.port()
+        self.pool = pool
+
+    @staticmethod
+    def rr():
+        cache = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
+        candidates = [os.environ.get("RR"), shutil.which("rr"), f"{cache}/ws2api/rr"]
+        return next((path for path in candidates if path and os.access(path, os.X_OK)), None)
+
+    async def launch(self, node):
+        self.folder = lay_examples(self.stage)
+        options = {"http.address": f"127.0.0.1:{self.port}", "rpc.listen": f"tcp://127.0.0.1:{self.control}"}
+        options |= {f"http.pool.{name}": value for name, value in self.pool.items()}
+        self.options = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+        command = [self.rr(), "serve", *self.options]
+        self.running = [await self.stage.start(self.name, *command, env=self.environment(node), cwd=self.folder)]
+
+    async def ask(self, *words):
+        return await self.stage.run("rr", self.rr(), *words, *self.options, cwd=self.folder)
+
+    async def workers(self):
+        """Process id to state (`ready`, `working`, …)."""
+        table = await self.ask("workers")
+        return {int(pid): state for pid, state in re.findall(r"│\s+(\d+)\s+│\s+(\w+)\s+│", table)}
+
+    async def kill(self):
+        # Without rr its workers end by themselves: their standard input does.
+        for process in self.running:
+            process.process.kill()
+            await process.process.wait()
+        await super().kill()
+
+    def cpu(self):
+        """Seconds of processor time: RoadRunner's own, and that of all its workers, also of those that have ended."""
+        rr = self.running[0]
+        return rr.cpu(), rr.cpu_of_children()
+
+    def logs(self):
+        """Its lines are JSON, and what a worker wrote in one go is one of them."""
+        return super().logs().replace('\\"', '"').replace("\\n", "\n")
+
+
+class RoadRunnerStandIn(Server):
+    """examples/roadrunner/worker.php, and a stand-in for RoadRunner: tests/real/roadrunner/pool.py."""
 
     name = "roadrunner-worker"
     frames = "length"
 
     async def launch(self, node):
-        folder = self.stage.folder / "examples"
-        shutil.copytree(ROOT / "examples", folder, dirs_exist_ok=True)
-        vendor = folder / "roadrunner/vendor"
-        vendor.mkdir(exist_ok=True)
-        shutil.copy(ROOT / "tests/real/roadrunner/autoload.php", vendor)
-        environment = {**self.environment(node), "STAND_IN_PORT": str(self.port)}
-        command = ["php", folder / "roadrunner/worker.php"]
-        self.running = [await self.stage.start(self.name, *command, env=environment)]
+        folder = lay_examples(self.stage)
+        pool = [sys.executable, ROOT / "tests/real/roadrunner/pool.py", f"127.0.0.1:{self.port}", "4", "php", "worker.php"]
+        self.running = [await self.stage.start(self.name, *pool, env=self.environment(node), cwd=folder)]
+
+
+def lay_examples(stage):
+    """A copy of examples/roadrunner that needs no Composer; where it is."""
+    folder = stage.folder / "laid"
+    for name in ("examples", "php"):
+        shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True)
+    vendor = folder / "examples/roadrunner/vendor"
+    vendor.mkdir(exist_ok=True)
+    for name in ("autoload.php", "relay.php"):
+        shutil.copy(ROOT / "tests/real/roadrunner" / name, vendor)
+    return vendor.parent
 
 
 class Go(Server):
@@ -143,5 +218,6 @@ class Go(Server):
         if not program.exists():
             cache = {"GOCACHE": str(ROOT / "target/real-world/go"), "GOFLAGS": "-mod=mod", "GO111MODULE": "off"}
             source = ROOT / "tests/real/backend.go"
-            await self.stage.run("go-build", "go", "build", "-o", program, source, env=cache)
+            # The first time it builds Go's own library, too.
+            await self.stage.run("go-build", "go", "build", "-o", program, source, env=cache, deadline=4 * DEADLINE)
         self.running = [await self.stage.start(self.name, program, f"127.0.0.1:{self.port}")]

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 
 import aiohttp
 
@@ -11,16 +12,19 @@ from stage import until
 from station import Pusher, Station, wait_at_most
 
 CLIENTS = 40
+MANY = 400
+SLOW = 6
 OUTCOME = re.compile(r"(result|error) of \S+ (p\d+) for (.+?) \((answer|no answer), key (\S+?)\)")
 
 
 async def play(stage, long=False):
-    for server in (backends.PhpBuiltIn, backends.PhpFpm, backends.RoadRunnerWorker, backends.Go):
+    for server in (backends.PhpBuiltIn, backends.PhpFpm, backends.RoadRunnerStandIn, backends.Go):
         await play_one(stage, server(stage), rounds=10 if long else 1)
 
 
 async def play_one(stage, server, rounds):
-    node = Node(stage, f"ws2api-{server.name}", ["--backend", server.url, "--set", "drain_spread=0s"])
+    arguments = [*server.arguments(), "--backend", server.url, "--set", "drain_spread=0s"]
+    node = Node(stage, f"ws2api-{server.name}", arguments)
     await node.start()
     await server.start(node)
     check_framing(server)
@@ -31,7 +35,10 @@ async def play_one(stage, server, rounds):
             await asyncio.gather(*(call(station, server, action, size) for station in stations for size in (0, 5_000)))
         if server.can_start:
             await check_start(session, server, stations[0])
-        connects, requests = await counted(session, node, "connects"), await counted(session, node, "requests")
+            await check_many(stage, session, node, server)
+        # In this order, since /disconnects are still under way.
+        requests = await counted(session, node, "requests")
+        connects = await counted(session, node, "connects")
         if server.keeps:
             assert connects < requests / 2, f"{connects} connections for {requests} requests"
         else:
@@ -43,6 +50,35 @@ async def play_one(stage, server, rounds):
         await asyncio.gather(*(station.close() for station in stations))
     await node.stop()
     await server.stop()
+
+
+async def check_many(stage, session, node, server):
+    """Started as its file says, it carries 400 clients that come at once and call at once, while some of its workers wait."""
+    stations = [Station(session, node.listen, f"MANY {number}") for number in range(MANY)]
+    started = time.monotonic()
+    await asyncio.gather(*(station.connect() for station in stations))
+    connected = time.monotonic() - started
+    slow, others = stations[:SLOW], stations[SLOW:]
+    for station in slow:
+        station.answer_after = 1.0
+    times = []
+
+    async def heartbeat(station):
+        started = time.monotonic()
+        assert await call(station, server), "a Call failed"
+        times.append(time.monotonic() - started)
+
+    async def mirror(station):
+        frame = await station.call("DataTransfer", {"vendorId": "ws2api.example", "messageId": "Mirror"})
+        assert frame[0] == 3 and frame[2]["status"] == "Accepted", frame
+
+    for _ in range(3):
+        await asyncio.gather(*map(mirror, slow), *map(heartbeat, others))
+    await asyncio.gather(*(station.close() for station in stations))
+    stage.say(
+        f"{server.name}: {MANY} clients connected in {connected:.1f} s; {len(times)} Calls answered, none failed, the longest took "
+        f"{max(times):.1f} s while {SLOW} clients let a worker wait 1 s each"
+    )
 
 
 def check_framing(server):

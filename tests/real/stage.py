@@ -53,11 +53,31 @@ class Process:
 
     def cpu(self):
         """Seconds of processor time that it has used."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return seconds(stat(self.process.pid), 11, 12)
+
+    def cpu_of_children(self):
+        """The same of its children, those that have ended among them."""
+        ended = seconds(stat(self.process.pid), 13, 14)
+        return ended + sum(seconds(fields, 11, 12) for fields in map(stat, self.children()) if fields)
+
+    def children(self):
+        text = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(pid) for file in text for pid in file.read_text().split()]
 
     def output(self):
         return self.log.read_text(errors="replace")
+
+
+def stat(pid):
+    """The fields of /proc/PID/stat after the name; none if it has gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def seconds(fields, *indices):
+    return sum(int(fields[index]) for index in indices) / os.sysconf("SC_CLK_TCK")
 
 
 class Stage:
@@ -133,10 +153,10 @@ class Stage:
         self.processes.append(child)
         return child
 
-    async def run(self, name, *argv, env=None, cwd=None):
+    async def run(self, name, *argv, env=None, cwd=None, deadline=DEADLINE):
         """Runs a program to its end, which has to be a good one; its output."""
         child = await self.start(name, *argv, env=env, cwd=cwd)
-        code = await asyncio.wait_for(child.process.wait(), DEADLINE)
+        code = await asyncio.wait_for(child.process.wait(), deadline)
         assert code == 0, f"{name} ended with {code}:\n{child.output()}"
         return child.output()
 

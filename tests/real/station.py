@@ -37,7 +37,9 @@ class Station:
         self.reader = None
         self.pushes = {}  # MessageId of a push to its payload
         self.is_mute = False  # answers no pushes on this connection
+        self.answer_after = 0.0  # seconds
         self.push_repeats = 0
+        self.answering = set()
         self.waiting = {}  # MessageId of a Call to the future of its answer
         self.answers = 0
         self.strays = []  # answers that nobody waits for
@@ -70,7 +72,9 @@ class Station:
                 self.push_repeats += frame[1] in self.pushes
                 self.pushes[frame[1]] = frame[3]
                 if not self.is_mute:
-                    await self.socket.send_str(json.dumps([3, frame[1], {"status": "Accepted"}]))
+                    answering = asyncio.create_task(self.answer(frame[1]))
+                    self.answering.add(answering)
+                    answering.add_done_callback(self.answering.discard)
                 continue
             future = self.waiting.pop(frame[1], None)
             if future is None or future.done():
@@ -82,6 +86,13 @@ class Station:
             if not future.done():
                 future.set_exception(ConnectionError("the connection ended"))
         self.waiting.clear()
+
+    async def answer(self, message_id):
+        await asyncio.sleep(self.answer_after)
+        try:
+            await self.socket.send_str(json.dumps([3, message_id, {"status": "Accepted"}]))
+        except (ConnectionError, aiohttp.ClientError):
+            pass  # The connection has ended, which read() notes.
 
     async def call(self, action, payload):
         """The answer's frame; ConnectionError if the connection ended before it came."""

@@ -36,7 +36,7 @@ async function main() {
   console.log('booted', status, interval, currentTime);
   console.log('heartbeat', (await client.call('Heartbeat', {})).currentTime);
   const refusal = await client
-    .call('DataTransfer', { vendorId: 'nobody' })
+    .call('FirmwareStatusNotification', { status: 'Idle' })
     .then(() => 'no refusal', (error) => error.rpcErrorCode ?? error.message);
   console.log('refused', refusal);
   console.log('ready');
