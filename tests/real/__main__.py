@@ -10,6 +10,7 @@ import scene_balancer
 import scene_clients
 import scene_large
 import scene_one
+import scene_roadrunner
 from stage import Stage
 
 SCENES = {
@@ -19,6 +20,7 @@ SCENES = {
     "nginx": lambda stage, long: scene_balancer.play(balancer.Nginx(stage), long),
     "clients": scene_clients.play,
     "backends": scene_backends.play,
+    "roadrunner": scene_roadrunner.play,
 }
 
 
@@ -27,7 +29,7 @@ async def main(name, long):
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     print(f"{name}:", flush=True)
-    async with asyncio.timeout(3600 if long else 170), Stage(name) as stage:
+    async with asyncio.timeout(3600 if long else 300), Stage(name) as stage:
         await SCENES[name](stage, long)
         stage.say("all as it should be")
 

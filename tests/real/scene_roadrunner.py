@@ -1,0 +1,326 @@
+"""The real RoadRunner behind ws2api: everything that a backend does, and everything that happens to one; with figures."""
+
+import asyncio
+import os
+import re
+import signal
+import statistics
+import time
+
+import aiohttp
+
+import backends
+from node import Node
+from scene_backends import OUTCOME, check_restart
+from stage import until
+from station import Pusher, Refused, Station, wait_at_most
+
+CLIENTS = 400
+WORKERS = 8
+VENDOR = "ws2api.example"
+
+
+async def play(stage, long=False):
+    server = backends.RoadRunner(stage, num_workers=WORKERS)
+    node = await start_node(stage, server, WORKERS)
+    await server.start(node)
+    stage.say(await stage.run("rr-version", server.rr(), "--version"))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        stations = await check_connects(stage, session, node, server)
+        await check_calls(stage, node, server, stations)
+        await check_waiting_pushes(stage, node, server, stations)
+        await check_pushes(stage, server, stations)
+        await check_deferred(stage, session, server, stations[0])
+        await check_presence(stage, session, server, stations)
+        few = stations[:40]
+        await check_dead_worker(stage, server, few)
+        await check_reload(stage, server, few)
+        for end in (server.stop, server.kill) * (10 if long else 1):
+            await check_restart(stage, session, node, server, few, end)
+        await asyncio.gather(*(station.close() for station in stations))
+        await node.stop()
+        await server.stop()
+        await check_max_jobs(stage, session)
+        await check_overload(stage, session)
+        await check_no_workers(stage, session)
+
+
+async def start_node(stage, server, connections, **settings):
+    settings = {"backend_connections_max": connections, "drain_spread": "0s", **settings}
+    arguments = ["--backend", server.url, "--cores", "0"]
+    arguments += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    return await Node(stage, f"ws2api-{len(stage.processes)}", arguments).start()
+
+
+class Meter:
+    """What happens from its beginning on, and what it costs."""
+
+    def __init__(self, node, server):
+        self.node = node
+        self.server = server
+        self.started = time.monotonic()
+        self.before = self.cpu()
+        self.times = []
+
+    def cpu(self):
+        return (self.node.process.cpu(), *self.server.cpu())
+
+    async def timed(self, call):
+        started = time.monotonic()
+        answer = await call
+        self.times.append(time.monotonic() - started)
+        return answer
+
+    def text(self):
+        count, wall = len(self.times), time.monotonic() - self.started
+        percentiles = statistics.quantiles(self.times, n=100)
+        ws2api, rr, php = (1e6 * (after - before) / count for before, after in zip(self.before, self.cpu()))
+        return (
+            f"{count} in {wall:.1f} s, {count / wall:.0f}/s; p50 {1e3 * percentiles[49]:.1f} ms, p99 {1e3 * percentiles[98]:.1f} ms; "
+            f"CPU each: ws2api {ws2api:.0f} µs, rr {rr:.0f} µs, PHP {php:.0f} µs"
+        )
+
+
+async def check_connects(stage, session, node, server):
+    stations = [Station(session, node.listen, f"CP {number}") for number in range(CLIENTS)]
+    meter = Meter(node, server)
+    await asyncio.gather(*(meter.timed(station.connect()) for station in stations))
+    stage.say(f"connects: {meter.text()}")
+    return stations
+
+
+async def check_calls(stage, node, server, stations):
+    for some in (stations[:16], stations):
+        meter = Meter(node, server)
+        end = meter.started + 4
+
+        async def live(station):
+            while time.monotonic() < end:
+                frame = await meter.timed(station.call("Heartbeat", {}))
+                assert frame[0] == 3 and set(frame[2]) == {"currentTime"}, frame
+
+        await asyncio.gather(*(live(station) for station in some))
+        stage.say(f"Calls of {len(some)} clients, each its next one at once: {meter.text()}")
+
+
+async def mirror(station, data="x"):
+    """A Call whose method pushes to the client, waits for its answer, and answers with that."""
+    return await station.call("DataTransfer", {"vendorId": VENDOR, "messageId": "Mirror", "data": data})
+
+
+async def check_waiting_pushes(stage, node, server, stations):
+    meter = Meter(node, server)
+
+    async def ask(station, number):
+        frame = await meter.timed(mirror(station, f"{station.name} {number}"))
+        assert frame[0] == 3 and frame[2] == {"status": "Accepted", "data": '{"status":"Accepted"}'}, frame
+        assert {"vendorId": VENDOR, "data": f"{station.name} {number}"} in station.pushes.values()
+
+    for number in range(3):
+        await asyncio.gather(*(ask(station, number) for station in stations))
+    stage.say(f"Calls whose method pushes to their client, and waits: {meter.text()}")
+
+
+async def check_pushes(stage, server, stations):
+    """Pushes from inside a Call's method, not waited for: each has its one outcome, and it is the client's."""
+    call = {"vendorId": VENDOR, "messageId": "Trigger"}
+    frames = await asyncio.gather(*(station.call("DataTransfer", call) for station in stations))
+    pushed = {frame[2]["data"] for frame in frames}
+    assert len(pushed) == len(stations)
+
+    def outcomes():
+        found = re.findall(r"(result|error) of TriggerMessage (\S+) for .+? \((answer|no answer), key", server.logs())
+        return {message_id: (kind, origin) for kind, message_id, origin in found}
+
+    await until("all outcomes", lambda: pushed <= set(outcomes()))
+    assert set(outcomes().values()) == {("result", "answer")}
+    stage.say(f"pushes of a Call's method that does not wait: {len(pushed)}, each with its outcome")
+
+
+async def check_deferred(stage, session, server, station):
+    calling = asyncio.create_task(station.call("DataTransfer", {"vendorId": VENDOR, "messageId": "Approve"}))
+    url = f"{server.url}/approve/{station.name.replace(' ', '%20')}"
+
+    async def approve():
+        async with session.post(url, json={"status": "Accepted"}) as answer:
+            return answer.status
+
+    await until("the Call to wait for its approval", lambda: approved(approve))
+    assert await calling == [3, calling.result()[1], {"status": "Accepted"}]
+    assert await approve() == 404
+    stage.say("a deferred Call: answered by another worker")
+
+
+async def approved(approve):
+    return await approve() == 204
+
+
+async def check_presence(stage, session, server, stations):
+    """Who is online, by events and by asking."""
+
+    async def online():
+        async with session.get(f"{server.url}/online") as answer:
+            return {client["clientId"] for client in (await answer.json(content_type=None))["clients"]}
+
+    names = {station.name for station in stations}
+    assert await online() == names
+    left = stations[-100:]
+    await asyncio.gather(*(station.close() for station in left))
+    names -= {station.name for station in left}
+
+    async def are_known():
+        return await online() == names
+
+    await until("the departures to be known", are_known)
+    async with session.post(f"{server.url}/reconcile") as answer:
+        assert await answer.json(content_type=None) == {"forgotten": 0, "found": 0}
+    stage.say(f"{len(left)} clients left, each with its /disconnect; GET /clients agrees with the other {len(names)}")
+
+
+async def check_dead_worker(stage, server, stations):
+    """Killed while it works: that Call gets InternalError, no other one notices, and there is a new worker."""
+    victim, *others = stations
+    victim.is_mute = True
+    calling = asyncio.create_task(mirror(victim))
+    await until("the push", lambda: victim.pushes and list(victim.pushes.values())[-1].get("data") == "x")
+    workers = await server.workers()
+    working = [pid for pid, state in workers.items() if state == "working"]
+    assert len(workers) == WORKERS and len(working) == 1, workers
+    os.kill(working[0], signal.SIGKILL)
+    frame = await calling
+    assert frame[0] == 4 and frame[2] == "InternalError", frame
+    # Nobody waits for the push's answer any more, so it is posted after all.
+    victim.is_mute = False
+    message_id = list(victim.pushes)[-1]
+    await victim.answer(message_id)
+    await until("its outcome", lambda: f"result of DataTransfer {message_id} for {victim.name} (answer" in server.logs())
+
+    async def is_whole():
+        now = await server.workers()
+        return len(now) == WORKERS and working[0] not in now
+
+    await until("a new worker", is_whole)
+    frames = await asyncio.gather(*(station.call("Heartbeat", {}) for station in others))
+    assert all(answer[0] == 3 for answer in frames)
+    stage.say(f"a worker killed: its Call got {frame[2]} ({frame[3]}), the push that it waited for its outcome, all others their answers")
+
+
+async def under_traffic(stations, act):
+    """Calls of all of them while `act` runs: how many were answered, and the errors among the answers."""
+    over = asyncio.Event()
+    answers = []
+
+    async def live(station):
+        while not over.is_set():
+            answers.append(await station.call("Heartbeat", {}))
+            await wait_at_most(over, 0.01)
+
+    traffic = asyncio.gather(*(live(station) for station in stations))
+    try:
+        await act()
+    finally:
+        over.set()
+        await traffic
+    return len(answers), [frame for frame in answers if frame[0] == 4]
+
+
+async def check_reload(stage, server, stations):
+    before = set(await server.workers())
+    count, errors = await under_traffic(stations, lambda: server.ask("reset"))
+    after = set(await server.workers())
+    assert not errors, errors[:3]
+    assert len(after) == WORKERS and not before & after, (before, after)
+    stage.say(f"rr reset: {WORKERS} workers replaced, {count} Calls meanwhile, none failed")
+
+
+async def check_max_jobs(stage, session):
+    server = backends.RoadRunner(stage, num_workers=4, max_jobs=100)
+    node = await start_node(stage, server, 4)
+    await server.start(node)
+    stations = [Station(session, node.listen, f"CP{number}") for number in range(40)]
+    await asyncio.gather(*(station.connect() for station in stations))
+    seen = set(await server.workers())
+
+    async def twice():
+        async def are_replaced():
+            seen.update(await server.workers())
+            return len(seen) >= 12
+
+        await until("all workers to be replaced twice", are_replaced)
+
+    count, errors = await under_traffic(stations, twice)
+    stage.say(f"max_jobs 100: {len(seen)} workers came and went, {count} Calls, {len(errors)} failed {errors[:1] or ''}")
+    assert not errors
+    await asyncio.gather(*(station.close() for station in stations))
+    await node.stop()
+    await server.stop()
+
+
+async def check_overload(stage, session):
+    """Workers that each hold a Call for 100 ms, and twice as many Calls as they carry; limits above, at and below their number."""
+    workers = 4
+    for connections in (256, workers, workers // 2):
+        server = backends.RoadRunner(stage, num_workers=workers, allocate_timeout="1s")
+        node = await start_node(stage, server, connections, call_timeout="5s")
+        await server.start(node)
+        stations = [Station(session, node.listen, f"CP{number}") for number in range(100)]
+        await asyncio.gather(*(station.connect() for station in stations))
+        for station in stations:
+            station.answer_after = 0.1
+        meter = Meter(node, server)
+        end = meter.started + 5
+        good, bad = [], {}
+
+        async def live(station):
+            while time.monotonic() < end:
+                frame = await meter.timed(mirror(station))
+                if frame[0] == 3:
+                    good.append(frame)
+                else:
+                    bad[frame[3]] = bad.get(frame[3], 0) + 1
+
+        knocking = asyncio.create_task(knock(session, node))
+        await asyncio.gather(*(live(station) for station in stations))
+        wall = time.monotonic() - meter.started
+        ideal = workers / 0.1
+        assert not any(station.strays or station.push_repeats for station in stations)
+        stage.say(
+            f"overload, {workers} workers that hold each Call for 0.1 s, 100 clients, backend_connections_max {connections}: "
+            f"{len(good) / wall:.0f}/s answered well (workers can {ideal:.0f}/s), {bad or 'none'} failed; "
+            f"the longest took {max(meter.times):.1f} s; a client that knocked got {await knocking}"
+        )
+        await asyncio.gather(*(station.close() for station in stations))
+        await node.stop()
+        await server.stop()
+
+
+async def knock(session, node):
+    await asyncio.sleep(1.5)
+    started = time.monotonic()
+    station = Station(session, node.listen, "late")
+    try:
+        await station.connect()
+        await station.close()
+        word = "in"
+    except Refused as refused:
+        word = f"{refused.status}, Retry-After {refused.headers.get('Retry-After')}"
+    return f"{word} after {time.monotonic() - started:.1f} s"
+
+
+async def check_no_workers(stage, session):
+    """What RoadRunner itself answers when no worker is free in time."""
+    server = backends.RoadRunner(stage, num_workers=1, allocate_timeout="1s")
+    node = await start_node(stage, server, 1)
+    await server.start(node)
+    station = await Station(session, node.listen, "CP1").connect()
+    station.is_mute = True
+    calling = asyncio.create_task(mirror(station))
+    await until("the push", lambda: station.pushes)
+    async with session.post(f"{server.url}/call/Heartbeat/CP1/1", json={}) as answer:
+        assert answer.status == 503
+        stage.say(f"no worker free within allocate_timeout: {answer.status}, No-Workers: {answer.headers.get('No-Workers')}")
+    await station.answer(next(iter(station.pushes)))
+    assert (await calling)[2]["status"] == "Accepted"
+    await station.close()
+    await node.stop()
+    await server.stop()
