@@ -1,6 +1,7 @@
 //! What operators are promised: metrics, status, profiles, logs, signals, words at the start. Against the real program.
 
 mod activation;
+mod alerts;
 mod backend;
 mod browser;
 mod logs;

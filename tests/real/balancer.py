@@ -25,7 +25,7 @@ class Fleet:
 
     def __init__(self, stage):
         self.stage = stage
-        self.clients_port, self.pushes_port = stage.port(), stage.port()
+        self.clients_port, self.pushes_port, self.statistics_port = stage.port(), stage.port(), stage.port()
         self.ports = {key: stage.port(*HOSTS) for key in ("listen", "ingress", "admin")}
 
     @property
@@ -93,7 +93,7 @@ class HAProxy(Fleet):
         return {
             "BIND_CLIENTS": f"127.0.0.1:{self.clients_port}",
             "BIND_PUSHES": f"127.0.0.1:{self.pushes_port}",
-            "BIND_STATISTICS": f"127.0.0.1:{self.stage.port()}",
+            "BIND_STATISTICS": f"127.0.0.1:{self.statistics_port}",
             "PEER": f"127.0.0.1:{self.stage.port()}",
             "ADMIN_SOCKET": str(self.stage.folder / "haproxy.sock"),
             "CERTIFICATE": str(self.certificate),

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import re
 import ssl
 
 import aiohttp
@@ -11,7 +12,7 @@ from address_limit import check_address_limit
 from balancer import ORIGIN, TOKEN, alpn, raw_request
 from revocation import check_revocation
 from scene_reload import check_reload
-from stage import until
+from stage import ROOT, until
 from station import Pusher, Refused, Station, wait_at_most
 
 CLIENTS = 200
@@ -27,6 +28,8 @@ async def play(fleet, long=False):
     async with aiohttp.ClientSession(connector=connector) as session:
         await check_tls(fleet, session)
         say("TLS: wss and HTTP/1.1 alone, no keep-alive towards clients")
+        if fleet.name == "haproxy":
+            await check_metrics(fleet, session)
         await check_origin(fleet, session)
         say("Origin: the allowed page, no page, file:// and the same host come in; another page is refused and the backend not asked")
         await check_certificates(fleet, session)
@@ -69,6 +72,18 @@ async def check_tls(fleet, session):
     answer = await asyncio.to_thread(raw_request, fleet.clients_port, fleet.context(), request * 2)
     assert answer.count("HTTP/1.1 ") == 1 and "connection: close" in answer.lower(), answer
     assert answer.startswith("HTTP/1.1 4"), answer
+
+
+async def check_metrics(fleet, session):
+    """What the alert rules ask HAProxy for, it has."""
+    rules = (ROOT / "config/ws2api.rules.yml").read_text()
+    asked = set(re.findall(r"haproxy_\w+", rules))
+    async with session.get(f"http://127.0.0.1:{fleet.statistics_port}/metrics") as answer:
+        text = await answer.text()
+    missing = [name for name in asked if not re.search(rf"^{name}(\{{| )", text, re.MULTILINE)]
+    assert len(asked) >= 8 and not missing, f"{missing} of {asked}"
+    for proxy in ("clients", "ingress"):
+        assert f'haproxy_server_status{{proxy="{proxy}",server="n1",state="DOWN"}} 0' in text
 
 
 async def check_origin(fleet, session):

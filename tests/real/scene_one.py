@@ -12,6 +12,7 @@ from admission import admitted
 from balancer import certificate_shown
 from certificates import Authority, client_context
 from node import Node
+from prometheus import Prometheus
 from recorder import Recorder
 from stage import ROOT, until
 from station import Pusher, Station
@@ -38,6 +39,7 @@ async def play(stage, long=False):
         assert not any(station.closes for station in stations), "somebody was cut off"
         stage.say("a new certificate is shown without a reload; nobody noticed")
         await asyncio.gather(*(station.close() for station in stations))
+        await check_alarms(one, session)
     await one.node.stop()
     await one.backend.stop()
 
@@ -49,10 +51,32 @@ async def check_pushes(one, session, stations):
         assert (status, body) == (200, {"status": "Accepted"}), f"{station.name}: {status} {body}"
 
 
+async def check_alarms(one, session):
+    """Prometheus as config/prometheus.yml has it."""
+    prometheus = Prometheus(one.stage, session)
+    await prometheus.start(
+        one.node.ports["admin"], one.statistics_port, one.clients_port, one.authority.certificate
+    )
+    jobs = {"ws2api", "haproxy", "certificates"}
+    up = lambda samples: {labels["job"] for labels, value in samples if value == 1}
+
+    async def is_complete():
+        return up(await prometheus.query("up")) == jobs and up(await prometheus.query("probe_success")) == {"certificates"}
+
+    await until("three jobs that answer, and a certificate that is believed", is_complete)
+
+    # The certificates of this scene are valid for two days.
+    async def is_told():
+        return await prometheus.alerts() == {"CertificateExpires"}
+
+    await until("the alert of a certificate that ends soon, and no other", is_told)
+    one.stage.say("Prometheus has ws2api, HAProxy and the certificate; one alert: it expires in two days")
+
+
 class One:
     def __init__(self, stage):
         self.stage = stage
-        self.clients_port = stage.port()
+        self.clients_port, self.statistics_port = stage.port(), stage.port()
         self.base = f"wss://localhost:{self.clients_port}"
 
     async def start(self):
@@ -70,7 +94,7 @@ class One:
         config.write_text(text)
         environment = {
             "BIND_CLIENTS": f"127.0.0.1:{self.clients_port}",
-            "BIND_STATISTICS": f"127.0.0.1:{stage.port()}",
+            "BIND_STATISTICS": f"127.0.0.1:{self.statistics_port}",
             "CERTIFICATE": str(self.certificate),
             "ADMIN_SOCKET": str(stage.folder / "haproxy.sock"),
             "NODE": f"127.0.0.1:{self.node.ports['listen']}",
