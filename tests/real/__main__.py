@@ -10,6 +10,7 @@ import scene_balancer
 import scene_clients
 import scene_large
 import scene_one
+import scene_overload
 import scene_roadrunner
 from stage import Stage
 
@@ -21,6 +22,7 @@ SCENES = {
     "clients": scene_clients.play,
     "backends": scene_backends.play,
     "roadrunner": scene_roadrunner.play,
+    "overload": scene_overload.play,
 }
 
 

@@ -17,8 +17,10 @@ class Server:
     keeps = True
     line_in = None
 
-    def __init__(self, stage):
+    def __init__(self, stage, workers=None):
+        """`workers`: so many instead of what its file says."""
         self.stage = stage
+        self.workers = workers
         self.port = stage.port()
         self.running = []
 
@@ -52,6 +54,10 @@ class Server:
             await process.kill()
         self.running = []
 
+    def cpu(self):
+        """Seconds of processor time: of what is before PHP, and of PHP's workers, also of those that have ended."""
+        return 0.0, sum(process.cpu() + process.cpu_of_children() for process in self.running)
+
     def logs(self):
         names = {process.log for process in self.stage.processes if process.name.startswith(self.name)}
         return "".join(log.read_text(errors="replace") for log in names)
@@ -79,7 +85,7 @@ class PhpBuiltIn(Server):
 
     async def launch(self, node):
         workers = re.search(r"PHP_CLI_SERVER_WORKERS=(\d+)", (ROOT / "examples" / self.line_in).read_text())[1]
-        environment = {**self.environment(node), "PHP_CLI_SERVER_WORKERS": workers}
+        environment = {**self.environment(node), "PHP_CLI_SERVER_WORKERS": str(self.workers or workers)}
         command = ["php", "-S", f"127.0.0.1:{self.port}", ROOT / "examples/app/index.php"]
         self.running = [await self.stage.start(self.name, *command, env=environment)]
 
@@ -117,6 +123,8 @@ class PhpFpm(Server):
                 "root ../app": f"root {ROOT}/examples/app",
             }.items():
                 text = text.replace(old, new)
+            if self.workers:
+                text = re.sub(r"(pm.max_children =) \d+", rf"\1 {self.workers}", text)
             (folder / name).write_text(text)
         fpm = await self.stage.start(f"{self.name}-workers", self.program(), "-F", "--fpm-config", folder / "php-fpm.conf")
         nginx = ["nginx", "-p", folder, "-c", folder / "nginx.conf", "-g", "daemon off;"]

@@ -4,20 +4,19 @@ import asyncio
 import os
 import re
 import signal
-import statistics
 import time
 
 import aiohttp
 
 import backends
-from node import Node
-from scene_backends import OUTCOME, check_restart
+import scene_overload
+from scene_backends import check_restart
+from scene_overload import VENDOR, Meter, mirror, start_node
 from stage import until
-from station import Pusher, Refused, Station, wait_at_most
+from station import Station, wait_at_most
 
 CLIENTS = 400
 WORKERS = 8
-VENDOR = "ws2api.example"
 
 
 async def play(stage, long=False):
@@ -41,44 +40,10 @@ async def play(stage, long=False):
         await node.stop()
         await server.stop()
         await check_max_jobs(stage, session)
-        await check_overload(stage, session)
+        for connections in scene_overload.limits(4):
+            server = backends.RoadRunner(stage, num_workers=4, allocate_timeout="1s")
+            await scene_overload.play_one(stage, session, server, 4, connections)
         await check_no_workers(stage, session)
-
-
-async def start_node(stage, server, connections, **settings):
-    settings = {"backend_connections_max": connections, "drain_spread": "0s", **settings}
-    arguments = ["--backend", server.url, "--cores", "0"]
-    arguments += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    return await Node(stage, f"ws2api-{len(stage.processes)}", arguments).start()
-
-
-class Meter:
-    """What happens from its beginning on, and what it costs."""
-
-    def __init__(self, node, server):
-        self.node = node
-        self.server = server
-        self.started = time.monotonic()
-        self.before = self.cpu()
-        self.times = []
-
-    def cpu(self):
-        return (self.node.process.cpu(), *self.server.cpu())
-
-    async def timed(self, call):
-        started = time.monotonic()
-        answer = await call
-        self.times.append(time.monotonic() - started)
-        return answer
-
-    def text(self):
-        count, wall = len(self.times), time.monotonic() - self.started
-        percentiles = statistics.quantiles(self.times, n=100)
-        ws2api, rr, php = (1e6 * (after - before) / count for before, after in zip(self.before, self.cpu()))
-        return (
-            f"{count} in {wall:.1f} s, {count / wall:.0f}/s; p50 {1e3 * percentiles[49]:.1f} ms, p99 {1e3 * percentiles[98]:.1f} ms; "
-            f"CPU each: ws2api {ws2api:.0f} µs, rr {rr:.0f} µs, PHP {php:.0f} µs"
-        )
 
 
 async def check_connects(stage, session, node, server):
@@ -101,11 +66,6 @@ async def check_calls(stage, node, server, stations):
 
         await asyncio.gather(*(live(station) for station in some))
         stage.say(f"Calls of {len(some)} clients, each its next one at once: {meter.text()}")
-
-
-async def mirror(station, data="x"):
-    """A Call whose method pushes to the client, waits for its answer, and answers with that."""
-    return await station.call("DataTransfer", {"vendorId": VENDOR, "messageId": "Mirror", "data": data})
 
 
 async def check_waiting_pushes(stage, node, server, stations):
@@ -254,57 +214,6 @@ async def check_max_jobs(stage, session):
     await asyncio.gather(*(station.close() for station in stations))
     await node.stop()
     await server.stop()
-
-
-async def check_overload(stage, session):
-    """Workers that each hold a Call for 100 ms, and twice as many Calls as they carry; limits above, at and below their number."""
-    workers = 4
-    for connections in (256, workers, workers // 2):
-        server = backends.RoadRunner(stage, num_workers=workers, allocate_timeout="1s")
-        node = await start_node(stage, server, connections, call_timeout="5s")
-        await server.start(node)
-        stations = [Station(session, node.listen, f"CP{number}") for number in range(100)]
-        await asyncio.gather(*(station.connect() for station in stations))
-        for station in stations:
-            station.answer_after = 0.1
-        meter = Meter(node, server)
-        end = meter.started + 5
-        good, bad = [], {}
-
-        async def live(station):
-            while time.monotonic() < end:
-                frame = await meter.timed(mirror(station))
-                if frame[0] == 3:
-                    good.append(frame)
-                else:
-                    bad[frame[3]] = bad.get(frame[3], 0) + 1
-
-        knocking = asyncio.create_task(knock(session, node))
-        await asyncio.gather(*(live(station) for station in stations))
-        wall = time.monotonic() - meter.started
-        ideal = workers / 0.1
-        assert not any(station.strays or station.push_repeats for station in stations)
-        stage.say(
-            f"overload, {workers} workers that hold each Call for 0.1 s, 100 clients, backend_connections_max {connections}: "
-            f"{len(good) / wall:.0f}/s answered well (workers can {ideal:.0f}/s), {bad or 'none'} failed; "
-            f"the longest took {max(meter.times):.1f} s; a client that knocked got {await knocking}"
-        )
-        await asyncio.gather(*(station.close() for station in stations))
-        await node.stop()
-        await server.stop()
-
-
-async def knock(session, node):
-    await asyncio.sleep(1.5)
-    started = time.monotonic()
-    station = Station(session, node.listen, "late")
-    try:
-        await station.connect()
-        await station.close()
-        word = "in"
-    except Refused as refused:
-        word = f"{refused.status}, Retry-After {refused.headers.get('Retry-After')}"
-    return f"{word} after {time.monotonic() - started:.1f} s"
 
 
 async def check_no_workers(stage, session):
