@@ -2,14 +2,21 @@
 
 pub mod accept;
 mod boundary;
+mod clients;
 pub mod connection;
-pub mod deferred_writes;
-pub mod handshake;
-pub mod registry;
+mod deferred_writes;
+mod description;
+mod end;
+mod handshake;
+mod permit;
+mod registry;
 mod trace;
+mod upgrade_rate;
+mod verdict;
 pub mod websocket;
 mod write_queue;
 
+pub use clients::{Backend, Clients, Overloaded};
 pub use connection::Connection;
-pub use deferred_writes::DeferredWrites;
-pub use registry::Registry;
+pub use description::Description;
+pub use verdict::Verdict;

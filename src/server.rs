@@ -17,10 +17,11 @@ use shards::node::{self, StartError};
 use self::inherited_sockets::{ActivationError, InheritedSockets};
 use crate::backend::targets;
 use crate::config::{BackendUrl, Config};
+use crate::env::home::IdHasher;
 use crate::ingress::Token;
 use crate::observe::admin::Admin;
 use crate::shard::mail::{Control, Mail};
-use crate::shard::{self, IdHasher, Plan};
+use crate::shard::{self, Plan};
 use protocol::ocpp::ClientId;
 
 /// Why the server did not start, or did not end well.
@@ -142,7 +143,7 @@ impl Server {
         self.node.outside.clone()
     }
 
-    /// OutcomeWaits for the end.
+    /// Waits for the end.
     ///
     /// # Errors
     /// When a shard broke.

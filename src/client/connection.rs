@@ -20,13 +20,14 @@ use async_tungstenite::tungstenite::{Error as WsError, Message};
 use bytes::Bytes;
 use shards::Timer;
 
-use self::ending::{CLOSE_AWAY, CLOSE_LOST, CLOSE_REPLACED, CLOSE_WITHOUT_CODE, End};
+use super::clients::Clients;
+use super::end::{CLOSE_AWAY, CLOSE_LOST, CLOSE_REPLACED, CLOSE_WITHOUT_CODE, End};
+use super::registry::Registered;
 use super::trace;
 use super::websocket::{self, CLOSE_TIMEOUT, WebSocket};
 use super::write_queue::WriteQueue;
+use crate::env::Env;
 use crate::observe::counters::Ended;
-use crate::shard::Shard;
-use crate::shard::requests::{Call, Request};
 use protocol::http::Failure;
 use protocol::mapping::{Answer, ConnectionId, Identity, Reply};
 use protocol::ocpp::{Accepted, Action, CallKey, DeferredRefusal, FailReason, MessageId, Output, Pending, PostContent};
@@ -36,7 +37,7 @@ use protocol::ocpp::{Push, PushRefusal, Session, Subprotocol, WaitOver, Waiter};
 pub struct Connection {
     /// Itself, for the requests that hold it until they are answered.
     me: Weak<Connection>,
-    shard: Rc<Shard>,
+    clients: Rc<Clients>,
     identity: Rc<Identity>,
     since: SystemTime,
     traced: Cell<bool>,
@@ -85,24 +86,24 @@ enum Phase {
 
 impl Connection {
     /// A client whose opening handshake is done. [`run`](Self::run) is its life.
-    pub fn new(shard: &Rc<Shard>, identity: Rc<Identity>, session: Session, stream: WebSocket) -> Rc<Self> {
+    pub fn new(clients: &Rc<Clients>, identity: Rc<Identity>, session: Session, stream: WebSocket) -> Rc<Self> {
         let state = State {
             session,
             stream: Some(stream),
-            timer: Timer::new(&shard.reactor),
+            timer: Timer::new(&clients.env.reactor),
             sending: None,
             phase: Phase::Open,
-            opened: shard.reactor.now(),
+            opened: clients.env.reactor.now(),
             finished: false,
             deferred_len: 0,
             owes_pong: false,
             paused: false,
             leaving: Leaving::No,
         };
-        let traced = shard.traced.borrow().as_ref() == Some(&identity.client);
+        let traced = clients.is_traced(&identity.client);
         Rc::new_cyclic(|me| Self {
             me: me.clone(),
-            shard: shard.clone(),
+            clients: clients.clone(),
             identity,
             since: SystemTime::now(),
             traced: Cell::new(traced),
@@ -143,11 +144,11 @@ impl Connection {
 
     /// The backend's answer to one of its Calls.
     pub fn handle_answer(&self, key: CallKey, arrived: Instant, answer: Answer<'_>) {
-        let counters = &self.shard.counters;
+        let counters = &self.env().counters;
         counters.count_answer(&answer);
         counters
             .call_latency
-            .record(self.shard.reactor.now().saturating_duration_since(arrived));
+            .record(self.env().reactor.now().saturating_duration_since(arrived));
         self.with_session(|session, now, out| session.handle_answer(now, key, answer, out));
     }
 
@@ -237,12 +238,16 @@ impl Connection {
         self.close_now(&mut state, CLOSE_AWAY, "going away", FailReason::Shutdown);
     }
 
+    fn env(&self) -> &Env {
+        &self.clients.env
+    }
+
     fn with_session<R>(&self, handle: impl FnOnce(&mut Session, Instant, &mut Vec<Output>) -> R) -> R {
         let mut state = self.state.borrow_mut();
-        let mut out = self.shard.take_outputs();
-        let result = handle(&mut state.session, self.shard.reactor.now(), &mut out);
+        let mut out = self.clients.take_outputs();
+        let result = handle(&mut state.session, self.env().reactor.now(), &mut out);
         self.act(&mut state, &mut out);
-        self.shard.return_outputs(out);
+        self.clients.return_outputs(out);
         self.settle(&mut state);
         result
     }
@@ -252,7 +257,7 @@ impl Connection {
         if let Some(stream) = &mut state.stream {
             stream.get_mut().set_waker(context.waker());
         }
-        let mut out = self.shard.take_outputs();
+        let mut out = self.clients.take_outputs();
         self.flush(&mut state, &mut out);
         let mut budget = MESSAGES_PER_TURN;
         while self.poll_message(&mut state, &mut out) {
@@ -264,14 +269,14 @@ impl Connection {
                 break;
             }
         }
-        state.watch_pong(self.shard.reactor.now());
+        state.watch_pong(self.env().reactor.now());
         self.settle(&mut state);
         while state.phase != Phase::Over && state.timer.poll_expired(context).is_ready() {
             self.handle_deadline(&mut state, &mut out);
             self.act(&mut state, &mut out);
             self.settle(&mut state);
         }
-        self.shard.return_outputs(out);
+        self.clients.return_outputs(out);
         if state.phase == Phase::Over {
             Poll::Ready(())
         } else {
@@ -311,11 +316,11 @@ impl Connection {
     }
 
     fn handle_message(&self, state: &mut State, message: Message, out: &mut Vec<Output>) {
-        let now = self.shard.reactor.now();
+        let now = self.env().reactor.now();
         if state.phase != Phase::Open {
             return;
         }
-        self.shard.counters.count_received(&message);
+        self.env().counters.count_received(&message);
         if self.traced.get() {
             trace::show(&self.identity, "in", &message);
         }
@@ -352,17 +357,17 @@ impl Connection {
         };
         self.close_now(state, code, reason, FailReason::Disconnected);
         if state.phase != Phase::Over {
-            state.phase = Phase::Lingering(self.shard.reactor.now() + CLOSE_TIMEOUT);
+            state.phase = Phase::Lingering(self.env().reactor.now() + CLOSE_TIMEOUT);
             self.finish_lingering_send(state);
         }
     }
 
     fn handle_deadline(&self, state: &mut State, out: &mut Vec<Output>) {
-        let now = self.shard.reactor.now();
+        let now = self.env().reactor.now();
         let sending = state
             .sending
             .as_ref()
-            .map(|sending| sending.since + self.shard.core.send_timeout);
+            .map(|sending| sending.since + self.env().core.send_timeout);
         match state.phase {
             Phase::Closing(deadline) | Phase::Lingering(deadline) if now >= deadline => state.phase = Phase::Over,
             Phase::Open if sending.is_some_and(|deadline| now >= deadline) => self.end_slow(state),
@@ -379,7 +384,7 @@ impl Connection {
                 let sending = state
                     .sending
                     .as_ref()
-                    .map(|sending| sending.since + self.shard.core.send_timeout);
+                    .map(|sending| sending.since + self.env().core.send_timeout);
                 let session = state.session.next_deadline();
                 sending.into_iter().chain(session).min()
             }
@@ -400,7 +405,7 @@ impl Connection {
     fn act_on(&self, state: &mut State, output: Output, more: &mut Vec<Output>) {
         match output {
             Output::Send { frame, push } => {
-                self.shard.counters.count_sent(frame.as_bytes());
+                self.env().counters.count_sent(frame.as_bytes());
                 self.send(state, Message::Text(frame), push, more);
             }
             Output::Call {
@@ -409,19 +414,13 @@ impl Connection {
                 deadline,
                 arrived,
             } => {
-                self.shard.counters.calls_started.add();
+                self.env().counters.calls_started.add();
                 let connection = self.me.upgrade().expect("a connection that acts is held by somebody");
-                let call = Call {
-                    connection,
-                    key,
-                    text,
-                    deadline,
-                    arrived,
-                };
-                if self.shard.pool.submit(Request::Call(call)).is_err() {
+                let backend = self.clients.backend();
+                if backend.call(connection, key, text, deadline, arrived).is_err() {
                     let answer = Answer::Failed(Failure::Overloaded);
-                    self.shard.counters.count_answer(&answer);
-                    state.session.handle_answer(self.shard.reactor.now(), key, answer, more);
+                    self.env().counters.count_answer(&answer);
+                    state.session.handle_answer(self.env().reactor.now(), key, answer, more);
                 }
             }
             Output::Post {
@@ -430,11 +429,10 @@ impl Connection {
                 content,
             } => {
                 if let PostContent::Outcome(outcome) = &content {
-                    self.shard.counters.count_outcome(outcome);
+                    self.env().counters.count_outcome(outcome);
                 }
-                self.shard
-                    .outbox
-                    .post(self.identity.clone(), (action, message_id), content);
+                let backend = self.clients.backend();
+                backend.post(self.identity.clone(), (action, message_id), content);
             }
             Output::Outcome {
                 action,
@@ -442,12 +440,12 @@ impl Connection {
                 waiter,
                 outcome,
             } => {
-                self.shard.counters.count_outcome(&outcome);
-                self.shard
-                    .deliver_outcome(waiter, &self.identity, (action, message_id), outcome);
+                self.env().counters.count_outcome(&outcome);
+                let backend = self.clients.backend();
+                backend.answer_push(&self.identity, waiter, (action, message_id), outcome);
             }
             Output::Ping => {
-                self.shard.counters.sent_ping.add();
+                self.env().counters.sent_ping.add();
                 self.send(state, Message::Ping(Bytes::new()), None, more);
             }
             Output::Close { code, reason } => self.close_now(state, code, reason, FailReason::Disconnected),
@@ -462,8 +460,8 @@ impl Connection {
                 self.finish(state, &end);
                 self.end_now(state);
             }
-            Output::PushAnswered { after } => self.shard.counters.push_latency.record(after),
-            Output::Count(event) => self.shard.counters.count_event(event),
+            Output::PushAnswered { after } => self.env().counters.push_latency.record(after),
+            Output::Count(event) => self.env().counters.count_event(event),
         }
     }
 
@@ -479,6 +477,12 @@ impl Connection {
         state.shrink();
         let deadline = self.next_deadline(state);
         state.timer.set(deadline);
+    }
+}
+
+impl Registered for Connection {
+    fn identity(&self) -> &Identity {
+        &self.identity
     }
 }
 

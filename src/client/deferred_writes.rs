@@ -4,17 +4,23 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::connection::Connection;
-
 /// The connections with frames that were put off to the end of the pass.
-#[derive(Default)]
-pub struct DeferredWrites {
-    connections: RefCell<Vec<Rc<Connection>>>,
+pub struct DeferredWrites<C> {
+    connections: RefCell<Vec<Rc<C>>>,
     /// Bytes of all their frames.
     len: Cell<usize>,
 }
 
-impl DeferredWrites {
+impl<C> Default for DeferredWrites<C> {
+    fn default() -> Self {
+        Self {
+            connections: RefCell::default(),
+            len: Cell::new(0),
+        }
+    }
+}
+
+impl<C> DeferredWrites<C> {
     /// Whether a frame of `len` bytes may be put off; else it has to leave at once.
     pub(super) fn has_room(&self, len: usize) -> bool {
         self.len.get() + len <= LEN_MAX
@@ -26,19 +32,19 @@ impl DeferredWrites {
     }
 
     /// Adds a connection that has its first frame of this pass.
-    pub(super) fn add(&self, connection: Rc<Connection>) {
+    pub(super) fn add(&self, connection: Rc<C>) {
         self.connections.borrow_mut().push(connection);
     }
 
-    /// Sends all. Called at the end of every pass.
-    pub fn send(&self) {
+    /// Sends all, each connection's with `write`. Called at the end of every pass.
+    pub fn send(&self, write: impl Fn(&C)) {
         if self.connections.borrow().is_empty() {
             return;
         }
         let mut connections = self.connections.take();
         self.len.set(0);
         for connection in connections.drain(..) {
-            connection.write_deferred();
+            write(&connection);
         }
         let mut next = self.connections.borrow_mut();
         if next.is_empty() && connections.capacity() <= CAPACITY_KEPT {

@@ -11,15 +11,18 @@ use std::time::{Duration, Instant};
 
 use async_tungstenite::tungstenite::Message;
 use async_tungstenite::tungstenite::protocol::CloseFrame;
-use shards::handover::Parcel;
+use shards::handover::{Handover, Parcel};
 use shards::{Socket, Timer, spawn};
 
-use super::accept::HandshakePermit;
+use super::clients::{BoundReached, Clients};
 use super::connection::Connection;
+use super::permit::HandshakePermit;
+use super::verdict::Verdict;
 use super::websocket;
 use crate::config::Network;
-use crate::shard::Shard;
-use crate::shard::requests::{Connect, Request, Verdict};
+use crate::env::Env;
+use crate::observe::counters::Member;
+use crate::stream::{LAST_WORD_TIMEOUT, linger, recv, send_all};
 use protocol::http::{self, HeaderLines, RequestHead, is_request_decided, parse_request};
 use protocol::mapping::{Admission, Identity, forwarded};
 use protocol::ocpp::subprotocol::negotiate;
@@ -28,48 +31,54 @@ use protocol::proxy_protocol;
 use protocol::websocket::{UpgradeRefusal, check_upgrade};
 
 /// A connection was accepted here.
-pub async fn begin(turn: HandshakePermit, socket: Socket, address: SocketAddr) {
-    let shard = turn.shard().clone();
-    let deadline = shard.reactor.now() + shard.core.handshake_timeout;
+pub(super) async fn begin(
+    clients: Rc<Clients>,
+    _permit: HandshakePermit,
+    handover: Rc<Handover>,
+    socket: Socket,
+    address: SocketAddr,
+) {
+    let env = &clients.env;
+    let deadline = env.reactor.now() + env.core.handshake_timeout;
     let peer = Peer {
         address,
         is_announced: false,
     };
-    let Some((head, peer)) = read_head(&shard, &socket, peer, deadline).await else {
-        shard.counters.handshakes_unfinished.add();
+    let Some((head, peer)) = read_head(env, &socket, peer, deadline).await else {
+        env.counters.handshakes_unfinished.add();
         return;
     };
-    let checked = check(&shard, &head);
+    let checked = check(env, &head);
     let home = checked
         .as_ref()
-        .map_or(shard.index, |checked| shard.home_of(&checked.client));
-    if home == shard.index {
-        return enter(&shard, socket, checked, peer, deadline).await;
+        .map_or(env.index, |checked| env.home_of(&checked.client));
+    if home == env.index {
+        return enter(&clients, socket, checked, peer, deadline).await;
     }
     drop(checked);
-    shard.counters.handovers_sent.add();
-    let left = deadline.saturating_duration_since(shard.reactor.now());
+    env.counters.handovers_sent.add();
+    let left = deadline.saturating_duration_since(env.reactor.now());
     let parcel = Parcel {
         socket: socket.into_fd(),
         bytes: pack(peer, left, &head),
     };
-    if let Err(parcel) = shard.handover.try_send(home, parcel) {
-        shard.counters.handovers_failed.add();
-        if let Ok(socket) = Socket::adopt(&shard.reactor, parcel.socket) {
-            let refusal = Refusal::shed(|shard| shard.counters.handshakes_handover.add());
-            refuse(&shard, socket, &refusal, deadline).await;
+    if let Err(parcel) = handover.try_send(home, parcel) {
+        env.counters.handovers_failed.add();
+        if let Ok(socket) = Socket::adopt(&env.reactor, parcel.socket) {
+            let refusal = Refusal::shed(|counters| &counters.handshakes_handover);
+            refuse(env, socket, &refusal, deadline).await;
         }
     }
 }
 
 /// Another shard read the request; this one is the ClientId's home.
-pub async fn resume(turn: HandshakePermit, socket: Socket, bytes: Vec<u8>) {
-    let shard = turn.shard().clone();
+pub(super) async fn resume(clients: Rc<Clients>, _permit: HandshakePermit, socket: Socket, bytes: Vec<u8>) {
+    let env = &clients.env;
     let Some((peer, left, head)) = unpack(&bytes) else {
         unreachable!("shards pack what they hand over");
     };
-    let deadline = shard.reactor.now() + left;
-    enter(&shard, socket, check(&shard, head), peer, deadline).await;
+    let deadline = env.reactor.now() + left;
+    enter(&clients, socket, check(env, head), peer, deadline).await;
 }
 
 /// Who sent a request.
@@ -86,7 +95,7 @@ struct Peer {
 struct Refusal {
     status: u16,
     headers: Vec<(&'static str, String)>,
-    count: fn(&Shard),
+    count: Member,
 }
 
 /// A request that is good as far as it can be told without the backend.
@@ -100,12 +109,13 @@ struct Checked<'h> {
 
 /// At the home shard: everything that needs its state, then the backend, then the client's life.
 async fn enter(
-    shard: &Rc<Shard>,
+    clients: &Rc<Clients>,
     socket: Socket,
     checked: Result<Checked<'_>, Refusal>,
     peer: Peer,
     deadline: Instant,
 ) {
+    let env = &clients.env;
     let Checked {
         client,
         key,
@@ -113,49 +123,49 @@ async fn enter(
         head,
     } = match checked {
         Ok(checked) => checked,
-        Err(refusal) => return refuse(shard, socket, &refusal, deadline).await,
+        Err(refusal) => return refuse(env, socket, &refusal, deadline).await,
     };
     let Some((subprotocol, name)) = subprotocol else {
-        shard.counters.handshakes_subprotocol.add();
-        return finish_and_close(shard, socket, key, deadline).await;
+        env.counters.handshakes_subprotocol.add();
+        return finish_and_close(env, socket, key, deadline).await;
     };
-    let now = shard.reactor.now();
-    if let Some(refusal) = bound_reached(shard, now) {
-        return refuse(shard, socket, &refusal, deadline).await;
+    let now = env.reactor.now();
+    if let Err(bound) = clients.check_bounds(now) {
+        return refuse(env, socket, &Refusal::from_bound(bound), deadline).await;
     }
-    let (identity, lines) = introduce(shard, client, name, head, peer);
-    let admission = ask(shard, &identity, lines, deadline).await;
+    let (identity, lines) = introduce(clients, client, name, head, peer);
+    let admission = ask(clients, &identity, lines, deadline).await;
     if let Some(refusal) = Refusal::from_admission(admission) {
-        return refuse(shard, socket, &refusal, deadline).await;
+        return refuse(env, socket, &refusal, deadline).await;
     }
     let mut answer = Vec::with_capacity(ANSWER_LEN);
     http::write_switching_protocols(&mut answer, key, identity.subprotocol());
     // If it can't be written the client has gone; its end is noticed and reported like any other.
-    let _ = send_all(shard, &socket, &answer, deadline.max(now + LAST_WORD_TIMEOUT)).await;
+    let _ = send_all(env, &socket, &answer, deadline.max(now + LAST_WORD_TIMEOUT)).await;
     let session = Session::new(
         subprotocol,
-        shard.session_limits.borrow().clone(),
-        shard.next_random(),
-        shard.reactor.now(),
+        clients.session_limits(),
+        env.next_random(),
+        env.reactor.now(),
     );
-    let stream = websocket::open(socket, &shard.core).await;
-    let connection = Connection::new(shard, identity, session, stream);
-    admit(shard, connection);
+    let stream = websocket::open(socket, &env.core).await;
+    let connection = Connection::new(clients, identity, session, stream);
+    admit(clients, connection);
 }
 
 /// Who comes, and the header lines that the backend is asked with.
 fn introduce(
-    shard: &Shard,
+    clients: &Clients,
     client: ClientId,
     subprotocol: Option<&str>,
     head: RequestHead<'_>,
     peer: Peer,
 ) -> (Rc<Identity>, HeaderLines) {
+    let node = &clients.env.node;
     let address = peer.address.ip();
-    let is_trusted_proxy = Network::any_contains(&shard.node.trusted_proxies, address);
+    let is_trusted_proxy = Network::any_contains(&node.trusted_proxies, address);
     let forwarded_for = forwarded::forwarded_for(&head, address, is_trusted_proxy);
-    let identity = Identity::new(client, shard.next_connection_id(), subprotocol, &forwarded_for);
-    let node = &shard.node;
+    let identity = Identity::new(client, clients.next_connection_id(), subprotocol, &forwarded_for);
     let trusted_headers = if peer.is_announced || is_trusted_proxy {
         &node.trusted_headers[..]
     } else {
@@ -169,26 +179,12 @@ fn introduce(
     (Rc::new(identity), lines)
 }
 
-/// What the shard's own bounds say to one client more.
-fn bound_reached(shard: &Shard, now: Instant) -> Option<Refusal> {
-    let count = shard.registry.borrow().len() + shard.handshakes_asking.get();
-    if shard.is_draining() {
-        Some(Refusal::shed(|shard| shard.counters.handshakes_draining.add()))
-    } else if count >= shard.core.clients_max {
-        Some(Refusal::shed(|shard| shard.counters.handshakes_full.add()))
-    } else if !shard.upgrade_rate.try_take(now) {
-        Some(Refusal::shed(|shard| shard.counters.handshakes_rate.add()))
-    } else {
-        None
-    }
-}
-
 /// The newest connection wins, now that the backend has said ok.
-fn admit(shard: &Rc<Shard>, connection: Rc<Connection>) {
-    shard.counters.clients_opened.add();
+fn admit(clients: &Rc<Clients>, connection: Rc<Connection>) {
+    clients.env.counters.clients_opened.add();
     spawn(connection.clone().run());
     let id = connection.identity().connection;
-    let present = shard.registry.borrow().get(&connection.identity().client).cloned();
+    let present = clients.find(&connection.identity().client);
     if let Some(present) = present {
         let newest = present.identity().connection;
         if newest.is_newer_than(&id) {
@@ -197,51 +193,41 @@ fn admit(shard: &Rc<Shard>, connection: Rc<Connection>) {
             return;
         }
         let pushes = present.handle_replaced(id);
-        shard.registry.borrow_mut().insert(connection.clone());
+        clients.register(connection.clone());
         connection.adopt(pushes);
     } else {
-        shard.registry.borrow_mut().insert(connection.clone());
+        clients.register(connection.clone());
     }
-    if shard.is_draining() {
+    if clients.env.is_draining() {
         connection.handle_shutdown();
         connection.leave();
     }
 }
 
-async fn ask(shard: &Rc<Shard>, identity: &Rc<Identity>, lines: HeaderLines, deadline: Instant) -> Admission {
+async fn ask(clients: &Clients, identity: &Rc<Identity>, lines: HeaderLines, deadline: Instant) -> Admission {
     let verdict = Rc::new(Verdict::default());
-    let connect = Connect {
-        identity: identity.clone(),
-        lines,
-        deadline,
-        verdict: verdict.clone(),
-    };
-    if shard.pool.submit(Request::Connect(Box::new(connect))).is_err() {
+    let asked = clients
+        .backend()
+        .connect(identity.clone(), lines, deadline, verdict.clone());
+    if asked.is_err() {
         return Admission::Unanswered { status: 503 };
     }
-    shard.handshakes_asking.set(shard.handshakes_asking.get() + 1);
+    clients.count_asking(1);
     let admission = verdict.wait().await;
-    shard.handshakes_asking.set(shard.handshakes_asking.get() - 1);
+    clients.count_asking(-1);
     admission
 }
 
 /// Reads the request, and the PROXY protocol header before it where one is due. `None`: the client went, or was slow.
 /// A head that is refused is answered here.
-async fn read_head(shard: &Rc<Shard>, socket: &Socket, peer: Peer, deadline: Instant) -> Option<(Vec<u8>, Peer)> {
+async fn read_head(env: &Env, socket: &Socket, peer: Peer, deadline: Instant) -> Option<(Vec<u8>, Peer)> {
     let mut bytes = Vec::new();
     let mut peer = peer;
-    let mut expects_proxy = shard.node.proxy_protocol;
-    let mut timer = Timer::new(&shard.reactor);
+    let mut expects_proxy = env.node.proxy_protocol;
+    let mut timer = Timer::new(&env.reactor);
     timer.set(Some(deadline));
     loop {
-        let received =
-            poll_fn(
-                |context| match shard.poll_recv(context, socket, |piece| bytes.extend_from_slice(piece)) {
-                    Poll::Pending => timer.poll_expired(context).map(|()| 0),
-                    Poll::Ready(received) => Poll::Ready(received.unwrap_or(0)),
-                },
-            )
-            .await;
+        let received = recv(env, socket, &mut timer, |piece| bytes.extend_from_slice(piece)).await;
         if received == 0 {
             return None;
         }
@@ -263,19 +249,19 @@ async fn read_head(shard: &Rc<Shard>, socket: &Socket, peer: Peer, deadline: Ins
             }
         }
         // Complete, broken or too long: `check` says which.
-        if is_request_decided(&bytes, shard.core.head_max) {
+        if is_request_decided(&bytes, env.core.head_max) {
             return Some((bytes, peer));
         }
     }
 }
 
 /// All that can be said of a request without state: the answer is the same on every shard.
-fn check<'h>(shard: &'h Shard, head: &'h [u8]) -> Result<Checked<'h>, Refusal> {
-    let bad = |status| Refusal::new(status, |shard| shard.counters.handshakes_bad.add());
+fn check<'h>(env: &'h Env, head: &'h [u8]) -> Result<Checked<'h>, Refusal> {
+    let bad = |status| Refusal::new(status, |counters| &counters.handshakes_bad);
     let refused = Refusal::new;
-    let bad_id = || refused(404, |shard| shard.counters.handshakes_client_id.add());
-    let node = &shard.node;
-    let request = match parse_request(head, shard.core.head_max) {
+    let bad_id = || refused(404, |counters| &counters.handshakes_client_id);
+    let node = &env.node;
+    let request = match parse_request(head, env.core.head_max) {
         Ok(Some(request)) => request,
         Ok(None) => return Err(bad(400)),
         Err(error) => return Err(bad(error.status())),
@@ -290,7 +276,7 @@ fn check<'h>(shard: &'h Shard, head: &'h [u8]) -> Result<Checked<'h>, Refusal> {
     let client = ClientId::from_percent_encoded(segment).map_err(|_| bad_id())?;
     let is_allowed = |origin: &[u8]| node.origins.iter().any(|allowed| allowed.as_bytes() == origin);
     if !node.origins.is_empty() && !request.headers("origin").all(is_allowed) {
-        return Err(refused(403, |shard| shard.counters.handshakes_origin.add()));
+        return Err(refused(403, |counters| &counters.handshakes_origin));
     }
     if node.basic_user_is_client_id && !forwarded::basic_user_fits(&request, &client) {
         let challenge = (
@@ -299,7 +285,7 @@ fn check<'h>(shard: &'h Shard, head: &'h [u8]) -> Result<Checked<'h>, Refusal> {
         );
         return Err(Refusal {
             headers: vec![challenge],
-            ..refused(401, |shard| shard.counters.handshakes_user.add())
+            ..refused(401, |counters| &counters.handshakes_user)
         });
     }
     let offered = request
@@ -310,7 +296,7 @@ fn check<'h>(shard: &'h Shard, head: &'h [u8]) -> Result<Checked<'h>, Refusal> {
         Negotiated::Chosen { subprotocol, name } => Some((subprotocol, Some(name))),
         Negotiated::NoneOffered => Some((Subprotocol::None, None)),
         Negotiated::Required => {
-            return Err(refused(400, |shard| shard.counters.handshakes_subprotocol.add()));
+            return Err(refused(400, |counters| &counters.handshakes_subprotocol));
         }
         Negotiated::NoneInCommon => None,
     };
@@ -323,19 +309,19 @@ fn check<'h>(shard: &'h Shard, head: &'h [u8]) -> Result<Checked<'h>, Refusal> {
 }
 
 /// Finishes the handshake without a subprotocol and closes with 1002 (OCPP-J 1.6, 3.2).
-async fn finish_and_close(shard: &Rc<Shard>, socket: Socket, key: &[u8], deadline: Instant) {
+async fn finish_and_close(env: &Env, socket: Socket, key: &[u8], deadline: Instant) {
     let mut answer = Vec::with_capacity(ANSWER_LEN);
     http::write_switching_protocols(&mut answer, key, None);
-    if send_all(shard, &socket, &answer, deadline).await.is_err() {
+    if send_all(env, &socket, &answer, deadline).await.is_err() {
         return;
     }
-    let mut stream = websocket::open(socket, &shard.core).await;
+    let mut stream = websocket::open(socket, &env.core).await;
     let frame = CloseFrame {
         code: 1002.into(),
         reason: "no subprotocol in common".into(),
     };
-    let mut timer = Timer::new(&shard.reactor);
-    timer.set(Some(shard.reactor.now() + LAST_WORD_TIMEOUT));
+    let mut timer = Timer::new(&env.reactor);
+    timer.set(Some(env.reactor.now() + LAST_WORD_TIMEOUT));
     let mut closing = std::pin::pin!(async {
         if stream.send(Message::Close(Some(frame))).await.is_ok() {
             while let Some(Ok(_)) =
@@ -352,56 +338,19 @@ async fn finish_and_close(shard: &Rc<Shard>, socket: Socket, key: &[u8], deadlin
 }
 
 /// Answers, and closes so that the answer is not lost to a reset.
-async fn refuse(shard: &Rc<Shard>, socket: Socket, refusal: &Refusal, deadline: Instant) {
-    (refusal.count)(shard);
+async fn refuse(env: &Env, socket: Socket, refusal: &Refusal, deadline: Instant) {
+    (refusal.count)(&env.counters).add();
     let mut answer = Vec::with_capacity(ANSWER_LEN);
     let headers: Vec<(&str, &str)> = refusal.headers.iter().map(|(name, value)| (*name, &**value)).collect();
     http::write_response(&mut answer, refusal.status, &headers, b"", false);
-    let deadline = deadline.max(shard.reactor.now() + LAST_WORD_TIMEOUT);
-    if send_all(shard, &socket, &answer, deadline).await.is_ok() {
-        linger(shard, &socket).await;
+    let deadline = deadline.max(env.reactor.now() + LAST_WORD_TIMEOUT);
+    if send_all(env, &socket, &answer, deadline).await.is_ok() {
+        linger(env, &socket).await;
     }
-}
-
-/// Reads and drops what the other side still sends, until it closes or time is up.
-pub(crate) async fn linger(shard: &Rc<Shard>, socket: &Socket) {
-    socket.shutdown_write();
-    let mut timer = Timer::new(&shard.reactor);
-    timer.set(Some(shard.reactor.now() + LAST_WORD_TIMEOUT));
-    for _ in 0..LINGER_READS_MAX {
-        let received = poll_fn(|context| match shard.poll_recv(context, socket, |_| {}) {
-            Poll::Pending => timer.poll_expired(context).map(|()| 0),
-            Poll::Ready(received) => Poll::Ready(received.unwrap_or(0)),
-        });
-        if received.await == 0 {
-            return;
-        }
-    }
-}
-
-pub(crate) async fn send_all(
-    shard: &Rc<Shard>,
-    socket: &Socket,
-    bytes: &[u8],
-    deadline: Instant,
-) -> std::io::Result<()> {
-    let mut sent = 0;
-    let mut timer = Timer::new(&shard.reactor);
-    timer.set(Some(deadline));
-    while sent < bytes.len() {
-        sent += poll_fn(|context| match socket.poll_send(context, &bytes[sent..]) {
-            Poll::Pending => timer
-                .poll_expired(context)
-                .map(|()| Err(std::io::ErrorKind::TimedOut.into())),
-            ready => ready,
-        })
-        .await?;
-    }
-    Ok(())
 }
 
 impl Refusal {
-    fn new(status: u16, count: fn(&Shard)) -> Self {
+    fn new(status: u16, count: Member) -> Self {
         Self {
             status,
             headers: Vec::new(),
@@ -409,7 +358,7 @@ impl Refusal {
         }
     }
 
-    fn shed(count: fn(&Shard)) -> Self {
+    fn shed(count: Member) -> Self {
         let retry = ("Retry-After", RETRY_AFTER.to_owned());
         Self {
             status: 503,
@@ -426,23 +375,27 @@ impl Refusal {
         }
     }
 
+    fn from_bound(bound: BoundReached) -> Self {
+        Self::shed(match bound {
+            BoundReached::Draining => |counters| &counters.handshakes_draining,
+            BoundReached::ClientsMax => |counters| &counters.handshakes_full,
+            BoundReached::UpgradesPerSecondMax => |counters| &counters.handshakes_rate,
+        })
+    }
+
     fn from_admission(admission: Admission) -> Option<Self> {
         match admission {
             Admission::Admitted => None,
             Admission::Denied { status, headers } => Some(Self {
                 status,
                 headers,
-                count: |shard| shard.counters.handshakes_denied.add(),
+                count: |counters| &counters.handshakes_denied,
             }),
-            Admission::Unanswered { status: 503 } => {
-                Some(Self::shed(|shard| shard.counters.handshakes_overloaded.add()))
-            }
+            Admission::Unanswered { status: 503 } => Some(Self::shed(|counters| &counters.handshakes_overloaded)),
             Admission::Unanswered { status: 504 } => {
-                Some(Self::new(504, |shard| shard.counters.handshakes_backend_timeout.add()))
+                Some(Self::new(504, |counters| &counters.handshakes_backend_timeout))
             }
-            Admission::Unanswered { status } => Some(Self::new(status, |shard| {
-                shard.counters.handshakes_backend_failed.add();
-            })),
+            Admission::Unanswered { status } => Some(Self::new(status, |counters| &counters.handshakes_backend_failed)),
         }
     }
 }
@@ -480,9 +433,6 @@ fn unpack(bytes: &[u8]) -> Option<(Peer, Duration, &[u8])> {
 
 /// For those who should not come back at once.
 const RETRY_AFTER: &str = "5";
-/// How long the last answer on a connection may take to leave, and the other side to close.
-const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
-const LINGER_READS_MAX: usize = 64;
 const ANSWER_LEN: usize = 256;
 
 #[cfg(test)]

@@ -6,17 +6,31 @@ use std::rc::Rc;
 use foldhash::fast::RandomState;
 use slab::Slab;
 
-use super::connection::Connection;
+use protocol::mapping::Identity;
 use protocol::ocpp::ClientId;
 
 /// ClientId → connection. At most one connection per ClientId.
-#[derive(Default)]
-pub struct Registry {
-    connections: Slab<Rc<Connection>>,
+pub struct Registry<C> {
+    connections: Slab<Rc<C>>,
     slots: HashMap<ClientId, u32, RandomState>,
 }
 
-impl Registry {
+/// What a registry holds.
+pub trait Registered {
+    /// Who it is.
+    fn identity(&self) -> &Identity;
+}
+
+impl<C> Default for Registry<C> {
+    fn default() -> Self {
+        Self {
+            connections: Slab::new(),
+            slots: HashMap::default(),
+        }
+    }
+}
+
+impl<C: Registered> Registry<C> {
     /// How many clients are connected.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -31,12 +45,12 @@ impl Registry {
 
     /// The client's connection.
     #[must_use]
-    pub fn get(&self, client: &ClientId) -> Option<&Rc<Connection>> {
+    pub fn get(&self, client: &ClientId) -> Option<&Rc<C>> {
         self.slots.get(client).map(|slot| &self.connections[*slot as usize])
     }
 
     /// Registers a connection; gives back the one whose place it takes.
-    pub fn insert(&mut self, connection: Rc<Connection>) -> Option<Rc<Connection>> {
+    pub fn insert(&mut self, connection: Rc<C>) -> Option<Rc<C>> {
         let client = &connection.identity().client;
         if let Some(slot) = self.slots.get(client) {
             return Some(std::mem::replace(&mut self.connections[*slot as usize], connection));
@@ -48,7 +62,7 @@ impl Registry {
     }
 
     /// Removes `connection`, and only it: a late end of an old connection never touches the new one.
-    pub fn remove(&mut self, connection: &Connection) {
+    pub fn remove(&mut self, connection: &C) {
         let identity = connection.identity();
         let Some(slot) = self.slots.get(&identity.client).copied() else {
             return;
@@ -62,7 +76,7 @@ impl Registry {
     /// Up to `limit` connections from `slot` on, and the slot to go on from. A client that stays connected is listed
     /// exactly once while the pages are turned.
     #[must_use]
-    pub fn page(&self, slot: usize, limit: usize) -> (Vec<Rc<Connection>>, Option<usize>) {
+    pub fn page(&self, slot: usize, limit: usize) -> (Vec<Rc<C>>, Option<usize>) {
         let mut page = Vec::new();
         // The slab is walked from the slot on; `get` past its end is cheap.
         for slot in slot..self.slots_end() {
@@ -77,7 +91,7 @@ impl Registry {
     }
 
     /// All connections.
-    pub fn iter(&self) -> impl Iterator<Item = &Rc<Connection>> {
+    pub fn iter(&self) -> impl Iterator<Item = &Rc<C>> {
         self.connections.iter().map(|(_, connection)| connection)
     }
 

@@ -2,22 +2,7 @@
 
 use async_tungstenite::tungstenite::Message;
 
-use crate::shard::Shard;
 use protocol::mapping::Identity;
-use protocol::ocpp::ClientId;
-
-impl Shard {
-    /// Shows the frames of `client` from now on, and those of no other.
-    pub fn trace(&self, client: Option<ClientId>) {
-        let before = self.traced.replace(client.clone());
-        let registry = self.registry.borrow();
-        for (client, traced) in [(before, false), (client, true)] {
-            if let Some(connection) = client.and_then(|client| registry.get(&client)) {
-                connection.set_traced(traced);
-            }
-        }
-    }
-}
 
 /// A message in (`in`) or out.
 #[cold]

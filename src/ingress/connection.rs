@@ -8,24 +8,15 @@ use std::time::{Duration, Instant};
 
 use shards::{Socket, Timer};
 
+use super::answer::Answer;
 use super::outcome_waits::Settle;
-use super::push;
-use crate::client::handshake::{linger, send_all};
-use crate::shard::Shard;
-use crate::shard::drain_signal::DrainWatch;
+use super::{Ingress, push};
+use crate::env::Env;
+use crate::env::drain_signal::DrainWatch;
+use crate::stream::{linger, poll_recv, send_all};
 use protocol::http::{BodyDecoder, Framing, RequestHead, parse_request, write_continue, write_response};
-use protocol::mapping::bodies;
 use protocol::mapping::routes::{Route, RouteError, route};
 use protocol::proxy_protocol;
-
-/// An answer to be written.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: Vec<u8>,
-    pub(super) settle: Settle,
-}
 
 /// What a request's head says, kept while its body is read.
 struct Request {
@@ -42,29 +33,29 @@ enum End {
     /// The backend closed, or was silent: nobody is there to be told.
     Silent,
     /// The last answer on it.
-    Told(Answer),
+    Last(Answer),
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(shard: &Rc<Shard>, socket: Socket, _peer: SocketAddr) {
+pub(super) async fn serve(ingress: &Rc<Ingress>, socket: Socket, _peer: SocketAddr) {
     let mut reader = Reader {
-        shard: shard.clone(),
+        ingress: ingress.clone(),
         socket,
         buffer: Vec::new(),
-        timer: Timer::new(&shard.reactor),
-        drain: shard.drain.watch(),
+        timer: Timer::new(&ingress.env.reactor),
+        drain: ingress.env.drain.watch(),
     };
     let end = reader.serve().await;
-    if let Err(End::Told(answer)) = end {
-        shard.counters.ingress_bad.add();
+    if let Err(End::Last(answer)) = end {
+        ingress.env.counters.ingress_bad.add();
         if reader.send(&answer, false).await.is_ok() {
-            linger(shard, &reader.socket).await;
+            linger(&ingress.env, &reader.socket).await;
         }
     }
 }
 
 struct Reader {
-    shard: Rc<Shard>,
+    ingress: Rc<Ingress>,
     socket: Socket,
     /// Received and not yet used: at most a head, or a piece of a body.
     buffer: Vec<u8>,
@@ -75,27 +66,27 @@ struct Reader {
 
 impl Reader {
     async fn serve(&mut self) -> Result<(), End> {
-        if self.shard.node.ingress_proxy_protocol {
+        if self.env().node.ingress_proxy_protocol {
             self.skip_proxy_header().await?;
         }
         loop {
             let request = self.read_request_head().await?;
-            self.shard.counters.ingress_requests.add();
+            self.env().counters.ingress_requests.add();
             let mut body = Vec::new();
             if let Err(answer) = request.route {
                 // A body that was announced with `Expect` never comes; another one is read so that the next request
                 // is found.
                 if request.expect_continue {
-                    return Err(End::Told(answer));
+                    return Err(End::Last(answer));
                 }
                 self.read_body(&request.framing, &mut body).await?;
-                self.shard.counters.ingress_bad.add();
+                self.env().counters.ingress_bad.add();
                 self.respond(answer, request.keep_alive).await?;
                 continue;
             }
             if request.expect_continue {
-                BodyDecoder::new(request.framing, self.shard.core.message_max)
-                    .map_err(|error| End::Told(Answer::error(error.status(), &error.to_string())))?;
+                BodyDecoder::new(request.framing, self.env().core.message_max)
+                    .map_err(|error| End::Last(Answer::error(error.status(), &error.to_string())))?;
                 let mut interim = Vec::new();
                 write_continue(&mut interim);
                 self.send_bytes(&interim).await.map_err(|_| End::Silent)?;
@@ -104,46 +95,50 @@ impl Reader {
             let Ok(route) = request.route else {
                 unreachable!("handled above")
             };
-            let Some(answer) = push::answer(&self.shard, route, body, request.wait, &self.socket).await else {
+            let Some(answer) = push::answer(&self.ingress, route, body, request.wait, &self.socket).await else {
                 return Err(End::Silent);
             };
             self.respond(answer, request.keep_alive).await?;
         }
     }
 
+    fn env(&self) -> &Env {
+        &self.ingress.env
+    }
+
     async fn respond(&mut self, mut answer: Answer, keep_alive: bool) -> Result<(), End> {
-        let keep_alive = keep_alive && !(self.shard.is_draining() && self.buffer.is_empty());
+        let keep_alive = keep_alive && !(self.env().is_draining() && self.buffer.is_empty());
         let settle = std::mem::take(&mut answer.settle);
         // The kernel takes an answer also for a peer that has closed; an outcome would be lost so.
         let gone = !matches!(settle, Settle::Nothing) && self.socket.is_ended();
         let written = !gone && self.send(&answer, keep_alive).await.is_ok();
-        self.shard.settle(settle, written);
+        self.ingress.outcome_waits.settle(settle, written);
         if !written {
             return Err(End::Silent);
         }
         if keep_alive {
             return Ok(());
         }
-        linger(&self.shard, &self.socket).await;
+        linger(self.env(), &self.socket).await;
         Err(End::Silent)
     }
 
     async fn read_request_head(&mut self) -> Result<Request, End> {
-        let idle_deadline = self.shard.reactor.now() + IDLE_TIMEOUT;
+        let idle_deadline = self.env().reactor.now() + IDLE_TIMEOUT;
         let mut head_deadline = None;
         loop {
             if !self.buffer.is_empty() {
-                match parse_request(&self.buffer, self.shard.core.head_max) {
-                    Err(error) => return Err(End::Told(Answer::error(error.status(), &error.to_string()))),
+                match parse_request(&self.buffer, self.env().core.head_max) {
+                    Err(error) => return Err(End::Last(Answer::error(error.status(), &error.to_string()))),
                     Ok(None) => {}
                     Ok(Some(head)) => {
-                        let request = Request::from_head(&self.shard, &head);
+                        let request = Request::from_head(&self.ingress, &head);
                         let len = head.len;
                         self.buffer.drain(..len);
                         return Ok(request);
                     }
                 }
-                head_deadline.get_or_insert(self.shard.reactor.now() + self.shard.core.handshake_timeout);
+                head_deadline.get_or_insert(self.env().reactor.now() + self.env().core.handshake_timeout);
             }
             let between_requests = self.buffer.is_empty();
             self.receive(head_deadline.unwrap_or(idle_deadline), between_requests)
@@ -152,26 +147,26 @@ impl Reader {
     }
 
     async fn read_body(&mut self, framing: &Framing, body: &mut Vec<u8>) -> Result<(), End> {
-        let told = |error: protocol::http::BodyError| End::Told(Answer::error(error.status(), &error.to_string()));
-        let mut decoder = BodyDecoder::new(*framing, self.shard.core.message_max).map_err(told)?;
-        let mut deadline = self.shard.reactor.now() + self.shard.core.handshake_timeout;
+        let refuse = |error: protocol::http::BodyError| End::Last(Answer::error(error.status(), &error.to_string()));
+        let mut decoder = BodyDecoder::new(*framing, self.env().core.message_max).map_err(refuse)?;
+        let mut deadline = self.env().reactor.now() + self.env().core.handshake_timeout;
         let mut counted = 0;
         loop {
-            let decoded = decoder.decode(&self.buffer, body).map_err(told)?;
+            let decoded = decoder.decode(&self.buffer, body).map_err(refuse)?;
             self.buffer.drain(..decoded.consumed);
             if decoded.done {
                 return Ok(());
             }
             if body.len() - counted >= BODY_PROGRESS_LEN {
                 counted = body.len();
-                deadline = self.shard.reactor.now() + self.shard.core.handshake_timeout;
+                deadline = self.env().reactor.now() + self.env().core.handshake_timeout;
             }
             self.receive(deadline, false).await?;
         }
     }
 
     async fn skip_proxy_header(&mut self) -> Result<(), End> {
-        let deadline = self.shard.reactor.now() + self.shard.core.handshake_timeout;
+        let deadline = self.env().reactor.now() + self.env().core.handshake_timeout;
         loop {
             match proxy_protocol::parse(&self.buffer) {
                 Ok(Some(header)) => {
@@ -184,18 +179,18 @@ impl Reader {
         }
     }
 
-    /// OutcomeWaits for more bytes. Between requests a draining shard ends the connection.
+    /// Waits for more bytes. Between requests a draining shard ends the connection.
     async fn receive(&mut self, deadline: Instant, between_requests: bool) -> Result<(), End> {
         self.timer.set(Some(deadline));
         let Self {
-            shard,
+            ingress,
             socket,
             buffer,
             timer,
             drain,
         } = self;
         let received = poll_fn(|context| {
-            let received = shard.poll_recv(context, socket, |bytes| buffer.extend_from_slice(bytes));
+            let received = poll_recv(&ingress.env, context, socket, |bytes| buffer.extend_from_slice(bytes));
             match received {
                 Poll::Ready(received) => Poll::Ready(received.is_ok_and(|len| len > 0)),
                 Poll::Pending if between_requests && drain.poll_triggered(context).is_ready() => Poll::Ready(false),
@@ -212,7 +207,7 @@ impl Reader {
         if between_requests || self.socket.is_closed() {
             return Err(End::Silent);
         }
-        Err(End::Told(Answer::error(408, "the request did not arrive in time")))
+        Err(End::Last(Answer::error(408, "the request did not arrive in time")))
     }
 
     async fn send(&self, answer: &Answer, keep_alive: bool) -> std::io::Result<()> {
@@ -223,15 +218,15 @@ impl Reader {
     }
 
     async fn send_bytes(&self, bytes: &[u8]) -> std::io::Result<()> {
-        let deadline = self.shard.reactor.now() + self.shard.core.send_timeout;
-        send_all(&self.shard, &self.socket, bytes, deadline).await
+        let deadline = self.env().reactor.now() + self.env().core.send_timeout;
+        send_all(self.env(), &self.socket, bytes, deadline).await
     }
 }
 
 impl Request {
-    fn from_head(shard: &Shard, head: &RequestHead<'_>) -> Self {
+    fn from_head(ingress: &Ingress, head: &RequestHead<'_>) -> Self {
         Self {
-            route: Self::check(shard, head),
+            route: Self::check(ingress, head),
             framing: head.framing,
             keep_alive: head.keep_alive,
             expect_continue: head.expect_continue,
@@ -239,8 +234,8 @@ impl Request {
         }
     }
 
-    fn check(shard: &Shard, head: &RequestHead<'_>) -> Result<Route, Answer> {
-        if let Some(token) = &*shard.ingress_token
+    fn check(ingress: &Ingress, head: &RequestHead<'_>) -> Result<Route, Answer> {
+        if let Some(token) = &*ingress.token
             && !head.header("authorization").is_some_and(|value| token.fits(value))
         {
             let challenge = ("WWW-Authenticate", "Bearer realm=\"ws2api\"".to_owned());
@@ -261,26 +256,6 @@ impl Request {
             return Err(Answer::error(415, "the body is to be application/json"));
         }
         Ok(route)
-    }
-}
-
-impl Answer {
-    pub(super) fn json(status: u16, body: Vec<u8>) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body,
-            settle: Settle::Nothing,
-        }
-    }
-
-    pub(super) fn error(status: u16, description: &str) -> Self {
-        Self::json(status, bodies::refusal(description).into_bytes())
-    }
-
-    pub(super) fn with_retry_after(mut self, seconds: &str) -> Self {
-        self.headers.push(("Retry-After", seconds.to_owned()));
-        self
     }
 }
 

@@ -7,19 +7,20 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use shards::{Socket, Timer};
 
-use crate::shard::Shard;
+use super::home::Home;
+use crate::env::Env;
 use crate::shard::mail::PushOutcome;
-use protocol::ocpp::PostContent;
 
 /// A shard's waiting requests. An entry lives until its push's outcome comes, which it always does.
-#[derive(Default)]
 pub struct OutcomeWaits {
+    env: Rc<Env>,
+    home: Weak<dyn Home>,
     open: RefCell<HashMap<u64, Wait, foldhash::fast::RandomState>>,
 }
 
@@ -57,6 +58,15 @@ pub(super) enum Settle {
 }
 
 impl OutcomeWaits {
+    /// None yet. What nobody waits for any more goes `home`.
+    pub fn new(env: &Rc<Env>, home: Weak<dyn Home>) -> Self {
+        Self {
+            env: env.clone(),
+            home,
+            open: RefCell::default(),
+        }
+    }
+
     /// Begins a wait, before the push is passed on.
     pub fn begin(&self, token: u64) {
         self.open.borrow_mut().insert(
@@ -80,7 +90,7 @@ impl OutcomeWaits {
     }
 
     /// The request was told that its time is over: what is still to come is dropped.
-    fn answered(&self, token: u64) {
+    fn finish(&self, token: u64) {
         let mut open = self.open.borrow_mut();
         if matches!(open.get(&token), Some(Wait::Waiting { outcome: Some(_), .. })) {
             // It came while the answer was written.
@@ -100,16 +110,9 @@ impl OutcomeWaits {
         self.open.borrow().len()
     }
 
-    /// True when nobody waits.
-    pub fn is_empty(&self) -> bool {
-        self.open.borrow().is_empty()
-    }
-}
-
-impl Shard {
     /// A push's outcome has come for a request of this shard.
-    pub fn take_outcome(&self, came: PushOutcome) {
-        let mut open = self.outcome_waits.open.borrow_mut();
+    pub fn handle_outcome(&self, came: PushOutcome) {
+        let mut open = self.open.borrow_mut();
         match open.get_mut(&came.token) {
             Some(Wait::Waiting { outcome, waker }) => {
                 *outcome = Some(Box::new(came));
@@ -128,12 +131,12 @@ impl Shard {
         }
     }
 
-    /// OutcomeWaits for a push's outcome on behalf of the request on `socket`.
-    pub async fn wait_for_outcome(&self, token: u64, socket: &Socket, until: Instant) -> Waited {
-        let mut timer = Timer::new(&self.reactor);
+    /// Waits for a push's outcome on behalf of the request on `socket`.
+    pub async fn wait(&self, token: u64, socket: &Socket, until: Instant) -> Waited {
+        let mut timer = Timer::new(&self.env.reactor);
         timer.set(Some(until));
         let waited = poll_fn(|context| {
-            let mut open = self.outcome_waits.open.borrow_mut();
+            let mut open = self.open.borrow_mut();
             let Some(Wait::Waiting { outcome, waker }) = open.get_mut(&token) else {
                 unreachable!("a wait is open until its request stops");
             };
@@ -149,9 +152,9 @@ impl Shard {
         })
         .await;
         match waited {
-            Waited::Outcome(_) => self.outcome_waits.cancel(token),
+            Waited::Outcome(_) => self.cancel(token),
             Waited::TimedOut => {}
-            Waited::Gone => self.wait_has_gone(token),
+            Waited::Gone => self.abandon(token),
         }
         waited
     }
@@ -161,27 +164,21 @@ impl Shard {
         match (settle, written) {
             (Settle::Nothing, _) | (Settle::Outcome(_), true) => {}
             (Settle::Outcome(outcome), false) => self.post_outcome(*outcome),
-            (Settle::Wait(token), true) => self.outcome_waits.answered(token),
-            (Settle::Wait(token), false) => self.wait_has_gone(token),
+            (Settle::Wait(token), true) => self.finish(token),
+            (Settle::Wait(token), false) => self.abandon(token),
         }
     }
 
     /// Nobody is there to be told: the outcome is posted, now or when it comes.
-    fn wait_has_gone(&self, token: u64) {
-        match self.outcome_waits.take(token) {
+    fn abandon(&self, token: u64) {
+        match self.take(token) {
             Some(outcome) => self.post_outcome(*outcome),
-            None => drop(self.outcome_waits.open.borrow_mut().insert(token, Wait::Gone)),
+            None => drop(self.open.borrow_mut().insert(token, Wait::Gone)),
         }
     }
 
     fn post_outcome(&self, outcome: PushOutcome) {
-        let PushOutcome {
-            identity,
-            call: (action, message_id),
-            outcome,
-            ..
-        } = outcome;
-        let content = PostContent::Outcome(outcome);
-        self.outbox.post(Rc::new(identity), (action, message_id), content);
+        let home = self.home.upgrade().expect("the shard outlives its ingress");
+        home.post_outcome(outcome);
     }
 }

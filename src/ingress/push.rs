@@ -1,16 +1,16 @@
 //! Does what a request at the ingress asks for, and makes its answer.
 
-use std::rc::Rc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use shards::Socket;
 
-use super::connection::Answer;
+use super::Ingress;
+use super::answer::Answer;
 use super::outcome_waits::{Settle, Waited};
 use super::queries::Overloaded;
-use crate::shard::Shard;
-use crate::shard::mail::{AnswerRefusal, ClientReply, ClientRequest, Description, PushOutcome};
+use crate::client::Description;
+use crate::shard::mail::{AnswerRefusal, ClientReply, ClientRequest, PushOutcome};
 use protocol::mapping::bodies;
 use protocol::mapping::routes::{Cursor, Route};
 use protocol::ocpp::{ClientId, DeferredRefusal, FailReason, Outcome, Push};
@@ -18,7 +18,7 @@ use protocol::ocpp::{JsonError, PushRefusal, Text, Waiter, json};
 
 /// Does what the request asks for. `None`: the backend hung up while it waited.
 pub(super) async fn answer(
-    shard: &Rc<Shard>,
+    ingress: &Ingress,
     route: Route,
     body: Vec<u8>,
     wait: Option<Duration>,
@@ -30,10 +30,10 @@ pub(super) async fn answer(
             client,
             message_id,
         } => {
-            let payload = match payload(body, shard.core.json_depth_max) {
+            let payload = match payload(body, ingress.env.core.json_depth_max) {
                 Ok(payload) => payload,
                 Err(error) => {
-                    shard.counters.ingress_bad.add();
+                    ingress.env.counters.ingress_bad.add();
                     return Some(Answer::error(400, &format!("the body is not a JSON value: {error}")));
                 }
             };
@@ -44,8 +44,8 @@ pub(super) async fn answer(
                 waiter: None,
             };
             match wait {
-                None => Some(push_and_go(shard, client, push).await),
-                Some(wait) => push_and_wait(shard, client, push, wait, socket).await,
+                None => Some(push_and_go(ingress, client, push).await),
+                Some(wait) => push_and_wait(ingress, client, push, wait, socket).await,
             }
         }
         Route::Answer {
@@ -54,9 +54,9 @@ pub(super) async fn answer(
             message_id,
             is_error,
         } => {
-            let home = shard.home_of(&client);
+            let home = ingress.env.home_of(&client);
             let body = Bytes::from(body);
-            let reply = shard
+            let reply = ingress
                 .ask(
                     home,
                     ClientRequest::Answer {
@@ -71,31 +71,31 @@ pub(super) async fn answer(
             Some(answer_deferred(reply))
         }
         Route::Describe(client) => {
-            let home = shard.home_of(&client);
-            Some(match shard.ask(home, ClientRequest::Describe { client }).await {
-                Ok(ClientReply::Described(description)) => Answer::json(200, describe(&description).into_bytes()),
+            let home = ingress.env.home_of(&client);
+            Some(match ingress.ask(home, ClientRequest::Describe { client }).await {
+                Ok(ClientReply::Described(description)) => Answer::json(200, description.json().into_bytes()),
                 Ok(_) => not_connected(),
                 Err(Overloaded) => overloaded(),
             })
         }
         Route::Close { client, code, reason } => {
-            let home = shard.home_of(&client);
+            let home = ingress.env.home_of(&client);
             Some(
-                match shard.ask(home, ClientRequest::Close { client, code, reason }).await {
+                match ingress.ask(home, ClientRequest::Close { client, code, reason }).await {
                     Ok(ClientReply::Closed) => Answer::json(204, Vec::new()),
                     Ok(_) => not_connected(),
                     Err(Overloaded) => overloaded(),
                 },
             )
         }
-        Route::List { after, limit } => Some(list(shard, after.unwrap_or_default(), limit).await),
+        Route::List { after, limit } => Some(list(ingress, after.unwrap_or_default(), limit).await),
     }
 }
 
-async fn push_and_go(shard: &Rc<Shard>, client: ClientId, push: Push) -> Answer {
+async fn push_and_go(ingress: &Ingress, client: ClientId, push: Push) -> Answer {
     let message_id = push.message_id.clone();
-    let home = shard.home_of(&client);
-    match shard.ask(home, ClientRequest::Push { client, push }).await {
+    let home = ingress.env.home_of(&client);
+    match ingress.ask(home, ClientRequest::Push { client, push }).await {
         Ok(ClientReply::Pushed { accepted, connection }) => {
             let body = bodies::accepted(accepted, &message_id, &connection);
             Answer::json(202, body.into_bytes())
@@ -105,17 +105,17 @@ async fn push_and_go(shard: &Rc<Shard>, client: ClientId, push: Push) -> Answer 
 }
 
 async fn push_and_wait(
-    shard: &Rc<Shard>,
+    ingress: &Ingress,
     client: ClientId,
     push: Push,
     wait: Duration,
     socket: &Socket,
 ) -> Option<Answer> {
-    let token = shard.queries.next_token();
-    let until = shard.reactor.now() + wait;
-    shard.outcome_waits.begin(token);
+    let token = ingress.queries.next_token();
+    let until = ingress.env.reactor.now() + wait;
+    ingress.outcome_waits.begin(token);
     let waiter = Waiter {
-        shard: shard.index as u16,
+        shard: ingress.env.index as u16,
         token,
     };
     let (action, message_id) = (push.action.clone(), push.message_id.clone());
@@ -123,19 +123,19 @@ async fn push_and_wait(
         waiter: Some(waiter),
         ..push
     };
-    let home = shard.home_of(&client);
+    let home = ingress.env.home_of(&client);
     let request = ClientRequest::Push {
         client: client.clone(),
         push,
     };
-    match shard.ask(home, request).await {
+    match ingress.ask(home, request).await {
         Ok(ClientReply::Pushed { .. }) => {}
         reply => {
-            shard.outcome_waits.cancel(token);
+            ingress.outcome_waits.cancel(token);
             return Some(answer_refusal(reply));
         }
     }
-    match shard.wait_for_outcome(token, socket, until).await {
+    match ingress.outcome_waits.wait(token, socket, until).await {
         Waited::Outcome(outcome) => Some(answer_outcome(outcome)),
         Waited::Gone => None,
         Waited::TimedOut => {
@@ -144,12 +144,12 @@ async fn push_and_wait(
                 message_id: message_id.clone(),
                 waiter,
             };
-            let over = shard.ask(home, request).await;
-            if let Some(outcome) = shard.outcome_waits.take(token) {
+            let over = ingress.ask(home, request).await;
+            if let Some(outcome) = ingress.outcome_waits.take(token) {
                 return Some(answer_outcome(outcome));
             }
             if let Ok(ClientReply::WaitWithdrawn(identity)) = over {
-                shard.outcome_waits.cancel(token);
+                ingress.outcome_waits.cancel(token);
                 let outcome = PushOutcome {
                     token,
                     identity: *identity,
@@ -217,15 +217,15 @@ fn answer_deferred(reply: Result<ClientReply, Overloaded>) -> Answer {
     }
 }
 
-async fn list(shard: &Rc<Shard>, after: Cursor, limit: usize) -> Answer {
+async fn list(ingress: &Ingress, after: Cursor, limit: usize) -> Answer {
     let mut clients: Vec<Description> = Vec::new();
     let mut cursor = Some(after);
-    while let Some(at) = cursor.filter(|at| at.shard < shard.count && clients.len() < limit) {
+    while let Some(at) = cursor.filter(|at| at.shard < ingress.env.count && clients.len() < limit) {
         let request = ClientRequest::List {
             slot: at.slot,
             limit: limit - clients.len(),
         };
-        match shard.ask(at.shard, request).await {
+        match ingress.ask(at.shard, request).await {
             Ok(ClientReply::Listed { clients: more, next }) => {
                 clients.extend(more);
                 cursor = Some(match next {
@@ -239,15 +239,9 @@ async fn list(shard: &Rc<Shard>, after: Cursor, limit: usize) -> Answer {
             _ => return overloaded(),
         }
     }
-    let next = cursor.filter(|at| at.shard < shard.count);
-    let body = bodies::page(clients.iter().map(describe), next.map(Cursor::text).as_deref());
+    let next = cursor.filter(|at| at.shard < ingress.env.count);
+    let body = bodies::page(clients.iter().map(Description::json), next.map(Cursor::text).as_deref());
     Answer::json(200, body.into_bytes())
-}
-
-/// The client as JSON.
-pub(crate) fn describe(client: &Description) -> String {
-    let since = utc(client.since_ms);
-    bodies::client(&client.identity, &since, &client.address, &client.pending)
 }
 
 /// The body as one JSON value, without white space around it; inside it nothing is touched.
@@ -273,8 +267,3 @@ fn overloaded() -> Answer {
 }
 
 const RETRY_AFTER: &str = "1";
-
-/// RFC 3339, in UTC.
-fn utc(since_ms: u64) -> String {
-    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(since_ms)).to_string()
-}

@@ -8,13 +8,15 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use shards::Timer;
+use shards::mesh::Mesh;
 
-use crate::shard::Shard;
+use crate::env::Env;
 use crate::shard::mail::{ClientReply, ClientRequest, Mail};
 
 /// A shard's open questions. Bounded by the ingress connections: each asks one at a time.
-#[derive(Default)]
 pub struct Queries {
+    env: Rc<Env>,
+    mesh: Rc<Mesh<Mail>>,
     open: RefCell<HashMap<u64, Ask, foldhash::fast::RandomState>>,
     next: Cell<u64>,
 }
@@ -30,6 +32,16 @@ struct Ask {
 pub struct Overloaded;
 
 impl Queries {
+    /// None yet.
+    pub fn new(env: &Rc<Env>, mesh: &Rc<Mesh<Mail>>) -> Self {
+        Self {
+            env: env.clone(),
+            mesh: mesh.clone(),
+            open: RefCell::default(),
+            next: Cell::new(0),
+        }
+    }
+
     /// A number that no request of this shard had before.
     pub fn next_token(&self) -> u64 {
         self.next.replace(self.next.get() + 1)
@@ -44,33 +56,28 @@ impl Queries {
             }
         }
     }
-}
 
-impl Shard {
-    /// Queries shard `home`, which may be this one.
+    /// Asks shard `home`, which is another one.
     ///
     /// # Errors
     /// `Overloaded`; the caller answers 503.
-    pub async fn ask(self: &Rc<Self>, home: usize, request: ClientRequest) -> Result<ClientReply, Overloaded> {
-        if home == self.index {
-            return Ok(self.handle_request(request));
-        }
-        let token = self.queries.next_token();
-        self.queries.open.borrow_mut().insert(token, Ask::default());
+    pub async fn ask(&self, home: usize, request: ClientRequest) -> Result<ClientReply, Overloaded> {
+        let token = self.next_token();
+        self.open.borrow_mut().insert(token, Ask::default());
         let mail = Mail::Ask {
-            from: self.index as u16,
+            from: self.env.index as u16,
             token,
             request: Box::new(request),
         };
         if self.mesh.try_send(home, mail).is_err() {
-            self.counters.mesh_shed.add();
-            self.queries.open.borrow_mut().remove(&token);
+            self.env.counters.mesh_shed.add();
+            self.open.borrow_mut().remove(&token);
             return Err(Overloaded);
         }
-        let mut timer = Timer::new(&self.reactor);
-        timer.set(Some(self.reactor.now() + REPLY_TIMEOUT));
+        let mut timer = Timer::new(&self.env.reactor);
+        timer.set(Some(self.env.reactor.now() + REPLY_TIMEOUT));
         let reply = poll_fn(|context| {
-            let mut open = self.queries.open.borrow_mut();
+            let mut open = self.open.borrow_mut();
             let ask = open.get_mut(&token).expect("an ask is open until its reply is taken");
             if let Some(reply) = ask.reply.take() {
                 return Poll::Ready(Ok(reply));
@@ -79,7 +86,7 @@ impl Shard {
             timer.poll_expired(context).map(|()| Err(Overloaded))
         })
         .await;
-        self.queries.open.borrow_mut().remove(&token);
+        self.open.borrow_mut().remove(&token);
         reply
     }
 }

@@ -7,14 +7,15 @@ use std::task::Poll;
 use shards::listener::Listener;
 use shards::{Socket, spawn, yield_now};
 
-use super::connection;
-use crate::client::handshake::{linger, send_all};
-use crate::shard::Shard;
+use super::{Ingress, connection};
+use crate::env::Env;
+use crate::stream::{linger, send_all};
 use protocol::http::write_response;
 
 /// Accepts at the ingress until the shard drains.
-pub async fn serve(shard: Rc<Shard>, mut listener: Listener) {
-    let drain = shard.drain.watch();
+pub async fn serve(ingress: Rc<Ingress>, mut listener: Listener) {
+    let env = &ingress.env;
+    let drain = env.drain.watch();
     let mut since_yield = 0_u64;
     loop {
         let next = poll_fn(|context| {
@@ -24,18 +25,18 @@ pub async fn serve(shard: Rc<Shard>, mut listener: Listener) {
             listener.poll_accept(context).map(Some)
         });
         let Some((fd, peer)) = next.await else { return };
-        let Ok(socket) = Socket::adopt(&shard.reactor, fd) else {
+        let Ok(socket) = Socket::adopt(&env.reactor, fd) else {
             continue;
         };
-        let shard = shard.clone();
-        if shard.ingress_connections.get() >= shard.core.ingress_connections_max {
-            shard.counters.ingress_shed.add();
-            spawn(shed(shard, socket));
+        if ingress.connections_count.get() >= env.core.ingress_connections_max {
+            env.counters.ingress_shed.add();
+            spawn(shed(env.clone(), socket));
         } else {
-            shard.ingress_connections.set(shard.ingress_connections.get() + 1);
+            ingress.connections_count.set(ingress.connections_count.get() + 1);
+            let ingress = ingress.clone();
             spawn(async move {
-                connection::serve(&shard, socket, peer).await;
-                shard.ingress_connections.set(shard.ingress_connections.get() - 1);
+                connection::serve(&ingress, socket, peer).await;
+                ingress.connections_count.set(ingress.connections_count.get() - 1);
             });
         }
         since_yield += 1;
@@ -45,7 +46,7 @@ pub async fn serve(shard: Rc<Shard>, mut listener: Listener) {
     }
 }
 
-async fn shed(shard: Rc<Shard>, socket: Socket) {
+async fn shed(env: Rc<Env>, socket: Socket) {
     let mut answer = Vec::new();
     write_response(
         &mut answer,
@@ -54,9 +55,9 @@ async fn shed(shard: Rc<Shard>, socket: Socket) {
         br#"{"error":"too many connections"}"#,
         false,
     );
-    let deadline = shard.reactor.now() + shard.core.handshake_timeout;
-    if send_all(&shard, &socket, &answer, deadline).await.is_ok() {
-        linger(&shard, &socket).await;
+    let deadline = env.reactor.now() + env.core.handshake_timeout;
+    if send_all(&env, &socket, &answer, deadline).await.is_ok() {
+        linger(&env, &socket).await;
     }
 }
 

@@ -18,11 +18,10 @@ use std::time::{Duration, Instant};
 
 use shards::mesh::NodeHandle;
 
-use crate::ingress::push::describe;
+use crate::env::home::{IdHasher, home_of};
 use crate::observe::report::Report;
 use crate::server::sd_notify;
 use crate::shard::mail::{Control, Mail};
-use crate::shard::{IdHasher, home_of};
 use alert_log::{AlertLog, Line};
 use connection::{Query, Response};
 use monitor::Monitor;
@@ -137,7 +136,7 @@ impl Admin {
         let asked = self.outside.try_send(home, ask).is_ok();
         match replies.recv_timeout(REPORT_TIMEOUT) {
             Ok(Some(description)) => {
-                let text = format!(r#"{{"shard":{home},"client":{}}}"#, describe(&description));
+                let text = format!(r#"{{"shard":{home},"client":{}}}"#, description.json());
                 Response::new(200, "application/json", text)
             }
             Ok(None) => Response::new(404, "application/json", format!(r#"{{"shard":{home}}}"#)),

@@ -1,12 +1,11 @@
 //! What a shard says of itself when it is asked: a copy of what it counts, and how it is.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use shards::reactor::PASS_BOUNDS_US;
 
-use crate::observe::counters::{FAMILIES, SHED};
+use crate::observe::counters::FAMILIES;
 use crate::observe::latency::LatencyCopy;
-use crate::shard::Shard;
 
 /// A copy of what a shard counts, and how it is.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +18,7 @@ pub struct Report {
     pub thread: i32,
     /// In the order of `FAMILIES` and their members.
     pub counters: Vec<u64>,
-    /// In the order of [`SHED`].
+    /// In the order of [`SHED`](crate::observe::counters::SHED).
     pub shed: Vec<u64>,
     /// How it is now.
     pub gauges: Gauges,
@@ -91,53 +90,5 @@ impl Report {
         }
         debug_assert!(false, "there is no counter {family}");
         0
-    }
-}
-
-impl Shard {
-    /// What a scrape gets. It walks three histograms and nothing else: well below a millisecond.
-    pub fn report(&self) -> Report {
-        let start = Instant::now();
-        let (connections, idle) = self.pool.connections_count();
-        let load = self.reactor.load();
-        let (draining, backend_down) = (self.is_draining(), self.pool.is_down());
-        let gauges = Gauges {
-            clients: self.registry.borrow().len() as f64,
-            clients_max: self.core.clients_max as f64,
-            handshakes: self.handshakes.count() as f64,
-            handshakes_max: self.core.handshakes_max as f64,
-            ingress_connections: self.ingress_connections.get() as f64,
-            backend_connections: connections as f64,
-            backend_connections_max: self.core.backend_connections_max as f64,
-            backend_connections_in_use: (connections - idle) as f64,
-            backend_connections_idle: idle as f64,
-            backend_waiting: self.pool.waiting_count() as f64,
-            posts_waiting: self.outbox.len() as f64,
-            push_waits: self.outcome_waits.len() as f64,
-            mesh_queue_depth_max: self.mesh.take_depth_max() as f64,
-            sockets: self.reactor.sockets_count() as f64,
-            timers: self.reactor.timers_count() as f64,
-            loop_longest_pass_seconds: self.reactor.take_longest_pass().as_secs_f64(),
-            report_seconds: 0.0,
-            draining: f64::from(u8::from(draining)),
-            backend_up: f64::from(u8::from(!backend_down)),
-        };
-        let mut report = Report {
-            shard: self.index,
-            cpu: self.core.cpu,
-            thread: rustix::thread::gettid().as_raw_nonzero().get(),
-            counters: self.counters.read(),
-            shed: SHED.iter().map(|(_, count)| count(&self.counters).get()).collect(),
-            gauges,
-            calls: self.counters.call_latency.copy(),
-            backend: self.counters.backend_latency.copy(),
-            pushes: self.counters.push_latency.copy(),
-            passes: self.reactor.pass_lengths().counts(),
-            busy: load.busy,
-            draining,
-            backend_down,
-        };
-        report.gauges.report_seconds = start.elapsed().as_secs_f64();
-        report
     }
 }

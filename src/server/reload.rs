@@ -8,15 +8,7 @@ use crate::cli::ServeArgs;
 use crate::config::{self, Config, When};
 use crate::ingress::Token;
 use crate::server::sd_notify;
-use crate::shard::mail::{Control, Mail};
-use crate::shard::{Shard, session_limits};
-
-/// What every shard is told anew.
-#[derive(Debug)]
-pub struct Reload {
-    config: Config,
-    ingress_token: Option<Token>,
-}
+use crate::shard::mail::{Control, Mail, Reload};
 
 /// What runs, and what it was read from.
 #[derive(Debug)]
@@ -73,17 +65,5 @@ impl Source {
         }
         let count = changes.iter().filter(|change| change.when != When::Restart).count();
         tracing::info!("configuration read again: {count} values changed, the token among what was read");
-    }
-}
-
-impl Shard {
-    /// Takes over what has changed.
-    pub fn reload(&self, reload: &Reload) {
-        let core = reload.config.cores[self.index].clone();
-        self.upgrade_rate.set(core.upgrades_per_second_max, self.reactor.now());
-        *self.session_limits.borrow_mut() = session_limits(&core).into();
-        self.core.set(core);
-        self.node.set(reload.config.node.clone());
-        self.ingress_token.set(reload.ingress_token.clone());
     }
 }

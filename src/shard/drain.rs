@@ -5,61 +5,56 @@ use std::time::{Duration, Instant};
 
 use super::Shard;
 use super::requests::Request;
-use crate::client::Connection;
 
 impl Shard {
     /// SIGTERM: everything under way is finished, or told that it will not be, within `drain_timeout`.
     pub(super) async fn leave(self: &Rc<Self>) {
-        let start = self.reactor.now();
-        let end = start + self.node.drain_timeout;
+        let start = self.env.reactor.now();
+        let end = start + self.env.node.drain_timeout;
         // Clients that still owe an answer then have had their time. What is at the backend has a little more; what is
         // stuck there is given up, and the news of it has the rest.
-        let last_answers = start + self.node.drain_timeout.mul_f64(0.8);
-        let give_up = start + self.node.drain_timeout.mul_f64(0.9);
-        let clients = self.clients();
+        let last_answers = start + self.env.node.drain_timeout.mul_f64(0.8);
+        let give_up = start + self.env.node.drain_timeout.mul_f64(0.9);
+        let clients = self.clients.all();
         for client in &clients {
             client.handle_shutdown();
         }
-        let spread = self.node.drain_spread.min(self.node.drain_timeout.mul_f64(0.7));
+        let spread = self.env.node.drain_spread.min(self.env.node.drain_timeout.mul_f64(0.7));
         for (index, client) in clients.iter().enumerate() {
             let due = start + spread.mul_f64(index as f64 / clients.len() as f64);
-            if due > self.reactor.now() {
-                shards::timer::sleep(&self.reactor, due.saturating_duration_since(self.reactor.now())).await;
+            if due > self.env.reactor.now() {
+                shards::timer::sleep(&self.env.reactor, due.saturating_duration_since(self.env.reactor.now())).await;
             }
             client.leave();
         }
         drop(clients);
         self.wait_until(last_answers, || self.is_quiet()).await;
-        for client in self.clients() {
+        for client in self.clients.all() {
             client.leave_once_answered();
         }
         self.wait_until(give_up, || self.is_quiet()).await;
         self.pool
             .give_up(|request| matches!(request, Request::Call(_) | Request::Connect(_)));
-        for client in self.clients() {
+        for client in self.clients.all() {
             client.leave_now();
         }
         self.wait_until(end, || {
-            self.is_quiet() && self.outbox.is_empty() && self.unsent.borrow().is_empty()
+            self.is_quiet() && self.outbox.is_empty() && self.mailer.is_empty()
         })
         .await;
         // The last frames and answers are with the kernel; their sockets close in order.
-        let last_words = self.reactor.now() + LAST_WORDS;
-        self.wait_until(last_words.min(end), || self.reactor.sockets_count() <= OWN_SOCKETS)
+        let last_words = self.env.reactor.now() + LAST_WORDS;
+        self.wait_until(last_words.min(end), || self.env.reactor.sockets_count() <= OWN_SOCKETS)
             .await;
     }
 
-    fn clients(&self) -> Vec<Rc<Connection>> {
-        self.registry.borrow().iter().cloned().collect()
-    }
-
     fn is_quiet(&self) -> bool {
-        self.registry.borrow().is_empty() && self.handshakes.count() == 0 && self.outcome_waits.is_empty()
+        self.clients.is_empty() && self.ingress.waits_count() == 0
     }
 
     async fn wait_until(&self, deadline: Instant, done: impl Fn() -> bool) {
-        while !done() && self.reactor.now() < deadline {
-            shards::timer::sleep(&self.reactor, DRAIN_LOOK).await;
+        while !done() && self.env.reactor.now() < deadline {
+            shards::timer::sleep(&self.env.reactor, DRAIN_LOOK).await;
         }
     }
 }

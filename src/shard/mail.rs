@@ -1,15 +1,17 @@
-//! What shards tell each other.
+//! The messages between shards, and from the ordinary threads to a shard: data and nothing else.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
 
+use crate::client::Description;
+use crate::config::Config;
+use crate::ingress::Token;
 use crate::observe::report::Report;
-use crate::server::reload::Reload;
 use protocol::mapping::{ConnectionId, Identity};
 use protocol::ocpp::Waiter;
-use protocol::ocpp::{Accepted, Action, ClientId, DeferredRefusal, MessageId, Outcome, Pending, Push, PushRefusal};
+use protocol::ocpp::{Accepted, Action, ClientId, DeferredRefusal, MessageId, Outcome, Push, PushRefusal};
 
 /// A message in the mesh. The large ones are boxed: a ring's slots are as large as the largest message.
 #[derive(Debug)]
@@ -160,17 +162,13 @@ pub enum AnswerRefusal {
     Body,
 }
 
-/// A client, for people and programs.
-#[derive(Clone, Debug)]
-pub struct Description {
-    /// Who.
-    pub identity: Identity,
-    /// The client's own, behind the proxies that we trust.
-    pub address: String,
-    /// Milliseconds since 1970.
-    pub since_ms: u64,
-    /// What is under way.
-    pub pending: Pending,
+/// What every shard is told when the configuration was read again.
+#[derive(Debug)]
+pub struct Reload {
+    /// All of it.
+    pub config: Config,
+    /// Who may push.
+    pub ingress_token: Option<Token>,
 }
 
 /// A push's outcome on its way to the request that waits.

@@ -1,14 +1,11 @@
 //! The requests that ws2api sends to the backend, and where each answer goes.
 
-use std::cell::RefCell;
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use super::outbox::{Outbox, Post};
 use crate::backend::{Exchange, Response};
-use crate::client::Connection;
+use crate::client::{Connection, Verdict};
 use crate::observe::counters::Counters;
 use protocol::http::Failure;
 use protocol::http::{HeaderLines, RequestTemplate};
@@ -52,13 +49,6 @@ pub struct Connect {
     pub deadline: Instant,
     /// Where the handshake waits.
     pub verdict: Rc<Verdict>,
-}
-
-/// The place where a handshake waits for the backend's word.
-#[derive(Debug, Default)]
-pub struct Verdict {
-    answer: RefCell<Option<Admission>>,
-    waker: RefCell<Option<Waker>>,
 }
 
 /// The notice that a connection has ended.
@@ -117,27 +107,6 @@ impl Exchange for Request {
                     disconnect.counters.disconnects_lost.add();
                 }
             }
-        }
-    }
-}
-
-impl Verdict {
-    /// OutcomeWaits for the backend's word; it always comes, at the latest at the request's deadline.
-    pub async fn wait(&self) -> Admission {
-        poll_fn(|context| {
-            if let Some(answer) = self.answer.borrow_mut().take() {
-                return Poll::Ready(answer);
-            }
-            *self.waker.borrow_mut() = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await
-    }
-
-    fn set(&self, admission: Admission) {
-        *self.answer.borrow_mut() = Some(admission);
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
         }
     }
 }

@@ -6,28 +6,12 @@ use async_tungstenite::tungstenite::Message;
 use async_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::{Connection, Phase, State};
+use crate::client::end::{CLOSE_LOST, End};
 use crate::client::trace;
 use crate::client::websocket::{self, CLOSE_TIMEOUT};
 use crate::observe::counters::Ended;
-use crate::shard::requests::{Disconnect, Request};
-use protocol::mapping::ConnectionId;
 use protocol::mapping::bodies::{self, Disconnection};
 use protocol::ocpp::{FailReason, Push};
-
-pub(super) const CLOSE_AWAY: u16 = 1001;
-pub(super) const CLOSE_WITHOUT_CODE: u16 = 1005;
-pub(super) const CLOSE_LOST: u16 = 1006;
-pub(super) const CLOSE_REPLACED: u16 = 4001;
-
-/// How a connection ended, for `/disconnect`.
-pub(super) struct End<'a> {
-    /// RFC 6455, 7.4.1: the client's code, ours, or 1005 and 1006 for none.
-    pub code: u16,
-    pub reason: &'a str,
-    pub pushes: FailReason,
-    pub replaced_by: Option<ConnectionId>,
-    pub ended: Ended,
-}
 
 impl Connection {
     /// The connection is gone without a close frame of the client's, or both were exchanged.
@@ -104,13 +88,13 @@ impl Connection {
         if state.phase != Phase::Open {
             return;
         }
-        let now = self.shard.reactor.now();
+        let now = self.env().reactor.now();
         state.phase = Phase::Closing(now + CLOSE_TIMEOUT);
         let frame = CloseFrame {
             code: code.into(),
             reason: reason.into(),
         };
-        self.shard.counters.sent_close.add();
+        self.env().counters.sent_close.add();
         // The session has ended: nothing can follow from this frame.
         self.send(state, Message::Close(Some(frame)), None, &mut Vec::new());
         state.wake();
@@ -121,16 +105,16 @@ impl Connection {
         if std::mem::replace(&mut state.finished, true) {
             return Vec::new();
         }
-        self.shard.registry.borrow_mut().remove(self);
-        self.shard.counters.count_end(end.ended);
+        self.clients.unregister(self);
+        self.env().counters.count_end(end.ended);
         if self.traced.get() {
             trace::show_end(&self.identity, end.code, end.reason);
         }
-        let now = self.shard.reactor.now();
+        let now = self.env().reactor.now();
         let mut out = Vec::new();
         let pushes = state.session.handle_end(now, end.pushes, &mut out);
         self.act(state, &mut out);
-        if self.shard.node.notify_disconnect {
+        if self.env().node.notify_disconnect {
             let seconds = now.saturating_duration_since(state.opened).as_secs();
             self.notify_disconnect(end, seconds);
         }
@@ -144,19 +128,7 @@ impl Connection {
             seconds,
             replaced_by: end.replaced_by,
         };
-        let disconnect = Disconnect {
-            identity: self.identity.clone(),
-            body: bodies::disconnect(&self.identity, &end).into_bytes(),
-            deadline: self.shard.reactor.now() + self.shard.core.call_timeout,
-            counters: self.shard.counters.clone(),
-        };
-        if self
-            .shard
-            .pool
-            .submit(Request::Disconnect(Box::new(disconnect)))
-            .is_err()
-        {
-            self.shard.counters.disconnects_lost.add();
-        }
+        let body = bodies::disconnect(&self.identity, &end).into_bytes();
+        self.clients.backend().disconnect(self.identity.clone(), body);
     }
 }

@@ -14,14 +14,14 @@ use protocol::ocpp::{Output, PushKey};
 impl Connection {
     /// Writes a message, or queues it behind those that wait.
     pub(super) fn send(&self, state: &mut State, message: Message, push: Option<PushKey>, more: &mut Vec<Output>) {
-        let now = self.shard.reactor.now();
+        let now = self.env().reactor.now();
         if self.traced.get() {
             trace::show(&self.identity, "out", &message);
         }
         if let Some(sending) = &mut state.sending {
             let len = message.len();
             sending.push(message, push, now);
-            if sending.len() > self.shard.core.send_queue_bytes && sending.len() > len {
+            if sending.len() > self.env().core.send_queue_bytes && sending.len() > len {
                 self.end_slow(state);
             }
             return;
@@ -44,9 +44,9 @@ impl Connection {
     /// Whether a frame with a payload of `len` bytes can wait for the end of this pass.
     fn may_defer(&self, state: &State, len: usize) -> bool {
         let len = len + DEFERRED_HEADER_LEN;
-        self.shard.reactor.is_crowded()
+        self.env().reactor.is_crowded()
             && state.deferred_len + len <= DEFERRED_LEN_MAX
-            && self.shard.deferred_writes.has_room(len)
+            && self.clients.deferred_writes.has_room(len)
     }
 
     /// Hands over a frame that leaves at the end of this pass, or before it with one that can't wait.
@@ -58,10 +58,10 @@ impl Connection {
         }
         if state.deferred_len == 0 {
             let connection = self.me.upgrade().expect("a connection that acts is held by somebody");
-            self.shard.deferred_writes.add(connection);
+            self.clients.deferred_writes.add(connection);
         }
         state.deferred_len += len;
-        self.shard.deferred_writes.count(len);
+        self.clients.deferred_writes.count(len);
     }
 
     /// The end of the pass: what was put off leaves.
@@ -81,7 +81,7 @@ impl Connection {
             Poll::Ready(Ok(())) => return state.shrink(),
             Poll::Ready(Err(_)) => self.end_broken(&mut state),
             Poll::Pending => {
-                let now = self.shard.reactor.now();
+                let now = self.env().reactor.now();
                 state.sending = Some(Box::new(WriteQueue::new(None, len, now)));
             }
         }
@@ -90,7 +90,7 @@ impl Connection {
 
     /// Goes on with what the socket did not take before.
     pub(super) fn flush(&self, state: &mut State, out: &mut Vec<Output>) {
-        let now = self.shard.reactor.now();
+        let now = self.env().reactor.now();
         while state.phase != Phase::Over {
             let State {
                 sending: Some(sending),

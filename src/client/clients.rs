@@ -1,0 +1,258 @@
+//! Holds a shard's clients and what they share, and says what they ask of the backend.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::time::{Instant, UNIX_EPOCH};
+
+use super::connection::Connection;
+use super::deferred_writes::DeferredWrites;
+use super::description::Description;
+use super::permit::Handshakes;
+use super::registry::Registry;
+use super::upgrade_rate::UpgradeRate;
+use super::verdict::Verdict;
+use crate::config::{Core, Network};
+use crate::env::Env;
+use protocol::http::HeaderLines;
+use protocol::mapping::{ConnectionId, Identity, forwarded};
+use protocol::ocpp::{Action, CallKey, CallText, ClientId, Limits, MessageId, Outcome, Output, PostContent, Waiter};
+
+/// A shard's clients.
+pub struct Clients {
+    pub(super) env: Rc<Env>,
+    pub(super) handshakes: Rc<Handshakes>,
+    pub(super) deferred_writes: DeferredWrites<Connection>,
+    backend: Weak<dyn Backend>,
+    registry: RefCell<Registry<Connection>>,
+    /// Handshakes that have asked the backend.
+    asking_count: Cell<usize>,
+    upgrade_rate: UpgradeRate,
+    /// For every session.
+    session_limits: RefCell<Rc<Limits>>,
+    /// The client whose frames are shown in the log.
+    traced: RefCell<Option<ClientId>>,
+    boot: u32,
+    connections_begun: Cell<u64>,
+    /// Lent to whoever handles a session, so that its capacity is used again.
+    outputs: Cell<Vec<Output>>,
+}
+
+/// The backend, as clients see it.
+pub trait Backend {
+    /// `POST /connect`. The answer comes through `verdict`, at the latest at `deadline`.
+    ///
+    /// # Errors
+    /// Too many requests wait already.
+    fn connect(
+        &self,
+        identity: Rc<Identity>,
+        lines: HeaderLines,
+        deadline: Instant,
+        verdict: Rc<Verdict>,
+    ) -> Result<(), Overloaded>;
+
+    /// `POST /call/…`. The answer comes through [`Connection::handle_answer`], with `key` and `arrived`.
+    ///
+    /// # Errors
+    /// Too many requests wait already.
+    fn call(
+        &self,
+        connection: Rc<Connection>,
+        key: CallKey,
+        text: CallText,
+        deadline: Instant,
+        arrived: Instant,
+    ) -> Result<(), Overloaded>;
+
+    /// `POST /disconnect`, best effort.
+    fn disconnect(&self, identity: Rc<Identity>, body: Vec<u8>);
+
+    /// `POST /result/…` and its like, at least once.
+    fn post(&self, identity: Rc<Identity>, names: (Action, MessageId), content: PostContent);
+
+    /// The outcome of a push whose request waits for it, on whichever shard.
+    fn answer_push(&self, identity: &Identity, waiter: Waiter, call: (Action, MessageId), outcome: Outcome);
+}
+
+/// Too many requests wait for the backend.
+#[derive(Clone, Copy, Debug)]
+pub struct Overloaded;
+
+/// Why a shard takes no client more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum BoundReached {
+    Draining,
+    ClientsMax,
+    UpgradesPerSecondMax,
+}
+
+impl Clients {
+    /// None yet. They ask `backend`, which must outlive them.
+    pub fn new(env: &Rc<Env>, backend: Weak<dyn Backend>, traced: Option<ClientId>) -> Rc<Self> {
+        let core = &env.core;
+        Rc::new(Self {
+            env: env.clone(),
+            handshakes: Rc::default(),
+            deferred_writes: DeferredWrites::default(),
+            backend,
+            registry: RefCell::default(),
+            asking_count: Cell::new(0),
+            upgrade_rate: UpgradeRate::new(core.upgrades_per_second_max, env.reactor.now()),
+            session_limits: RefCell::new(session_limits(core).into()),
+            traced: RefCell::new(traced),
+            boot: env.boot(),
+            connections_begun: Cell::new(0),
+            outputs: Cell::default(),
+        })
+    }
+
+    /// How many are connected.
+    pub fn len(&self) -> usize {
+        self.registry.borrow().len()
+    }
+
+    /// True when nobody is connected and nobody is about to be.
+    pub fn is_empty(&self) -> bool {
+        self.registry.borrow().is_empty() && self.handshakes.count() == 0
+    }
+
+    /// Opening handshakes under way.
+    pub fn handshakes_count(&self) -> usize {
+        self.handshakes.count()
+    }
+
+    /// The client's connection. The registry is free again: what is done to the connection may change it.
+    pub fn find(&self, client: &ClientId) -> Option<Rc<Connection>> {
+        self.registry.borrow().get(client).cloned()
+    }
+
+    /// All connections.
+    pub fn all(&self) -> Vec<Rc<Connection>> {
+        self.registry.borrow().iter().cloned().collect()
+    }
+
+    /// See [`Registry::page`].
+    pub fn page(&self, slot: usize, limit: usize) -> (Vec<Rc<Connection>>, Option<usize>) {
+        self.registry.borrow().page(slot, limit)
+    }
+
+    /// How a client is.
+    pub fn describe(&self, connection: &Connection) -> Description {
+        let since = connection.since().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let identity = connection.identity();
+        let is_trusted = |address| Network::any_contains(&self.env.node.trusted_proxies, address);
+        let address = forwarded::client_address(identity.forwarded_for(), is_trusted);
+        Description {
+            identity: Identity::clone(identity),
+            address: address.to_owned(),
+            since_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            pending: connection.pending(),
+        }
+    }
+
+    /// Shows the frames of `client` from now on, and those of no other.
+    pub fn trace(&self, client: Option<ClientId>) {
+        let before = self.traced.replace(client.clone());
+        let registry = self.registry.borrow();
+        for (client, traced) in [(before, false), (client, true)] {
+            if let Some(connection) = client.and_then(|client| registry.get(&client)) {
+                connection.set_traced(traced);
+            }
+        }
+    }
+
+    /// The shard's config has changed.
+    pub fn handle_reload(&self) {
+        let core = &self.env.core;
+        self.upgrade_rate
+            .set(core.upgrades_per_second_max, self.env.reactor.now());
+        *self.session_limits.borrow_mut() = session_limits(core).into();
+    }
+
+    /// True when no frame waits for the end of the pass.
+    pub fn has_no_deferred_writes(&self) -> bool {
+        self.deferred_writes.is_empty()
+    }
+
+    /// Sends the frames that wait for the end of the pass.
+    pub fn send_deferred_writes(&self) {
+        self.deferred_writes.send(Connection::write_deferred);
+    }
+
+    pub(super) fn backend(&self) -> Rc<dyn Backend> {
+        self.backend.upgrade().expect("the backend outlives the clients")
+    }
+
+    pub(super) fn is_traced(&self, client: &ClientId) -> bool {
+        self.traced.borrow().as_ref() == Some(client)
+    }
+
+    pub(super) fn session_limits(&self) -> Rc<Limits> {
+        self.session_limits.borrow().clone()
+    }
+
+    /// A name for a connection that begins now.
+    pub(super) fn next_connection_id(&self) -> ConnectionId {
+        let number = self.connections_begun.replace(self.connections_begun.get() + 1);
+        ConnectionId::new(self.boot, self.env.index, number)
+    }
+
+    /// What the shard's own bounds say to one client more.
+    pub(super) fn check_bounds(&self, now: Instant) -> Result<(), BoundReached> {
+        if self.env.is_draining() {
+            Err(BoundReached::Draining)
+        } else if self.len() + self.asking_count.get() >= self.env.core.clients_max {
+            Err(BoundReached::ClientsMax)
+        } else if !self.upgrade_rate.try_take(now) {
+            Err(BoundReached::UpgradesPerSecondMax)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A handshake asks the backend from now on, or no longer.
+    pub(super) fn count_asking(&self, change: isize) {
+        self.asking_count
+            .set(self.asking_count.get().wrapping_add_signed(change));
+    }
+
+    pub(super) fn register(&self, connection: Rc<Connection>) {
+        self.registry.borrow_mut().insert(connection);
+    }
+
+    pub(super) fn unregister(&self, connection: &Connection) {
+        self.registry.borrow_mut().remove(connection);
+    }
+
+    /// An empty list for a session's outputs. Give it back with [`return_outputs`](Self::return_outputs).
+    pub(super) fn take_outputs(&self) -> Vec<Output> {
+        self.outputs.take()
+    }
+
+    /// See [`take_outputs`](Self::take_outputs).
+    pub(super) fn return_outputs(&self, outputs: Vec<Output>) {
+        debug_assert!(outputs.is_empty(), "what a session decided was done");
+        if outputs.capacity() <= OUTPUTS_KEPT {
+            self.outputs.set(outputs);
+        }
+    }
+}
+
+/// What every session of a shard keeps to.
+fn session_limits(core: &Core) -> Limits {
+    Limits {
+        calls_in_flight: core.calls_in_flight,
+        calls_queued: core.calls_queued,
+        call_timeout: core.call_timeout,
+        pushes_in_flight: core.pushes_in_flight,
+        pushes_queued: core.pushes_queued,
+        queued_len_max: core.message_max,
+        push_timeout: core.push_timeout,
+        bad_frames_max: u32::try_from(core.bad_frames_max).unwrap_or(u32::MAX),
+        json_depth_max: core.json_depth_max,
+        ping_after: core.ping_after,
+        dead_after: core.dead_after,
+    }
+}
+
+const OUTPUTS_KEPT: usize = 64;

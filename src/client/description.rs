@@ -1,0 +1,28 @@
+//! Describes a client to people and programs.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use protocol::mapping::{Identity, bodies};
+use protocol::ocpp::Pending;
+
+/// A client, for people and programs.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// Who.
+    pub identity: Identity,
+    /// The client's own, behind the proxies that we trust.
+    pub address: String,
+    /// Milliseconds since 1970.
+    pub since_ms: u64,
+    /// What is under way.
+    pub pending: Pending,
+}
+
+impl Description {
+    /// As JSON.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let since = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(self.since_ms)).to_string();
+        bodies::client(&self.identity, &since, &self.address, &self.pending)
+    }
+}

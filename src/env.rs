@@ -1,0 +1,98 @@
+//! What every task of a shard may use: its place, its configuration, clock and sockets, its counters, and the word that it
+//! drains. Nothing here knows clients, backends or the ingress.
+
+pub mod drain_signal;
+pub mod home;
+pub mod reloadable;
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::hash::BuildHasher;
+use std::rc::Rc;
+
+use shards::Reactor;
+
+use self::drain_signal::DrainSignal;
+use self::home::{IdHasher, home_of};
+use self::reloadable::Reloadable;
+use crate::config::{Core, Node};
+use crate::observe::counters::Counters;
+use protocol::ocpp::ClientId;
+
+/// One shard's surroundings.
+pub struct Env {
+    /// The shard: 0 to `count - 1`.
+    pub index: usize,
+    /// Shards of this node.
+    pub count: usize,
+    /// The whole node's config.
+    pub node: Reloadable<Node>,
+    /// This shard's.
+    pub core: Reloadable<Core>,
+    /// Clock, timers, sockets.
+    pub reactor: Rc<Reactor>,
+    /// What is counted.
+    pub counters: Rc<Counters>,
+    /// Whether the shard drains.
+    pub drain: Rc<DrainSignal>,
+    hasher: IdHasher,
+    random: Cell<u64>,
+    /// Where bytes are received that nobody keeps as they are: no task needs room of its own for them.
+    scratch: RefCell<Box<[u8]>>,
+}
+
+impl Env {
+    /// The surroundings of shard `index` of `count`.
+    pub fn new(
+        (index, count): (usize, usize),
+        node: Node,
+        core: Core,
+        reactor: Rc<Reactor>,
+        hasher: IdHasher,
+    ) -> Rc<Self> {
+        let seed = hasher.hash_one((index, "random"));
+        Rc::new(Self {
+            index,
+            count,
+            node: Reloadable::new(node),
+            core: Reloadable::new(core),
+            reactor,
+            counters: Rc::default(),
+            drain: Rc::default(),
+            hasher,
+            random: Cell::new(seed | 1),
+            scratch: RefCell::new(vec![0; SCRATCH_LEN].into()),
+        })
+    }
+
+    /// The shard that owns `client`.
+    pub fn home_of(&self, client: &ClientId) -> usize {
+        home_of(&self.hasher, client, self.count)
+    }
+
+    /// Tells this start of the process from others.
+    pub fn boot(&self) -> u32 {
+        self.hasher.hash_one("boot") as u32
+    }
+
+    /// True from the first word of the end.
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_triggered()
+    }
+
+    /// For spreading what would otherwise come in waves; of no other use.
+    pub fn next_random(&self) -> u32 {
+        let mut state = self.random.get();
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        self.random.set(state);
+        (state >> 16) as u32
+    }
+
+    /// Some KiB to receive into, for as long as it takes to copy out of them what is wanted.
+    pub fn scratch(&self) -> RefMut<'_, Box<[u8]>> {
+        self.scratch.borrow_mut()
+    }
+}
+
+const SCRATCH_LEN: usize = 16 * 1024;

@@ -1,0 +1,100 @@
+//! Answers the ingress, of whichever shard, about this shard's clients.
+
+use std::rc::Rc;
+
+use super::Shard;
+use super::mail::{AnswerRefusal, ClientReply, ClientRequest, PushOutcome};
+use crate::ingress::Home;
+use protocol::mapping::routes::PAGE_MAX;
+use protocol::mapping::{Identity, Reply};
+use protocol::ocpp::{PostContent, WaitOver};
+
+impl Home for Shard {
+    fn answer(&self, request: ClientRequest) -> ClientReply {
+        match request {
+            ClientRequest::Push { client, push } => {
+                let Some(connection) = self.clients.find(&client) else {
+                    self.env.counters.count_refused_push(None);
+                    return ClientReply::NotConnected;
+                };
+                match connection.handle_push(push) {
+                    Ok(accepted) => {
+                        self.env.counters.pushes_accepted.add();
+                        ClientReply::Pushed {
+                            accepted,
+                            connection: connection.identity().connection,
+                        }
+                    }
+                    Err(refusal) => {
+                        self.env.counters.count_refused_push(Some(refusal));
+                        ClientReply::PushRefused(refusal)
+                    }
+                }
+            }
+            ClientRequest::Answer {
+                client,
+                action,
+                message_id,
+                is_error,
+                body,
+            } => {
+                let Some(connection) = self.clients.find(&client) else {
+                    return ClientReply::NotConnected;
+                };
+                let depth_max = self.env.core.json_depth_max;
+                let reply = if is_error {
+                    Reply::from_error(&body, depth_max).map_err(|_| AnswerRefusal::Body)
+                } else {
+                    Reply::from_result(&body, depth_max).map_err(|_| AnswerRefusal::Body)
+                };
+                ClientReply::Answered(reply.and_then(|reply| {
+                    connection
+                        .handle_deferred(&action, &message_id, &reply)
+                        .map_err(AnswerRefusal::Deferred)
+                }))
+            }
+            ClientRequest::EndWait {
+                client,
+                message_id,
+                waiter,
+            } => match self.clients.find(&client) {
+                Some(connection) if connection.handle_wait_over(&message_id, waiter) == WaitOver::Withdrawn => {
+                    ClientReply::WaitWithdrawn(Box::new(Identity::clone(connection.identity())))
+                }
+                _ => ClientReply::WaitEnded,
+            },
+            ClientRequest::Describe { client } => match self.clients.find(&client) {
+                Some(connection) => ClientReply::Described(self.clients.describe(&connection)),
+                None => ClientReply::NotConnected,
+            },
+            ClientRequest::Close { client, code, reason } => match self.clients.find(&client) {
+                Some(connection) => {
+                    connection.close(code, &reason);
+                    ClientReply::Closed
+                }
+                None => ClientReply::NotConnected,
+            },
+            ClientRequest::List { slot, limit } => {
+                let (page, next) = self.clients.page(slot, limit.min(PAGE_MAX));
+                ClientReply::Listed {
+                    clients: page
+                        .iter()
+                        .map(|connection| self.clients.describe(connection))
+                        .collect(),
+                    next,
+                }
+            }
+        }
+    }
+
+    fn post_outcome(&self, outcome: PushOutcome) {
+        let PushOutcome {
+            identity,
+            call: (action, message_id),
+            outcome,
+            ..
+        } = outcome;
+        let content = PostContent::Outcome(outcome);
+        self.outbox.post(Rc::new(identity), (action, message_id), content);
+    }
+}

@@ -1,0 +1,14 @@
+//! Takes over a configuration that was read again.
+
+use super::Shard;
+use super::mail::Reload;
+
+impl Shard {
+    /// What can change in a shard that runs does.
+    pub(super) fn reload(&self, reload: &Reload) {
+        self.env.core.set(reload.config.cores[self.env.index].clone());
+        self.env.node.set(reload.config.node.clone());
+        self.clients.handle_reload();
+        self.ingress.set_token(reload.ingress_token.clone());
+    }
+}
