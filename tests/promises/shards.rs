@@ -1,13 +1,11 @@
 //! Whatever shard takes a connection or a push, the client's home shard serves it.
 //! (The contract, section 7, and the bounds of section 8 that belong to a shard.)
 
-mod support;
-
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::thread;
 
-use support::{Backend, Client, Handshake, Http, Message, Proxy, Response, json};
+use crate::support::{self, Backend, Client, Handshake, Http, Message, Proxy, Response, json};
 
 #[test]
 fn both_directions_work_with_any_number_of_shards() {

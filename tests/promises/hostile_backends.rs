@@ -1,7 +1,5 @@
 //! Backends from hell: every Call has exactly one answer, in time, whatever the backend does, and whoever else is
-//! connected is served meanwhile. (The contract, sections 4 and 8; connections that are kept: tests/backends.rs.)
-
-mod support;
+//! connected is served meanwhile. (The contract, sections 4 and 8; connections that are kept: backends.rs.)
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -11,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::http::{Connection, Stream};
-use support::{Backend, Builder, Client, Proxy, Response};
+use crate::support::http::{Connection, Stream};
+use crate::support::{self, Backend, Builder, Client, Proxy, Response};
 
 /// A backend that answers Calls with whatever `answer` does to the connection, and all else as it should. The
 /// connection closes after each Call.

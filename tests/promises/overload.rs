@@ -1,17 +1,15 @@
 //! Twice the load that the shard carries: what is too much is refused or waits in the clients' sockets, the rest is
 //! served as before, memory stays where it was, and afterwards all is as it was. (The contract, section 8.)
 
-mod support;
-
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::client::{TEXT, frame_bytes};
-use support::http::{Connection, Stream};
-use support::{Handshake, Proxy, eventually};
+use crate::support::client::{TEXT, frame_bytes};
+use crate::support::http::{Connection, Stream};
+use crate::support::{Handshake, Proxy, eventually};
 
 const CLIENTS: usize = 64;
 const CONNECTIONS: usize = 4;

@@ -1,10 +1,8 @@
 //! Out of descriptors: whoever is connected is served, nobody spins, and it recovers. (The contract, section 8.)
 
-mod support;
-
 use std::time::Duration;
 
-use support::{Backend, Client, Http, Proxy, Response, eventually};
+use crate::support::{Backend, Client, Http, Proxy, Response, eventually};
 
 /// What the process may open, in each shard.
 const OPEN_FILES: usize = 256;

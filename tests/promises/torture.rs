@@ -4,14 +4,12 @@
 //! Each attack gets one answer that says no and the end of the connection, or the end alone. Nothing of it reaches the
 //! backend or a client, whoever behaves is served afterwards, and no socket, timer or descriptor stays behind.
 
-mod support;
-
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use support::{Backend, Client, DEADLINE, Handshake, Proxy, eventually};
+use crate::support::{self, Backend, Client, DEADLINE, Handshake, Proxy, eventually};
 
 /// What an attacker sends, and the answer: a status, or none (0).
 type Case = (&'static str, Vec<u8>, u16);

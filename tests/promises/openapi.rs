@@ -1,11 +1,9 @@
 //! The running server, held against docs/openapi.yaml and docs/openapi-backend.yaml: every operation with every status
 //! that is documented is provoked, and what is said and asked must be what the documents say.
 
-mod support;
-
 use std::collections::BTreeSet;
 
-use support::{Backend, Handshake, Http, Proxy, Reply, Request, Response, Value, json};
+use crate::support::{self, Backend, Handshake, Http, Proxy, Reply, Request, Response, Value, json};
 
 #[test]
 fn the_ingress_answers_as_its_document_says_and_with_every_status_in_it() {

@@ -175,7 +175,8 @@ enum Runs {
     Ignored,
 }
 
-/// Every test that is compiled: by the file in `tests/` or the module in `src/`, and its function.
+/// Every test that is compiled: by the file in `tests/promises/`, the program in `tests/` or the module in `src/`, and its
+/// function.
 fn all_tests() -> BTreeMap<String, Runs> {
     let mut tests = BTreeMap::new();
     collect(&root().join("src/lib.rs"), &root().join("src"), "", &mut tests);
@@ -183,13 +184,17 @@ fn all_tests() -> BTreeMap<String, Runs> {
         let folder = root().join(package).join("src");
         collect(&folder.join("lib.rs"), &folder, package, &mut tests);
     }
-    for entry in std::fs::read_dir(root().join("tests")).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_stem().unwrap().to_str().unwrap();
-        if path.extension().is_some_and(|extension| extension == "rs") {
-            collect(&path, &root().join("tests"), name, &mut tests);
-        } else if path.join("main.rs").exists() {
-            collect(&path.join("main.rs"), &path, name, &mut tests);
+    for folder in ["tests", "protocol/tests"].map(|folder| root().join(folder)) {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            if path.extension().is_some_and(|extension| extension == "rs") {
+                collect(&path, &folder, name, &mut tests);
+            } else if path.join("main.rs").exists() {
+                // Of the promises, each file stands for itself.
+                let name = if name == "promises" { "" } else { name };
+                collect(&path.join("main.rs"), &path, name, &mut tests);
+            }
         }
     }
     tests
@@ -269,7 +274,7 @@ fn read(file: &str) -> String {
     std::fs::read_to_string(root().join(file)).unwrap()
 }
 
-/// Files in `tests/` in which nothing is tested but what is promised on the wire.
+/// Files in `tests/promises/` in which nothing is tested but what is promised on the wire.
 const ABOUT_THE_CONTRACT: &[&str] = &[
     "admission",
     "answers",

@@ -1,12 +1,11 @@
 //! The process is killed, and started again: nothing is in its way, and the clients come back. (The contract, section 8.)
 
-mod support;
-
 use std::io::ErrorKind;
 use std::net::TcpStream;
 
 use rustix::process::Signal;
-use support::{Backend, Builder, Client, Handshake, Message, Proxy};
+
+use crate::support::{self, Backend, Builder, Client, Handshake, Message, Proxy};
 
 /// On the addresses of one that has ended.
 fn again(backend: &Backend, old: &Proxy) -> Builder {

@@ -1,12 +1,10 @@
 //! The ingress speaks HTTP/1.1, strictly: what it takes, what it refuses, and who may push.
 //! (The contract, section 6; pushes themselves are in `pushes.rs`.)
 
-mod support;
-
 use std::path::PathBuf;
 
-use support::http::{call_target, request_bytes};
-use support::{Backend, Client, Http, Proxy, json};
+use crate::support::http::{call_target, request_bytes};
+use crate::support::{self, Backend, Client, Http, Proxy, json};
 
 /// A push for CP1, as raw bytes.
 fn push(message_id: &str) -> Vec<u8> {

@@ -1,14 +1,13 @@
 //! The end of the process: what is under way is finished or told, and nobody is dropped without a word.
 //! (The contract, section 8.)
 
-mod support;
-
 use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use support::{Backend, Builder, Client, Http, Message, Proxy, Response, json};
+
+use crate::support::{self, Backend, Builder, Client, Http, Message, Proxy, Response, json};
 
 /// With so much time to drain in that whoever waits for its end fails the test.
 fn patient(backend: &Backend) -> Builder {

@@ -1,10 +1,8 @@
 //! The backend asks about clients, closes them, and lists them. (The contract, section 6.)
 
-mod support;
-
 use std::collections::BTreeSet;
 
-use support::{Backend, Client, Handshake, Proxy, Response, Value, json};
+use crate::support::{self, Backend, Client, Handshake, Proxy, Response, Value, json};
 
 /// Every client's id on every page.
 fn list(proxy: &Proxy, limit: usize) -> Vec<String> {

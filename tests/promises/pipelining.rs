@@ -1,13 +1,11 @@
 //! With `backend_pipeline_max` above 1, requests that are ready together share a connection, and every answer finds its own.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 
-use support::{Backend, Client, Proxy, Request, Response};
+use crate::support::{Backend, Client, Proxy, Request, Response};
 
 const MEMBERS: usize = 8;
 

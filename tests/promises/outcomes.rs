@@ -1,10 +1,8 @@
 //! Every accepted push has exactly one outcome, and the backend learns it. (The contract, sections 4 and 6.)
 
-mod support;
-
 use std::collections::{HashMap, HashSet};
 
-use support::{Backend, Client, Proxy, Request, Response, json};
+use crate::support::{self, Backend, Client, Proxy, Request, Response, json};
 
 /// The `/error` that the proxy made itself.
 #[track_caller]

@@ -1,12 +1,10 @@
 //! Memory is bounded whatever clients and backends do: the process's peak in RAM against what it had before.
 //! (The contract, section 8.)
 
-mod support;
-
 use std::io::Write;
 
-use support::client::{CONTINUATION, PING, TEXT, frame_bytes};
-use support::{Backend, Client, Proxy, Response, eventually};
+use crate::support::client::{CONTINUATION, PING, TEXT, frame_bytes};
+use crate::support::{self, Backend, Client, Proxy, Response, eventually};
 
 const MIB: u64 = 1024 * 1024;
 

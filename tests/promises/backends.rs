@@ -1,7 +1,5 @@
 //! Connections to the backend: kept, bounded, found dead, tried again. (The contract, sections 1 and 4.)
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -9,8 +7,9 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use support::client::PING;
-use support::{Backend, Client, Handshake, Message, Proxy, Response, eventually};
+
+use crate::support::client::PING;
+use crate::support::{self, Backend, Client, Handshake, Message, Proxy, Response, eventually};
 
 #[test]
 fn the_path_of_the_backends_url_comes_first() {

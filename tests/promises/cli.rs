@@ -1,11 +1,9 @@
 //! The program on the command line: what it prints, what it refuses, and its exit codes. (The contract, sections 1 and 7.)
 
-mod support;
-
 use std::path::PathBuf;
 
-use support::proxy::{run, usable_cpus};
-use support::{Backend, Http, Proxy};
+use crate::support::proxy::{run, usable_cpus};
+use crate::support::{self, Backend, Http, Proxy};
 
 /// A config file of the test's own.
 struct File(PathBuf);

@@ -1,0 +1,38 @@
+//! Holds the program to what clients, backends and users are promised, one file per promise.
+//!
+//! Each test talks over real sockets to the program as a child process, between a scripted backend and clients of its
+//! own. What is measured (memory, descriptors, processor time) is the child's, so that tests may run beside each other.
+
+mod admission;
+mod answers;
+mod backends;
+mod bad_frames;
+mod calls;
+mod cli;
+mod clients;
+mod config;
+mod connections;
+mod contract;
+mod descriptors;
+mod documents;
+mod drain;
+mod examples;
+mod frames;
+mod hostile_backends;
+mod idle;
+mod ingress;
+mod json;
+mod life;
+mod memory_under_attack;
+mod openapi;
+mod outcomes;
+mod overload;
+mod pipelining;
+mod pushes;
+mod restart;
+mod shards;
+#[path = "../support/mod.rs"]
+mod support;
+mod torture;
+mod upgrade;
+mod waits;
