@@ -20,7 +20,7 @@ class Server:
     def __init__(self, stage, workers=None):
         """`workers`: so many instead of what its file says."""
         self.stage = stage
-        self.workers = workers
+        self.worker_count = workers
         self.port = stage.port()
         self.running = []
 
@@ -85,7 +85,7 @@ class PhpBuiltIn(Server):
 
     async def launch(self, node):
         workers = re.search(r"PHP_CLI_SERVER_WORKERS=(\d+)", (ROOT / "examples" / self.line_in).read_text())[1]
-        environment = {**self.environment(node), "PHP_CLI_SERVER_WORKERS": str(self.workers or workers)}
+        environment = {**self.environment(node), "PHP_CLI_SERVER_WORKERS": str(self.worker_count or workers)}
         command = ["php", "-S", f"127.0.0.1:{self.port}", ROOT / "examples/app/index.php"]
         self.running = [await self.stage.start(self.name, *command, env=environment)]
 
@@ -123,8 +123,8 @@ class PhpFpm(Server):
                 "root ../app": f"root {ROOT}/examples/app",
             }.items():
                 text = text.replace(old, new)
-            if self.workers:
-                text = re.sub(r"(pm.max_children =) \d+", rf"\1 {self.workers}", text)
+            if self.worker_count:
+                text = re.sub(r"(pm.max_children =) \d+", rf"\1 {self.worker_count}", text)
             (folder / name).write_text(text)
         fpm = await self.stage.start(f"{self.name}-workers", self.program(), "-F", "--fpm-config", folder / "php-fpm.conf")
         nginx = ["nginx", "-p", folder, "-c", folder / "nginx.conf", "-g", "daemon off;"]

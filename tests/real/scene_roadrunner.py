@@ -217,8 +217,8 @@ async def check_max_jobs(stage, session):
 
 
 async def check_no_workers(stage, session):
-    """What RoadRunner itself answers when no worker is free in time."""
-    server = backends.RoadRunner(stage, num_workers=1, allocate_timeout="1s")
+    """What RoadRunner itself answers when no worker is free in time, and when a worker takes too long."""
+    server = backends.RoadRunner(stage, num_workers=1, allocate_timeout="1s", **{"supervisor.exec_ttl": "3s"})
     node = await start_node(stage, server, 1)
     await server.start(node)
     station = await Station(session, node.listen, "CP1").connect()
@@ -228,8 +228,11 @@ async def check_no_workers(stage, session):
     async with session.post(f"{server.url}/call/Heartbeat/CP1/1", json={}) as answer:
         assert answer.status == 503
         stage.say(f"no worker free within allocate_timeout: {answer.status}, No-Workers: {answer.headers.get('No-Workers')}")
+    frame = await calling
+    assert frame[2:4] == ["InternalError", "the backend answered 503"], frame
     await station.answer(next(iter(station.pushes)))
-    assert (await calling)[2]["status"] == "Accepted"
+    assert (await station.call("Heartbeat", {}))[0] == 3
+    stage.say("a worker that took longer than exec_ttl: ended, its Call got InternalError, the next one an answer")
     await station.close()
     await node.stop()
     await server.stop()
