@@ -54,10 +54,16 @@ final class Request
         return $this->hasAction() ? $this->names[0] ?? '' : '';
     }
 
+    /** From `X-Client-Id`; without it, from where this kind of request has it in its path or body. */
     public function clientId(): string
     {
         $named = $this->header('X-Client-Id');
-        return $named === null ? $this->names[$this->hasAction() ? 1 : 0] ?? '' : rawurldecode($named);
+        return match (true) {
+            $named !== null => rawurldecode($named),
+            $this->kind === 'connect' => is_string($id = json_decode($this->body)) ? $id : '',
+            $this->kind === 'disconnect' => (string) ($this->payload()['clientId'] ?? ''),
+            default => $this->names[$this->hasAction() ? 1 : 0] ?? '',
+        };
     }
 
     public function messageId(): string

@@ -380,6 +380,19 @@ final class RouterTest extends TestCase
         self::assertEquals(new Response(503, ['Retry-After' => '1']), $second);
     }
 
+    public function testAClientIsKnownFromEveryKindOfRequest(): void
+    {
+        foreach ([
+            ['connect', '"CP 1"'],
+            ['disconnect', '{"clientId":"CP 1","code":1000}'],
+            ['call/A/CP%201/1', '{}'],
+            ['start/CP%201', ''],
+        ] as [$path, $body]) {
+            self::assertSame('CP 1', Request::from('POST', "/$path", [], $body)->clientId(), $path);
+            self::assertSame('B+ü', Request::from('POST', "/$path", ['X-Client-Id' => 'B%2B%C3%BC'], $body)->clientId());
+        }
+    }
+
     public function testOtherPathsAreNotOurs(): void
     {
         self::assertNull(self::ask(new \stdClass(), 'start/CP1'));
