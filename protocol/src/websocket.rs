@@ -1,6 +1,7 @@
 //! WebSocket without its I/O (RFC 6455): the rules of the opening handshake, and the frames of both directions.
 
 mod decoder;
+pub mod deflate;
 mod encode;
 mod error;
 mod handshake;

@@ -1,0 +1,42 @@
+//! permessage-deflate (RFC 7692) with context takeover, and without a codec for each client.
+//!
+//! What the algorithm needs between two messages is the last 2^bits bytes of plain text. So a client has a [`History`] for
+//! each direction, and all clients of a shard share one [`Codec`], which is primed with the history before each message.
+//! Messages that travel uncompressed do not enter the history.
+
+mod codec;
+mod history;
+mod offer;
+
+pub use codec::{Codec, InflateError};
+pub use history::History;
+pub use offer::{Agreement, DeflateConfig, negotiate};
+
+/// One client's share in permessage-deflate: what was agreed on, and both histories.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Deflate {
+    /// Of the opening handshake.
+    pub agreement: Agreement,
+    /// The last of what the client has sent compressed.
+    pub received: History,
+    /// The last of what it was sent compressed.
+    pub sent: History,
+}
+
+impl Deflate {
+    /// Nothing was sent yet.
+    #[must_use]
+    pub fn new(agreement: Agreement) -> Self {
+        Self {
+            agreement,
+            received: History::default(),
+            sent: History::default(),
+        }
+    }
+
+    /// Bytes that are kept.
+    #[must_use]
+    pub fn held_len(&self) -> usize {
+        self.received.held_len() + self.sent.held_len()
+    }
+}
