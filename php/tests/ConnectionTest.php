@@ -19,7 +19,7 @@ final class ConnectionTest extends TestCase
         $response = $connection->request('POST', '/call/A/CP1/1', ['Prefer' => 'wait=1'], '{"a":1}', 5);
         self::assertEquals(new Response(200, ['content-length' => '2'], '{}'), $response);
         self::assertSame(204, $connection->request('GET', '/clients/CP1', [], '', 5)->status);
-        [$first, $second] = $server->requests();
+        [$first, $second] = $server->requests(2);
         self::assertSame(
             "POST /prefix/call/A/CP1/1 HTTP/1.1\r\nHost: $server->host\r\nContent-Length: 7\r\nPrefer: wait=1\r\n\r\n{\"a\":1}",
             $first['text'],
@@ -39,9 +39,9 @@ final class ConnectionTest extends TestCase
         $connection = new Connection($server->url);
         for ($number = 1; $number <= 3; ++$number) {
             self::assertSame('{}', $connection->request('GET', '/', [], '', 5)->body);
-            $server->wait($number);
+            $server->requests($number);
         }
-        self::assertSame([1, 2, 3], array_column($server->requests(), 'connection'));
+        self::assertSame([1, 2, 3], array_column($server->requests(3), 'connection'));
     }
 
     public function testInterimAndChunkedAnswersAreRead(): void

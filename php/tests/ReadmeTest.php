@@ -57,7 +57,7 @@ final class ReadmeTest extends TestCase
             self::assertSame(10, $count);
             $own = $connection->request('POST', '/clear/CP1', ['X-Client-Id' => 'CP1'], '', 30);
             self::assertSame([200, '{"status": "Accepted"}'], [$own->status, $own->body]);
-            self::assertStringStartsWith('POST /call/ClearCache/CP1/', $ingress->requests()[0]['text']);
+            self::assertStringStartsWith('POST /call/ClearCache/CP1/', $ingress->requests(1)[0]['text']);
             $log = file_get_contents("$folder/log");
             self::assertStringContainsString('CP1: {"status":"Accepted"}', $log);
             self::assertStringContainsString('CP1: no answer (Timeout): the client did not answer in time', $log);

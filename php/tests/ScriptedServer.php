@@ -43,19 +43,18 @@ final class ScriptedServer
         @unlink($this->file);
     }
 
-    /** @return list<array{connection: int, text: string}> */
-    public function requests(): array
-    {
-        return array_map(static fn (string $line): array => json_decode($line, true), file($this->file));
-    }
-
-    /** Until so many requests have been answered, and what follows them is done. */
-    public function wait(int $count): void
+    /**
+     * What was asked, once so many requests have been answered and noted.
+     *
+     * @return list<array{connection: int, text: string}>
+     */
+    public function requests(int $count): array
     {
         $deadline = microtime(true) + 30;
         while (count(file($this->file)) < $count && microtime(true) < $deadline) {
             usleep(1000);
         }
+        return array_map(static fn (string $line): array => json_decode($line, true), file($this->file));
     }
 
     /** @param list<string> $answers */
