@@ -3,18 +3,18 @@
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::process::Command;
 
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
-use crate::program::{Client, Program, http, two_shards, wait_until};
+use rustix::process::Signal;
+use support::{Builder, Client, Handshake, Http, Proxy, eventually};
 
 /// What is passed, and as what.
 type Named<'s> = (&'s str, &'s dyn AsFd);
 
 /// What systemd does: descriptors from 3 on, their number and names in the environment, and the process's own id.
-fn with_sockets(sockets: &[Named<'_>], args: &[&str]) -> (Command, Vec<OwnedFd>) {
+fn with_sockets(sockets: &[Named<'_>]) -> (Builder, Vec<OwnedFd>) {
     let mut script = String::new();
     let (mut kept, mut names) = (Vec::new(), Vec::new());
     for (number, (name, socket)) in sockets.iter().enumerate() {
@@ -30,11 +30,10 @@ fn with_sockets(sockets: &[Named<'_>], args: &[&str]) -> (Command, Vec<OwnedFd>)
         sockets.len(),
         names.join(":")
     ));
-    let mut command = Command::new("bash");
-    command.args(["-c", &script, "activate", env!("CARGO_BIN_EXE_ws2api")]);
-    command.args(["demo", "--cores", &two_shards(), "--set", "drain_spread=0s"]);
-    command.args(args);
-    (command, kept)
+    (
+        Proxy::demo().shards(2).under(&["bash", "-c", &script, "activate"]),
+        kept,
+    )
 }
 
 #[test]
@@ -43,32 +42,33 @@ fn one_socket_serves_all_shards_and_outlives_a_restart() {
     let start = || {
         let sockets: [Named<'_>; 3] = [("listen", &clients), ("ingress", &ingress), ("admin", &admin)];
         // The configured addresses would be refused.
-        let (mut command, _kept) = with_sockets(&sockets, &["--listen", "192.0.2.1:1", "--admin", "192.0.2.1:2"]);
-        Program::start(&mut command)
+        let (builder, _kept) = with_sockets(&sockets);
+        builder.set("listen", "192.0.2.1:1").set("admin", "192.0.2.1:2").start()
     };
-    let mut program = start();
-    assert_eq!(program.listen, clients.local_addr().unwrap().to_string());
-    assert_eq!(program.ingress, ingress.local_addr().unwrap().to_string());
-    assert_eq!(program.admin, admin.local_addr().unwrap().to_string());
-    program.wait_for_log("listen: 1 socket was passed in");
+    let mut proxy = start();
+    assert_eq!(proxy.listen, clients.local_addr().unwrap());
+    assert_eq!(proxy.ingress, ingress.local_addr().unwrap());
+    assert_eq!(proxy.admin, admin.local_addr().unwrap());
+    proxy.wait_log("listen: 1 socket was passed in");
     // None waits unseen, and they live on all shards.
-    let mut connected: Vec<Client> = (0..64)
-        .map(|number| Client::connect(&program.listen, &format!("CP{number}")))
-        .collect();
+    let mut connected: Vec<Client> = (0..64).map(|number| proxy.client(&format!("CP{number}"))).collect();
     connected.iter_mut().for_each(|client| client.call(1));
-    for shard in 0..2 {
-        assert!(program.metric("ws2api_clients", &format!("shard=\"{shard}\"")) > 0.0);
-    }
+    let clients_count = proxy.metric("clients");
+    assert!(
+        clients_count.len() == 2 && clients_count.iter().all(|count| *count > 0.0),
+        "{clients_count:?}"
+    );
     for _ in 0..64 {
-        assert_eq!(http(&program.ingress, "GET", "/clients/CP1", "").status, 200);
+        proxy.http().get("/clients/CP1").expect(200);
     }
-    program.signal("TERM");
-    assert!(program.wait().success());
+    assert!(proxy.terminate().success());
 
     // Nobody accepts now, and nobody is refused: the connection waits for the next one.
     let waiting = TcpStream::connect(clients.local_addr().unwrap()).unwrap();
-    let _program = start();
-    let mut client = Client::over(waiting, "CP1").expect("a client");
+    let _proxy = start();
+    let mut http = Http::over(waiting);
+    http.send(Handshake::new("CP1").bytes());
+    let mut client = Client::upgrade(http);
     client.call(1);
 }
 
@@ -77,22 +77,22 @@ fn a_socket_for_each_shard_is_accepted_from_by_each() {
     let first = reusable("127.0.0.1:0".parse().unwrap());
     let address: SocketAddr = rustix::net::getsockname(&first).unwrap().try_into().unwrap();
     let second = reusable(address);
-    let (mut command, kept) = with_sockets(&[("listen", &first), ("listen", &second)], &[]);
-    let mut program = Program::start(&mut command);
-    program.wait_for_log("listen: 2 sockets were passed in");
+    let (builder, kept) = with_sockets(&[("listen", &first), ("listen", &second)]);
+    let mut proxy = builder.start();
+    proxy.wait_log("listen: 2 sockets were passed in");
     drop((first, second, kept));
     // The kernel spreads them by their ports.
     let mut number = 0;
-    let accepted = |shard: usize| program.metric("ws2api_connections_accepted_total", &format!("shard=\"{shard}\""));
-    wait_until("both shards to accept", || {
+    eventually("both shards to accept", || {
         number += 1;
-        Client::connect(&program.listen, &format!("CP{number}")).call(1);
-        (accepted(0) > 0.0 && accepted(1) > 0.0).then_some(())
+        proxy.client(&format!("CP{number}")).call(1);
+        let accepted = proxy.metric("connections_accepted_total");
+        accepted.iter().all(|count| *count > 0.0).then_some(())
     });
     // Nobody else holds them: a drain closes them.
-    program.signal("TERM");
-    wait_until("the sockets' end", || TcpStream::connect(address).err());
-    assert!(program.wait().success());
+    proxy.signal(Signal::TERM);
+    eventually("the sockets' end", || TcpStream::connect(address).err());
+    assert!(proxy.wait().success());
 }
 
 #[test]
@@ -126,10 +126,9 @@ fn what_cannot_be_served_is_refused_in_words() {
         ),
     ];
     for (sockets, words) in cases {
-        let (mut command, _kept) = with_sockets(sockets, &[]);
-        let output = command.output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "{output:?}");
-        let said = String::from_utf8(output.stderr).unwrap();
+        let (builder, _kept) = with_sockets(sockets);
+        let (code, _, said) = builder.run();
+        assert_eq!(code, 1, "{said}");
         assert!(said.ends_with(&format!("ws2api: {words}\n")), "{said}");
     }
 }
@@ -138,19 +137,16 @@ fn what_cannot_be_served_is_refused_in_words() {
 fn a_wrong_count_is_refused_and_another_process_s_is_not_ours() {
     let start = |pid: &str, count: &str| {
         let script = format!("export LISTEN_PID={pid} LISTEN_FDS={count} LISTEN_FDNAMES=listen; exec \"$@\"");
-        let mut command = Command::new("bash");
-        command.args(["-c", &script, "activate", env!("CARGO_BIN_EXE_ws2api"), "demo"]);
-        command.args(["--cores", &two_shards()]);
-        command
+        Proxy::demo().shards(2).under(&["bash", "-c", &script, "activate"])
     };
     for (count, words) in [
         ("1", "ws2api: LISTEN_FDS=1: descriptor 3 is not open\n"),
         ("many", "ws2api: LISTEN_FDS=many: it is a number up to 4096\n"),
     ] {
-        let output = start("$$", count).output().unwrap();
-        assert_eq!(String::from_utf8(output.stderr).unwrap(), words);
+        let (_, _, said) = start("$$", count).run();
+        assert_eq!(said, words);
     }
-    Program::start(&mut start("1", "1"));
+    start("1", "1").start();
 }
 
 fn reusable(address: SocketAddr) -> OwnedFd {

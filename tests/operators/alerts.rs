@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::program::Program;
+use support::Proxy;
 
 const RULES: &str = include_str!("../../config/ws2api.rules.yml");
 
@@ -31,7 +31,7 @@ fn every_alert_has_its_section_in_the_runbook_and_a_test() {
 
 #[test]
 fn alerts_and_runbook_ask_for_metrics_that_exist() {
-    let metrics = Program::demo(&[]).get("/metrics").text();
+    let metrics = Proxy::demo().shards(2).start().get("/metrics").body;
     let runbook = include_str!("../../docs/runbook.md");
     let mut asked = BTreeSet::new();
     for text in [RULES, runbook] {

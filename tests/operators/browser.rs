@@ -1,25 +1,22 @@
 //! The status page in headless Chromium, under load, through ChromeDriver (W3C WebDriver). Where that is not installed
 //! nothing is checked; scripts/test says so.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
-use serde_json::{Value, json};
-
-use crate::backend::Backend;
-use crate::program::{Client, Program, Until, http_with, wait_until};
+use support::{Backend, Client, Proxy, Until, Value, eventually, json};
 
 #[test]
 fn the_page_lives_finds_clients_and_says_what_is_wrong() {
     let Some(browser) = Browser::start() else { return };
-    let backend = Backend::start("127.0.0.1:0");
-    let address = backend.address.to_string();
-    let program = Program::demo(&["--backend", &format!("http://{address}")]);
+    let mut backend = Backend::start();
+    let proxy = Proxy::demo().backend(&backend).shards(2).start();
     let until = Until::default();
     std::thread::scope(|scope| {
         let _end = until.end();
-        scope.spawn(|| talk(&program, &until));
-        browser.open(&format!("http://{}/", program.admin));
+        scope.spawn(|| talk(&proxy, &until));
+        browser.open(&format!("http://{}/", proxy.admin));
 
         browser.wait(
             "all is well",
@@ -39,7 +36,7 @@ fn the_page_lives_finds_clients_and_says_what_is_wrong() {
             "document.querySelector('#shards path:nth-of-type(3)').getAttribute('d')",
         ] {
             let before = browser.run(&format!("return {what}"));
-            wait_until(what, || {
+            eventually(what, || {
                 (browser.run(&format!("return {what}")) != before).then_some(())
             });
         }
@@ -58,16 +55,16 @@ fn the_page_lives_finds_clients_and_says_what_is_wrong() {
         assert!(client.contains("CP3") && client.contains("127.0.0.1"), "{client}");
         browser.run("document.querySelector('#client button').click()");
         browser.text("#client [role=status]", "the log shows it");
-        program.wait_for_log("Heartbeat");
+        proxy.wait_log("Heartbeat");
         search("nobody");
         browser.text("#client", "nobody is not connected. Its home is shard ");
         assert_eq!(browser.complaints(), [""; 0], "of the browser itself");
 
-        drop(backend);
+        backend.stop();
         let words = browser.text("#alerts", "No backend can be connected to");
         assert!(words.contains("Calls get InternalError"), "{words}");
         browser.wait("the pill", "return document.querySelector('#pill').className === 'bad'");
-        let _backend = Backend::start(&address);
+        backend.restart();
         browser.wait(
             "all is well again",
             "return document.querySelector('#pill.good') !== null",
@@ -78,15 +75,15 @@ fn the_page_lives_finds_clients_and_says_what_is_wrong() {
 #[test]
 fn the_page_is_readable_light_and_dark_and_fits_a_phone() {
     let Some(browser) = Browser::start() else { return };
-    let program = Program::demo(&[]);
-    let _client = Client::connect(&program.listen, "CP1");
+    let proxy = Proxy::demo().shards(2).start();
+    let _client = proxy.client("CP1");
     let mut backgrounds = Vec::new();
     for scheme in ["light", "dark"] {
         browser.devtools(
             "Emulation.setEmulatedMedia",
             &json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] }),
         );
-        browser.open(&format!("http://{}/", program.admin));
+        browser.open(&format!("http://{}/", proxy.admin));
         browser.wait(
             "the shards",
             "return document.querySelectorAll('#shards dd').length > 0",
@@ -131,17 +128,17 @@ const CONTRAST: &str = "
     return seen.length > 30 ? faint : ['too few texts were seen'];
 ";
 
-fn talk(program: &Program, until: &Until) {
+fn talk(proxy: &Proxy, until: &Until) {
     let mut clients: Vec<Client> = (0..8)
-        .map(|number| Client::connect(&program.listen, &format!("CP{number}")))
+        .map(|number| proxy.client_of("ocpp2.0.1", &format!("CP{number}")))
         .collect();
     let mut number = 0;
     while !until.is_over() {
         for client in &mut clients {
             number += 1;
-            client.send(&format!("[2,\"{number}\",\"Heartbeat\",{{}}]"));
+            client.send_call(&number.to_string(), "Heartbeat", "{}");
             // CallErrors while there is no backend.
-            client.receive();
+            client.text();
         }
     }
 }
@@ -202,12 +199,33 @@ impl Browser {
 
     fn ask(&self, target: &str, body: &Value) -> Value {
         let body = body.to_string();
-        let headers = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
         let target = format!("{}{target}", self.session);
-        let answer = http_with(&self.address, "POST", &target, &headers, &body);
-        let text = answer.text();
-        assert_eq!(answer.status, 200, "{target} {body}: {text}");
+        let (status, text) = self.request("POST", &target, &body);
+        assert_eq!(status, 200, "{target} {body}: {text}");
         serde_json::from_str::<Value>(&text).unwrap()["value"].take()
+    }
+
+    /// Status and body of an answer. ChromeDriver writes its headers without spaces, which a strict reader refuses.
+    fn request(&self, method: &str, target: &str, body: &str) -> (u16, String) {
+        let (address, len) = (&self.address, body.len());
+        let mut stream = TcpStream::connect(address).unwrap();
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {len}\r\n\r\n"
+        );
+        stream.write_all((head + body).as_bytes()).unwrap();
+        let mut input = BufReader::new(stream);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(input.read_line(&mut head).unwrap(), 0, "a head: {head}");
+        }
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        // It does not close when asked to.
+        let lower = head.to_ascii_lowercase();
+        let (_, rest) = lower.split_once("content-length:").expect("a length");
+        let mut body = vec![0; rest.lines().next().unwrap().trim().parse().unwrap()];
+        input.read_exact(&mut body).unwrap();
+        (status, String::from_utf8(body).unwrap())
     }
 
     fn open(&self, url: &str) {
@@ -223,13 +241,13 @@ impl Browser {
     }
 
     fn wait(&self, what: &str, script: &str) {
-        wait_until(what, || (self.run(script) == Value::Bool(true)).then_some(()));
+        eventually(what, || (self.run(script) == Value::Bool(true)).then_some(()));
     }
 
     /// Waits until what `selector` finds says `words`, and gives all of it.
     fn text(&self, selector: &str, words: &str) -> String {
         let script = format!("return document.querySelector('{selector}')?.textContent ?? ''");
-        wait_until(words, || {
+        eventually(words, || {
             let text = self.run(&script).as_str().unwrap().to_owned();
             text.contains(words).then_some(text)
         })
@@ -251,7 +269,7 @@ impl Drop for Browser {
         // It takes the browser with it.
         if !self.session.is_empty() {
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                http_with(&self.address, "DELETE", &self.session, "", "");
+                self.request("DELETE", &self.session, "");
             }));
         }
         let _ = self.driver.kill();

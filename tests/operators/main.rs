@@ -2,12 +2,10 @@
 
 mod activation;
 mod alerts;
-mod backend;
 mod browser;
 mod logs;
 mod metrics;
 mod profiles;
-mod program;
 mod reload;
 mod service;
 mod start_up;

@@ -6,49 +6,51 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::program::{Client, Program, command, http, wait_until};
+use support::{Http, Proxy, eventually};
 
 #[test]
 fn a_conversation_is_counted() {
-    let program = Program::demo(&[]);
-    let mut client = Client::connect(&program.listen, "CP1");
+    let proxy = Proxy::demo().shards(2).start();
+    let mut client = proxy.client("CP1");
     for number in 0..3 {
         client.call(number);
     }
     client.send("nonsense");
-    assert!(client.receive().starts_with("[4,\"-1\","));
-    let push = "Content-Type: application/json\r\nContent-Length: 0\r\n";
-    let refused = http(&program.ingress, "POST", "/call/Reset/CP2/p1", push);
-    assert_eq!(refused.status, 400, "{refused:?}");
+    assert!(client.text().starts_with("[4,\"-1\","));
+    proxy.http().push("CP2", "Reset", "p1", "").expect(400);
     for (name, with, value) in [
-        ("ws2api_clients", "", 1.0),
-        ("ws2api_clients_opened_total", "", 1.0),
-        ("ws2api_frames_total", "type=\"call\"", 3.0),
-        ("ws2api_frames_total", "type=\"callresult\"", 3.0),
-        ("ws2api_frames_bad_total", "kind=\"unreadable\"", 1.0),
-        ("ws2api_calls_total", "outcome=\"result\"", 3.0),
-        ("ws2api_call_round_trip_seconds_count", "", 3.0),
-        ("ws2api_backend_round_trip_seconds_count", "", 4.0),
-        ("ws2api_backend_answers_total", "class=\"2xx\"", 4.0),
-        ("ws2api_ingress_bad_total", "", 1.0),
-        ("ws2api_backend_up", "", 2.0),
-        ("ws2api_shed_total", "", 0.0),
+        ("clients", "", 1.0),
+        ("clients_opened_total", "", 1.0),
+        ("frames_total", "type=\"call\"", 3.0),
+        ("frames_total", "type=\"callresult\"", 3.0),
+        ("frames_bad_total", "kind=\"unreadable\"", 1.0),
+        ("calls_total", "outcome=\"result\"", 3.0),
+        ("call_round_trip_seconds_count", "", 3.0),
+        ("backend_round_trip_seconds_count", "", 4.0),
+        ("backend_answers_total", "class=\"2xx\"", 4.0),
+        ("ingress_bad_total", "", 1.0),
+        ("backend_up", "", 2.0),
+        ("shed_total", "", 0.0),
     ] {
-        assert_eq!(program.metric(name, with), value, "{name} {with}");
+        let sum: f64 = proxy.metric_where(name, with).iter().sum();
+        assert_eq!(sum, value, "{name} {with}");
     }
-    assert!(program.metric("process_resident_memory_bytes", "") > 1e6);
-    assert!(program.metric("ws2api_open_fds", "") > 10.0);
+    let text = proxy.get("/metrics").body;
+    let resident = text
+        .lines()
+        .find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
+    assert!(resident.unwrap().parse::<f64>().unwrap() > 1e6);
+    assert!(proxy.metric("open_fds").iter().sum::<f64>() > 10.0);
     drop(client);
-    wait_until("the client's end", || {
-        let lost = program.metric("ws2api_clients_closed_total", "reason=\"lost\"");
-        (lost == 1.0).then_some(())
+    eventually("the client's end", || {
+        (proxy.count_where("clients_closed", "lost") == 1).then_some(())
     });
 }
 
 #[test]
 fn every_metric_is_documented_and_every_documented_one_exists() {
-    let program = Program::demo(&[]);
-    let text = program.get("/metrics").text();
+    let proxy = Proxy::demo().shards(2).start();
+    let text = proxy.get("/metrics").body;
     let exposed = described(&text);
     assert!(exposed.len() > 40, "{exposed:?}");
     let documented: BTreeMap<String, String> = include_str!("../../docs/metrics.md")
@@ -110,14 +112,14 @@ fn every_counter_of_the_table_of_bounds_exists() {
 fn a_scrape_costs_no_shard_a_millisecond() {
     let cpu = ws2api::config::usable_cpus()[0];
     let cores = [cpu.to_string().as_str(); 16].join(",");
-    let program = Program::start(&mut command(&["demo", "--cores", &cores]));
-    let threads = program.shard_threads();
+    let proxy = Proxy::demo().expect_shards(16).arg("--cores").arg(&cores).start();
+    let threads = proxy.shard_threads();
     assert_eq!(threads.len(), 16);
     let spent = || -> Vec<Duration> { threads.iter().map(|thread| cpu_time(thread)).collect() };
-    let lines = program.get("/metrics").text().lines().count();
+    let lines = proxy.get("/metrics").body.lines().count();
     let before = spent();
     for _ in 0..SCRAPES {
-        assert_eq!(program.get("/metrics").status, 200);
+        proxy.get("/metrics").expect(200);
     }
     let costs = before
         .iter()
@@ -138,17 +140,14 @@ const SCRAPES: u32 = 50;
 
 #[test]
 fn the_other_format_holds_the_same_and_ends_as_it_must() {
-    let program = Program::demo(&[]);
-    let accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n";
-    let answer = http(&program.admin, "GET", "/metrics", accept);
-    assert!(
-        answer.head.contains("Content-Type: application/openmetrics-text"),
-        "{}",
-        answer.head
-    );
-    let text = answer.text();
+    let proxy = Proxy::demo().shards(2).start();
+    let accept = ("Accept", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5");
+    let answer = Http::connect(proxy.admin).request("GET", "/metrics", &[accept], "");
+    let kind = answer.header("content-type").unwrap();
+    assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
+    let text = answer.body;
     assert!(text.ends_with("# EOF\n"));
-    let counters = described(&program.get("/metrics").text());
+    let counters = described(&proxy.get("/metrics").body);
     for (name, kind) in described(&text) {
         let suffix = if kind == "counter" { "_total" } else { "" };
         assert_eq!(counters.get(&format!("{name}{suffix}")), Some(&kind));
@@ -168,8 +167,8 @@ fn promtool_has_nothing_to_say() {
         eprintln!("promtool is not installed: not checked");
         return;
     };
-    let program = Program::demo(&[]);
-    let text = program.get("/metrics").text();
+    let proxy = Proxy::demo().shards(2).start();
+    let text = proxy.get("/metrics").body;
     tool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = tool.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");

@@ -5,21 +5,21 @@ use std::path::PathBuf;
 
 use pprof::protos::{Message as _, Profile};
 
-use crate::program::{Client, Program, Until, http, wait_until};
+use rustix::process::Signal;
+use support::{Client, Http, Proxy, Until, eventually};
 
 #[test]
 fn a_cpu_profile_shows_the_shards_at_work() {
-    let program = Program::demo(&[]);
-    assert_eq!(program.get("/debug/pprof/profile?seconds=0").status, 400);
+    let proxy = Proxy::demo().shards(2).start();
+    proxy.get("/debug/pprof/profile?seconds=0").expect(400);
     let until = Until::default();
     std::thread::scope(|scope| {
         let _end = until.end();
-        scope.spawn(|| talk(&program, &until));
+        scope.spawn(|| talk(&proxy, &until));
         // On a busy machine the shards may get little time within one second.
-        wait_until("the shards' stacks", || {
-            let answer = program.get("/debug/pprof/profile?seconds=1");
-            assert_eq!(answer.status, 200);
-            shows_shards(&parse(&answer.body)).then_some(())
+        eventually("the shards' stacks", || {
+            let profile = Http::connect(proxy.admin).download("/debug/pprof/profile?seconds=1");
+            shows_shards(&parse(&profile)).then_some(())
         });
     });
 }
@@ -38,36 +38,37 @@ fn shows_shards(profile: &Profile) -> bool {
 #[test]
 fn one_cpu_profile_at_a_time() {
     let file = temporary("busy.pprof");
-    let program = Program::demo(&["-cpuprofile", file.to_str().unwrap()]);
-    let answer = program.get("/debug/pprof/profile?seconds=1");
-    assert_eq!(
-        (answer.status, answer.text().as_str()),
-        (409, "another CPU profile is being taken\n")
-    );
+    let proxy = Proxy::demo()
+        .shards(2)
+        .arg("-cpuprofile")
+        .arg(file.to_str().unwrap())
+        .start();
+    let answer = proxy.get("/debug/pprof/profile?seconds=1").expect(409);
+    assert_eq!(answer.body, "another CPU profile is being taken\n");
 }
 
 #[test]
 fn the_flags_write_profiles_on_sigusr1_and_at_the_end() {
     let (cpu, heap) = (temporary("cpu.pprof"), temporary("heap.pprof"));
-    let flags = [
-        format!("-cpuprofile={}", cpu.display()),
-        format!("--memprofile={}", heap.display()),
-    ];
-    let mut program = Program::demo(&[&flags[0], &flags[1], "--set", "drain_timeout=0s"]);
+    let mut proxy = Proxy::demo()
+        .shards(2)
+        .arg(&format!("-cpuprofile={}", cpu.display()))
+        .arg(&format!("--memprofile={}", heap.display()))
+        .set("drain_timeout", "0s")
+        .start();
     let until = Until::default();
     std::thread::scope(|scope| {
         let _end = until.end();
-        scope.spawn(|| talk(&program, &until));
-        wait_until("work to be seen", || {
-            program.signal("USR1");
+        scope.spawn(|| talk(&proxy, &until));
+        eventually("work to be seen", || {
+            proxy.signal(Signal::USR1);
             let written = std::fs::read(&cpu).unwrap();
             // A file may be read while it is written.
             let profile = try_parse(&written).filter(|profile| !profile.sample.is_empty())?;
             (profile.period == 10_000_000).then_some(())
         });
     });
-    program.signal("TERM");
-    assert!(program.wait().success());
+    assert!(proxy.terminate().success());
     assert!(!parse(&std::fs::read(&cpu).unwrap()).sample.is_empty());
     let profile = parse(&std::fs::read(&heap).unwrap());
     let kind = profile.string_table[profile.sample_type[0].ty as usize].as_str();
@@ -80,24 +81,19 @@ fn the_flags_write_profiles_on_sigusr1_and_at_the_end() {
 
 #[test]
 fn heap_profiling_is_off_until_switched_on() {
-    let program = Program::demo(&[]);
-    let answer = program.get("/debug/pprof/heap");
-    assert_eq!(answer.status, 409, "{answer:?}");
-    assert!(answer.text().contains("heap?active=true"));
-    let post = |target| http(&program.admin, "POST", target, "").status;
+    let proxy = Proxy::demo().shards(2).start();
+    let answer = proxy.get("/debug/pprof/heap").expect(409);
+    assert!(answer.body.contains("heap?active=true"));
+    let post = |target| Http::connect(proxy.admin).post(target, "").status;
     assert_eq!(post("/debug/pprof/heap?active=maybe"), 400);
     assert_eq!(post("/debug/pprof/heap?active=true"), 200);
-    let answer = program.get("/debug/pprof/heap");
-    assert_eq!(answer.status, 200);
-    parse(&answer.body);
+    parse(&Http::connect(proxy.admin).download("/debug/pprof/heap"));
     assert_eq!(post("/debug/pprof/heap?active=false"), 200);
-    assert_eq!(program.get("/debug/pprof/heap").status, 409);
+    proxy.get("/debug/pprof/heap").expect(409);
 }
 
-fn talk(program: &Program, until: &Until) {
-    let mut clients: Vec<Client> = (0..8)
-        .map(|number| Client::connect(&program.listen, &format!("CP{number}")))
-        .collect();
+fn talk(proxy: &Proxy, until: &Until) {
+    let mut clients: Vec<Client> = (0..8).map(|number| proxy.client(&format!("CP{number}"))).collect();
     let mut number = 0;
     while !until.is_over() {
         for client in &mut clients {

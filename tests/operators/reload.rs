@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::program::{Client, Program, http};
+use rustix::process::Signal;
+use support::{Client, Proxy};
 
 #[test]
 fn bounds_and_token_change_while_clients_stay() {
@@ -14,11 +15,15 @@ fn bounds_and_token_change_while_clients_stay() {
         std::fs::write(&config, text).unwrap();
     };
     write(1, "");
-    let program = Program::demo(&["--config", config.to_str().unwrap()]);
-    let mut first = Client::connect(&program.listen, "CP1");
+    let proxy = Proxy::demo()
+        .shards(2)
+        .arg("--config")
+        .arg(config.to_str().unwrap())
+        .start();
+    let mut first = proxy.client_of("ocpp2.0.1", "CP1");
     let list = |token: &str| {
-        let header = format!("Authorization: Bearer {token}\r\n");
-        http(&program.ingress, "GET", "/clients", &header).status
+        let header = ("Authorization", &*format!("Bearer {token}"));
+        proxy.http().request("GET", "/clients", &[header], "").status
     };
     assert_eq!((list("first"), list("second")), (200, 401));
 
@@ -26,23 +31,23 @@ fn bounds_and_token_change_while_clients_stay() {
     std::fs::write(&token, "second\n").unwrap();
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, text + "connect_timeout = \"7s\"\n").unwrap();
-    program.signal("HUP");
-    program.wait_for_log("clients_max (shard 0): 1 is now 100");
-    let line = program.wait_for_log("connect_timeout (shard 1)");
+    proxy.signal(Signal::HUP);
+    proxy.wait_log("clients_max (shard 0): 1 is now 100");
+    let line = proxy.wait_log("connect_timeout (shard 1)");
     assert!(line.contains("WARN") && line.contains("needs a restart"), "{line}");
-    program.wait_for_log("configuration read again");
+    proxy.wait_log("configuration read again");
     let more: Vec<Client> = (2..10)
-        .map(|number| Client::connect(&program.listen, &format!("CP{number}")))
+        .map(|number| proxy.client_of("ocpp2.0.1", &format!("CP{number}")))
         .collect();
     assert_eq!((list("first"), list("second")), (401, 200));
-    assert_eq!(program.metric("ws2api_clients_max", ""), 200.0);
+    assert_eq!(proxy.metric("clients_max"), [100.0, 100.0]);
 
     std::fs::write(&config, "[defaults]\nclients_max = -1\n").unwrap();
-    program.signal("HUP");
-    let line = program.wait_for_log("the configuration stays as it was");
+    proxy.signal(Signal::HUP);
+    let line = proxy.wait_log("the configuration stays as it was");
     assert!(line.contains("ERROR") && line.contains("clients_max"), "{line}");
     first.call(1);
-    assert_eq!(program.metric("ws2api_clients", ""), 9.0);
+    assert_eq!(proxy.metric("clients").iter().sum::<f64>(), 9.0);
     drop(more);
 }
 

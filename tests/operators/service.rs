@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::program::{Program, command, two_shards};
+use rustix::process::Signal;
+use support::Proxy;
+use support::program::{finish, path as program, run};
 
 #[test]
 fn the_service_manager_hears_ready_alive_reloading_and_stopping() {
@@ -26,17 +28,15 @@ fn the_service_manager_hears_ready_alive_reloading_and_stopping() {
             }
         }
     };
-    let mut program = Program::start(
-        command(&["demo", "--cores", &two_shards(), "--set", "drain_spread=0s"]).env("NOTIFY_SOCKET", &path),
-    );
+    let mut proxy = Proxy::demo().shards(2).environment("NOTIFY_SOCKET", &path).start();
     hear("READY=1");
     assert_eq!(hear("WATCHDOG=1"), "WATCHDOG=1\nSTATUS=all well");
-    program.signal("HUP");
+    proxy.signal(Signal::HUP);
     assert!(hear("RELOADING=1\nMONOTONIC_USEC=").len() > 28);
     hear("READY=1");
-    program.signal("TERM");
+    proxy.signal(Signal::TERM);
     hear("STOPPING=1");
-    assert!(program.wait().success());
+    assert!(proxy.wait().success());
 }
 
 /// Every metric that the alert rules and the dashboard name is documented, and so exists.
@@ -87,17 +87,10 @@ fn the_files_please_their_own_tools() {
     let complete = "source <(\"$0\" completions bash); COMP_WORDS=(ws2api --lo); COMP_CWORD=1; _ws2api; echo ${COMPREPLY[@]}; \
         COMP_WORDS=(ws2api --log j); COMP_CWORD=2; _ws2api; echo ${COMPREPLY[@]}; \
         COMP_WORDS=(ws2api de); COMP_CWORD=1; _ws2api; echo ${COMPREPLY[@]}";
-    let output = Command::new("bash")
-        .args(["-c", complete, env!("CARGO_BIN_EXE_ws2api")])
-        .output()
-        .unwrap();
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout),
-        "--log\njson\ndemo\n",
-        "{output:?}"
-    );
-    let page = command(&["man"]).output().unwrap();
-    assert!(page.status.success() && page.stdout.starts_with(b".TH WS2API 8"));
+    let (_, completed, said) = finish(Command::new("bash").args(["-c", complete]).arg(program()));
+    assert_eq!(completed, "--log\njson\ndemo\n", "{said}");
+    let (code, page, _) = run(&["man"]);
+    assert!(code == 0 && page.starts_with(".TH WS2API 8"), "{page}");
 }
 
 /// `systemd-analyze verify` with a program in the place of ws2api that is there: it must not even warn, since what systemd
@@ -115,7 +108,7 @@ fn systemd_has_nothing_to_say() {
         ),
     ] {
         let unit = directory.join(name);
-        std::fs::write(&unit, text.replace("/usr/bin/ws2api", env!("CARGO_BIN_EXE_ws2api"))).unwrap();
+        std::fs::write(&unit, text.replace("/usr/bin/ws2api", program().to_str().unwrap())).unwrap();
         units.push(unit);
     }
     let verified = Command::new("systemd-analyze")

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::process::Command;
 
-use crate::program::{command, two_shards};
+use support::program::{path as program, run, usable_cpus};
 
 const FREE: [&str; 6] = [
     "--listen",
@@ -16,10 +16,15 @@ const FREE: [&str; 6] = [
 
 /// Starts with `args` over free ports; gives the exit code and standard error.
 fn fails(args: &[&str]) -> (i32, String) {
-    let output = command(&FREE).args(args).output().unwrap();
-    let words = String::from_utf8(output.stderr.clone()).unwrap();
-    assert!(output.stdout.is_empty(), "{output:?} {words}");
-    (output.status.code().expect("an exit code"), words)
+    let (code, printed, words) = run(&[&FREE, args].concat());
+    assert_eq!(printed, "", "{words}");
+    (code, words)
+}
+
+/// The first CPU that this process may use, twice.
+fn two_shards() -> String {
+    let cpu = usable_cpus()[0];
+    format!("{cpu},{cpu}")
 }
 
 #[test]
@@ -110,7 +115,7 @@ fn fails_limited(limit: &str) -> Option<String> {
         wrapper.args(["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"]);
     }
     let output = wrapper
-        .arg(env!("CARGO_BIN_EXE_ws2api"))
+        .arg(program())
         .args(FREE)
         .args(["--cores", &two_shards()])
         .output();
@@ -166,7 +171,8 @@ fn a_file_that_may_not_be_read() {
 fn fails_without(system_call: u32, args: &[&str]) -> Option<String> {
     let script = format!("{}/tests/operators/forbid.py", env!("CARGO_MANIFEST_DIR"));
     let output = Command::new("python3")
-        .args([&script, &system_call.to_string(), env!("CARGO_BIN_EXE_ws2api")])
+        .args([&script, &system_call.to_string()])
+        .arg(program())
         .args(FREE)
         .args(["--cores", &two_shards()])
         .args(args)

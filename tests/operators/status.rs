@@ -1,16 +1,14 @@
 //! The status page's data, and the search for a client. That a browser draws it is in browser.rs.
 
-use serde_json::Value;
-
-use crate::program::{Client, Program, wait_until};
+use support::{Client, Handshake, Proxy, Value, eventually};
 
 #[test]
 fn the_data_shows_each_shard_and_goes_on_where_it_was_left() {
-    let program = Program::demo(&[]);
-    let mut client = Client::connect(&program.listen, "CP1");
+    let proxy = Proxy::demo().shards(2).start();
+    let mut client = proxy.client("CP1");
     client.call(1);
-    let status = wait_until("a second to be seen with the client in it", || {
-        let status = status(&program, "")?;
+    let status = eventually("a second to be seen with the client in it", || {
+        let status = status(&proxy, "")?;
         let clients = |shard: &Value| shard["clients"].as_u64().unwrap();
         let sum: u64 = status["shards"].as_array().unwrap().iter().map(clients).sum();
         (sum == 1 && !status["seconds"].as_array().unwrap().is_empty()).then_some(status)
@@ -33,8 +31,8 @@ fn the_data_shows_each_shard_and_goes_on_where_it_was_left() {
     let seen = status["seconds"].as_array().unwrap().last().unwrap()["number"]
         .as_u64()
         .unwrap();
-    let next = wait_until("the next second", || {
-        let next = self::status(&program, &format!("?after={seen}")).unwrap();
+    let next = eventually("the next second", || {
+        let next = self::status(&proxy, &format!("?after={seen}")).unwrap();
         let seconds = next["seconds"].as_array().unwrap().clone();
         (!seconds.is_empty()).then_some(seconds)
     });
@@ -43,29 +41,23 @@ fn the_data_shows_each_shard_and_goes_on_where_it_was_left() {
 
 #[test]
 fn a_client_is_found_on_its_home_shard() {
-    let program = Program::demo(&[]);
-    let clients: Vec<Client> = ["a", "b", "c/d"]
-        .map(|id| Client::connect(&program.listen, &id.replace('/', "-")))
-        .into();
+    let proxy = Proxy::demo().shards(2).start();
+    let clients: Vec<Client> = ["a", "b", "c/d"].map(|id| proxy.client(&id.replace('/', "-"))).into();
     for id in ["a", "b", "c-d"] {
-        let answer = program.get(&format!("/clients/{id}"));
-        let found: Value = serde_json::from_slice(&answer.body).unwrap();
-        assert_eq!((answer.status, &found["client"]["clientId"]), (200, &Value::from(id)));
+        let found = proxy.get(&format!("/clients/{id}")).expect(200).json();
+        assert_eq!(found["client"]["clientId"], id);
         assert!(found["shard"].as_u64() < Some(2));
     }
-    assert_eq!(program.get("/clients/nobody").status, 404);
-    assert_eq!(program.get("/clients/").status, 400);
-    assert_eq!(program.get("/clients/a%2Fb").status, 400);
+    proxy.get("/clients/nobody").expect(404);
+    proxy.get("/clients/").expect(400);
+    proxy.get("/clients/a%2Fb").expect(400);
     drop(clients);
 }
 
 #[test]
 fn a_backend_that_is_down_is_said_in_words() {
-    let program = Program::demo(&["--backend", "http://127.0.0.1:9"]);
-    let refused = Client::try_connect(&program.listen, "CP1")
-        .err()
-        .expect("no backend, no client");
-    assert!(refused.starts_with("HTTP/1.1 502"), "{refused}");
+    let proxy = Proxy::demo().shards(2).arg("--backend=http://127.0.0.1:9").start();
+    Handshake::new("CP1").refused(proxy.listen).expect(502);
     let is_said = |status: &Value| {
         let mut alerts = status["alerts"].as_array().unwrap().iter();
         alerts.any(|alert| {
@@ -82,36 +74,30 @@ fn a_backend_that_is_down_is_said_in_words() {
             .last()
             .map(|last| last["number"].as_u64())
     };
-    let first = wait_until("the trouble to be seen", || status(&program, "").filter(is_said));
+    let first = eventually("the trouble to be seen", || status(&proxy, "").filter(is_said));
     // And it stays so for as long as nobody has found one, however few ask: an alert needs a minute of it.
-    let later = wait_until("some seconds more", || {
-        status(&program, "").filter(|later| second(later) >= second(&first).map(|first| first.map(|first| first + 4)))
+    let later = eventually("some seconds more", || {
+        status(&proxy, "").filter(|later| second(later) >= second(&first).map(|first| first.map(|first| first + 4)))
     });
     assert!(is_said(&later), "{later}");
-    assert_eq!(
-        program.metric("ws2api_backend_up", ""),
-        1.0,
-        "of the two shards one has tried"
-    );
+    let up: f64 = proxy.metric("backend_up").iter().sum();
+    assert_eq!(up, 1.0, "of the two shards one has tried");
 }
 
 #[test]
 fn the_page_needs_nothing_from_elsewhere() {
-    let program = Program::demo(&[]);
-    let answer = program.get("/");
-    assert!(
-        answer.head.contains("Content-Security-Policy: default-src 'none'"),
-        "{}",
-        answer.head
-    );
-    let page = answer.text();
+    let proxy = Proxy::demo().shards(2).start();
+    let answer = proxy.get("/");
+    let policy = answer.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'"), "{policy}");
+    let page = answer.body;
     for outside in ["http://", "https://", "src=", "@import", "url("] {
         let found = page.replace("http://www.w3.org/2000/svg", "").contains(outside);
         assert!(!found, "{outside}");
     }
 }
 
-fn status(program: &Program, query: &str) -> Option<Value> {
-    let answer = program.get(&format!("/status.json{query}"));
-    (answer.status == 200).then(|| serde_json::from_slice(&answer.body).unwrap())
+fn status(proxy: &Proxy, query: &str) -> Option<Value> {
+    let answer = proxy.get(&format!("/status.json{query}"));
+    (answer.status == 200).then(|| answer.json())
 }

@@ -7,9 +7,7 @@ use std::sync::mpsc;
 
 use nix::sys::ptrace;
 use nix::unistd::Pid;
-use serde_json::Value;
-
-use crate::program::{Program, command, two_shards, wait_until};
+use support::{Proxy, Value, eventually};
 
 #[test]
 fn a_shard_that_hangs_is_told_and_the_watchdog_is_not_fed() {
@@ -27,10 +25,10 @@ fn a_shard_that_hangs_is_told_and_the_watchdog_is_not_fed() {
         std::iter::from_fn(next).collect()
     };
     let is_fed = || heard().iter().any(|words| words.starts_with("WATCHDOG=1"));
-    let program = Program::start(command(&["demo", "--cores", &two_shards()]).env("NOTIFY_SOCKET", &path));
-    wait_until("the watchdog to be fed", || is_fed().then_some(()));
+    let proxy = Proxy::demo().shards(2).environment("NOTIFY_SOCKET", &path).start();
+    eventually("the watchdog to be fed", || is_fed().then_some(()));
 
-    let thread = program.shard_threads().pop().unwrap();
+    let thread = proxy.shard_threads().pop().unwrap();
     let thread = thread.file_name().unwrap().to_str().unwrap().parse().unwrap();
     let (let_go, held) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
@@ -40,19 +38,18 @@ fn a_shard_that_hangs_is_told_and_the_watchdog_is_not_fed() {
             ptrace::interrupt(Pid::from_raw(thread)).unwrap();
             let _ = held.recv();
         });
-        wait_until("the hang to be noticed", || {
-            let answer = program.get("/healthz");
-            (answer.status == 503 && answer.text() == "a shard does not answer\n").then_some(())
+        eventually("the hang to be noticed", || {
+            let answer = proxy.get("/healthz");
+            (answer.status == 503 && answer.body == "a shard does not answer\n").then_some(())
         });
-        program.wait_for_log("a shard does not answer");
+        proxy.wait_log("a shard does not answer");
         heard();
         // This takes the time that a shard has to answer.
-        assert_eq!(program.get("/readyz").status, 503);
+        proxy.get("/readyz").expect(503);
         assert!(!is_fed());
-        let status: Value = serde_json::from_slice(&program.get("/status.json").body).unwrap();
-        assert_eq!(status["silent"], Value::Bool(true));
+        assert_eq!(proxy.get("/status.json").json()["silent"], Value::Bool(true));
         drop(let_go);
     });
-    wait_until("the watchdog to be fed again", || is_fed().then_some(()));
-    assert_eq!(program.get("/healthz").status, 200);
+    eventually("the watchdog to be fed again", || is_fed().then_some(()));
+    proxy.get("/healthz").expect(200);
 }

@@ -1,6 +1,6 @@
 //! The backend lets a client in or not, and what it is told of it. (The contract, section 3, rule 4 and the headers.)
 
-use crate::support::{Backend, Client, Handshake, Http, Proxy, Response, percent_encode};
+use support::{Backend, Client, Handshake, Http, Proxy, Response, percent_encode};
 
 #[test]
 fn each_answer_to_connect_has_its_status_for_the_client() {

@@ -1,6 +1,6 @@
 //! What the backend answers, and what the client gets for it: the table row by row. (The contract, section 4.)
 
-use crate::support::{self, Backend, Proxy, Response, json};
+use support::{Backend, Proxy, Response, json};
 
 /// One row of the table of answers.
 struct Row {

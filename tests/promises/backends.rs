@@ -8,8 +8,8 @@ use std::path::Path;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::support::client::PING;
-use crate::support::{self, Backend, Client, Handshake, Message, Proxy, Response, eventually};
+use support::client::PING;
+use support::{Backend, Client, Handshake, Message, Proxy, Response, eventually};
 
 #[test]
 fn the_path_of_the_backends_url_comes_first() {

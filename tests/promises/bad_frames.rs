@@ -1,7 +1,7 @@
 //! What a wrong frame gets: the table row by row. (The contract, section 4.)
 
-use crate::support::client::{BINARY, CLOSE, CONTINUATION, PING, TEXT, frame_bytes};
-use crate::support::{self, Backend, Message, Proxy, json};
+use support::client::{BINARY, CLOSE, CONTINUATION, PING, TEXT, frame_bytes};
+use support::{Backend, Message, Proxy, json};
 
 #[test]
 fn names_that_no_path_may_have_are_refused() {

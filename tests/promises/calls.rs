@@ -4,9 +4,9 @@ use std::io::{ErrorKind, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::client::{PING, TEXT, frame_bytes};
-use crate::support::http::Stream;
-use crate::support::{self, Backend, Client, Message, Proxy, Response};
+use support::client::{PING, TEXT, frame_bytes};
+use support::http::Stream;
+use support::{Backend, Client, Message, Proxy, Response};
 
 #[test]
 fn a_call_becomes_a_post_and_its_answer_a_call_result() {

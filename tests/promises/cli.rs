@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::support::proxy::{run, usable_cpus};
-use crate::support::{self, Backend, Http, Proxy};
+use support::program::{run, usable_cpus};
+use support::{Backend, Http, Proxy};
 
 /// A config file of the test's own.
 struct File(PathBuf);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::{self, Backend, Client, Handshake, Proxy, Response, Value, json};
+use support::{Backend, Client, Handshake, Proxy, Response, Value, json};
 
 /// Every client's id on every page.
 fn list(proxy: &Proxy, limit: usize) -> Vec<String> {

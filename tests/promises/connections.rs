@@ -1,7 +1,7 @@
 //! The beginning and the end of a connection among others of the same ClientId.
 //! (The contract, section 3, rules 5 and 6.)
 
-use crate::support::{self, Backend, Client, Gate, Handshake, Message, Proxy, Response, json};
+use support::{Backend, Client, Gate, Handshake, Message, Proxy, Response, json};
 
 #[test]
 fn the_newest_connection_of_a_client_id_replaces_the_old_one() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Backend, Client, Http, Proxy, Response, eventually};
+use support::{Backend, Client, Http, Proxy, Response, eventually};
 
 /// What the process may open, in each shard.
 const OPEN_FILES: usize = 256;

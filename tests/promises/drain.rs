@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::{self, Backend, Builder, Client, Http, Message, Proxy, Response, json};
+use support::{Backend, Builder, Client, Http, Message, Proxy, Response, json};
 
 /// With so much time to drain in that whoever waits for its end fails the test.
 fn patient(backend: &Backend) -> Builder {

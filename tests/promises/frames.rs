@@ -1,8 +1,8 @@
 //! Frames pass as they are: every byte of a payload, every way to write one, up to the limits.
 //! (The contract, sections 2 and 4.)
 
-use crate::support::client::{CONTINUATION, PING, TEXT, frame_bytes};
-use crate::support::{Backend, Message, PAYLOADS, Proxy, Response, json};
+use support::client::{CONTINUATION, PING, TEXT, frame_bytes};
+use support::{Backend, Message, PAYLOADS, Proxy, Response, json};
 
 #[test]
 fn an_escaped_name_is_decoded_for_the_path_and_echoed_as_written() {

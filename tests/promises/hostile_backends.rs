@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::http::{Connection, Stream};
-use crate::support::{self, Backend, Builder, Client, Proxy, Response};
+use support::http::{Connection, Stream};
+use support::{Backend, Builder, Client, Proxy, Response};
 
 /// A backend that answers Calls with whatever `answer` does to the connection, and all else as it should. The
 /// connection closes after each Call.

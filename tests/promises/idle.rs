@@ -1,7 +1,7 @@
 //! What an idle client costs, also after large messages. `hold120k --mode idle` measures it for 15,000; this is the guard.
 
-use crate::support::client::{CONTINUATION, PING, TEXT, frame_bytes};
-use crate::support::{Backend, Client, Message, Proxy};
+use support::client::{CONTINUATION, PING, TEXT, frame_bytes};
+use support::{Backend, Client, Message, Proxy};
 
 /// Resident memory of the process, in bytes.
 fn resident(proxy: &Proxy) -> u64 {

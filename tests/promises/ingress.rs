@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use crate::support::http::{call_target, request_bytes};
-use crate::support::{self, Backend, Client, Http, Proxy, json};
+use support::http::{call_target, request_bytes};
+use support::{Backend, Client, Http, Proxy, json};
 
 /// A push for CP1, as raw bytes.
 fn push(message_id: &str) -> Vec<u8> {

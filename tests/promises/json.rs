@@ -1,8 +1,8 @@
 //! Whatever JSON a client or the backend sends passes byte for byte, on every way that there is, up to the limits; and
 //! what is beyond them has a written answer on each. (The contract, sections 2, 4 and 6.)
 
-use crate::support::http::call_target;
-use crate::support::{self, Backend, Client, Http, Message, PAYLOADS, Proxy, Reply, Response, json};
+use support::http::call_target;
+use support::{Backend, Client, Http, Message, PAYLOADS, Proxy, Reply, Response, json};
 
 /// Payloads that are made rather than written, besides [`PAYLOADS`]. All are objects.
 fn made() -> Vec<String> {

@@ -1,8 +1,8 @@
 //! How long a connection lives: pings, silence, clients that do not read, handshakes that do not end.
 //! (The contract, section 5.)
 
-use crate::support::client::{PING, PONG, frame_bytes};
-use crate::support::{self, Backend, Handshake, Http, Message, Proxy, json};
+use support::client::{PING, PONG, frame_bytes};
+use support::{Backend, Handshake, Http, Message, Proxy, json};
 
 #[test]
 fn a_ping_is_answered_with_its_payload() {

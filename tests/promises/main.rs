@@ -31,8 +31,6 @@ mod pipelining;
 mod pushes;
 mod restart;
 mod shards;
-#[path = "../support/mod.rs"]
-mod support;
 mod torture;
 mod upgrade;
 mod waits;

@@ -3,8 +3,8 @@
 
 use std::io::Write;
 
-use crate::support::client::{CONTINUATION, PING, TEXT, frame_bytes};
-use crate::support::{self, Backend, Client, Proxy, Response, eventually};
+use support::client::{CONTINUATION, PING, TEXT, frame_bytes};
+use support::{Backend, Client, Proxy, Response, eventually};
 
 const MIB: u64 = 1024 * 1024;
 

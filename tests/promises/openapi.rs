@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::{self, Backend, Handshake, Http, Proxy, Reply, Request, Response, Value, json};
+use support::{Backend, Handshake, Http, Proxy, Reply, Request, Response, Value, json};
 
 #[test]
 fn the_ingress_answers_as_its_document_says_and_with_every_status_in_it() {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::support::{self, Backend, Client, Proxy, Request, Response, json};
+use support::{Backend, Client, Proxy, Request, Response, json};
 
 /// The `/error` that the proxy made itself.
 #[track_caller]

@@ -7,9 +7,9 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::client::{TEXT, frame_bytes};
-use crate::support::http::{Connection, Stream};
-use crate::support::{Handshake, Proxy, eventually};
+use support::client::{TEXT, frame_bytes};
+use support::http::{Connection, Stream};
+use support::{Handshake, Proxy, eventually};
 
 const CLIENTS: usize = 64;
 const CONNECTIONS: usize = 4;

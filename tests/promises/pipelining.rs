@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 
-use crate::support::{Backend, Client, Proxy, Request, Response};
+use support::{Backend, Client, Proxy, Request, Response};
 
 const MEMBERS: usize = 8;
 

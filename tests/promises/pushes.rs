@@ -1,6 +1,6 @@
 //! Pushes on their way to a client: frames, order, bounds, and who is refused. (The contract, section 6.)
 
-use crate::support::{self, Backend, PAYLOADS, Proxy, json};
+use support::{Backend, PAYLOADS, Proxy, json};
 
 #[test]
 fn a_push_becomes_a_call_and_is_accepted_with_202() {

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use rustix::process::Signal;
 
-use crate::support::{self, Backend, Builder, Client, Handshake, Message, Proxy};
+use support::{Backend, Builder, Client, Handshake, Message, Proxy};
 
 /// On the addresses of one that has ended.
 fn again(backend: &Backend, old: &Proxy) -> Builder {

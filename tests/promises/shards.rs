@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::thread;
 
-use crate::support::{self, Backend, Client, Handshake, Http, Message, Proxy, Response, json};
+use support::{Backend, Client, Handshake, Http, Message, Proxy, Response, json};
 
 #[test]
 fn both_directions_work_with_any_number_of_shards() {
@@ -261,7 +261,7 @@ fn shard_threads(proxy: &Proxy, shards: usize) -> Vec<PathBuf> {
 fn each_shard_is_pinned_to_its_cpu() {
     let backend = Backend::start();
     let proxy = Proxy::with(&backend).shards(5).start();
-    let cpus = support::proxy::usable_cpus();
+    let cpus = support::program::usable_cpus();
     let mut pinned: Vec<usize> = shard_threads(&proxy, 5)
         .iter()
         .map(|thread| {
@@ -307,7 +307,7 @@ fn each_shard_has_a_table_of_file_descriptors_of_its_own() {
 #[test]
 fn a_cpu_may_be_named_twice() {
     let backend = Backend::start();
-    let cpu = support::proxy::usable_cpus()[0];
+    let cpu = support::program::usable_cpus()[0];
     let proxy = Proxy::with(&backend)
         .arg("--cores")
         .arg(&format!("{cpu},{cpu},{cpu}"))
@@ -324,7 +324,7 @@ fn a_cpu_may_be_named_twice() {
 #[test]
 fn each_shard_has_its_own_bounds() {
     let backend = Backend::start();
-    let cpu = support::proxy::usable_cpus()[0];
+    let cpu = support::program::usable_cpus()[0];
     let config = format!(
         "[defaults]\nclients_max = 1000\n[[core]]\ncpu = {cpu}\nclients_max = 3\n[[core]]\ncpu = {cpu}\nclients_max = 5\n"
     );

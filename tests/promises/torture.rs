@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::support::{self, Backend, Client, DEADLINE, Handshake, Proxy, eventually};
+use support::{Backend, Client, DEADLINE, Handshake, Proxy, eventually};
 
 /// What an attacker sends, and the answer: a status, or none (0).
 type Case = (&'static str, Vec<u8>, u16);

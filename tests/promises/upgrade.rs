@@ -1,7 +1,7 @@
 //! The opening handshake: what is a good one, and what every other one gets before the backend is asked.
 //! (The contract, section 3, rules 1 to 3.)
 
-use crate::support::{self, Backend, Client, Handshake, Http, Proxy, json};
+use support::{Backend, Client, Handshake, Http, Proxy, json};
 
 /// Connects one more client and asserts that `/connect` was asked for it alone.
 #[track_caller]

@@ -1,8 +1,8 @@
 //! Answers at another time: requests that wait for the client, and Calls that the backend answers later.
 //! (The contract, sections 4 and 6.)
 
-use crate::support::http::call_target;
-use crate::support::{self, Backend, Http, PAYLOADS, Proxy, Response, json};
+use support::http::call_target;
+use support::{Backend, Http, PAYLOADS, Proxy, Response, json};
 
 #[test]
 fn with_prefer_wait_the_clients_answer_is_the_answer() {

@@ -184,7 +184,10 @@ enum Listener {
 
 enum Place {
     /// The socket holds the port while nobody listens: connecting is refused then, and nobody else gets the port.
-    Tcp(SocketAddr, #[allow(dead_code)] OwnedFd),
+    Tcp {
+        address: SocketAddr,
+        _reserve: OwnedFd,
+    },
     Unix(PathBuf),
 }
 
@@ -200,7 +203,10 @@ impl Backend {
     pub fn start() -> Self {
         let reserve = bound(0);
         let address = rustix::net::getsockname(&reserve).unwrap().try_into().unwrap();
-        Self::start_at(Place::Tcp(address, reserve))
+        Self::start_at(Place::Tcp {
+            address,
+            _reserve: reserve,
+        })
     }
 
     /// Its address is taken, but nobody listens: connecting is refused until [`Backend::restart`].
@@ -235,14 +241,14 @@ impl Backend {
     /// As `--backend` takes it.
     pub fn url(&self) -> String {
         match &self.place {
-            Place::Tcp(address, _) => format!("http://{address}"),
+            Place::Tcp { address, .. } => format!("http://{address}"),
             Place::Unix(path) => format!("unix:{}", path.display()),
         }
     }
 
     pub fn address(&self) -> SocketAddr {
         match &self.place {
-            Place::Tcp(address, _) => *address,
+            Place::Tcp { address, .. } => *address,
             Place::Unix(_) => panic!("a Unix socket has no such address"),
         }
     }
@@ -288,7 +294,7 @@ impl Backend {
     }
 
     /// Closes every connection, the listener stays.
-    pub fn drop_connections(&self) {
+    fn drop_connections(&self) {
         for stream in self.shared.state.lock().unwrap().streams.values() {
             stream.shutdown(Shutdown::Both);
         }
@@ -298,7 +304,7 @@ impl Backend {
     pub fn restart(&mut self) {
         assert!(self.accepting.is_none(), "it runs");
         let listener = match &self.place {
-            Place::Tcp(address, _) => {
+            Place::Tcp { address, .. } => {
                 let socket = bound(address.port());
                 rustix::net::listen(&socket, 1024).unwrap();
                 Listener::Tcp(socket.into())
@@ -490,7 +496,7 @@ fn default_answer(request: &Request) -> Response {
     }
 }
 
-/// What every request has to have (SPEC, section 3). What is not as promised comes back as a complaint.
+/// What every request has to have (docs/contract.md, "Headers for the backend"). What is not as promised comes back as a complaint.
 fn read_request(connection: &mut Connection, number: usize) -> io::Result<Option<(Request, Option<String>)>> {
     let Some(head) = connection.head()? else {
         return Ok(None);

@@ -220,6 +220,14 @@ impl Client {
         self.send(format!("[2,\"{message_id}\",\"{action}\",{payload}]"));
     }
 
+    /// A Heartbeat and its CallResult.
+    #[track_caller]
+    pub fn call(&mut self, number: usize) {
+        self.send_call(&number.to_string(), "Heartbeat", "{}");
+        let answer = self.text();
+        assert!(answer.starts_with(&format!("[3,\"{number}\",")), "{answer}");
+    }
+
     /// `[3,"<id>",<payload>]`
     #[track_caller]
     pub fn send_result(&mut self, message_id: &str, payload: &str) {

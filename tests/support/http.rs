@@ -20,7 +20,7 @@ impl Stream {
     }
 
     /// With the deadlines that every stream has.
-    pub fn prepared(self) -> io::Result<Self> {
+    pub(crate) fn prepared(self) -> io::Result<Self> {
         match &self {
             Stream::Tcp(stream) => {
                 stream.set_nodelay(true)?;
@@ -143,7 +143,7 @@ impl Connection {
     }
 
     /// Reads more; false at the end of the stream. A reset is an end.
-    pub fn fill(&mut self) -> io::Result<bool> {
+    pub(crate) fn fill(&mut self) -> io::Result<bool> {
         let mut chunk = [0; 16 * 1024];
         loop {
             match self.stream.read(&mut chunk) {
@@ -231,7 +231,7 @@ impl Connection {
     }
 }
 
-pub fn invalid(what: &str) -> io::Error {
+pub(crate) fn invalid(what: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, what)
 }
 
@@ -275,6 +275,14 @@ impl Http {
         }
     }
 
+    /// Over a connection that there is already.
+    #[track_caller]
+    pub fn over(stream: TcpStream) -> Self {
+        Http {
+            connection: Connection::new(Stream::Tcp(stream).prepared().unwrap()),
+        }
+    }
+
     /// Sends bytes as they are. That the peer has closed already is no error: its answer may still be there to read.
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -301,6 +309,16 @@ impl Http {
     #[track_caller]
     pub fn get(&mut self, target: &str) -> Reply {
         self.request("GET", target, &[], "")
+    }
+
+    /// The bytes of a 200.
+    #[track_caller]
+    pub fn download(&mut self, target: &str) -> Vec<u8> {
+        self.send_request("GET", target, &[], "");
+        let reply = self.try_raw_reply().expect("an answer");
+        let (status, _, body) = reply.expect("an answer before the end");
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        body
     }
 
     #[track_caller]
@@ -336,6 +354,15 @@ impl Http {
     }
 
     pub fn try_reply(&mut self) -> io::Result<Option<Reply>> {
+        let Some((status, head, body)) = self.try_raw_reply()? else {
+            return Ok(None);
+        };
+        let body = String::from_utf8(body).map_err(|_| invalid("body is not UTF-8"))?;
+        Ok(Some(Reply { status, head, body }))
+    }
+
+    /// Status, head and body; the body may be anything.
+    fn try_raw_reply(&mut self) -> io::Result<Option<(u16, Head, Vec<u8>)>> {
         let Some(head) = self.connection.head()? else {
             return Ok(None);
         };
@@ -355,8 +382,7 @@ impl Http {
             (200.., None, None) if head.header("connection") == Some("close") => self.connection.rest()?,
             _ => return Err(invalid(&format!("unclear framing: {head:?}"))),
         };
-        let body = String::from_utf8(body).map_err(|_| invalid("body is not UTF-8"))?;
-        Ok(Some(Reply { status, head, body }))
+        Ok(Some((status, head, body)))
     }
 
     /// Asserts that the peer closes and says nothing more.

@@ -1,150 +1,22 @@
-//! The program as its users run it: a child process.
+//! The program as its users run it, while it runs: what it serves, says and uses.
 
-use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Backend, Client, DEADLINE, Handshake, Http, Reply};
-
-/// How the program is to be started.
-#[derive(Clone, Debug)]
-pub struct Builder {
-    shards: usize,
-    cores: bool,
-    open_files: Option<usize>,
-    /// None: it has its own, the demo's.
-    backends: Vec<String>,
-    args: Vec<String>,
-}
-
-impl Builder {
-    pub fn shards(self, shards: usize) -> Self {
-        Builder { shards, ..self }
-    }
-
-    /// `--set key=value`
-    pub fn set(mut self, key: &str, value: &str) -> Self {
-        self.args.extend(["--set".to_owned(), format!("{key}={value}")]);
-        self
-    }
-
-    /// Any argument.
-    pub fn arg(mut self, arg: &str) -> Self {
-        self.args.push(arg.to_owned());
-        self
-    }
-
-    /// One more `--backend`.
-    pub fn backend(mut self, backend: &Backend) -> Self {
-        self.backends.push(backend.url());
-        self
-    }
-
-    /// That many shards will come of the test's own `--cores` or config.
-    pub fn expect_shards(self, shards: usize) -> Self {
-        Builder {
-            shards,
-            cores: false,
-            ..self
-        }
-    }
-
-    /// It may open no more files than that.
-    pub fn open_files(self, limit: usize) -> Self {
-        Builder {
-            open_files: Some(limit),
-            ..self
-        }
-    }
-
-    fn command(&self) -> Command {
-        let program = env!("CARGO_BIN_EXE_ws2api");
-        let mut command = match self.open_files {
-            None => Command::new(program),
-            Some(limit) => {
-                let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\""), program]);
-                shell
-            }
-        };
-        if self.backends.is_empty() {
-            command.arg("demo");
-        } else {
-            for name in ["--listen", "--ingress", "--admin"] {
-                command.args([name, "127.0.0.1:0"]);
-            }
-        }
-        for url in &self.backends {
-            command.args(["--backend", url]);
-        }
-        if self.cores {
-            let cpus = usable_cpus();
-            let cores: Vec<_> = (0..self.shards)
-                .map(|shard| cpus[shard % cpus.len()].to_string())
-                .collect();
-            command.args(["--cores", &cores.join(",")]);
-        }
-        // A test that ends does not wait for its clients.
-        command.args(["--set", "drain_spread=0s", "--set", "drain_timeout=200ms"]);
-        command.args(&self.args);
-        command
-    }
-
-    /// Runs it until it serves.
-    #[track_caller]
-    pub fn start(&self) -> Proxy {
-        let mut child = self
-            .command()
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = capture(child.stderr.take().unwrap());
-        let (lines, stdout) = mpsc::channel();
-        let mut reader = BufReader::new(child.stdout.take().unwrap());
-        thread::spawn(move || {
-            let mut line = String::new();
-            while matches!(reader.read_line(&mut line), Ok(1..)) {
-                let _ = lines.send(std::mem::take(&mut line));
-            }
-        });
-        let ready = stdout.recv_timeout(DEADLINE);
-        let mut proxy = Proxy {
-            child,
-            stderr,
-            stdout,
-            exited: None,
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            ingress: SocketAddr::from(([127, 0, 0, 1], 0)),
-            admin: SocketAddr::from(([127, 0, 0, 1], 0)),
-        };
-        let ready = ready.unwrap_or_else(|_| panic!("it did not get ready: {}", proxy.stderr()));
-        let fields: Vec<_> = ready.trim_end().split(' ').collect();
-        let field = |index: usize, name: &str| -> &str {
-            let value = fields.get(index).and_then(|field| field.strip_prefix(name));
-            value.unwrap_or_else(|| panic!("no {name} in {ready:?}"))
-        };
-        assert_eq!((fields[0], fields.len()), ("ready", 5), "{ready:?}");
-        proxy.listen = field(1, "listen=").parse().unwrap();
-        proxy.ingress = field(2, "ingress=").parse().unwrap();
-        proxy.admin = field(3, "admin=").parse().unwrap();
-        assert_eq!(field(4, "shards="), self.shards.to_string());
-        proxy
-    }
-}
+use super::{Backend, Builder, Client, DEADLINE, Handshake, Http, Reply};
 
 /// A running ws2api. At the end of a test it is told to end, and has to end well, unless the test has seen to that.
 #[derive(Debug)]
 pub struct Proxy {
     child: Child,
     stderr: Arc<Mutex<Vec<u8>>>,
-    stdout: mpsc::Receiver<String>,
+    stdout: Mutex<mpsc::Receiver<String>>,
     exited: Option<ExitStatus>,
     pub listen: SocketAddr,
     pub ingress: SocketAddr,
@@ -152,6 +24,20 @@ pub struct Proxy {
 }
 
 impl Proxy {
+    /// Its addresses are not known yet.
+    pub(crate) fn new(child: Child, stderr: Arc<Mutex<Vec<u8>>>, stdout: mpsc::Receiver<String>) -> Self {
+        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
+        Proxy {
+            child,
+            stderr,
+            stdout: Mutex::new(stdout),
+            exited: None,
+            listen: unknown,
+            ingress: unknown,
+            admin: unknown,
+        }
+    }
+
     /// One shard, and defaults but for a short drain.
     #[track_caller]
     pub fn start(backend: &Backend) -> Self {
@@ -164,24 +50,12 @@ impl Proxy {
 
     /// With a backend that is none of ours.
     pub fn with_url(url: String) -> Builder {
-        Builder {
-            shards: 1,
-            cores: true,
-            open_files: None,
-            backends: vec![url],
-            args: Vec::new(),
-        }
+        Builder::new(vec![url])
     }
 
     /// `ws2api demo`
     pub fn demo() -> Builder {
-        Builder {
-            shards: 1,
-            cores: true,
-            open_files: None,
-            backends: Vec::new(),
-            args: Vec::new(),
-        }
+        Builder::new(Vec::new())
     }
 
     /// A client without subprotocol.
@@ -210,6 +84,12 @@ impl Proxy {
         self.http().push(client, action, message_id, payload)
     }
 
+    /// A GET at the admin address, over a connection of its own.
+    #[track_caller]
+    pub fn get(&self, target: &str) -> Reply {
+        Http::connect(self.admin).get(target)
+    }
+
     /// A metric without further labels, shard by shard; `clients` is a gauge, `clients_opened_total` a counter.
     #[track_caller]
     pub fn metric(&self, name: &str) -> Vec<f64> {
@@ -219,7 +99,7 @@ impl Proxy {
     /// The members of a metric whose line has `label` in it.
     #[track_caller]
     pub fn metric_where(&self, name: &str, label: &str) -> Vec<f64> {
-        let text = Http::connect(self.admin).get("/metrics").expect(200).body;
+        let text = self.get("/metrics").expect(200).body;
         let prefix = format!("ws2api_{name}{{");
         let lines = text
             .lines()
@@ -256,13 +136,41 @@ impl Proxy {
         String::from_utf8_lossy(&self.stderr.lock().unwrap()).into_owned()
     }
 
+    /// Waits for a line of its log that holds `words`.
+    #[track_caller]
+    pub fn wait_log(&self, words: &str) -> String {
+        super::eventually(words, || {
+            self.stderr()
+                .lines()
+                .find(|line| line.contains(words))
+                .map(str::to_owned)
+        })
+    }
+
     /// What it has printed after its first line.
     pub fn stdout(&self) -> Vec<String> {
-        self.stdout.try_iter().collect()
+        self.stdout.lock().unwrap().try_iter().collect()
     }
 
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The directories of the shards' threads in /proc; those of the executors' helpers are left out.
+    pub fn shard_threads(&self) -> Vec<PathBuf> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        let mut threads: Vec<(usize, usize, PathBuf)> = tasks
+            .filter_map(|task| {
+                let path = task.unwrap().path();
+                let name = std::fs::read_to_string(path.join("comm")).unwrap();
+                let shard = name.trim().strip_prefix("shard-")?.parse().unwrap();
+                Some((shard, path.file_name()?.to_str()?.parse().unwrap(), path))
+            })
+            .collect();
+        // A shard's own thread is the oldest of its name.
+        threads.sort();
+        threads.dedup_by_key(|thread| thread.0);
+        threads.into_iter().map(|(_, _, path)| path).collect()
     }
 
     /// How many descriptors each shard has open, in the order of the shards. A shard's thread has a table of its own,
@@ -396,60 +304,4 @@ impl Drop for Proxy {
             None => panic!("it did not end after SIGTERM:\n{stderr}"),
         }
     }
-}
-
-/// Collects a stream in the background.
-fn capture(mut stream: impl Read + Send + 'static) -> Arc<Mutex<Vec<u8>>> {
-    let captured = Arc::new(Mutex::new(Vec::new()));
-    let target = captured.clone();
-    thread::spawn(move || {
-        let mut chunk = [0; 4096];
-        while let Ok(len @ 1..) = stream.read(&mut chunk) {
-            target.lock().unwrap().extend_from_slice(&chunk[..len]);
-        }
-    });
-    captured
-}
-
-/// The CPUs that this process may use.
-pub fn usable_cpus() -> Vec<usize> {
-    let set = rustix::thread::sched_getaffinity(None).unwrap();
-    (0..rustix::thread::CpuSet::MAX_CPU)
-        .filter(|cpu| set.is_set(*cpu))
-        .collect()
-}
-
-/// The program run to its end with these arguments: exit code, standard output, standard error.
-#[track_caller]
-pub fn run(args: &[&str]) -> (i32, String, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ws2api"))
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (stdout, stderr) = (
-        capture(child.stdout.take().unwrap()),
-        capture(child.stderr.take().unwrap()),
-    );
-    let started = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if started.elapsed() > DEADLINE {
-            let _ = child.kill();
-            panic!("it still runs");
-        }
-        thread::sleep(Duration::from_millis(3));
-    };
-    let text = |captured: Arc<Mutex<Vec<u8>>>| {
-        // The reading thread has the other copy until it has seen the end.
-        super::eventually("the end of its output", || {
-            (Arc::strong_count(&captured) == 1).then_some(())
-        });
-        String::from_utf8(captured.lock().unwrap().clone()).unwrap()
-    };
-    (status.code().unwrap_or(-1), text(stdout), text(stderr))
 }

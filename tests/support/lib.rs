@@ -3,23 +3,27 @@
 //! Everything blocks, with [`DEADLINE`] as the limit of each wait: a test waits for what it wants to see, never for a
 //! time. Ports are the kernel's choice. A test that fails shows what the program wrote to standard error.
 
-// Each test file uses its own part of this.
-#![allow(dead_code, unused_imports)]
+#![allow(missing_docs, reason = "for the tests beside it, to which most names say enough")]
 
 pub mod backend;
+pub mod builder;
 pub mod client;
 pub mod gate;
 pub mod http;
+pub mod program;
 pub mod proxy;
+pub mod until;
 
 use std::time::{Duration, Instant};
 
 pub use backend::{Backend, Request, Response};
+pub use builder::Builder;
 pub use client::{Client, Handshake, Message};
 pub use gate::Gate;
 pub use http::{Http, Reply};
-pub use proxy::{Builder, Proxy};
+pub use proxy::Proxy;
 pub use serde_json::{Value, json};
+pub use until::Until;
 
 /// How long anything may take before a test fails. Only a broken program comes near.
 pub const DEADLINE: Duration = Duration::from_secs(60);
