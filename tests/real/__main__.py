@@ -7,6 +7,7 @@ import sys
 import balancer
 import scene_backends
 import scene_balancer
+import scene_capacity
 import scene_clients
 import scene_large
 import scene_one
@@ -23,6 +24,7 @@ SCENES = {
     "backends": scene_backends.play,
     "roadrunner": scene_roadrunner.play,
     "overload": scene_overload.play,
+    "capacity": scene_capacity.play,
 }
 
 
