@@ -1,4 +1,5 @@
-//! A Call allocates what its libraries force and nothing else: counted, on the shard's own threads, by the allocator.
+//! A Call allocates what its libraries force and nothing else. The allocator counts, on the shard's own threads: the
+//! server runs in this process, which is why this is a program of its own.
 
 #![allow(unsafe_code)]
 

@@ -1,4 +1,5 @@
-//! Sockets that the service manager has opened: served by all shards, kept through a restart, refused in clear words.
+//! Sockets that the service manager has opened are served by all shards, live on through a restart, and are refused in
+//! clear words.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream};

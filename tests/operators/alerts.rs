@@ -1,4 +1,4 @@
-//! Alert rules: each has a place in the runbook and a test, and asks for metrics that exist.
+//! Each alert rule has a place in the runbook and a test, and asks for metrics that exist.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! The status page in headless Chromium, under load, through ChromeDriver (W3C WebDriver). Where that is not installed
-//! nothing is checked; scripts/test says so.
+//! The status page works in headless Chromium, under load, through ChromeDriver (W3C WebDriver). Where that is not
+//! installed nothing is checked; scripts/test says so.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! The log: for people or for programs, troubles once, and one client's frames on demand.
+//! The log is for people or for programs, names a trouble once, and shows one client's frames on demand.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What operators are promised: metrics, status, profiles, logs, signals, words at the start. Against the real program.
+//! Holds the program to what operators are promised: metrics, status, profiles, logs, signals, words at the start.
 
 mod activation;
 mod alerts;

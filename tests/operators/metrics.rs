@@ -1,4 +1,4 @@
-//! `/metrics`: what is counted, what is documented, and that Prometheus' own tool takes it.
+//! `/metrics` counts what happens and what is documented (`admin-2`), and Prometheus' own tool takes it.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

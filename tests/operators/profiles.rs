@@ -1,4 +1,4 @@
-//! Profiles: written by the flags, served at the admin address, readable by what reads pprof.
+//! Profiles are written by the flags and served at the admin address, for what reads pprof: `admin-4`.
 
 use std::io::Read as _;
 use std::path::PathBuf;

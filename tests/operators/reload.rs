@@ -1,4 +1,4 @@
-//! SIGHUP: what can change does, what cannot is said, and what is wrong changes nothing.
+//! At SIGHUP what can change does, what cannot is said, and what is wrong changes nothing.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What the service manager hears, and the service's files.
+//! The service manager hears how it goes, and the service's files fit the program.
 
 use std::collections::BTreeSet;
 use std::os::unix::net::UnixDatagram;

@@ -1,4 +1,5 @@
-//! What is said when it cannot start: one line that names the thing and what to change. Exit code 1, nothing left behind.
+//! A program that cannot start says so in one line that names the thing and what to change, exits with 1, and leaves
+//! nothing behind.
 
 use std::net::TcpListener;
 use std::process::Command;

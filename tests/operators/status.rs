@@ -1,4 +1,4 @@
-//! The status page's data, and the search for a client. That a browser draws it is in browser.rs.
+//! The status page has its data, and finds a client: `admin-3`. That a browser draws it is in browser.rs.
 
 use support::{Client, Handshake, Proxy, Value, eventually};
 

@@ -1,4 +1,4 @@
-//! A shard that hangs: everybody is told, and the service manager is not fed, so that it ends the process.
+//! When a shard hangs everybody is told, and the service manager is not fed, so that it ends the process.
 
 use std::io;
 use std::os::unix::net::UnixDatagram;

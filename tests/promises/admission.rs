@@ -1,4 +1,4 @@
-//! The backend lets a client in or not, and what it is told of it. (The contract, section 3, rule 4 and the headers.)
+//! The backend lets a client in or not, and is told who asks: `upgrade-15` to `upgrade-18`, `header-1` to `header-8`.
 
 use support::{Backend, Client, Handshake, Http, Proxy, Response, percent_encode};
 

@@ -1,4 +1,5 @@
-//! What the backend answers, and what the client gets for it: the table row by row. (The contract, section 4.)
+//! A client gets a CallResult or a CallError for what the backend answers, row by row of the table: `answer-1` to
+//! `answer-11`.
 
 use support::{Backend, Proxy, Response, json};
 

@@ -1,4 +1,5 @@
-//! Connections to the backend: kept, bounded, found dead, tried again. (The contract, sections 1 and 4.)
+//! Connections to the backend are kept, bounded, found dead and tried again: `listener-2` to `listener-4`, `retry-1` to
+//! `retry-3`, `retry-9` to `retry-12`, `bound-5`.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

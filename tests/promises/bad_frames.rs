@@ -1,4 +1,4 @@
-//! What a wrong frame gets: the table row by row. (The contract, section 4.)
+//! A wrong frame gets what the table says, row by row: `bad-1` to `bad-10`.
 
 use support::client::{BINARY, CLOSE, CONTINUATION, PING, TEXT, frame_bytes};
 use support::{Backend, Message, Proxy, json};

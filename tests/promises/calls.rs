@@ -1,4 +1,5 @@
-//! Calls on their way to the backend: paths, order, bounds, repeats. (The contract, section 4.)
+//! Calls reach the backend under their paths, in order, within bounds, and once: `call-1`, `call-4`, `order-1` to
+//! `order-12`.
 
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;

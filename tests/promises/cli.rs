@@ -1,4 +1,5 @@
-//! The program on the command line: what it prints, what it refuses, and its exit codes. (The contract, sections 1 and 7.)
+//! The program prints, refuses and exits on the command line as it says: `listener-1` to `listener-10`, `start-1` to
+//! `start-3`.
 
 use std::path::PathBuf;
 

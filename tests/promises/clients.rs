@@ -1,4 +1,4 @@
-//! The backend asks about clients, closes them, and lists them. (The contract, section 6.)
+//! The backend asks about clients, closes them, and lists them: `client-1` to `client-6`.
 
 use std::collections::BTreeSet;
 

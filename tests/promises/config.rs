@@ -1,4 +1,5 @@
-//! A configuration is resolved as its file, flags and defaults say, or refused in words that say where and why.
+//! A configuration is resolved as its file, flags and defaults say, or refused in words that say where and why:
+//! `listener-5`, `listener-10` to `listener-12`.
 
 use std::path::Path;
 use std::time::Duration;

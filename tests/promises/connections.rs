@@ -1,5 +1,4 @@
-//! The beginning and the end of a connection among others of the same ClientId.
-//! (The contract, section 3, rules 5 and 6.)
+//! A connection begins and ends among others of the same ClientId: `upgrade-19` to `upgrade-27`, `header-3`.
 
 use support::{Backend, Client, Gate, Handshake, Message, Proxy, Response, json};
 

@@ -1,5 +1,6 @@
-//! docs/contract.md, held against the tests and the program: every rule is proved by tests that exist and run, every
-//! default is the program's, and every test about the contract proves a rule that is written down.
+//! Holds docs/contract.md against the tests and the program: every rule is proved by tests that exist and run, every
+//! default is the program's, every test about the contract proves a rule that is written down, and the head of each
+//! file cites rules that its tests prove.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -50,6 +51,36 @@ fn every_test_about_the_contract_proves_a_rule() {
 }
 
 #[test]
+fn the_head_of_a_file_cites_rules_that_its_tests_prove() {
+    let page = read("docs/contract.md");
+    let rules = rules(&page);
+    let mut cited_count = 0;
+    let mut wrong = Vec::new();
+    for (folder, program) in [
+        ("tests/promises", ""),
+        ("tests/operators", "operators::"),
+        ("protocol/tests", ""),
+    ] {
+        for entry in std::fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "rs") {
+                continue;
+            }
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let cited = cited(&text, &rules);
+            if cited.is_empty() && ABOUT_THE_CONTRACT.contains(&name) {
+                wrong.push(format!("{name}: no rule is cited"));
+            }
+            cited_count += cited.len();
+            wrong.extend(not_proved(&format!("{program}{name}::"), &cited, &rules));
+        }
+    }
+    assert!(cited_count >= 50, "they were found: {cited_count}");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
 fn all_tests_are_run() {
     let script = read("scripts/test");
     let leaves_out = ["--test", "--lib", "--bin", "--exclude", "--skip", "-p "];
@@ -94,6 +125,11 @@ fn a_page_that_is_wrong_is_noticed() {
         let expected: Vec<_> = [complaint].into_iter().filter(|text| !text.is_empty()).collect();
         assert_eq!(complaints(&rules(page), &tests), expected, "{page}");
     }
+    let rules = rules("| x-1 | A rule. | `a::good` |\n| x-2 | A rule. | `b::good` |");
+    let cited = cited("//! One: `x-1`\n//! to `x-3`, `y-1`.\nmod a; // `x-2`\n", &rules);
+    assert_eq!(cited, ["x-1", "x-3"]);
+    assert_eq!(not_proved("a::", &["x-1"], &rules), [""; 0]);
+    assert_eq!(not_proved("a::", &["x-2", "x-3"], &rules).len(), 2);
     assert_eq!(
         defaults("a (`b`, 10s) c (`d`, x,y) (`e`)"),
         [("b", "10s"), ("d", "x,y")]
@@ -158,6 +194,26 @@ fn complaints(rules: &[Rule<'_>], tests: &BTreeMap<String, Runs>) -> Vec<String>
         }
     }
     complaints
+}
+
+/// The ids of rules in the head of a file: `x-1` and `x-8` of "`x-1` to `x-8`".
+fn cited<'t>(text: &'t str, rules: &[Rule<'_>]) -> Vec<&'t str> {
+    let sections: BTreeSet<_> = rules.iter().filter_map(|rule| Some(split_id(rule.id)?.0)).collect();
+    let head = text.lines().take_while(|line| line.starts_with("//!"));
+    let words = head.flat_map(|line| line.split('`').skip(1).step_by(2));
+    words
+        .filter(|word| split_id(word).is_some_and(|(section, _)| sections.contains(section)))
+        .collect()
+}
+
+/// Of these ids, what is no rule, or one that no test with this beginning proves.
+fn not_proved(tests: &str, cited: &[&str], rules: &[Rule<'_>]) -> Vec<String> {
+    let is_proved = |id: &str| {
+        let mut of_id = rules.iter().filter(|rule| rule.id == id);
+        of_id.any(|rule| rule.tests.iter().any(|test| test.starts_with(tests)))
+    };
+    let wrong = cited.iter().filter(|id| !is_proved(id));
+    wrong.map(|id| format!("{tests} proves no {id}")).collect()
 }
 
 /// Keys and values in ``(`key`, value)``.

@@ -1,4 +1,4 @@
-//! Out of descriptors: whoever is connected is served, nobody spins, and it recovers. (The contract, section 8.)
+//! A process out of descriptors serves whoever is connected, does not spin, and recovers: `bound-4`.
 
 use std::time::Duration;
 

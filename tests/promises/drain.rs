@@ -1,5 +1,5 @@
-//! The end of the process: what is under way is finished or told, and nobody is dropped without a word.
-//! (The contract, section 8.)
+//! When the process ends, what is under way is finished or told, and nobody is dropped without a word: `end-1` to
+//! `end-6`, `outcome-9`, `admin-1`.
 
 use std::io::ErrorKind;
 use std::net::TcpStream;

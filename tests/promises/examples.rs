@@ -1,4 +1,4 @@
-//! The examples and samples that no other test runs: they are what their texts say. scripts/real-world runs the rest.
+//! The examples and samples that no other test runs are what their texts say. scripts/real-world runs the rest.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! Frames pass as they are: every byte of a payload, every way to write one, up to the limits.
-//! (The contract, sections 2 and 4.)
+//! Frames pass as they are, every byte of a payload, in every way to write one, up to the limits: `frame-3` to
+//! `frame-12`, `call-6` to `call-8`.
 
 use support::client::{CONTINUATION, PING, TEXT, frame_bytes};
 use support::{Backend, Message, PAYLOADS, Proxy, Response, json};

@@ -1,5 +1,5 @@
-//! Backends from hell: every Call has exactly one answer, in time, whatever the backend does, and whoever else is
-//! connected is served meanwhile. (The contract, sections 4 and 8; connections that are kept: backends.rs.)
+//! Every Call has exactly one answer, in time, whatever the backend does, and whoever else is connected is served
+//! meanwhile. Connections that are kept are in backends.rs.
 
 use std::collections::HashSet;
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! What an idle client costs, also after large messages. `hold120k --mode idle` measures it for 15,000; this is the guard.
+//! An idle client costs little memory, also after large messages: `bound-7`. This is the guard; `hold120k --mode idle`
+//! measures it for 15,000.
 
 use support::client::{CONTINUATION, PING, TEXT, frame_bytes};
 use support::{Backend, Client, Message, Proxy};

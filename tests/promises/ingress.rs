@@ -1,5 +1,5 @@
-//! The ingress speaks HTTP/1.1, strictly: what it takes, what it refuses, and who may push.
-//! (The contract, section 6; pushes themselves are in `pushes.rs`.)
+//! The ingress speaks HTTP/1.1 strictly, and takes pushes only from who may push: `http-1` to `http-11`, `push-9` to
+//! `push-12`. Pushes themselves are in pushes.rs.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,5 @@
 //! Whatever JSON a client or the backend sends passes byte for byte, on every way that there is, up to the limits; and
-//! what is beyond them has a written answer on each. (The contract, sections 2, 4 and 6.)
+//! what is beyond them has a written answer on each: `frame-5` to `frame-10`, `deferred-1`.
 
 use support::http::call_target;
 use support::{Backend, Client, Http, Message, PAYLOADS, Proxy, Reply, Response, json};

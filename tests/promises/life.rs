@@ -1,5 +1,4 @@
-//! How long a connection lives: pings, silence, clients that do not read, handshakes that do not end.
-//! (The contract, section 5.)
+//! A connection lives as long as its client is heard and reads, and its handshake ends: `life-1` to `life-7`.
 
 use support::client::{PING, PONG, frame_bytes};
 use support::{Backend, Handshake, Http, Message, Proxy, json};

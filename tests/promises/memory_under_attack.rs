@@ -1,5 +1,5 @@
-//! Memory is bounded whatever clients and backends do: the process's peak in RAM against what it had before.
-//! (The contract, section 8.)
+//! Memory is bounded whatever clients and backends do: the peak of the program in RAM is held against what it had
+//! before.
 
 use std::io::Write;
 

@@ -1,5 +1,5 @@
-//! The running server, held against docs/openapi.yaml and docs/openapi-backend.yaml: every operation with every status
-//! that is documented is provoked, and what is said and asked must be what the documents say.
+//! Holds the running server against docs/openapi.yaml and docs/openapi-backend.yaml (`http-12`): every operation with
+//! every status that is documented is provoked, and what is said and asked must be what the documents say.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! Every accepted push has exactly one outcome, and the backend learns it. (The contract, sections 4 and 6.)
+//! Every accepted push has exactly one outcome, and the backend learns it: `outcome-1` to `outcome-8`, `retry-4` to
+//! `retry-8`.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,5 +1,5 @@
-//! Twice the load that the shard carries: what is too much is refused or waits in the clients' sockets, the rest is
-//! served as before, memory stays where it was, and afterwards all is as it was. (The contract, section 8.)
+//! Of twice the load that the shard carries, what is too much is refused or waits in the clients' sockets, the rest is
+//! served as before, memory stays where it was, and afterwards all is as it was.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};

@@ -1,4 +1,5 @@
-//! With `backend_pipeline_max` above 1, requests that are ready together share a connection, and every answer finds its own.
+//! With `backend_pipeline_max` above 1, requests that are ready together share a connection, and every answer finds its
+//! own: `retry-13`.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

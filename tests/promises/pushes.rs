@@ -1,4 +1,5 @@
-//! Pushes on their way to a client: frames, order, bounds, and who is refused. (The contract, section 6.)
+//! Pushes reach their client as frames, in order, within bounds, or are refused: `push-1` to `push-9`, `push-14`,
+//! `call-2` to `call-4`.
 
 use support::{Backend, PAYLOADS, Proxy, json};
 

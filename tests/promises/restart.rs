@@ -1,4 +1,4 @@
-//! The process is killed, and started again: nothing is in its way, and the clients come back. (The contract, section 8.)
+//! A process that was killed is started again: nothing is in its way, and the clients come back.
 
 use std::io::ErrorKind;
 use std::net::TcpStream;

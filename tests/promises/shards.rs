@@ -1,5 +1,5 @@
-//! Whatever shard takes a connection or a push, the client's home shard serves it.
-//! (The contract, section 7, and the bounds of section 8 that belong to a shard.)
+//! Whatever shard takes a connection or a push, the client's home shard serves it, within its own bounds: `shard-1` to
+//! `shard-4`, `bound-1` to `bound-4`.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;

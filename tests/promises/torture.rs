@@ -1,5 +1,5 @@
-//! Hostile bytes on every listener: broken, smuggled, oversize, dripped, pipelined, sent before the 101.
-//! (The contract, sections 3, 6 and 8.)
+//! Hostile bytes on every listener (broken, smuggled, oversize, dripped, pipelined, sent before the 101) leave nothing
+//! behind: `bound-6`, `upgrade-3`, `http-7`.
 //!
 //! Each attack gets one answer that says no and the end of the connection, or the end alone. Nothing of it reaches the
 //! backend or a client, whoever behaves is served afterwards, and no socket, timer or descriptor stays behind.

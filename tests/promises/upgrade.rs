@@ -1,5 +1,5 @@
-//! The opening handshake: what is a good one, and what every other one gets before the backend is asked.
-//! (The contract, section 3, rules 1 to 3.)
+//! A good opening handshake is taken, and every other one is refused before the backend is asked: `upgrade-1` to
+//! `upgrade-14`.
 
 use support::{Backend, Client, Handshake, Http, Proxy, json};
 

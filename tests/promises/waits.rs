@@ -1,5 +1,5 @@
-//! Answers at another time: requests that wait for the client, and Calls that the backend answers later.
-//! (The contract, sections 4 and 6.)
+//! Answers come at another time: to requests that wait for the client, and to Calls that the backend answers later
+//! (`wait-1` to `wait-9`, `deferred-1` to `deferred-7`).
 
 use support::http::call_target;
 use support::{Backend, Http, PAYLOADS, Proxy, Response, json};

@@ -1,4 +1,4 @@
-//! The backend: answers at once, late, never, in pieces, too much, or with a reset.
+//! Plays the backend, which answers at once, late, never, in pieces, too much, or with a reset.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

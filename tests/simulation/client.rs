@@ -1,4 +1,4 @@
-//! A client: says what it likes, and holds the proxy to what it answers.
+//! Plays a client, which says what it likes, and holds the proxy to what it answers.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

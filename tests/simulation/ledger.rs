@@ -1,4 +1,4 @@
-//! What must be true, whoever does what: who asked what, who was answered, which push became what.
+//! Knows what must be true, whoever does what: who asked what, who was answered, which push became what.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Instant;

@@ -1,9 +1,9 @@
-//! Whole shards without a kernel: clients, backend and network of a test, with everything going wrong, against what
-//! must be true. (The contract, sections 4, 5, 6 and 8.)
+//! Runs whole shards without a kernel, between clients, backend and network of its own, with everything going wrong, and
+//! holds them to what must be true (ledger.rs).
 //!
 //! Everything of the proxy runs as it is (accepting, handshakes, connections, sessions, the pool and its links, the
 //! outbox, the ingress, the mesh, the drain); the clock, the sockets and the dice are the test's
-//! (shards/src/simulation.rs). A failure prints its seed: `SIMULATION_SEED=… cargo test --features simulation --test
+//! (shards/src/simulation/). A failure prints its seed: `SIMULATION_SEED=… cargo test --features simulation --test
 //! simulation` repeats it, step by step.
 
 mod backend;

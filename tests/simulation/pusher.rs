@@ -1,4 +1,4 @@
-//! The backend's other half: pushes at the ingress.
+//! Plays the backend's other half: pushes at the ingress.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! The world of one run: who is in it, and what happens next.
+//! Holds the world of one run: who is in it, and what happens next.
 
 use std::net::SocketAddr;
 use std::sync::mpsc;

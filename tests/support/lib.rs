@@ -1,4 +1,4 @@
-//! What the tests on real sockets share: the program as a child process, a scripted backend, clients and HTTP requests.
+//! Gives the tests on real sockets the program as a child process, a scripted backend, clients and HTTP requests.
 //!
 //! Everything blocks, with [`DEADLINE`] as the limit of each wait: a test waits for what it wants to see, never for a
 //! time. Ports are the kernel's choice. A test that fails shows what the program wrote to standard error.
