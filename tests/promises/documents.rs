@@ -1,5 +1,5 @@
-//! Holds the documents against the repository: links lead to files and headings that are there, and every rule
-//! that is cited is in the contract.
+//! Holds the documents against the repository: links lead to files and headings that are there, and nothing cites a
+//! document or a rule that is not.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,45 @@ fn every_link_in_a_document_leads_somewhere() {
     }
     assert!(count >= 60, "the links were found: {count}");
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn every_path_that_a_document_names_is_there() {
+    let mut count = 0;
+    let mut missing = Vec::new();
+    for document in files(&["md"]) {
+        // These speak of the past.
+        if shown(&document).starts_with("docs/measurements/") || document.ends_with("CHANGELOG.md") {
+            continue;
+        }
+        let folder = document.parent().expect("a file is in a folder");
+        for path in paths(&read(&document)) {
+            count += 1;
+            if !root().join(&path).exists() && !folder.join(&path).exists() {
+                missing.push(format!("{}: {path}", shown(&document)));
+            }
+        }
+    }
+    assert!(count >= 100, "the paths were found: {count}");
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn nothing_cites_a_document_that_is_not_here() {
+    let texts = files(&["md", "rs", "toml", "mjs", "py", "php", "yaml", "yml", "cfg", "conf", ""]);
+    assert!(texts.len() >= 100, "the files were found: {}", texts.len());
+    let mut citations = Vec::new();
+    for file in texts
+        .iter()
+        .filter(|file| !shown(file).starts_with("docs/measurements/"))
+    {
+        for (index, line) in read(file).lines().enumerate() {
+            if cites_another_book(line) {
+                citations.push(format!("{}:{}: {line}", shown(file), index + 1));
+            }
+        }
+    }
+    assert!(citations.is_empty(), "{citations:#?}");
 }
 
 #[test]
@@ -67,6 +106,20 @@ fn a_document_that_is_wrong_is_noticed() {
         assert!(of(bad).is_some(), "{bad}");
     }
     assert_eq!(slug("`a_b`: what, [c](d) & e-f?"), "a_b-what-c--e-f");
+    assert_eq!(
+        paths("see src/a.rs, `tests/b/` (docs/c.md#d). https://x/docs/e tests/*.rs"),
+        ["src/a.rs", "tests/b/", "docs/c.md"]
+    );
+    for (word, tail) in [
+        ("SPEC", " section 3.4"),
+        ("DESIGN", ": they wake late"),
+        ("contract,", " section 4"),
+    ] {
+        assert!(cites_another_book(&format!("// by {word}{tail}")), "{word}{tail}");
+    }
+    assert!(!cites_another_book(
+        "// OCPP-J's specification, section 4; SPECIAL, REDESIGNED, a design"
+    ));
     assert_eq!(rule_of_row("| call-3 | A rule. | `a::b` |"), Some("call-3"));
     assert_eq!(split_rule("call-x"), None);
 }
@@ -103,6 +156,15 @@ fn links(text: &str) -> Vec<String> {
     links
 }
 
+/// The words that begin with one of the repository's folders.
+fn paths(text: &str) -> Vec<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && !"_-./*:".contains(c));
+    words
+        .filter(|word| FOLDERS.iter().any(|folder| word.starts_with(folder)) && !word.contains('*'))
+        .map(|word| word.trim_end_matches(['.', ':', '-']).to_owned())
+        .collect()
+}
+
 fn headings(text: &str) -> impl Iterator<Item = String> {
     prose(text)
         .filter(|line| line.starts_with('#'))
@@ -134,6 +196,13 @@ fn slug(heading: &str) -> String {
         .chars()
         .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+/// Whether it names one of the papers that this was planned with, or the contract by sections that it does not have.
+fn cites_another_book(line: &str) -> bool {
+    let words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let names_a_paper = words.into_iter().any(|word| PAPERS.contains(&word));
+    names_a_paper || line.split("ontract, ").skip(1).any(|rest| rest.starts_with("section"))
 }
 
 fn rule_of_row(line: &str) -> Option<&str> {
@@ -183,6 +252,24 @@ fn read(file: &Path) -> String {
     let bytes = std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     String::from_utf8_lossy(&bytes).into_owned()
 }
+
+/// Names in capitals of papers that are not in the repository.
+const PAPERS: &[&str] = &["SPEC", "DESIGN"];
+
+/// Folders whose files documents name.
+const FOLDERS: &[&str] = &[
+    "bench/",
+    "config/",
+    "docs/",
+    "examples/",
+    "fuzz/",
+    "php/",
+    "protocol/",
+    "scripts/",
+    "shards/",
+    "src/",
+    "tests/",
+];
 
 /// Folders that hold what others wrote, what was built and what was found.
 const NOT_OURS: &[&str] = &[
