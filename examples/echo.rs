@@ -33,7 +33,7 @@ fn main() {
     let core = config.cores[0].clone();
     let reserved = listener::reserve(address).expect("the address is free");
     let address = reserved.address();
-    let node = node::start(&cpus[..1], 16, &[], move |shard: node::Shard<()>| {
+    let node = node::start(&cpus[..1], 16, &[], move |shard: shards::Shard<()>| {
         serve(shard.reactor, core.clone(), address)
     });
     let node = node.unwrap_or_else(|error| panic!("{error}"));

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use shards::listener::{self, Reservation};
 use shards::mesh::NodeHandle;
-use shards::node::{self, StartError};
+use shards::{StartError, node};
 
 use self::inherited_sockets::{ActivationError, InheritedSockets};
 use crate::backend::targets;

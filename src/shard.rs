@@ -19,7 +19,7 @@ use std::sync::{Arc, mpsc};
 use shards::Reactor;
 use shards::listener::Listener;
 use shards::mesh::Mesh;
-use shards::reactor::PassEnd;
+use shards::pass::PassEnd;
 use shards::spawn;
 
 use self::mail::{Control, Mail};

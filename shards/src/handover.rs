@@ -19,24 +19,11 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
+use crate::parcel::{BYTES_MAX, Lost, Parcel, WAITING_MAX};
 use crate::reactor::{Entry, Reactor, Urgency};
-
-/// A socket on its way, with the bytes that belong to it.
-#[derive(Debug)]
-pub struct Parcel {
-    /// The connected socket, in no shard's epoll.
-    pub socket: OwnedFd,
-    /// At most [`BYTES_MAX`] bytes; their meaning is the user's.
-    pub bytes: Vec<u8>,
-}
 
 /// So many sockets travel in one packet at the most.
 pub const BATCH_MAX: usize = 16;
-/// So many bytes go with one socket at the most.
-pub const BYTES_MAX: usize = 65 * 1024;
-/// So many sockets wait for one receiver at the most; one more is refused.
-pub const WAITING_MAX: usize = 1024;
-
 /// The sending ends of all shards, made before the tables are private.
 #[derive(Debug)]
 pub(crate) struct Ends {
@@ -57,10 +44,9 @@ pub struct Handover {
 pub struct Arrivals {
     reactor: Rc<Reactor>,
     entry: Rc<Entry>,
-    unpacked: VecDeque<Parcel>,
+    unpacked: VecDeque<Result<Parcel, Lost>>,
     /// Room for the largest packet. Kept: making it anew would cost more than all the rest of receiving one.
     packet: Box<[u8]>,
-    lost_count: u64,
 }
 
 /// Makes one pair per shard: the sending ends together, and the receiving end of each.
@@ -148,22 +134,18 @@ impl Arrivals {
             entry,
             unpacked: VecDeque::new(),
             packet: vec![0; PACKET_MAX].into(),
-            lost_count: 0,
         })
     }
 
     /// The next socket that another shard handed over.
-    pub async fn next(&mut self) -> Parcel {
+    ///
+    /// # Errors
+    /// [`Lost`] takes the place of one that could not be received.
+    pub async fn next(&mut self) -> Result<Parcel, Lost> {
         std::future::poll_fn(|context| self.poll_next(context)).await
     }
 
-    /// Packets whose sockets the kernel could not install here (out of descriptors): those connections are closed.
-    #[must_use]
-    pub fn lost_count(&self) -> u64 {
-        self.lost_count
-    }
-
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Parcel> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Parcel, Lost>> {
         loop {
             if let Some(parcel) = self.unpacked.pop_front() {
                 if self.unpacked.is_empty() {
@@ -175,10 +157,9 @@ impl Arrivals {
                 entry,
                 unpacked,
                 packet,
-                lost_count,
                 ..
             } = self;
-            let received = entry.poll_read(context, 0, || receive_batch(entry, packet, unpacked, lost_count));
+            let received = entry.poll_read(context, 0, || receive_batch(entry, packet, unpacked));
             match received {
                 Poll::Pending => return Poll::Pending,
                 // No error leads anywhere: the sending end is in our own table.
@@ -226,8 +207,7 @@ fn send_batch(sender: &OwnedFd, waiting: &VecDeque<Parcel>, count: usize) -> rus
 fn receive_batch(
     entry: &Entry,
     packet: &mut [u8],
-    unpacked: &mut VecDeque<Parcel>,
-    lost_count: &mut u64,
+    unpacked: &mut VecDeque<Result<Parcel, Lost>>,
 ) -> rustix::io::Result<usize> {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -243,14 +223,12 @@ fn receive_batch(
     while let Some((len, after)) = rest.split_first_chunk::<LEN_LEN>() {
         let (bytes, after) = after.split_at(u32::from_ne_bytes(*len) as usize);
         rest = after;
-        match sockets.pop_front() {
-            Some(socket) => unpacked.push_back(Parcel {
-                socket,
-                bytes: bytes.to_vec(),
-            }),
-            // Out of descriptors the kernel drops those that do not fit.
-            None => *lost_count += 1,
-        }
+        // Out of descriptors the kernel drops the sockets that do not fit.
+        let arrived = sockets.pop_front().ok_or(Lost);
+        unpacked.push_back(arrived.map(|socket| Parcel {
+            socket,
+            bytes: bytes.to_vec(),
+        }));
     }
     Ok(received.bytes)
 }
@@ -261,8 +239,10 @@ const SEND_BUFFER_LEN: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::HashSet;
     use std::task::Waker;
+
+    use super::*;
 
     fn parcel(byte: u8, len: usize) -> Parcel {
         let (socket, _) = net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
@@ -286,7 +266,8 @@ mod tests {
         let mut arrived = 0_usize;
         loop {
             let blocked = handover.flush();
-            while let Poll::Ready(parcel) = arrivals.poll_next(&mut context) {
+            while let Poll::Ready(arrived_now) = arrivals.poll_next(&mut context) {
+                let parcel = arrived_now.unwrap();
                 assert_eq!(parcel.bytes, vec![arrived as u8; lens[arrived % lens.len()]]);
                 arrived += 1;
             }
@@ -296,7 +277,36 @@ mod tests {
             }
             arrivals = Arrivals::new(&reactor, rustix::io::dup(arrivals.entry.fd()).unwrap()).unwrap();
         }
-        assert_eq!(arrivals.lost_count(), 0);
+    }
+
+    /// In a table of its own, so that the other tests keep their descriptors.
+    #[test]
+    fn a_socket_for_which_there_is_no_descriptor_is_told_as_lost() {
+        let test = std::thread::spawn(|| {
+            crate::private_table::make_private(&HashSet::new()).unwrap();
+            let (ends, mut receivers) = connect(1).unwrap();
+            let reactor = Reactor::new().unwrap();
+            let handover = Handover::new(ends);
+            let mut arrivals = Arrivals::new(&reactor, receivers.pop().unwrap()).unwrap();
+            for byte in 0..3 {
+                handover.try_send(0, parcel(byte, 1)).unwrap();
+            }
+            let mut filling: Vec<OwnedFd> = std::iter::from_fn(|| rustix::io::dup(arrivals.entry.fd()).ok()).collect();
+            assert!(!handover.flush());
+            // What was sent has closed here: so much room there is again.
+            filling.extend(std::iter::from_fn(|| rustix::io::dup(arrivals.entry.fd()).ok()));
+            filling.pop();
+            let mut context = Context::from_waker(Waker::noop());
+            let mut next = || match arrivals.poll_next(&mut context) {
+                Poll::Ready(arrived) => Some(arrived.map(|parcel| parcel.bytes)),
+                Poll::Pending => None,
+            };
+            assert_eq!(next(), Some(Ok(vec![0])));
+            assert_eq!(next(), Some(Err(Lost)));
+            assert_eq!(next(), Some(Err(Lost)));
+            assert_eq!(next(), None);
+        });
+        test.join().unwrap();
     }
 
     #[test]

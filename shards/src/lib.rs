@@ -6,37 +6,43 @@
 //!
 //! Nothing here knows what the bytes mean.
 
-// What only the real reactor and node use stays.
-#![cfg_attr(feature = "simulation", allow(dead_code))]
-
-pub mod cpu;
 pub mod fd_table;
 pub mod mesh;
+pub mod parcel;
+pub mod pass;
+pub mod shard;
+pub mod start_error;
 pub mod timer;
+pub mod timers;
 pub mod wheel;
 
-#[cfg(not(feature = "simulation"))]
+#[cfg(not(simulation))]
+mod cpu;
+#[cfg(not(simulation))]
 pub mod handover;
-#[cfg(not(feature = "simulation"))]
+#[cfg(not(simulation))]
 pub mod listener;
-#[cfg(not(feature = "simulation"))]
+#[cfg(not(simulation))]
 pub mod node;
-#[cfg(not(feature = "simulation"))]
+#[cfg(not(simulation))]
+mod private_table;
+#[cfg(not(simulation))]
 pub mod reactor;
-#[cfg(not(feature = "simulation"))]
+#[cfg(not(simulation))]
 pub mod socket;
-#[cfg(not(feature = "simulation"))]
+#[cfg(not(simulation))]
 pub mod task;
-#[cfg(not(feature = "simulation"))]
+#[cfg(not(simulation))]
 mod uring;
 
-#[cfg(feature = "simulation")]
+#[cfg(simulation)]
 pub mod simulation;
-#[cfg(feature = "simulation")]
+#[cfg(simulation)]
 pub use simulation::{handover, listener, node, reactor, socket, task};
 
-pub use node::Shard;
 pub use reactor::Reactor;
+pub use shard::Shard;
 pub use socket::Socket;
+pub use start_error::StartError;
 pub use task::{spawn, yield_now};
 pub use timer::Timer;

@@ -9,7 +9,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
+#[cfg(not(simulation))]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex};
 
@@ -109,14 +111,6 @@ impl<M> Mesh<M> {
         self.depth_max.take()
     }
 
-    pub(crate) fn bell(&self) -> BorrowedFd<'_> {
-        self.bells.eventfds[self.index].as_fd()
-    }
-
-    pub(crate) fn bells(&self) -> &Arc<Bells> {
-        &self.bells
-    }
-
     /// Hands at most `budget` messages to `handle`, the senders in turn; returns how many.
     pub(crate) fn drain(&self, budget: usize, mut handle: impl FnMut(M)) -> usize {
         if !self.take_marks() {
@@ -150,10 +144,6 @@ impl<M> Mesh<M> {
         handled
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.marked.borrow().iter().all(|word| *word == 0) && self.bells.marks[self.index].are_none()
-    }
-
     /// Takes over what senders have marked; false when no ring is marked.
     fn take_marks(&self) -> bool {
         let mut any = 0;
@@ -165,6 +155,22 @@ impl<M> Mesh<M> {
             any |= *word;
         }
         any != 0
+    }
+}
+
+/// What a real shard does besides: it sleeps.
+#[cfg(not(simulation))]
+impl<M> Mesh<M> {
+    pub(crate) fn bell(&self) -> BorrowedFd<'_> {
+        self.bells.eventfds[self.index].as_fd()
+    }
+
+    pub(crate) fn bells(&self) -> &Arc<Bells> {
+        &self.bells
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.marked.borrow().iter().all(|word| *word == 0) && self.bells.marks[self.index].are_none()
     }
 
     pub(crate) fn announce_sleep(&self, asleep: bool) {
@@ -214,6 +220,7 @@ struct Flag(AtomicBool);
 #[repr(align(128))]
 struct Marks(Box<[AtomicU64]>);
 
+#[cfg(not(simulation))]
 impl Marks {
     fn are_none(&self) -> bool {
         self.0.iter().all(|word| word.load(Ordering::Relaxed) == 0)
@@ -233,10 +240,6 @@ impl Bells {
         })
     }
 
-    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.eventfds.iter().map(AsFd::as_fd)
-    }
-
     /// After something was put into the ring number `incoming` of `to`.
     fn ring(&self, to: usize, incoming: usize) {
         self.marks[to].0[incoming / WORD].fetch_or(1 << (incoming % WORD), Ordering::Release);
@@ -246,6 +249,13 @@ impl Bells {
             // Edge-triggered and never read: every write is an edge. It can't overflow in the life of a machine.
             let _ = rustix::io::write(&self.eventfds[to], &1_u64.to_ne_bytes());
         }
+    }
+}
+
+#[cfg(not(simulation))]
+impl Bells {
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.eventfds.iter().map(AsFd::as_fd)
     }
 
     fn announce(&self, index: usize, asleep: bool) {
@@ -259,7 +269,7 @@ impl Bells {
 const WORD: usize = u64::BITS as usize;
 const OUTSIDE_CAPACITY: usize = 64;
 
-#[cfg(test)]
+#[cfg(all(test, not(simulation)))]
 mod tests {
     use super::*;
 

@@ -21,33 +21,9 @@ use rustix::io::Errno;
 use crate::handover::{self, Arrivals, Handover};
 use crate::mesh::{self, Mesh, NodeHandle};
 use crate::reactor::{Mailbox, Reactor};
-use crate::{cpu, fd_table, task, uring};
-
-/// What a shard finds in its hands when it starts.
-#[derive(Debug)]
-pub struct Shard<M> {
-    /// 0 to `count - 1`.
-    pub index: usize,
-    /// How many shards the node has.
-    pub count: usize,
-    /// Its clock, timers and sockets.
-    pub reactor: Rc<Reactor>,
-    /// Messages to other shards.
-    pub mesh: Rc<Mesh<M>>,
-    /// Sockets to other shards.
-    pub handover: Rc<Handover>,
-    /// Sockets from other shards; taken by the one task that serves them.
-    pub arrivals: Arrivals,
-    /// Where messages from other shards go. Set it before the first `.await`.
-    pub inbox: Inbox<M>,
-    /// Its copies of what [`start`] was given for it, in that order.
-    pub inherited: Vec<OwnedFd>,
-}
-
-/// The place of the function that handles a shard's mail.
-pub struct Inbox<M>(Rc<RefCell<Option<Handler<M>>>>);
-
-type Handler<M> = Box<dyn FnMut(M)>;
+use crate::shard::{Handler, Inbox, Shard};
+use crate::start_error::StartError;
+use crate::{cpu, private_table, task, uring};
 
 /// The running shards.
 #[derive(Debug)]
@@ -55,50 +31,6 @@ pub struct Node<M> {
     /// Messages from ordinary threads to shards.
     pub outside: Arc<NodeHandle<M>>,
     threads: Vec<JoinHandle<Result<(), StartError>>>,
-}
-
-/// Why the node did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The thread could not be pinned.
-    #[error("CPU {cpu} can't be used by this process (offline, or outside its cpuset)")]
-    Pin {
-        /// As the kernel counts.
-        cpu: usize,
-    },
-    /// io_uring is missing or forbidden.
-    #[error(
-        "io_uring can't be used: {reason}. Kernel 5.8 or newer is needed, with `sysctl kernel.io_uring_disabled=0`, \
-         a seccomp profile that allows io_uring_setup (containers), and enough locked memory (`ulimit -l`)"
-    )]
-    IoUring {
-        /// The executor's words.
-        reason: String,
-    },
-    /// Too little memory may be locked for the rings.
-    #[error(
-        "too little memory may be locked for io_uring: {reason}. Each shard needs 512 KiB: raise `ulimit -l` \
-         (LimitMEMLOCK= in the systemd unit, --ulimit memlock=-1 in a container)"
-    )]
-    LockedMemory {
-        /// The kernel's or the executor's words.
-        reason: String,
-    },
-    /// No descriptor table of one's own.
-    #[error(
-        "a descriptor table per shard can't be had: {reason}. unshare(CLONE_FILES) needs no privilege, but a seccomp \
-         profile may forbid it (containers), and /proc must be mounted"
-    )]
-    Table {
-        /// The kernel's words.
-        reason: String,
-    },
-    /// No thread, or no descriptor.
-    #[error("a shard could not be set up: {error}{hint}", error = .0, hint = hint(.0))]
-    System(#[from] io::Error),
-    /// Another shard failed to start.
-    #[error("another shard did not start")]
-    Aborted,
 }
 
 /// Starts one shard per element of `cpus` (a CPU may be named twice) and runs `main` on each. A shard ends when its
@@ -122,12 +54,12 @@ where
 {
     assert!(!cpus.is_empty(), "a node has a shard");
     uring::probe().map_err(of_a_ring)?;
-    fd_table::probe().map_err(|error| StartError::Table {
+    private_table::probe().map_err(|error| StartError::Table {
         reason: error.to_string(),
     })?;
     let (meshes, outside) = mesh::connect(cpus.len(), mesh_capacity)?;
     let (ends, receivers) = handover::connect(cpus.len())?;
-    fd_table::room_for(cpus.len() * EXECUTOR_DESCRIPTORS)?;
+    private_table::room_for(cpus.len() * EXECUTOR_DESCRIPTORS)?;
     let (report, reports) = mpsc::channel();
     // One more: this thread knows then, too, that no table is shared any longer.
     let barrier = Arc::new(Barrier::new(cpus.len() + 1));
@@ -193,25 +125,6 @@ impl<M> Node<M> {
         }
         result
     }
-
-    /// True when some shard has ended, by itself or by a panic.
-    #[must_use]
-    pub fn has_ended(&self) -> bool {
-        self.threads.iter().any(JoinHandle::is_finished)
-    }
-}
-
-impl<M> Inbox<M> {
-    /// Sets the function that takes this shard's mail. It runs between tasks, and must not block.
-    pub fn set(&self, handler: impl FnMut(M) + 'static) {
-        *self.0.borrow_mut() = Some(Box::new(handler));
-    }
-}
-
-impl<M> std::fmt::Debug for Inbox<M> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Inbox")
-    }
 }
 
 /// What a shard thread is born with.
@@ -263,7 +176,7 @@ impl<M: Send + 'static> Seed<M> {
         keep.extend(self.mesh.bells().descriptors().map(|bell| bell.as_raw_fd()));
         keep.extend(self.ends.descriptors());
         keep.extend(&self.inherited);
-        let private = fd_table::make_private(&keep);
+        let private = private_table::make_private(&keep);
         // Only when no table holds a copy of another's socket does closing one close it.
         barrier.wait();
         executor.run(self.live(private, report, passed, main))
@@ -312,7 +225,7 @@ impl<M: Send + 'static> Seed<M> {
             handover,
             arrivals,
             inbox: Inbox(inbox),
-            inherited: self.inherited.into_iter().map(fd_table::adopt).collect(),
+            inherited: self.inherited.into_iter().map(private_table::adopt).collect(),
         };
         let life = main(shard);
         let stopper = reactor.clone();
@@ -377,15 +290,6 @@ fn of_a_ring(error: io::Error) -> StartError {
         // The executor looks at the limit itself, and has no code for it.
         _ if reason.contains("MemLockLimit") => StartError::LockedMemory { reason },
         _ => StartError::IoUring { reason },
-    }
-}
-
-fn hint(error: &io::Error) -> &'static str {
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::MFILE) => ". Raise `ulimit -n` (LimitNOFILE= in the systemd unit)",
-        Some(Errno::NFILE) => ". Raise `sysctl fs.file-max`",
-        Some(Errno::AGAIN) => ". Raise `ulimit -u` or TasksMax= in the systemd unit",
-        _ => "",
     }
 }
 

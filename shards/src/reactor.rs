@@ -15,13 +15,9 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use slab::Slab;
 
+use crate::pass::{Load, PassEnd, PassLengths};
 use crate::task;
-use crate::wheel::{Key, Wheel};
-
-/// The wheel's resolution. Deadlines are seconds; 4 ms is exact enough and keeps the cascades few.
-pub const TICK: Duration = Duration::from_millis(4);
-const TICKS_PER_SECOND: u64 = 250;
-const _: () = assert!(TICK.as_nanos() as u64 * TICKS_PER_SECOND == 1_000_000_000);
+use crate::timers::{TICK, Timers};
 
 const EVENTS_MAX: usize = 512;
 /// With fewer events in a pass there is little to gather.
@@ -37,10 +33,9 @@ const CLOSED: u8 = 4;
 pub struct Reactor {
     epoll: OwnedFd,
     entries: RefCell<Slab<Rc<Entry>>>,
-    wheel: RefCell<Wheel<Waker>>,
-    epoch: Instant,
+    pub(crate) timers: Timers,
     now: Cell<Instant>,
-    /// From `epoch` to `now`.
+    /// From the timers' epoch to `now`.
     elapsed: Cell<Duration>,
     load: Cell<Load>,
     pass_lengths: RefCell<PassLengths>,
@@ -49,51 +44,6 @@ pub struct Reactor {
     events_count: Cell<usize>,
     stopped: Cell<bool>,
 }
-
-/// How busy the shard is. Sums since its start.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Load {
-    /// Rounds of the loop.
-    pub passes: u64,
-    /// Rounds that waited for an event or a deadline.
-    pub sleeps: u64,
-    /// Events that epoll reported.
-    pub events: u64,
-    /// Time spent outside of `epoll_wait`.
-    pub busy: Duration,
-    /// The longest single round outside of `epoll_wait` since [`Reactor::take_longest_pass`].
-    pub longest_pass: Duration,
-}
-
-/// How many rounds were how long: the latency that the loop adds to whatever waits in it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PassLengths([u64; PASS_BOUNDS_US.len() + 1]);
-
-impl PassLengths {
-    /// Rounds up to each of [`PASS_BOUNDS_US`] and above the one before it; last, those above all.
-    #[must_use]
-    pub fn counts(&self) -> [u64; PASS_BOUNDS_US.len() + 1] {
-        self.0
-    }
-
-    fn count(&mut self, pass: Duration) {
-        let units = u64::try_from(pass.as_nanos()).unwrap_or(u64::MAX) / PASS_UNIT_NS;
-        let index = (u64::BITS - units.leading_zeros()) as usize;
-        self.0[index.min(PASS_BOUNDS_US.len())] += 1;
-    }
-}
-
-/// Bounds in µs, each twice the one before; the first is 16.
-pub const PASS_BOUNDS_US: [u64; 16] = {
-    let mut bounds = [0; 16];
-    let mut index = 0;
-    while index < bounds.len() {
-        bounds[index] = (PASS_UNIT_NS << index) / 1000;
-        index += 1;
-    }
-    bounds
-};
-const PASS_UNIT_NS: u64 = 16_000;
 
 /// What a shard receives from other shards. The reactor drains it once per pass.
 pub trait Mailbox {
@@ -107,13 +57,6 @@ pub trait Mailbox {
     fn announce_sleep(&self, asleep: bool);
     /// True when nothing waits.
     fn is_empty(&self) -> bool;
-}
-
-/// What is put off until everybody who was ready in a pass has run. Sends, above all: one by one, with work between them, each
-/// finds its receiver asleep again.
-pub trait PassEnd: 'static {
-    /// Does what was put off. True when there was anything: it may have woken tasks, or put off something again.
-    fn end_pass(&self) -> bool;
 }
 
 /// Whether a pass ends with a sleep.
@@ -158,8 +101,7 @@ impl Reactor {
         Ok(Rc::new(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             entries: RefCell::new(Slab::new()),
-            wheel: RefCell::new(Wheel::new(0)),
-            epoch: now,
+            timers: Timers::new(now),
             now: Cell::new(now),
             elapsed: Cell::new(Duration::ZERO),
             load: Cell::new(Load::default()),
@@ -206,7 +148,7 @@ impl Reactor {
     /// How many timers are set.
     #[must_use]
     pub fn timers_count(&self) -> usize {
-        self.wheel.borrow().len()
+        self.timers.len()
     }
 
     /// Sets what is done at the end of every pass, for as long as it lives.
@@ -261,7 +203,7 @@ impl Reactor {
                 result?;
             }
             self.dispatch(&events);
-            self.fire_timers();
+            self.timers.fire(self.elapsed.get());
         }
         Ok(())
     }
@@ -308,49 +250,9 @@ impl Reactor {
         work.is_some_and(|work| work.end_pass())
     }
 
-    pub(crate) fn tick_at(&self, deadline: Instant) -> u64 {
-        let after = deadline.saturating_duration_since(self.epoch);
-        let ticks = after.as_secs().saturating_mul(TICKS_PER_SECOND);
-        ticks.saturating_add(after.subsec_nanos().div_ceil(TICK.subsec_nanos()).into())
-    }
-
-    /// Moves a timer that is still set to `tick` and returns its new key; `None` when it has fired.
-    pub(crate) fn move_timer(&self, key: Key, tick: u64) -> Option<Key> {
-        let mut wheel = self.wheel.borrow_mut();
-        let waker = wheel.remove(key)?;
-        Some(wheel.insert(tick, waker))
-    }
-
-    /// The tick up to which all timers have fired.
-    pub(crate) fn timers_fired(&self) -> u64 {
-        self.wheel.borrow().now()
-    }
-
-    pub(crate) fn insert_timer(&self, tick: u64, waker: Waker) -> Key {
-        self.wheel.borrow_mut().insert(tick, waker)
-    }
-
-    pub(crate) fn remove_timer(&self, key: Key) {
-        self.wheel.borrow_mut().remove(key);
-    }
-
-    /// Keeps a timer that is still set, for the task of `waker`; false when it has fired.
-    pub(crate) fn keep_timer(&self, key: Key, waker: &Waker) -> bool {
-        match self.wheel.borrow_mut().get_mut(key) {
-            Some(kept) => {
-                kept.clone_from(waker);
-                true
-            }
-            None => false,
-        }
-    }
-
     /// How long nothing is due, but for events; `elapsed` is the time since the epoch.
     fn patience(&self, blocked: bool, elapsed: Duration) -> Option<Duration> {
-        let next = self.wheel.borrow().next_tick().map(|tick| {
-            let nanos = tick.saturating_mul(TICK.as_nanos() as u64);
-            Duration::from_nanos(nanos).saturating_sub(elapsed)
-        });
+        let next = self.timers.next().map(|next| next.saturating_sub(elapsed));
         if blocked {
             Some(next.map_or(TICK, |next| next.min(TICK)))
         } else {
@@ -395,7 +297,7 @@ impl Reactor {
     /// Sets the time of the pass; gives the time since the epoch.
     fn read_clock(&self) -> Duration {
         let now = Instant::now();
-        let elapsed = now.saturating_duration_since(self.epoch);
+        let elapsed = self.timers.elapsed(now);
         self.now.set(now);
         self.elapsed.set(elapsed);
         elapsed
@@ -415,12 +317,6 @@ impl Reactor {
             }
         }
     }
-
-    fn fire_timers(&self) {
-        let elapsed = self.elapsed.get();
-        let tick = elapsed.as_secs() * TICKS_PER_SECOND + u64::from(elapsed.subsec_nanos() / TICK.subsec_nanos());
-        self.wheel.borrow_mut().advance(tick, Waker::wake);
-    }
 }
 
 impl Entry {
@@ -434,7 +330,7 @@ impl Entry {
     }
 
     /// True when the peer has closed its side or the connection is broken; data may still be waiting.
-    pub(crate) fn is_closed(&self) -> bool {
+    pub(crate) fn peer_closed(&self) -> bool {
         self.ready.get() & CLOSED != 0
     }
 
@@ -489,7 +385,7 @@ impl Entry {
 
     /// Ready when the CLOSED bit is set.
     pub(crate) fn poll_closed(&self, context: &mut Context<'_>) -> Poll<()> {
-        if self.is_closed() {
+        if self.peer_closed() {
             return Poll::Ready(());
         }
         self.remember(READABLE, context.waker());
@@ -510,7 +406,7 @@ impl Entry {
         if let Ok(len) = result
             && len < capacity
             && len > 0
-            && !self.is_closed()
+            && !self.peer_closed()
         {
             // A short read took everything; the next byte brings an edge. Saves the call that would say so.
             self.ready.set(self.ready.get() & !READABLE);

@@ -7,9 +7,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType};
 
 use crate::reactor::{Entry, Reactor, Urgency};
+
+/// A connected socket in no reactor.
+pub type Descriptor = OwnedFd;
 
 /// A non-blocking stream socket, edge-triggered, owned by one shard. Reads and writes try the system call first and
 /// wait only after it said "again".
@@ -62,20 +66,11 @@ impl Socket {
         &self.reactor
     }
 
-    /// The other end's address.
-    ///
-    /// # Errors
-    /// When the socket is no longer connected.
-    pub fn peer_address(&self) -> io::Result<SocketAddr> {
-        let unnamed = || io::Error::from(io::ErrorKind::Unsupported);
-        let address = net::getpeername(self.as_fd())?.ok_or_else(unnamed)?;
-        SocketAddr::try_from(address).map_err(|_| unnamed())
-    }
-
-    /// True when the peer has closed its side or the connection is broken; data may still wait to be read.
+    /// True when epoll has said that the peer has closed its side or that the connection is broken; data may still wait to be
+    /// read. Costs nothing; what happened since the last pass is not known yet.
     #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.entry().is_closed()
+    pub fn peer_closed(&self) -> bool {
+        self.entry().peer_closed()
     }
 
     /// Reads what is there into `buffer`; 0 bytes mean the end.
@@ -108,39 +103,28 @@ impl Socket {
         entry.try_write(|| net::send(entry.fd(), bytes, SEND_FLAGS))
     }
 
-    /// Reads what is there now; `None` when nothing is. Leaves no waker behind.
-    pub fn try_recv(&self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
-        let entry = self.entry();
-        let capacity = buffer.len();
-        entry.try_read(capacity, || recv(entry.fd(), buffer))
-    }
-
     /// Ready once the peer has closed its side or the connection is broken; reads nothing.
     pub fn poll_closed(&self, context: &mut Context<'_>) -> Poll<()> {
         self.entry().poll_closed(context)
     }
 
-    /// Asks the kernel, without waiting for epoll's word, whether the peer has closed a connection on which nothing is
-    /// expected: true for the end, an error, and bytes nobody asked for.
+    /// Asks the kernel, without waiting for epoll's word, whether nothing has come on a connection on which nothing is
+    /// expected: false for the end, an error, and bytes nobody asked for.
     #[must_use]
-    pub fn is_spent(&self) -> bool {
-        let mut byte = [0];
-        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
-        self.is_closed() || !matches!(net::recv(self.as_fd(), &mut byte, flags), Err(rustix::io::Errno::AGAIN))
+    pub fn ask_idle(&self) -> bool {
+        !self.peer_closed() && matches!(self.peek(), Err(Errno::AGAIN))
     }
 
     /// Asks the kernel, without waiting for epoll's word, whether the peer has closed its side or the connection is broken.
     /// Bytes that came before may hide the end until they are read.
     #[must_use]
-    pub fn is_ended(&self) -> bool {
-        let mut byte = [0];
+    pub fn ask_ended(&self) -> bool {
+        self.peer_closed() || !matches!(self.peek(), Ok(1) | Err(Errno::AGAIN | Errno::INTR))
+    }
+
+    fn peek(&self) -> rustix::io::Result<usize> {
         let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
-        let peeked = net::recv(self.as_fd(), &mut byte, flags);
-        self.is_closed()
-            || !matches!(
-                peeked,
-                Ok((1, _)) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR)
-            )
+        net::recv(self.as_fd(), &mut [0], flags).map(|(len, _)| len)
     }
 
     /// Says that no more will be written; what was written is still delivered.
@@ -172,7 +156,7 @@ impl Socket {
     async fn finish_connect(reactor: &Rc<Reactor>, fd: OwnedFd, outcome: rustix::io::Result<()>) -> io::Result<Self> {
         let pending = match outcome {
             Ok(()) => false,
-            Err(rustix::io::Errno::INPROGRESS) => true,
+            Err(Errno::INPROGRESS) => true,
             Err(error) => return Err(error.into()),
         };
         let socket = Self::register(reactor, fd, Urgency::First)?;

@@ -51,16 +51,10 @@ impl Timer {
         if let (Some(at), Some(entry)) = (deadline, self.entry)
             && at < entry.at
         {
-            let tick = self.reactor.tick_at(at);
-            let key = self.reactor.move_timer(entry.key, tick);
+            let tick = self.reactor.timers.tick_at(at);
+            let key = self.reactor.timers.move_to(entry.key, tick);
             self.entry = key.map(|key| Scheduled { key, tick, at });
         }
-    }
-
-    /// The deadline, if there is one.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
     }
 
     /// Ready once the deadline has passed (then it is taken out). The waker is kept until then.
@@ -84,14 +78,14 @@ impl Timer {
         if let Some(entry) = self.entry {
             // An entry that is due earlier stays: when it fires, the task asks again. That it has not fired yet is known
             // without a look at it, which would be one more line of memory for every message.
-            let is_set = is_woken && entry.tick > self.reactor.timers_fired();
-            if entry.at <= at && (is_set || self.reactor.keep_timer(entry.key, waker)) {
+            let is_set = is_woken && entry.tick > self.reactor.timers.fired();
+            if entry.at <= at && (is_set || self.reactor.timers.keep(entry.key, waker)) {
                 return;
             }
-            self.reactor.remove_timer(entry.key);
+            self.reactor.timers.remove(entry.key);
         }
-        let tick = self.reactor.tick_at(at);
-        let key = self.reactor.insert_timer(tick, waker.clone());
+        let tick = self.reactor.timers.tick_at(at);
+        let key = self.reactor.timers.insert(tick, waker.clone());
         self.entry = Some(Scheduled { key, tick, at });
     }
 }
@@ -99,7 +93,7 @@ impl Timer {
 impl Drop for Timer {
     fn drop(&mut self) {
         if let Some(entry) = self.entry {
-            self.reactor.remove_timer(entry.key);
+            self.reactor.timers.remove(entry.key);
         }
     }
 }

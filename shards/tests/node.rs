@@ -8,10 +8,10 @@ use std::sync::mpsc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use shards::handover::Parcel;
 use shards::listener::{self, Listener};
 use shards::node::{self, Node};
-use shards::reactor::PassEnd;
+use shards::parcel::Parcel;
+use shards::pass::PassEnd;
 use shards::{Reactor, Shard, Socket, Timer, spawn};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -66,7 +66,7 @@ async fn serve(mut shard: Shard<Mail>, address: SocketAddr, started: mpsc::Sende
     let reactor = shard.reactor.clone();
     spawn(async move {
         loop {
-            let parcel = shard.arrivals.next().await;
+            let parcel = shard.arrivals.next().await.unwrap();
             assert_eq!(usize::from(parcel.bytes[0]) % count, index);
             let socket = Socket::adopt(&reactor, parcel.socket).unwrap();
             spawn(echo(socket, mesh.clone(), index, count));

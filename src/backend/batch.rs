@@ -97,5 +97,5 @@ const BATCH_LEN_MAX: usize = 128 * 1024;
 const CAPACITY_KEPT: usize = 2 * BATCH_LEN_MAX;
 
 // On real sockets.
-#[cfg(all(test, not(feature = "simulation")))]
+#[cfg(all(test, not(simulation)))]
 mod tests;

@@ -88,10 +88,10 @@ impl<E: Exchange> Link<E> {
     /// may still be on its way through epoll.
     pub(super) fn is_usable(&self, now: Instant) -> bool {
         let state = self.state.borrow();
-        if state.closed || self.socket.is_closed() {
+        if state.closed || self.socket.peer_closed() {
             return false;
         }
-        now.saturating_duration_since(state.idle_since) < TRUSTED_IDLE || !self.socket.is_spent()
+        now.saturating_duration_since(state.idle_since) < TRUSTED_IDLE || self.socket.ask_idle()
     }
 
     /// Ends the connection; its task cleans up.
@@ -330,7 +330,7 @@ impl<E: Exchange> Link<E> {
             pool.counters().backend_latency.record(elapsed);
             let mut reusable = false;
             if state.in_flight.is_empty() {
-                reusable = keep_alive && surplus == 0 && state.unsent.is_empty() && !self.socket.is_closed();
+                reusable = keep_alive && surplus == 0 && state.unsent.is_empty() && !self.socket.peer_closed();
                 state.closed |= !reusable;
                 state.idle_since = now;
                 state.timer.set(Some(now + pool.limits().idle_timeout));

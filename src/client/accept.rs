@@ -57,7 +57,10 @@ pub async fn accept(clients: Rc<Clients>, handover: Rc<Handover>, mut listener: 
 /// Takes the sockets that other shards hand over, for as long as the shard lives.
 pub async fn receive(clients: Rc<Clients>, mut arrivals: Arrivals) {
     loop {
-        let parcel = arrivals.next().await;
+        let Ok(parcel) = arrivals.next().await else {
+            clients.env.counters.handovers_lost.add();
+            continue;
+        };
         clients.env.counters.handovers_received.add();
         let Ok(socket) = Socket::adopt(&clients.env.reactor, parcel.socket) else {
             continue;

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use async_tungstenite::tungstenite::Message;
 use async_tungstenite::tungstenite::protocol::CloseFrame;
-use shards::handover::{Handover, Parcel};
+use shards::handover::Handover;
+use shards::parcel::Parcel;
 use shards::{Socket, Timer, spawn};
 
 use super::clients::{BoundReached, Clients};

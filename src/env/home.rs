@@ -5,10 +5,10 @@ use std::hash::BuildHasher;
 use protocol::ocpp::ClientId;
 
 /// Hashes ClientIds to their homes: SipHash with a key drawn at the start.
-#[cfg(not(feature = "simulation"))]
+#[cfg(not(simulation))]
 pub type IdHasher = std::hash::RandomState;
 /// In a simulation every run is the same.
-#[cfg(feature = "simulation")]
+#[cfg(simulation)]
 pub type IdHasher = foldhash::quality::FixedState;
 
 /// Which of `count` shards owns `client`; the same on every thread.

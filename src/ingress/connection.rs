@@ -110,7 +110,7 @@ impl Reader {
         let keep_alive = keep_alive && !(self.env().is_draining() && self.buffer.is_empty());
         let settle = std::mem::take(&mut answer.settle);
         // The kernel takes an answer also for a peer that has closed; an outcome would be lost so.
-        let gone = !matches!(settle, Settle::Nothing) && self.socket.is_ended();
+        let gone = !matches!(settle, Settle::Nothing) && self.socket.ask_ended();
         let written = !gone && self.send(&answer, keep_alive).await.is_ok();
         self.ingress.outcome_waits.settle(settle, written);
         if !written {
@@ -204,7 +204,7 @@ impl Reader {
         if received {
             return Ok(());
         }
-        if between_requests || self.socket.is_closed() {
+        if between_requests || self.socket.peer_closed() {
             return Err(End::Silent);
         }
         Err(End::Last(Answer::error(408, "the request did not arrive in time")))

@@ -66,6 +66,7 @@ counters! {
         handovers_sent ["sent"],
         handovers_received ["received"],
         handovers_failed ["failed"],
+        handovers_lost ["lost"],
     }
     "clients_opened" [], "Clients whose WebSocket was opened." { clients_opened [], }
     "clients_closed" ["reason"], "Clients whose WebSocket has ended." {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shards::reactor::PASS_BOUNDS_US;
+use shards::pass::PASS_BOUNDS_US;
 
 use crate::observe::counters::FAMILIES;
 use crate::observe::latency::LatencyCopy;

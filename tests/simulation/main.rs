@@ -3,8 +3,9 @@
 //!
 //! Everything of the proxy runs as it is (accepting, handshakes, connections, sessions, the pool and its links, the
 //! outbox, the ingress, the mesh, the drain); the clock, the sockets and the dice are the test's
-//! (shards/src/simulation/). A failure prints its seed: `SIMULATION_SEED=… cargo test --features simulation --test
-//! simulation` repeats it, step by step.
+//! (shards/src/simulation/). A failure prints its seed: `SIMULATION_SEED=… cargo test --config
+//! .cargo/simulation.toml --test simulation` repeats it, step by step.
+#![cfg(simulation)]
 
 mod backend;
 mod client;
@@ -76,7 +77,7 @@ fn every_call_is_answered_once_and_every_push_has_one_outcome_whatever_happens()
 }
 
 #[test]
-#[ignore = "four minutes: cargo test --features simulation --test simulation -- --ignored"]
+#[ignore = "four minutes: cargo test --config .cargo/simulation.toml --test simulation -- --ignored"]
 fn the_same_for_very_many_seeds() {
     println!("{:#?}", run(&seeds(40 * SEEDS)));
 }

@@ -7,19 +7,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use super::reactor::Reactor;
-use super::socket::Descriptor;
-
-/// A socket on its way, with the bytes that belong to it.
-#[derive(Debug)]
-pub struct Parcel {
-    /// The connected socket.
-    pub socket: Descriptor,
-    /// Their meaning is the user's.
-    pub bytes: Vec<u8>,
-}
-
-/// As the real one's.
-pub const WAITING_MAX: usize = 1024;
+use crate::parcel::{BYTES_MAX, Lost, Parcel, WAITING_MAX};
 
 /// What is on its way to one shard.
 #[derive(Debug, Default)]
@@ -46,6 +34,10 @@ impl Handover {
     /// # Errors
     /// The parcel comes back when [`WAITING_MAX`] wait for that shard already.
     pub fn try_send(&self, to: usize, parcel: Parcel) -> Result<(), Parcel> {
+        assert!(
+            parcel.bytes.len() <= BYTES_MAX,
+            "the user bounds what goes with a socket"
+        );
         let way = &self.0[to];
         if way.parcels.borrow().len() == WAITING_MAX {
             return Err(parcel);
@@ -69,10 +61,13 @@ impl Arrivals {
     }
 
     /// The next parcel.
-    pub async fn next(&mut self) -> Parcel {
+    ///
+    /// # Errors
+    /// Never: none is lost.
+    pub async fn next(&mut self) -> Result<Parcel, Lost> {
         let way = &self.ways[self.index];
         poll_fn(|context| match way.parcels.borrow_mut().pop_front() {
-            Some(parcel) => Poll::Ready(parcel),
+            Some(parcel) => Poll::Ready(Ok(parcel)),
             None => {
                 way.receiver.replace(Some(context.waker().clone()));
                 Poll::Pending

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,59 +14,14 @@ use super::random::Random;
 use super::reactor::Reactor;
 use super::task;
 use crate::mesh::{self, Mesh, NodeHandle};
-
-/// What a shard finds in its hands when it starts: see the real one.
-#[derive(Debug)]
-pub struct Shard<M> {
-    /// 0 to `count - 1`.
-    pub index: usize,
-    /// How many shards the node has.
-    pub count: usize,
-    /// Its clock, timers and sockets.
-    pub reactor: Rc<Reactor>,
-    /// Messages to other shards.
-    pub mesh: Rc<Mesh<M>>,
-    /// Sockets to other shards.
-    pub handover: Rc<Handover>,
-    /// Sockets from other shards.
-    pub arrivals: Arrivals,
-    /// Where messages from other shards go.
-    pub inbox: Inbox<M>,
-    /// None: nothing is passed in.
-    pub inherited: Vec<OwnedFd>,
-}
-
-/// The place of the function that handles a shard's mail.
-pub struct Inbox<M>(Rc<RefCell<Option<Handler<M>>>>);
-
-type Handler<M> = Box<dyn FnMut(M)>;
-
-impl<M> Inbox<M> {
-    /// Sets the function that takes this shard's mail.
-    pub fn set(&self, handler: impl FnMut(M) + 'static) {
-        *self.0.borrow_mut() = Some(Box::new(handler));
-    }
-}
-
-impl<M> std::fmt::Debug for Inbox<M> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Inbox")
-    }
-}
+use crate::shard::{Handler, Inbox, Shard};
+use crate::start_error::StartError;
 
 /// Shards on threads, which a simulation does not have.
 #[derive(Debug)]
 pub struct Node<M> {
     /// Messages from ordinary threads to shards.
     pub outside: Arc<NodeHandle<M>>,
-}
-
-/// Why the node did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Always.
-    #[error("this build simulates: {0}")]
-    System(#[from] io::Error),
 }
 
 /// A simulated shard runs in a [`Simulation`].
@@ -89,12 +44,6 @@ impl<M> Node<M> {
     /// Never.
     pub fn join(self) -> Result<(), StartError> {
         Ok(())
-    }
-
-    /// See the real one.
-    #[must_use]
-    pub fn has_ended(&self) -> bool {
-        true
     }
 }
 

@@ -42,7 +42,7 @@ impl Socket {
     /// # Errors
     /// Refused, or out of descriptors.
     pub async fn connect(reactor: &Rc<Reactor>, address: SocketAddr) -> io::Result<Self> {
-        crate::timer::sleep(reactor, super::reactor::TICK / 8).await;
+        crate::timer::sleep(reactor, crate::timers::TICK / 8).await;
         match reactor.network.open(address) {
             None => pending().await,
             Some(Err(errno)) => Err(errno.into()),
@@ -64,17 +64,9 @@ impl Socket {
         &self.reactor
     }
 
-    /// The other end's address.
-    ///
-    /// # Errors
-    /// Never.
-    pub fn peer_address(&self) -> io::Result<SocketAddr> {
-        Ok(self.end().peer)
-    }
-
     /// True when the peer has closed its side or the connection is broken; data may still wait to be read.
     #[must_use]
-    pub fn is_closed(&self) -> bool {
+    pub fn peer_closed(&self) -> bool {
         self.end().is_ended()
     }
 
@@ -120,30 +112,25 @@ impl Socket {
         Some(self.end().try_send(bytes)?.map_err(Errno::into))
     }
 
-    /// Reads what is there now; `None` when nothing is.
-    pub fn try_recv(&self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
-        Some(self.end().try_recv(buffer)?.map_err(Errno::into))
-    }
-
     /// Ready once the peer has closed its side or the connection is broken; reads nothing.
     pub fn poll_closed(&self, context: &mut Context<'_>) -> Poll<()> {
-        if self.is_closed() {
+        if self.peer_closed() {
             return Poll::Ready(());
         }
         self.end().wait_readable(context);
         Poll::Pending
     }
 
-    /// True for the end, an error, and bytes nobody asked for.
+    /// False for the end, an error, and bytes nobody asked for.
     #[must_use]
-    pub fn is_spent(&self) -> bool {
-        self.is_closed() || self.end().has_arrived()
+    pub fn ask_idle(&self) -> bool {
+        !self.peer_closed() && !self.end().has_arrived()
     }
 
     /// True when the peer has closed its side or the connection is broken.
     #[must_use]
-    pub fn is_ended(&self) -> bool {
-        self.is_closed()
+    pub fn ask_ended(&self) -> bool {
+        self.peer_closed()
     }
 
     /// Says that no more will be written.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use shards::Reactor;
 use shards::node;
-use shards::reactor::PassEnd;
+use shards::pass::PassEnd;
 
 use super::super::pool::{PoolLimits, Response, Target};
 use super::*;

@@ -6,7 +6,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, LabelSetEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use shards::reactor::PASS_BOUNDS_US;
+use shards::pass::PASS_BOUNDS_US;
 
 use super::process::Process;
 use crate::observe::counters::{FAMILIES, SHED};
