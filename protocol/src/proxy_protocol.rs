@@ -70,6 +70,12 @@ pub fn parse(bytes: &[u8]) -> Result<Option<ProxyHeader>, NoProxyHeader> {
     }
 }
 
+/// Whether a header of either version begins here, at its first six bytes.
+#[must_use]
+pub fn begins(bytes: &[u8]) -> bool {
+    bytes.starts_with(V1_PREFIX) || bytes.starts_with(&v2::PROTOCOL_PREFIX[..V1_PREFIX.len()])
+}
+
 const V1_PREFIX: &[u8] = b"PROXY ";
 /// With its line end (proxy-protocol.txt, 2.1).
 const V1_LEN_MAX: usize = 107;

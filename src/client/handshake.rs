@@ -243,7 +243,10 @@ async fn read_head(env: &Env, socket: &Socket, peer: Peer, deadline: Instant) ->
                     };
                     expects_proxy = false;
                 }
-                Err(_) => return None,
+                Err(_) => {
+                    env.counters.proxy_missing.add();
+                    return None;
+                }
             }
             if bytes.is_empty() {
                 continue;
@@ -265,7 +268,12 @@ fn check<'h>(env: &'h Env, head: &'h [u8]) -> Result<Checked<'h>, Refusal> {
     let request = match parse_request(head, env.core.head_max) {
         Ok(Some(request)) => request,
         Ok(None) => return Err(bad(400)),
-        Err(error) => return Err(bad(error.status())),
+        Err(error) => {
+            if proxy_protocol::begins(head) {
+                env.counters.proxy_unexpected.add();
+            }
+            return Err(bad(error.status()));
+        }
     };
     let upgrade = check_upgrade(&request).map_err(|refusal| Refusal::from_upgrade(refusal, bad(refusal.status())))?;
     if request.len != head.len() {

@@ -129,7 +129,12 @@ impl Reader {
         loop {
             if !self.buffer.is_empty() {
                 match parse_request(&self.buffer, self.env().core.head_max) {
-                    Err(error) => return Err(End::Last(Answer::error(error.status(), &error.to_string()))),
+                    Err(error) => {
+                        if proxy_protocol::begins(&self.buffer) {
+                            self.env().counters.ingress_proxy_unexpected.add();
+                        }
+                        return Err(End::Last(Answer::error(error.status(), &error.to_string())));
+                    }
                     Ok(None) => {}
                     Ok(Some(head)) => {
                         let request = Request::from_head(&self.ingress, &head);
@@ -174,7 +179,10 @@ impl Reader {
                     return Ok(());
                 }
                 Ok(None) => self.receive(deadline, false).await?,
-                Err(_) => return Err(End::Silent),
+                Err(_) => {
+                    self.env().counters.ingress_proxy_missing.add();
+                    return Err(End::Silent);
+                }
             }
         }
     }

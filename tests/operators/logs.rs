@@ -1,5 +1,8 @@
 //! The log is for people or for programs, names a trouble once, and shows one client's frames on demand.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use serde_json::Value;
 
 use support::{Client, Handshake, Http, Proxy, eventually};
@@ -75,4 +78,57 @@ fn a_trouble_is_logged_once_and_not_per_message() {
     proxy.wait_log("clients_max was exceeded");
     let log = proxy.stderr();
     assert!(log.lines().count() < 12, "{log}");
+}
+
+#[test]
+fn a_proxy_header_that_is_missing_or_not_expected_is_said_once_with_the_key() {
+    let plain = "GET /CP1 HTTP/1.1\r\nHost: x\r\n\r\n";
+    let version_1 = format!("PROXY TCP4 192.0.2.1 192.0.2.2 1000 2000\r\n{plain}");
+    let version_2 = format!("\r\n\r\n\0\r\nQUIT\n\x20\0\0\0{plain}");
+    let expects = ["--set", "proxy_protocol=true", "--set", "ingress_proxy_protocol=true"];
+    for (args, words, kinds, texts) in [
+        (
+            &expects[..],
+            "begins without a PROXY protocol header",
+            ["listen_missing", "ingress_missing"],
+            [plain, plain],
+        ),
+        (
+            &[],
+            "begins with a PROXY protocol header",
+            ["listen_unexpected", "ingress_unexpected"],
+            [&version_1, &version_2],
+        ),
+    ] {
+        let program = Program::demo(args);
+        let listeners = [("listen", &program.listen), ("ingress", &program.ingress)];
+        for ((name, address), kind) in listeners.iter().zip(kinds) {
+            let key = if *name == "listen" {
+                "proxy_protocol"
+            } else {
+                "ingress_proxy_protocol"
+            };
+            for text in texts {
+                ends_connection(address, text);
+            }
+            let line = program.wait_for_log(&format!("{name} {words}"));
+            assert!(line.contains("ERROR") && line.contains(&format!(" {key} ")), "{line}");
+            (0..10).for_each(|_| ends_connection(address, texts[0]));
+            wait_until("all to be counted", || {
+                let label = format!("kind=\"{kind}\"");
+                (program.metric("ws2api_proxy_headers_bad_total", &label) == 12.0).then_some(())
+            });
+            let log = program.log();
+            let told = log.lines().filter(|line| line.contains(&format!("{name} {words}")));
+            assert_eq!(told.count(), 1, "{log}");
+        }
+    }
+}
+
+/// Sends `text`, and waits until the other side has closed.
+fn ends_connection(address: &str, text: &str) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(text.as_bytes()).unwrap();
+    // It may be reset: what was sent is not read to its end.
+    let _ = stream.read_to_end(&mut Vec::new());
 }

@@ -130,6 +130,30 @@ fn shed(before: Option<&Snapshot>, now: &Snapshot, found: &mut Vec<Alert>) {
         let words = "Accepting pauses for want of descriptors or memory; new connections wait in the backlog.";
         found.push(alert("accept", true, words.to_owned()));
     }
+    for (listener, key, missing, unexpected) in [
+        ("listen", "proxy_protocol", "listen_missing", "listen_unexpected"),
+        (
+            "ingress",
+            "ingress_proxy_protocol",
+            "ingress_missing",
+            "ingress_unexpected",
+        ),
+    ] {
+        if of("proxy_headers_bad", Some(missing)) > 0 {
+            let words = format!(
+                "What connects to {listener} begins without a PROXY protocol header, which {key} = true waits for: \
+                 let the load balancer send it (send-proxy-v2), or take {key} away. These connections are closed."
+            );
+            found.push(alert(&format!("{key} missing"), true, words));
+        }
+        if of("proxy_headers_bad", Some(unexpected)) > 0 {
+            let words = format!(
+                "What connects to {listener} begins with a PROXY protocol header, and none is expected: set {key} = true \
+                 where only the load balancer can connect, or take send-proxy away there. These connections get 400."
+            );
+            found.push(alert(&format!("{key} unexpected"), true, words));
+        }
+    }
     let (failures, requests) = (since("backend_failures"), since("backend_requests"));
     if failures > 0 && failures * 100 >= requests {
         let words = format!("{failures} of {requests} requests got no good answer from the backend in {seconds:.0} s.");
