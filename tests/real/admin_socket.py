@@ -21,12 +21,3 @@ class AdminSocket:
         """What stands behind `name:` in the answer."""
         lines = self.ask(command).replace(", ", "\n").splitlines()
         return next((line.partition(":")[2].strip() for line in lines if line.startswith(name + ":")), "")
-
-    def replace(self, kind, name, text):
-        """Puts another file's text in the place of the one that is in use. `kind`: `cert`, `crl-file` or `ca-file`."""
-        # A blank line ends the text.
-        body = "\n".join(line for line in text.splitlines() if line.strip())
-        answer = self.ask(f"set ssl {kind} {name} <<\n{body}\n")
-        assert "ransaction" in answer, answer
-        answer = self.ask(f"commit ssl {kind} {name}")
-        assert "Success!" in answer, answer

@@ -5,6 +5,7 @@ import ssl
 import aiohttp
 
 from balancer import Second
+from stage import ROOT
 from station import Station
 
 
@@ -18,16 +19,21 @@ async def check_revocation(fleet, session):
     come = lambda name, certificate: comes_in(second, session, name, fleet.context(certificate))
     assert await come("CP-good", good) and await come("CP-lost", lost) and await come("CP-bare", None)
     leaf = next(path for path in fleet.authority.folder.glob("*.crt") if path.read_text() in lost.read_text())
-    second.admin.replace("crl-file", crl, await fleet.authority.revocations(leaf))
+    await replace(fleet, second, crl, await fleet.authority.revocations(leaf))
     assert not await come("CP-lost", lost), "a revoked certificate came in"
     assert await come("CP-good", good) and await come("CP-bare", None)
     # What an operator forgets in time.
-    second.admin.replace("crl-file", crl, await fleet.authority.revocations(expired=True))
+    await replace(fleet, second, crl, await fleet.authority.revocations(expired=True))
     assert not await come("CP-good", good), "an expired list lets nobody in"
     assert await come("CP-bare", None)
     assert second.admin.field("show info", "Pid") == worker, "all that without a reload"
     await second.process.terminate()
     fleet.stage.say("a revoked certificate is refused without a reload; an expired list refuses every certificate")
+
+
+async def replace(fleet, second, crl, text):
+    crl.write_text(text)
+    await fleet.stage.run("haproxy-set", ROOT / "scripts/haproxy-set", "crl-file", crl, second.admin.path)
 
 
 async def comes_in(second, session, name, context):

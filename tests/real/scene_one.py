@@ -31,8 +31,13 @@ async def play(stage, long=False):
 
         old = await asyncio.to_thread(certificate_shown, one.clients_port, context)
         fresh = await one.authority.issue("localhost", "DNS:localhost")
+        haproxy_set = [ROOT / "scripts/haproxy-set", "cert", one.certificate, one.admin.path]
+        one.certificate.write_text("-----BEGIN CERTIFICATE-----\nbad\n-----END CERTIFICATE-----\n")
+        child = await stage.start("haproxy-set", *haproxy_set)
+        assert await child.process.wait() == 1, child.output()
+        assert await asyncio.to_thread(certificate_shown, one.clients_port, context) == old, "a bad file changes nothing"
         shutil.copyfile(fresh, one.certificate)
-        one.admin.replace("cert", one.certificate, fresh.read_text())
+        await stage.run("haproxy-set", *haproxy_set)
         assert await asyncio.to_thread(certificate_shown, one.clients_port, context) != old
         assert one.admin.field("show info", "Pid") == one.worker, "the same worker serves"
         await check_pushes(one, session, stations)
