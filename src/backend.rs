@@ -1,9 +1,12 @@
 //! Acts: the connections to the backend that carry requests, whatever those mean.
 
 mod batch;
+mod connect;
+mod exchange;
 mod link;
 pub mod pool;
 pub mod targets;
-mod upstream;
 
-pub use pool::{Exchange, Pool, PoolLimits, Response, Target};
+pub use connect::Target;
+pub use exchange::{Exchange, Response};
+pub use pool::{Pool, PoolLimits};

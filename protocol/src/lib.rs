@@ -6,9 +6,11 @@
 //! - [`ocpp`]: the OCPP-J conversation of one client.
 //! - [`http`]: HTTP/1.1 messages, strictly.
 //! - [`mapping`]: what stands between the two: requests to the backend, its answers, the routes and bodies of the ingress.
+//! - [`balance`]: which backend gets the next request.
 //! - [`websocket`]: the rules of the opening handshake.
 //! - [`proxy_protocol`]: the header that a load balancer writes before a connection's first byte.
 
+pub mod balance;
 pub mod http;
 pub mod mapping;
 pub mod ocpp;

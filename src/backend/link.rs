@@ -10,21 +10,46 @@ use std::time::{Duration, Instant};
 
 use shards::{Socket, Timer};
 
-use super::pool::{Exchange, Pool, Response};
-use protocol::http::Failure;
-use protocol::http::{BodyDecoder, BodyError, HeadError, RequestTemplate, ResponseHead, parse_response, whole_body};
+use super::exchange::{Exchange, Response};
+use super::pool::PoolLimits;
+use crate::observe::counters::Counters;
+use protocol::balance::{Job, LinkId};
+use protocol::http::{
+    BodyDecoder, BodyError, Failure, HeadError, RequestTemplate, ResponseHead, parse_response, whole_body,
+};
 
-/// One connection. The pool holds it while it is idle; its task holds it while it lives.
+/// Whoever gives a connection its requests, and hears of it.
+pub(super) trait Owner<E: Exchange> {
+    /// A request has been answered. `is_idle`: the connection has nothing to do, and may be given more.
+    fn handle_answered(&self, link: LinkId, is_idle: bool);
+    /// The backend has ended the connection without an answer to the request on it.
+    fn handle_broken(&self, link: LinkId);
+    /// The connection is of no more use, and of these requests not a byte was written.
+    fn handle_unsent(&self, link: LinkId, jobs: VecDeque<Job<E>>);
+    /// The connection has ended: nothing more is heard of it.
+    fn handle_ended(&self, link: LinkId);
+}
+
+/// What all connections of a shard use.
+pub(super) struct Shared {
+    pub(super) limits: PoolLimits,
+    pub(super) counters: Rc<Counters>,
+    /// Where answers are received: one per shard, whatever the connections.
+    pub(super) incoming: RefCell<Vec<u8>>,
+}
+
+/// One connection. Its owner knows it by its name and has it while it lives, and so does its task.
 pub(super) struct Link<E: Exchange> {
+    id: LinkId,
     socket: Socket,
-    upstream: usize,
+    shared: Rc<Shared>,
     template: Rc<RequestTemplate>,
     state: RefCell<State<E>>,
 }
 
 struct State<E> {
     /// Answered in this order. One, unless `backend_pipeline_max` allows more.
-    in_flight: VecDeque<E>,
+    in_flight: VecDeque<Job<E>>,
     /// Those in flight are gathered: nothing of them was written yet.
     gathering: bool,
     /// What of the requests the socket has not taken yet.
@@ -57,10 +82,10 @@ enum Progress {
 }
 
 impl<E: Exchange> Link<E> {
-    pub(super) fn new(socket: Socket, upstream: usize, template: Rc<RequestTemplate>, pool: &Pool<E>) -> Rc<Self> {
+    pub(super) fn new(id: LinkId, socket: Socket, shared: Rc<Shared>, template: Rc<RequestTemplate>) -> Rc<Self> {
         let now = socket.reactor().now();
         let mut timer = Timer::new(socket.reactor());
-        timer.set(Some(now + pool.limits().idle_timeout));
+        timer.set(Some(now + shared.limits.idle_timeout));
         let state = State {
             in_flight: VecDeque::new(),
             gathering: false,
@@ -73,15 +98,16 @@ impl<E: Exchange> Link<E> {
             closed: false,
         };
         Rc::new(Self {
+            id,
             socket,
-            upstream,
+            shared,
             template,
             state: RefCell::new(state),
         })
     }
 
-    pub(super) fn upstream(&self) -> usize {
-        self.upstream
+    pub(super) fn id(&self) -> LinkId {
+        self.id
     }
 
     /// True when a request may be written. One that has been idle for a while is asked, because the news of its end
@@ -106,20 +132,21 @@ impl<E: Exchange> Link<E> {
     /// Takes back the requests that it works on and for which `is_given_up` says so. The connection is of no more use then.
     pub(super) fn give_up(&self, is_given_up: impl Fn(&E) -> bool) -> Vec<E> {
         let mut state = self.state.borrow_mut();
-        let (given_up, kept): (VecDeque<E>, VecDeque<E>) = state.in_flight.drain(..).partition(is_given_up);
+        let (given_up, kept): (VecDeque<_>, VecDeque<_>) =
+            state.in_flight.drain(..).partition(|job| is_given_up(&job.request));
         state.in_flight = kept;
         drop(state);
         if !given_up.is_empty() {
             self.close();
         }
-        given_up.into()
+        given_up.into_iter().map(|job| job.request).collect()
     }
 
     /// Adds a request to those that [`send`](Self::send) will write: its bytes go to `outgoing`.
-    pub(super) fn push(&self, exchange: E, outgoing: &mut Vec<u8>) {
-        exchange.write(&self.template, outgoing);
+    pub(super) fn push(&self, job: Job<E>, outgoing: &mut Vec<u8>) {
+        job.request.write(&self.template, outgoing);
         let mut state = self.state.borrow_mut();
-        state.in_flight.push_back(exchange);
+        state.in_flight.push_back(job);
         state.gathering = true;
     }
 
@@ -127,7 +154,7 @@ impl<E: Exchange> Link<E> {
     ///
     /// # Errors
     /// The requests come back, in order, when the connection is dead and nothing of them was written.
-    pub(super) fn send(&self, pool: &Pool<E>, outgoing: &[u8]) -> Result<(), VecDeque<E>> {
+    pub(super) fn send(&self, outgoing: &[u8]) -> Result<(), VecDeque<Job<E>>> {
         self.state.borrow_mut().gathering = false;
         // One that ended since the first was added has given them back: nothing of them may be written.
         let is_closed = self.state.borrow().closed;
@@ -144,7 +171,10 @@ impl<E: Exchange> Link<E> {
             }
         };
         let mut state = self.state.borrow_mut();
-        pool.counters().backend_requests.add_many(state.in_flight.len() as u64);
+        self.shared
+            .counters
+            .backend_requests
+            .add_many(state.in_flight.len() as u64);
         state.watch_deadline();
         state.started = self.socket.reactor().now();
         if sent < outgoing.len() {
@@ -157,18 +187,18 @@ impl<E: Exchange> Link<E> {
     }
 
     /// The connection's life.
-    pub(super) async fn run(self: Rc<Self>, pool: Rc<Pool<E>>) {
-        poll_fn(|context| self.poll(context, &pool)).await;
-        pool.forget(&self);
+    pub(super) async fn run(self: Rc<Self>, owner: impl Owner<E>) {
+        poll_fn(|context| self.poll(context, &owner)).await;
+        owner.handle_ended(self.id);
     }
 
-    fn poll(self: &Rc<Self>, context: &mut Context<'_>, pool: &Rc<Pool<E>>) -> Poll<()> {
+    fn poll(&self, context: &mut Context<'_>, owner: &impl Owner<E>) -> Poll<()> {
         loop {
             {
                 let mut state = self.state.borrow_mut();
                 if state.closed {
                     drop(state);
-                    self.end(pool, Failure::CutOff);
+                    self.end(owner, Failure::CutOff);
                     return Poll::Ready(());
                 }
                 match &mut state.waker {
@@ -177,24 +207,24 @@ impl<E: Exchange> Link<E> {
                 }
                 if state.timer.poll_expired(context).is_ready() {
                     drop(state);
-                    self.end(pool, Failure::Deadline);
+                    self.end(owner, Failure::Deadline);
                     return Poll::Ready(());
                 }
                 if self.poll_unsent(&mut state, context).is_err() {
                     drop(state);
-                    self.end(pool, Failure::CutOff);
+                    self.end(owner, Failure::CutOff);
                     return Poll::Ready(());
                 }
             }
-            let mut incoming = pool.incoming().borrow_mut();
+            let mut incoming = self.shared.incoming.borrow_mut();
             let received = match self.socket.poll_recv(context, &mut incoming) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(received) => received.unwrap_or(0),
             };
             let go_on = if received == 0 {
-                self.handle_end(pool)
+                self.handle_end(owner)
             } else {
-                self.handle_bytes(&incoming[..received], pool)
+                self.handle_bytes(&incoming[..received], owner)
             };
             if !go_on {
                 return Poll::Ready(());
@@ -217,27 +247,27 @@ impl<E: Exchange> Link<E> {
     }
 
     /// False when the connection has ended.
-    fn handle_bytes(self: &Rc<Self>, bytes: &[u8], pool: &Rc<Pool<E>>) -> bool {
+    fn handle_bytes(&self, bytes: &[u8], owner: &impl Owner<E>) -> bool {
         let mut rest = bytes;
         loop {
             let mut state = self.state.borrow_mut();
             if state.in_flight.is_empty() || state.gathering {
                 // Bytes that nobody asked for: what comes next could not be told from them.
                 drop(state);
-                self.end(pool, Failure::Malformed);
+                self.end(owner, Failure::Malformed);
                 return false;
             }
             if state.partial.is_none() {
-                match parse_response(rest, pool.limits().head_max) {
+                match parse_response(rest, self.shared.limits.head_max) {
                     Ok(Some(head)) => {
                         if let Some(content) = whole_body(head.framing, &rest[head.len..])
-                            && content.len() <= pool.limits().content_max
+                            && content.len() <= self.shared.limits.content_max
                         {
                             rest = &rest[head.len + content.len()..];
                             let keep_alive = head.keep_alive;
                             drop(state);
-                            self.complete(&head, content, keep_alive, rest.len(), pool);
-                            if !self.goes_on(keep_alive, pool) {
+                            self.complete(&head, content, keep_alive, rest.len(), owner);
+                            if !self.goes_on(keep_alive, owner) {
                                 return false;
                             }
                             if rest.is_empty() {
@@ -249,14 +279,14 @@ impl<E: Exchange> Link<E> {
                     Ok(None) => {}
                     Err(error) => {
                         drop(state);
-                        self.end(pool, head_failure(error));
+                        self.end(owner, head_failure(error));
                         return false;
                     }
                 }
             }
-            let progress = state.advance(rest, pool);
+            let progress = state.advance(rest, &self.shared.limits);
             drop(state);
-            match self.handle_progress(progress, pool) {
+            match self.handle_progress(progress, owner) {
                 Some(0) => return true,
                 Some(surplus) => rest = &rest[rest.len() - surplus..],
                 None => return false,
@@ -265,7 +295,7 @@ impl<E: Exchange> Link<E> {
     }
 
     /// The backend closed its side. False: so does the connection.
-    fn handle_end(self: &Rc<Self>, pool: &Rc<Pool<E>>) -> bool {
+    fn handle_end(&self, owner: &impl Owner<E>) -> bool {
         let is_whole = self.state.borrow_mut().partial.as_mut().is_some_and(|partial| {
             partial
                 .body
@@ -277,112 +307,111 @@ impl<E: Exchange> Link<E> {
                 keep_alive: false,
                 surplus: 0,
             };
-            self.handle_progress(progress, pool);
+            self.handle_progress(progress, owner);
             return false;
         }
-        self.end(pool, Failure::CutOff);
+        self.end(owner, Failure::CutOff);
         false
     }
 
     /// How many of the bytes are still to be looked at; `None` when the connection has ended.
-    fn handle_progress(self: &Rc<Self>, progress: Progress, pool: &Rc<Pool<E>>) -> Option<usize> {
+    fn handle_progress(&self, progress: Progress, owner: &impl Owner<E>) -> Option<usize> {
         let (keep_alive, surplus) = match progress {
             Progress::More => return Some(0),
             Progress::Failed(failure) => {
-                self.end(pool, failure);
+                self.end(owner, failure);
                 return None;
             }
             Progress::Whole { keep_alive, surplus } => (keep_alive, surplus),
         };
         let partial = self.state.borrow_mut().partial.take().expect("an answer in pieces");
         let (_, content) = partial.body.expect("a whole answer has a body");
-        let head = parse_response(&partial.received, pool.limits().head_max).ok().flatten();
+        let head = parse_response(&partial.received, self.shared.limits.head_max)
+            .ok()
+            .flatten();
         let head = head.expect("the head was parsed before");
-        self.complete(&head, &content, keep_alive, surplus, pool);
-        self.goes_on(keep_alive, pool).then_some(surplus)
+        self.complete(&head, &content, keep_alive, surplus, owner);
+        self.goes_on(keep_alive, owner).then_some(surplus)
     }
 
     /// After an answer: false when no more can come, and then nobody waits for one any longer.
-    fn goes_on(&self, keep_alive: bool, pool: &Rc<Pool<E>>) -> bool {
+    fn goes_on(&self, keep_alive: bool, owner: &impl Owner<E>) -> bool {
         let closed = self.state.borrow().closed;
         if !keep_alive || closed {
-            self.end(pool, Failure::CutOff);
+            self.end(owner, Failure::CutOff);
             return false;
         }
         true
     }
 
-    /// Hands the oldest request's answer over. If it was the last, the connection goes back to the pool first, so that what
+    /// Hands the oldest request's answer over. If it was the last, the connection goes back to its owner first, so that what
     /// the answer sets off can use it; with `surplus` bytes after it, it is not used again.
     fn complete(
-        self: &Rc<Self>,
+        &self,
         head: &ResponseHead<'_>,
         content: &[u8],
         keep_alive: bool,
         surplus: usize,
-        pool: &Rc<Pool<E>>,
+        owner: &impl Owner<E>,
     ) {
-        let (exchange, reusable) = {
+        let (job, reusable) = {
             let mut state = self.state.borrow_mut();
-            let exchange = state.in_flight.pop_front().expect("an answer is to a request");
+            let job = state.in_flight.pop_front().expect("an answer is to a request");
             let now = self.socket.reactor().now();
             let elapsed = now.saturating_duration_since(state.started);
-            pool.counters().backend_latency.record(elapsed);
+            self.shared.counters.backend_latency.record(elapsed);
             let mut reusable = false;
             if state.in_flight.is_empty() {
                 reusable = keep_alive && surplus == 0 && state.unsent.is_empty() && !self.socket.peer_closed();
                 state.closed |= !reusable;
                 state.idle_since = now;
-                state.timer.set(Some(now + pool.limits().idle_timeout));
+                state.timer.set(Some(now + self.shared.limits.idle_timeout));
             } else {
                 state.watch_deadline();
             }
-            (exchange, reusable)
+            (job, reusable)
         };
-        pool.handle_answered(self.upstream);
-        if reusable {
-            pool.release(self);
-        }
-        pool.counters().count_backend_answer(head.status);
-        exchange.finish(Ok(Response { head, content }));
+        owner.handle_answered(self.id, reusable);
+        self.shared.counters.count_backend_answer(head.status);
+        job.request.finish(Ok(Response { head, content }));
     }
 
     /// No answer comes any more: `failure` is why the first has none. What was not written goes elsewhere.
-    pub(super) fn end(&self, pool: &Rc<Pool<E>>, failure: Failure) {
+    pub(super) fn end(&self, owner: &impl Owner<E>, failure: Failure) {
         let (in_flight, gathering) = {
             let mut state = self.state.borrow_mut();
             state.closed = true;
             (std::mem::take(&mut state.in_flight), state.gathering)
         };
         if gathering {
-            return pool.retry(in_flight);
+            return owner.handle_unsent(self.id, in_flight);
         }
-        for (index, exchange) in in_flight.into_iter().enumerate() {
+        for (index, job) in in_flight.into_iter().enumerate() {
             let failure = if index == 0 { failure } else { Failure::CutOff };
-            pool.counters().count_backend_failure(failure);
+            self.shared.counters.count_backend_failure(failure);
             if matches!(failure, Failure::CutOff | Failure::Malformed) {
-                pool.handle_broken(self.upstream);
+                owner.handle_broken(self.id);
             }
-            exchange.finish(Err(failure));
+            job.request.finish(Err(failure));
         }
     }
 }
 
-impl<E: Exchange> State<E> {
+impl<E> State<E> {
     /// The earliest deadline of the requests in flight is the connection's.
     fn watch_deadline(&mut self) {
-        let earliest = self.in_flight.iter().map(Exchange::deadline).min();
+        let earliest = self.in_flight.iter().map(|job| job.deadline).min();
         self.timer.set(earliest);
     }
 
-    fn advance(&mut self, bytes: &[u8], pool: &Pool<E>) -> Progress {
+    fn advance(&mut self, bytes: &[u8], limits: &PoolLimits) -> Progress {
         let partial = self.partial.get_or_insert_with(|| {
             Box::new(Partial {
                 received: Vec::new(),
                 body: None,
             })
         });
-        match partial.advance(bytes, pool.limits().head_max, pool.limits().content_max) {
+        match partial.advance(bytes, limits.head_max, limits.content_max) {
             Ok(progress) => progress,
             Err(failure) => Progress::Failed(failure),
         }

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use super::pool::Target;
+use super::connect::Target;
 use crate::config::BackendUrl;
 use protocol::http::RequestTemplate;
 

@@ -209,6 +209,10 @@ impl Post {
         self.deadline
     }
 
+    pub(super) fn body_len(&self) -> usize {
+        outgoing::post_body(&self.content).len()
+    }
+
     pub(super) fn write(&self, template: &RequestTemplate, out: &mut Vec<u8>) {
         let names = (&self.action, &self.message_id);
         outgoing::write_post(template, &self.identity, names, &self.content, self.key, out);

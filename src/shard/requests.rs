@@ -73,6 +73,15 @@ impl Exchange for Request {
         }
     }
 
+    fn content_len(&self) -> usize {
+        match self {
+            Self::Connect(connect) => connect.identity.client.as_str().len(),
+            Self::Call(call) => call.text.payload().len(),
+            Self::Post(_, post) => post.body_len(),
+            Self::Disconnect(disconnect) => disconnect.body.len(),
+        }
+    }
+
     fn write(&self, template: &RequestTemplate, out: &mut Vec<u8>) {
         match self {
             Self::Connect(connect) => outgoing::write_connect(template, &connect.identity, &connect.lines, out),

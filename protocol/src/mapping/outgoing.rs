@@ -19,6 +19,15 @@ pub fn write_call(template: &RequestTemplate, identity: &Identity, call: &CallTe
     });
 }
 
+/// The body of a post.
+#[must_use]
+pub fn post_body(content: &PostContent) -> &[u8] {
+    match content {
+        PostContent::Outcome(outcome) => bodies::outcome(outcome),
+        PostContent::Send(body) | PostContent::ResultError(body) => body,
+    }
+}
+
 /// Appends `POST /<segment>/<Action>/<ClientId>/<MessageId>` with an `Idempotency-Key`, and `X-Origin: ws2api` where it is not
 /// the client's word.
 pub fn write_post(
@@ -29,18 +38,12 @@ pub fn write_post(
     key: PostKey,
     out: &mut Vec<u8>,
 ) {
-    let (segment, body, is_made_here) = match content {
-        PostContent::Outcome(outcome) => {
-            let segment = if matches!(outcome, Outcome::Result(_)) {
-                "result"
-            } else {
-                "error"
-            };
-            let is_made_here = matches!(outcome, Outcome::Failed { .. });
-            (segment, bodies::outcome(outcome), is_made_here)
-        }
-        PostContent::Send(payload) => ("send", &payload[..], false),
-        PostContent::ResultError(body) => ("resulterror", &body[..], false),
+    let body = post_body(content);
+    let (segment, is_made_here) = match content {
+        PostContent::Outcome(Outcome::Result(_)) => ("result", false),
+        PostContent::Outcome(outcome) => ("error", matches!(outcome, Outcome::Failed { .. })),
+        PostContent::Send(_) => ("send", false),
+        PostContent::ResultError(_) => ("resulterror", false),
     };
     let (action, message_id) = (action.encoded(), message_id.encoded());
     let path = [

@@ -9,11 +9,10 @@ use shards::Reactor;
 use shards::node;
 use shards::pass::PassEnd;
 
-use super::super::pool::{PoolLimits, Response, Target};
 use super::*;
+use crate::backend::Response;
 use crate::observe::counters::Counters;
-use protocol::http::Failure;
-use protocol::http::{HeaderLines, RequestTemplate};
+use protocol::http::{Failure, HeaderLines, RequestTemplate};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -28,6 +27,10 @@ struct Question {
 impl Exchange for Question {
     fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    fn content_len(&self) -> usize {
+        2
     }
 
     fn write(&self, template: &RequestTemplate, out: &mut Vec<u8>) {
@@ -133,7 +136,7 @@ async fn lose_a_connection(
     let first = ask(&reactor, &pool, "/first", || ()).await;
     let gathered = Cell::new(false);
     let second = ask(&reactor, &pool, "/second", || {
-        let link = pool.batch.borrow().links.first().map(|(link, _)| link.clone());
+        let link = pool.batch.borrow().last_link().cloned();
         gathered.set(link.is_some());
         if let Some(link) = link {
             end(&link, &pool);

@@ -1,23 +1,17 @@
-//! One of the backends, as a pool sees it: its connections, and whether it can be relied on.
+//! One of the backends, as far as choosing among them goes: its connections, and whether it can be relied on.
 //!
 //! One that fails (refuses a connection, or ends one without an answer) is left alone for a while, longer each time, as
 //! long as there is another. Then it is open for one request at a time, until it has answered one.
 
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::link::Link;
-use super::pool::{Exchange, Target};
-use protocol::http::RequestTemplate;
+use super::LinkId;
 
 /// One backend and its connections.
-pub(super) struct Upstream<E: Exchange> {
-    /// Where it is.
-    pub(super) target: Target,
-    /// The constant parts of its requests.
-    pub(super) template: Rc<RequestTemplate>,
+#[derive(Debug, Default)]
+pub(super) struct Upstream {
     /// The most recently used last.
-    pub(super) idle: Vec<Rc<Link<E>>>,
+    pub(super) idle: Vec<LinkId>,
     /// Open ones, idle or not, and connects under way.
     pub(super) count: usize,
     /// Connects under way.
@@ -30,21 +24,7 @@ pub(super) struct Upstream<E: Exchange> {
     is_unreachable: bool,
 }
 
-impl<E: Exchange> Upstream<E> {
-    /// One that has not been asked yet.
-    pub(super) fn new(target: Target, template: RequestTemplate) -> Self {
-        Self {
-            target,
-            template: Rc::new(template),
-            idle: Vec::new(),
-            count: 0,
-            connects: 0,
-            failures: 0,
-            failing_until: None,
-            is_unreachable: false,
-        }
-    }
-
+impl Upstream {
     /// Has failed, and has not answered since.
     pub(super) fn is_suspect(&self) -> bool {
         self.failures > 0

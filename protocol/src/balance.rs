@@ -1,0 +1,465 @@
+//! Decides which backend gets the next request, who is left alone, when to connect and whom to probe, without I/O.
+//!
+//! Requests, the news of connections and the time enter through `handle_*`; what is to be done comes out as [`Output`]s,
+//! in the order in which it is to be done. The caller owns the sockets, passes `now`, and calls
+//! [`handle_deadline`](Balance::handle_deadline) at [`next_deadline`](Balance::next_deadline).
+//!
+//! Of several backends the least busy one comes first. One that fails (refuses connections, or ends them without an answer)
+//! is left alone for a while, longer each time, and then probed: with a connection that no request waits for, and with one
+//! request at a time until it has answered one.
+//!
+//! Invariants:
+//! - There are never more than `connections_max` connections, connects under way included.
+//! - A connection gets a request when it is idle, or, with `pipeline_max` above 1, while what it has got was not sent yet.
+//! - At most `waiters_max` requests wait, not counting those that come back. They are served in the order of arrival.
+//! - Every request that was taken comes out again: to be used, to be refused, or withdrawn.
+
+mod links;
+mod queue;
+mod upstream;
+
+use std::time::{Duration, Instant};
+
+pub use self::links::LinkId;
+pub use self::queue::Job;
+
+use self::links::Links;
+use self::queue::Queue;
+use self::upstream::Upstream;
+
+/// The bounds on connections and waiting requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections to all backends together.
+    pub connections_max: usize,
+    /// Requests in flight on one of them; 1: none is pipelined.
+    pub pipeline_max: usize,
+    /// Requests that wait for one.
+    pub waiters_max: usize,
+}
+
+/// What is to be done.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Output<R> {
+    /// Write this request to this connection, behind those that it has got and that were not sent yet.
+    Use {
+        /// It is idle or still gathers requests.
+        link: LinkId,
+        /// What to write.
+        job: Job<R>,
+    },
+    /// Open a connection, and report how that went.
+    Connect {
+        /// To this backend.
+        upstream: usize,
+        /// A request waits for it. Goes back with the report.
+        is_awaited: bool,
+        /// Not before so much time has passed.
+        pause: Option<Duration>,
+    },
+    /// Close this connection, and report its end.
+    Close(LinkId),
+    /// Answer this request: it was not sent.
+    Refuse(R, Refusal),
+    /// A request is tried once more.
+    Retry,
+}
+
+/// Why a request is not sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// No connection could be opened.
+    Refused,
+    /// No connection was free in time.
+    Deadline,
+}
+
+/// Why there is no connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ConnectFailure {
+    /// The backend did not take it.
+    Backend,
+    /// We have no room for one connection more: nobody's fault.
+    NoRoom,
+}
+
+/// A shard's connections to all backends, as far as choosing among them goes. `R` is a request.
+#[derive(Debug)]
+pub struct Balance<R> {
+    limits: Limits,
+    upstreams: Vec<Upstream>,
+    links: Links,
+    waiting: Queue<R>,
+    /// Connects under way, for whichever waiting request comes first.
+    awaited: usize,
+    /// The connection that got the last request, while it can get another one.
+    shared: Option<Shared>,
+    /// A connection is being closed so that another backend can have one.
+    is_making_room: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    link: LinkId,
+    count: usize,
+    len: usize,
+}
+
+impl<R> Balance<R> {
+    /// A choice among `upstreams_count` backends, to none of which there is a connection.
+    #[must_use]
+    pub fn new(upstreams_count: usize, limits: Limits) -> Self {
+        assert!(upstreams_count > 0, "the config has a backend");
+        debug_assert!(limits.connections_max > 0);
+        debug_assert!(limits.pipeline_max > 0);
+        Self {
+            limits,
+            upstreams: (0..upstreams_count).map(|_| Upstream::default()).collect(),
+            links: Links::default(),
+            waiting: Queue::default(),
+            awaited: 0,
+            shared: None,
+            is_making_room: false,
+        }
+    }
+
+    /// A new request: it gets an idle connection, or waits for one.
+    ///
+    /// # Errors
+    /// The request comes back when too many wait already.
+    pub fn handle_request(&mut self, now: Instant, job: Job<R>, out: &mut Vec<Output<R>>) -> Result<(), R> {
+        let job = match self.share(job, out) {
+            Ok(()) => return Ok(()),
+            Err(job) => job,
+        };
+        self.level(now, out);
+        if let Some(link) = self.checkout(now) {
+            self.begin(link, job, out);
+            return Ok(());
+        }
+        if self.waiting.len() >= self.limits.waiters_max {
+            return Err(job.request);
+        }
+        self.waiting.push_back(job);
+        self.connect_more(now, out);
+        Ok(())
+    }
+
+    /// These requests were not sent, not a byte of them, because their connection is of no more use: they are the next that
+    /// get another.
+    pub fn handle_unsent(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        jobs: impl DoubleEndedIterator<Item = Job<R>>,
+        out: &mut Vec<Output<R>>,
+    ) {
+        self.share_no_more(link);
+        let mut jobs = jobs.peekable();
+        while jobs.peek().is_some()
+            && let Some(link) = self.checkout(now)
+        {
+            let first = jobs.next().expect("it was looked at");
+            self.begin(link, first, out);
+        }
+        jobs.rev().for_each(|job| self.waiting.push_front(job));
+        self.connect_more(now, out);
+    }
+
+    /// All requests that were to be used have been sent: they share their connections with no others.
+    pub fn handle_sent(&mut self) {
+        self.shared = None;
+    }
+
+    /// A connect has succeeded. Returns the connection's name, which outputs use from now on.
+    pub fn handle_connected(
+        &mut self,
+        now: Instant,
+        upstream: usize,
+        is_awaited: bool,
+        out: &mut Vec<Output<R>>,
+    ) -> LinkId {
+        self.awaited -= usize::from(is_awaited);
+        self.upstreams[upstream].connects -= 1;
+        self.upstreams[upstream].handle_connected();
+        let link = self.links.insert(upstream);
+        self.handle_idle(now, link, out);
+        self.connect_more(now, out);
+        link
+    }
+
+    /// A connect has failed.
+    pub fn handle_connect_failed(
+        &mut self,
+        now: Instant,
+        upstream: usize,
+        is_awaited: bool,
+        failure: ConnectFailure,
+        out: &mut Vec<Output<R>>,
+    ) {
+        self.awaited -= usize::from(is_awaited);
+        self.upstreams[upstream].connects -= 1;
+        self.upstreams[upstream].count -= 1;
+        if failure == ConnectFailure::NoRoom && !self.links.is_empty() {
+            // The backend has refused nothing: those that wait get one of the open connections in their turn.
+            return;
+        }
+        self.upstreams[upstream].fail(now, true);
+        let refused = if is_awaited { self.blame_connect(out) } else { None };
+        self.connect_more(now, out);
+        if let Some(job) = refused {
+            out.push(Output::Refuse(job.request, Refusal::Refused));
+        }
+    }
+
+    /// A connect that is awaited takes long. Returns whether it still is: where another backend works, that one is asked too,
+    /// lest who waits depends on this one.
+    pub fn handle_slow_connect(&mut self, now: Instant, upstream: usize, out: &mut Vec<Output<R>>) -> bool {
+        if !self.has_other_good(upstream) {
+            return true;
+        }
+        self.awaited -= 1;
+        self.connect_more(now, out);
+        false
+    }
+
+    /// A connection has nothing to do: the longest waiting requests get it, or it waits on top of the idle ones.
+    pub fn handle_idle(&mut self, now: Instant, link: LinkId, out: &mut Vec<Output<R>>) {
+        let upstream = self.links.upstream(link);
+        if self.must_make_room(now, upstream) {
+            self.is_making_room = true;
+            out.push(Output::Close(link));
+            return;
+        }
+        let Some(first) = self.waiting.pop_front() else {
+            self.upstreams[upstream].idle.push(link);
+            return;
+        };
+        self.begin(link, first, out);
+        for _ in 1..self.limits.pipeline_max {
+            let Some(job) = self.waiting.pop_front() else { break };
+            if let Err(job) = self.share(job, out) {
+                self.waiting.push_front(job);
+                break;
+            }
+        }
+    }
+
+    /// A backend has answered a request.
+    pub fn handle_answered(&mut self, link: LinkId) {
+        self.upstreams[self.links.upstream(link)].handle_answered();
+    }
+
+    /// A backend has ended this connection without an answer to the request on it.
+    pub fn handle_broken(&mut self, now: Instant, link: LinkId) {
+        self.upstreams[self.links.upstream(link)].fail(now, false);
+    }
+
+    /// A connection has ended, whoever ended it.
+    pub fn handle_ended(&mut self, now: Instant, link: LinkId, out: &mut Vec<Output<R>>) {
+        let upstream = &mut self.upstreams[self.links.remove(link)];
+        upstream.count -= 1;
+        upstream.idle.retain(|idle| *idle != link);
+        self.share_no_more(link);
+        self.is_making_room = false;
+        self.level(now, out);
+        self.connect_more(now, out);
+    }
+
+    /// Refuses the waiting requests whose deadline has passed.
+    pub fn handle_deadline(&mut self, now: Instant, out: &mut Vec<Output<R>>) {
+        let expired = self.waiting.take_expired(now).into_iter();
+        out.extend(expired.map(|job| Output::Refuse(job.request, Refusal::Deadline)));
+    }
+
+    /// When [`handle_deadline`](Self::handle_deadline) is to be called; too early does no harm.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.waiting.next_deadline()
+    }
+
+    /// Takes out the waiting requests for which `is_given_up` says so.
+    pub fn withdraw(&mut self, is_given_up: impl Fn(&R) -> bool) -> Vec<R> {
+        self.waiting.withdraw(is_given_up)
+    }
+
+    /// Requests that wait for a connection.
+    #[must_use]
+    pub fn waiting_count(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Connections open or being opened, and how many of them are idle.
+    #[must_use]
+    pub fn connections_count(&self) -> (usize, usize) {
+        let idle = self.upstreams.iter().map(|upstream| upstream.idle.len());
+        (self.count(), idle.sum())
+    }
+
+    /// True while every backend refused the last try to connect and has not answered since, however long ago that was.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.upstreams.iter().all(Upstream::is_unreachable)
+    }
+
+    /// Gives an idle connection, which is not among the idle ones any more, its request.
+    fn begin(&mut self, link: LinkId, job: Job<R>, out: &mut Vec<Output<R>>) {
+        if self.limits.pipeline_max > 1 {
+            self.shared = Some(Shared {
+                link,
+                count: 1,
+                len: job.len,
+            });
+        }
+        out.push(Output::Use { link, job });
+    }
+
+    /// Adds a request to those of the connection that got the last one.
+    fn share(&mut self, job: Job<R>, out: &mut Vec<Output<R>>) -> Result<(), Job<R>> {
+        match &mut self.shared {
+            Some(shared) if shared.count < self.limits.pipeline_max && shared.len < SHARED_LEN_MAX => {
+                shared.count += 1;
+                shared.len += job.len;
+                out.push(Output::Use { link: shared.link, job });
+                Ok(())
+            }
+            _ => Err(job),
+        }
+    }
+
+    fn share_no_more(&mut self, link: LinkId) {
+        if self.shared.as_ref().is_some_and(|shared| shared.link == link) {
+            self.shared = None;
+        }
+    }
+
+    /// An idle connection of the least busy backend.
+    fn checkout(&mut self, now: Instant) -> Option<LinkId> {
+        if !self.waiting.is_empty() {
+            // They came first, and a connect is under way for them.
+            return None;
+        }
+        let may_connect = self.count() < self.limits.connections_max;
+        let is_any_good = self.upstreams.iter().any(|upstream| !upstream.is_suspect());
+        let ready = self.upstreams.iter_mut().filter(|upstream| !upstream.idle.is_empty());
+        let upstream = ready.min_by_key(|upstream| (!upstream.is_open(now), upstream.busy_count()))?;
+        if !upstream.is_open(now) && is_any_good && may_connect {
+            // Rather a new connection to one that works.
+            return None;
+        }
+        upstream.idle.pop()
+    }
+
+    /// Sees to it, ahead of any need, that the least busy backend has a connection to take its share with, and probes one
+    /// that has been left alone for long enough. No request waits for these.
+    fn level(&mut self, now: Instant, out: &mut Vec<Output<R>>) {
+        if self.upstreams.len() == 1 || self.count() >= self.limits.connections_max {
+            return;
+        }
+        // With nobody else to ask, the requests themselves are the probe.
+        if self.upstreams.iter().all(Upstream::is_suspect) {
+            return;
+        }
+        let ready = self.upstreams.iter().filter(|upstream| !upstream.idle.is_empty());
+        let busy = ready.map(Upstream::busy_count).min();
+        let wanted = |upstream: &Upstream| {
+            let is_less_busy = busy.is_some_and(|busy| upstream.busy_count() < busy);
+            upstream.connects == 0
+                && upstream.idle.is_empty()
+                && upstream.is_open(now)
+                && (upstream.is_suspect() || is_less_busy)
+        };
+        if let Some(index) = self.upstreams.iter().position(wanted) {
+            self.connect(now, index, false, out);
+        }
+    }
+
+    /// Opens connections for the requests that wait.
+    fn connect_more(&mut self, now: Instant, out: &mut Vec<Output<R>>) {
+        while self.awaited < self.waiting.len() && self.connecting_count() < CONNECTS_AT_ONCE {
+            if self.count() >= self.limits.connections_max {
+                return;
+            }
+            let least = |(_, upstream): &(usize, &Upstream)| {
+                // One that has not let anybody in yet shows first whether it does.
+                let is_unproven = upstream.connects > 0 && upstream.connects == upstream.count;
+                let is_failing = upstream.is_failing(now);
+                (upstream.is_suspect(), is_failing, is_unproven, upstream.count)
+            };
+            let upstreams = self.upstreams.iter().enumerate();
+            let (index, _) = upstreams.min_by_key(least).expect("there is a backend");
+            self.connect(now, index, true, out);
+        }
+    }
+
+    fn connect(&mut self, now: Instant, index: usize, is_awaited: bool, out: &mut Vec<Output<R>>) {
+        let upstream = &mut self.upstreams[index];
+        upstream.count += 1;
+        upstream.connects += 1;
+        self.awaited += usize::from(is_awaited);
+        let unreachable_for = upstream.unreachable_for(now);
+        out.push(Output::Connect {
+            upstream: index,
+            is_awaited,
+            pause: unreachable_for.map(|duration| duration.min(RETRY_PAUSE)),
+        });
+    }
+
+    /// A connect has failed: the request that has waited longest is tried once more, and then given back as refused. While
+    /// other connections work, it waits for one of them instead: a backend that is busy also refuses. While another backend
+    /// has not failed, that one is tried, too.
+    fn blame_connect(&mut self, out: &mut Vec<Output<R>>) -> Option<Job<R>> {
+        if !self.links.is_empty() {
+            return None;
+        }
+        let is_any_good = self.upstreams.iter().any(|upstream| !upstream.is_suspect());
+        let waiting = self.waiting.front_mut()?;
+        if waiting.is_retried && !is_any_good {
+            return self.waiting.pop_front();
+        }
+        // Nothing was sent: the one retry that is safe.
+        waiting.is_retried = true;
+        out.push(Output::Retry);
+        None
+    }
+
+    /// True when the connections are used up, and this backend has more than its share of them while another one that
+    /// works has too few: the one that grew alone gives back what the other one left.
+    fn must_make_room(&self, now: Instant, index: usize) -> bool {
+        if self.upstreams.len() == 1 || self.is_making_room || self.count() < self.limits.connections_max {
+            return false;
+        }
+        let open = self.upstreams.iter().filter(|upstream| upstream.is_open(now));
+        let least = open.map(|upstream| upstream.count).min();
+        least.is_some_and(|least| least + 1 < self.upstreams[index].count)
+    }
+
+    /// True when a backend that has not failed is there beside this one.
+    fn has_other_good(&self, index: usize) -> bool {
+        let mut others = self.upstreams.iter().enumerate().filter(|(other, _)| *other != index);
+        others.any(|(_, upstream)| !upstream.is_suspect())
+    }
+
+    /// Connections to all backends, connects under way included.
+    fn count(&self) -> usize {
+        self.upstreams.iter().map(|upstream| upstream.count).sum()
+    }
+
+    /// Connects under way, awaited or not.
+    fn connecting_count(&self) -> usize {
+        self.upstreams.iter().map(|upstream| upstream.connects).sum()
+    }
+}
+
+/// A connection with requests of so many bytes gets no further one.
+const SHARED_LEN_MAX: usize = 64 * 1024;
+/// Connects under way at once. A burst of requests must not become a burst of connects that overflows the backend's backlog:
+/// each that is done takes the next request, and so do the connections that there are.
+const CONNECTS_AT_ONCE: usize = 16;
+/// Between a refused connect and the one retry.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! What must be true of a balance, kept apart from it: requests, connections, who has failed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::balance::{Job, Limits, LinkId};
+
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)*) => {
+        if !$condition {
+            return Err(format!($($message)*));
+        }
+    };
+}
+pub(super) use ensure;
+
+pub(super) type Checked = Result<(), String>;
+
+/// An open connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) upstream: usize,
+    /// In flight, in order.
+    pub(super) jobs: VecDeque<Job<u32>>,
+    /// Nothing of them was sent yet.
+    pub(super) gathers: bool,
+    /// It has been told to close, or has died: its end will be heard of.
+    pub(super) closing: bool,
+    /// It has died, and the balance does not know yet.
+    pub(super) dead: bool,
+}
+
+/// A connect under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Connect {
+    pub(super) upstream: usize,
+    pub(super) is_awaited: bool,
+    pub(super) is_slow: bool,
+}
+
+/// What is known of a backend.
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    failures: u32,
+    until: Option<(Instant, Reason)>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Reason {
+    Unreachable,
+    Broken,
+}
+
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pub(super) limits: Limits,
+    pub(super) links: BTreeMap<LinkId, Link>,
+    pub(super) connects: Vec<Connect>,
+    pub(super) records: Vec<Record>,
+    /// In the order in which they have to be served, with their deadlines.
+    pub(super) waiting: VecDeque<(u32, Instant)>,
+    /// Their connection turned out to be dead: those that were handed out with them are not held up by that.
+    pub(super) returned: Vec<u32>,
+    /// A connect was tried once more for them.
+    pub(super) retried: Vec<u32>,
+    /// Connects failed for want of room, and nothing has changed since.
+    pub(super) no_room: bool,
+    pub(super) taken: usize,
+    pub(super) ended: usize,
+}
+
+impl Ledger {
+    pub(super) fn new(limits: Limits, upstreams: usize) -> Self {
+        Self {
+            limits,
+            links: BTreeMap::new(),
+            connects: Vec::new(),
+            records: (0..upstreams).map(|_| Record::default()).collect(),
+            waiting: VecDeque::new(),
+            returned: Vec::new(),
+            retried: Vec::new(),
+            no_room: false,
+            taken: 0,
+            ended: 0,
+        }
+    }
+
+    /// A request goes to a connection. Returns how.
+    pub(super) fn use_link(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        job: Job<u32>,
+        is_new: bool,
+    ) -> Result<&'static str, String> {
+        let request = job.request;
+        let Some(link) = self.links.get(&id) else {
+            return Err(format!("{request} goes to {id:?}, which is not open"));
+        };
+        ensure!(!link.closing, "{request} goes to {id:?}, which is not open any more");
+        let Limits { pipeline_max, .. } = self.limits;
+        let is_shared = !link.jobs.is_empty();
+        ensure!(
+            !is_shared || (link.gathers && link.jobs.len() < pipeline_max),
+            "{request} goes to {id:?}, which is busy with {}",
+            link.jobs.len()
+        );
+        let position = self.waiting.iter().position(|(waiting, _)| *waiting == request);
+        let Some(position) = position else {
+            return Err(format!("{request} does not wait"));
+        };
+        let earlier = self.waiting.iter().take(position);
+        let overtaken = earlier
+            .map(|(earlier, _)| *earlier)
+            .find(|earlier| !self.returned.contains(earlier));
+        if let Some(overtaken) = overtaken {
+            ensure!(is_new && is_shared, "{request} overtook {overtaken}");
+        }
+        let upstream = link.upstream;
+        if is_new && !is_shared {
+            self.check_choice(now, upstream)?;
+        }
+        self.waiting.remove(position);
+        let link = self.links.get_mut(&id).expect("it is open");
+        link.jobs.push_back(job);
+        link.gathers = true;
+        Ok(match (is_shared, is_new) {
+            (true, _) => "use of a shared connection",
+            (false, true) => "use of an idle connection",
+            (false, false) => "use after waiting",
+        })
+    }
+
+    /// A request that did not wait: its backend was a good choice.
+    fn check_choice(&self, now: Instant, upstream: usize) -> Checked {
+        let may_connect = self.count() < self.limits.connections_max;
+        let is_other_good = self.records.iter().any(|record| record.failures == 0);
+        let record = &self.records[upstream];
+        ensure!(
+            !record.is_left_alone(now) || !is_other_good || !may_connect,
+            "backend {upstream} is asked, which should be left alone"
+        );
+        let busy = |upstream| self.busy_count(upstream);
+        if record.failures > 0 && is_other_good && may_connect {
+            ensure!(
+                busy(upstream) == 0,
+                "backend {upstream} should be left alone but for one request"
+            );
+        }
+        for (other, record) in self.records.iter().enumerate() {
+            let has_idle = self.idle(other).next().is_some();
+            if record.failures == 0 && has_idle {
+                ensure!(
+                    busy(upstream) <= busy(other),
+                    "backend {upstream} is busier than {other}"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn connect(&mut self, upstream: usize, is_awaited: bool) -> Checked {
+        let is_good = |record: &Record| record.failures == 0;
+        ensure!(
+            !is_awaited || is_good(&self.records[upstream]) || !self.records.iter().any(is_good),
+            "backend {upstream} is connected to, which should be left alone"
+        );
+        self.connects.push(Connect {
+            upstream,
+            is_awaited,
+            is_slow: false,
+        });
+        let count = self.count();
+        ensure!(count <= self.limits.connections_max, "{count} connections");
+        // Beside those, one for each backend that nobody waits for.
+        let at_once = 16 + self.records.len();
+        ensure!(
+            self.connects.len() <= at_once,
+            "{} connects at once",
+            self.connects.len()
+        );
+        Ok(())
+    }
+
+    pub(super) fn refuse(&mut self, request: u32) -> Checked {
+        ensure!(
+            self.retried.contains(&request),
+            "{request} is refused and was not tried again"
+        );
+        ensure!(self.links.is_empty(), "{request} is refused though a connection works");
+        let front = self.waiting.pop_front().map(|(request, _)| request);
+        ensure!(
+            front == Some(request),
+            "{request} is refused before {front:?}: overtook it"
+        );
+        self.ended += 1;
+        Ok(())
+    }
+
+    pub(super) fn expire(&mut self, now: Instant, request: u32) -> Checked {
+        let position = self.waiting.iter().position(|(waiting, _)| *waiting == request);
+        let Some((_, deadline)) = position.and_then(|position| self.waiting.remove(position)) else {
+            return Err(format!("{request} does not wait"));
+        };
+        ensure!(deadline <= now, "{request} is refused before its deadline");
+        self.ended += 1;
+        Ok(())
+    }
+
+    /// What holds between events.
+    pub(super) fn check(&self) -> Checked {
+        let awaited = self.connects.iter().filter(|connect| connect.is_awaited).count();
+        let is_full = self.count() >= self.limits.connections_max || self.connects.len() >= 16;
+        ensure!(
+            self.waiting.is_empty() || awaited > 0 || is_full || self.no_room,
+            "{} wait and nothing is done for them",
+            self.waiting.len()
+        );
+        if self.records.len() == 1 && !self.waiting.is_empty() {
+            let idle = self.idle(0).next();
+            ensure!(
+                idle.is_none(),
+                "{} wait beside {idle:?}, which is idle",
+                self.waiting.len()
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.links.len() + self.connects.len()
+    }
+
+    pub(super) fn idle(&self, upstream: usize) -> impl Iterator<Item = LinkId> {
+        let idle = self
+            .links
+            .iter()
+            .filter(move |(_, link)| link.upstream == upstream && link.jobs.is_empty() && !link.closing);
+        idle.map(|(id, _)| *id)
+    }
+
+    fn busy_count(&self, upstream: usize) -> usize {
+        let links = self.links.values().filter(|link| link.upstream == upstream).count();
+        let connects = self.connects.iter().filter(|connect| connect.upstream == upstream);
+        links + connects.count() - self.idle(upstream).count()
+    }
+}
+
+impl Record {
+    /// What fails together counts once.
+    pub(super) fn fail(&mut self, now: Instant, reason: Reason) {
+        if self.until.is_some_and(|(until, last)| now < until && last == reason) {
+            return;
+        }
+        let pause = Duration::from_secs([1, 2, 4, 8][self.failures.min(3) as usize]);
+        self.failures += 1;
+        self.until = Some((now + pause, reason));
+    }
+
+    pub(super) fn connected(&mut self) {
+        if matches!(self.until, Some((_, Reason::Unreachable))) {
+            self.until = None;
+        }
+    }
+
+    pub(super) fn answered(&mut self) {
+        *self = Self::default();
+    }
+
+    fn is_left_alone(&self, now: Instant) -> bool {
+        self.until.is_some_and(|(until, _)| now < until)
+    }
+}

@@ -1,0 +1,464 @@
+//! The world of one run: backends with moods, connections, requests, the clock, the dice.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::ledger::{Checked, Ledger, Link, Reason, ensure};
+use crate::balance::{Balance, ConnectFailure, Job, Limits, LinkId, Output, Refusal};
+use crate::random::Random;
+
+/// A rule broken on purpose, by what the balance is told: the ledger has to notice.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Fault {
+    /// It believes that it may have one connection more.
+    OneConnectionTooMany,
+    /// It believes that one request more may wait.
+    OneWaiterTooMany,
+    /// It gets two requests in the wrong order.
+    Overtaken,
+    /// It is asked for deadlines an hour late.
+    DeadlineForgotten,
+    /// It does not hear of broken connections.
+    FailureForgotten,
+    /// It believes that a new request has been tried before.
+    RefusedAtOnce,
+    /// It does not hear of every connection's end.
+    EndForgotten,
+    /// A connection is said to be idle while it works.
+    BusyLinkIsIdle,
+    /// Not every request that it hands out is written.
+    UseForgotten,
+}
+
+/// How a backend behaves for now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Mood {
+    Works,
+    Refuses,
+    Breaks,
+    /// Connects neither succeed nor fail.
+    Silent,
+}
+
+pub(super) struct World {
+    random: Random,
+    now: Instant,
+    fault: Option<Fault>,
+    balance: Balance<u32>,
+    moods: Vec<Mood>,
+    ledger: Ledger,
+    out: Vec<Output<u32>>,
+    /// Numbers the requests.
+    count: u32,
+    /// A request that the ledger has and the balance not yet.
+    held: Option<Job<u32>>,
+    /// How often each thing happened.
+    pub(super) happened: BTreeMap<&'static str, usize>,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, fault: Option<Fault>) -> Self {
+        let mut random = Random::new(seed);
+        let limits = Limits {
+            connections_max: [1, 2, 3, 5, 8, 24][random.below(6)],
+            pipeline_max: [1, 1, 2, 4][random.below(4)],
+            waiters_max: [1, 4, 12, 40][random.below(4)],
+        };
+        let upstreams = 1 + random.below(3);
+        let mut believed = limits;
+        believed.connections_max += usize::from(fault == Some(Fault::OneConnectionTooMany));
+        believed.waiters_max += usize::from(fault == Some(Fault::OneWaiterTooMany));
+        Self {
+            random,
+            now: Instant::now(),
+            fault,
+            balance: Balance::new(upstreams, believed),
+            moods: vec![Mood::Works; upstreams],
+            ledger: Ledger::new(limits, upstreams),
+            out: Vec::new(),
+            count: 0,
+            held: None,
+            happened: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn step(&mut self) -> Checked {
+        match self.random.below(100) {
+            0..28 => self.submit(),
+            28..48 => self.finish_connect(),
+            48..52 => self.slow_connect(),
+            52..80 => self.work(),
+            80..83 => self.die(),
+            83..90 => self.send(),
+            90..96 => self.pass_time(),
+            96 => self.withdraw(),
+            _ => self.change_mood(),
+        }?;
+        self.check()
+    }
+
+    fn happen(&mut self, what: &'static str) {
+        *self.happened.entry(what).or_default() += 1;
+    }
+
+    fn check(&mut self) -> Checked {
+        if self.held.is_some() {
+            return Ok(());
+        }
+        self.ledger.check()?;
+        let waiting = self.balance.waiting_count();
+        ensure!(
+            waiting == self.ledger.waiting.len(),
+            "{waiting} wait instead of {:?}",
+            self.ledger.waiting
+        );
+        let idle = (0..self.moods.len()).map(|upstream| self.ledger.idle(upstream).count());
+        let counts = (self.ledger.count(), idle.sum());
+        let told = self.balance.connections_count();
+        ensure!(told == counts, "connections: {told:?} instead of {counts:?}");
+        let earliest = self.ledger.waiting.iter().map(|(_, deadline)| *deadline).min();
+        if let Some(earliest) = earliest {
+            let watched = self.balance.next_deadline();
+            ensure!(
+                watched.is_some_and(|watched| watched <= earliest),
+                "deadline {watched:?} is watched instead of {earliest:?}"
+            );
+        }
+        if self.balance.is_down() {
+            self.happen("down");
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self) -> Checked {
+        self.count += 1;
+        let deadline = self.now + Duration::from_millis([500, 5_000, 25_000][self.random.below(3)]);
+        let len = [10, 1_000, 70_000][self.random.below(3)];
+        let mut job = Job::new(self.count, deadline, len);
+        job.is_retried = self.fault == Some(Fault::RefusedAtOnce);
+        self.ledger.waiting.push_back((job.request, deadline));
+        if self.fault == Some(Fault::Overtaken) && self.held.is_none() {
+            self.held = Some(job);
+            return Ok(());
+        }
+        self.hand_in(job)?;
+        match self.held.take() {
+            Some(held) => self.hand_in(held),
+            None => Ok(()),
+        }
+    }
+
+    fn hand_in(&mut self, job: Job<u32>) -> Checked {
+        let request = job.request;
+        let taken = self.balance.handle_request(self.now, job, &mut self.out);
+        if taken.is_err() {
+            let full = self.ledger.waiting.len() > self.ledger.limits.waiters_max;
+            ensure!(full, "{request} is shed though there is room");
+            self.ledger.waiting.retain(|(waiting, _)| *waiting != request);
+            self.happen("request shed");
+            return self.act_on(None);
+        }
+        self.ledger.taken += 1;
+        self.act_on(Some(request))?;
+        let waiting = &self.ledger.waiting;
+        let waits = waiting.back().is_some_and(|(last, _)| *last == request);
+        ensure!(
+            !waits || waiting.len() <= self.ledger.limits.waiters_max,
+            "{} wait",
+            waiting.len()
+        );
+        Ok(())
+    }
+
+    /// Does what the balance wants done. `new`: the request that has just been handed in.
+    fn act_on(&mut self, new: Option<u32>) -> Checked {
+        self.ledger.returned.clear();
+        while !self.out.is_empty() {
+            for output in std::mem::take(&mut self.out) {
+                match output {
+                    Output::Use { link, job } => self.write(link, job, new)?,
+                    Output::Connect {
+                        upstream, is_awaited, ..
+                    } => {
+                        self.ledger.connect(upstream, is_awaited)?;
+                        self.happen(["connect that nobody awaits", "connect"][usize::from(is_awaited)]);
+                    }
+                    Output::Close(link) => {
+                        self.link(link)?.closing = true;
+                        self.happen("closed to make room");
+                    }
+                    Output::Refuse(request, Refusal::Refused) => {
+                        self.ledger.refuse(request)?;
+                        self.happen("refused");
+                    }
+                    Output::Refuse(request, Refusal::Deadline) => {
+                        self.ledger.expire(self.now, request)?;
+                        self.happen("deadline");
+                    }
+                    Output::Retry => {
+                        let front = self.ledger.waiting.front().map(|(request, _)| *request);
+                        self.ledger.retried.extend(front);
+                        self.happen("retry");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, id: LinkId, job: Job<u32>, new: Option<u32>) -> Checked {
+        if self.fault == Some(Fault::UseForgotten) && self.random.percent(2) {
+            // As if it had been written: nobody answers it.
+            self.ledger.waiting.retain(|(request, _)| *request != job.request);
+            self.link(id)?.closing = true;
+            return Ok(());
+        }
+        let is_new = new == Some(job.request);
+        if self
+            .ledger
+            .links
+            .get(&id)
+            .is_some_and(|link| link.dead && !link.closing)
+        {
+            // The request never knew it.
+            let link = self.link(id)?;
+            link.closing = true;
+            self.happen("idle connection found dead");
+            self.ledger.returned.push(job.request);
+            let front = std::iter::once(job);
+            self.balance.handle_unsent(self.now, id, front, &mut self.out);
+            return Ok(());
+        }
+        let what = self.ledger.use_link(self.now, id, job, is_new)?;
+        self.happen(what);
+        Ok(())
+    }
+
+    fn link(&mut self, id: LinkId) -> Result<&mut Link, String> {
+        self.ledger
+            .links
+            .get_mut(&id)
+            .ok_or_else(|| format!("{id:?} is not open"))
+    }
+
+    fn finish_connect(&mut self) -> Checked {
+        if self.ledger.connects.is_empty() {
+            return Ok(());
+        }
+        let index = self.random.below(self.ledger.connects.len());
+        let connect = self.ledger.connects[index];
+        let (upstream, is_awaited) = (connect.upstream, connect.is_awaited);
+        let failure = match self.moods[upstream] {
+            Mood::Silent => return Ok(()),
+            Mood::Refuses => Some(ConnectFailure::Backend),
+            _ if self.random.percent(4) => Some(ConnectFailure::NoRoom),
+            _ => None,
+        };
+        self.ledger.connects.swap_remove(index);
+        if let Some(failure) = failure {
+            let is_noted = failure == ConnectFailure::Backend || self.ledger.links.is_empty();
+            if is_noted {
+                self.ledger.records[upstream].fail(self.now, Reason::Unreachable);
+            }
+            self.ledger.no_room = !is_noted;
+            self.happen(["connect without room", "connect refused"][usize::from(is_noted)]);
+            self.balance
+                .handle_connect_failed(self.now, upstream, is_awaited, failure, &mut self.out);
+            return self.act_on(None);
+        }
+        self.ledger.no_room = false;
+        self.ledger.records[upstream].connected();
+        let id = self
+            .balance
+            .handle_connected(self.now, upstream, is_awaited, &mut self.out);
+        let link = Link {
+            upstream,
+            jobs: VecDeque::new(),
+            gathers: false,
+            closing: false,
+            dead: false,
+        };
+        let before = self.ledger.links.insert(id, link);
+        ensure!(before.is_none(), "{id:?} is the name of two connections");
+        self.act_on(None)
+    }
+
+    fn slow_connect(&mut self) -> Checked {
+        let slow = |connect: &super::ledger::Connect| connect.is_awaited && !connect.is_slow;
+        let Some(index) = self.ledger.connects.iter().position(slow) else {
+            return Ok(());
+        };
+        self.happen("slow connect");
+        let upstream = self.ledger.connects[index].upstream;
+        self.ledger.connects[index].is_slow = true;
+        let is_awaited = self.balance.handle_slow_connect(self.now, upstream, &mut self.out);
+        self.ledger.connects[index].is_awaited = is_awaited;
+        if !is_awaited {
+            self.happen("slow connect awaited no longer");
+        }
+        self.act_on(None)
+    }
+
+    /// One connection goes on: it answers, breaks, or reports its end.
+    fn work(&mut self) -> Checked {
+        let ids: Vec<LinkId> = self.ledger.links.keys().copied().collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let id = ids[self.random.below(ids.len())];
+        let link = &self.ledger.links[&id];
+        let mood = self.moods[link.upstream];
+        if link.closing && link.jobs.is_empty() {
+            return self.end(id);
+        }
+        if link.jobs.is_empty() {
+            return Ok(());
+        }
+        if link.gathers {
+            // It can answer, and break, when it has been asked.
+            return self.send();
+        }
+        match mood {
+            Mood::Works => self.answer(id),
+            Mood::Breaks => self.break_off(id),
+            _ if self.random.percent(30) => self.break_off(id),
+            _ => self.answer(id),
+        }
+    }
+
+    fn answer(&mut self, id: LinkId) -> Checked {
+        let link = self.link(id)?;
+        link.jobs.pop_front();
+        let (upstream, mut is_idle) = (link.upstream, link.jobs.is_empty() && !link.closing);
+        self.ledger.ended += 1;
+        self.happen("answer");
+        self.ledger.records[upstream].answered();
+        self.balance.handle_answered(id);
+        is_idle |= self.fault == Some(Fault::BusyLinkIsIdle);
+        if is_idle {
+            self.balance.handle_idle(self.now, id, &mut self.out);
+        }
+        self.act_on(None)
+    }
+
+    fn break_off(&mut self, id: LinkId) -> Checked {
+        let link = self.link(id)?;
+        let upstream = link.upstream;
+        let lost = std::mem::take(&mut link.jobs);
+        link.closing = true;
+        self.ledger.ended += lost.len();
+        self.happen("broken");
+        self.ledger.records[upstream].fail(self.now, Reason::Broken);
+        if self.fault != Some(Fault::FailureForgotten) {
+            self.balance.handle_broken(self.now, id);
+        }
+        self.end(id)
+    }
+
+    fn end(&mut self, id: LinkId) -> Checked {
+        self.ledger.links.remove(&id);
+        if self.fault == Some(Fault::EndForgotten) && self.random.percent(50) {
+            return Ok(());
+        }
+        self.balance.handle_ended(self.now, id, &mut self.out);
+        self.act_on(None)
+    }
+
+    /// A connection dies while nothing was sent on it: idle, or while it gathers.
+    fn die(&mut self) -> Checked {
+        let unsent = |link: &Link| !link.closing && (link.jobs.is_empty() || link.gathers);
+        let found = self.ledger.links.iter().find(|(_, link)| unsent(link));
+        let Some((id, _)) = found else { return Ok(()) };
+        let id = *id;
+        let link = self.link(id)?;
+        if link.jobs.is_empty() {
+            link.dead = true;
+            return Ok(());
+        }
+        link.closing = true;
+        let unsent = std::mem::take(&mut link.jobs);
+        for job in unsent.iter().rev() {
+            self.ledger.waiting.push_front((job.request, job.deadline));
+        }
+        self.happen("unsent");
+        self.balance
+            .handle_unsent(self.now, id, unsent.into_iter(), &mut self.out);
+        self.act_on(None)
+    }
+
+    /// The pass ends.
+    fn send(&mut self) -> Checked {
+        for link in self.ledger.links.values_mut() {
+            link.gathers = false;
+        }
+        self.balance.handle_sent();
+        Ok(())
+    }
+
+    fn pass_time(&mut self) -> Checked {
+        self.now += match self.balance.next_deadline() {
+            Some(next) if self.random.percent(30) => next.saturating_duration_since(self.now),
+            _ => Duration::from_millis(self.random.below(1_500) as u64),
+        };
+        let told = match self.fault {
+            Some(Fault::DeadlineForgotten) => self.now - Duration::from_secs(3_600),
+            _ => self.now,
+        };
+        self.balance.handle_deadline(told, &mut self.out);
+        self.act_on(None)?;
+        let late = self.ledger.waiting.iter().find(|(_, deadline)| *deadline <= self.now);
+        ensure!(
+            late.is_none() || self.held.is_some(),
+            "{late:?} waits beyond its deadline"
+        );
+        Ok(())
+    }
+
+    fn withdraw(&mut self) -> Checked {
+        let remainder = self.random.below(8) as u32;
+        let is_given_up = |request: &u32| request % 8 == remainder;
+        for request in self.balance.withdraw(is_given_up) {
+            ensure!(is_given_up(&request), "{request} was not to be withdrawn");
+            self.ledger.waiting.retain(|(waiting, _)| *waiting != request);
+            self.ledger.ended += 1;
+            self.happen("withdrawn");
+        }
+        let left = self.ledger.waiting.iter().find(|(request, _)| is_given_up(request));
+        ensure!(left.is_none() || self.held.is_some(), "{left:?} was to be withdrawn");
+        Ok(())
+    }
+
+    fn change_mood(&mut self) -> Checked {
+        let upstream = self.random.below(self.moods.len());
+        let moods = [Mood::Works, Mood::Works, Mood::Refuses, Mood::Breaks, Mood::Silent];
+        self.moods[upstream] = moods[self.random.below(moods.len())];
+        Ok(())
+    }
+
+    /// All backends work again, and all requests end.
+    pub(super) fn finish(&mut self) -> Checked {
+        self.moods.fill(Mood::Works);
+        if let Some(held) = self.held.take() {
+            self.hand_in(held)?;
+        }
+        for _ in 0..2_000 {
+            self.finish_connect()?;
+            self.send()?;
+            self.work()?;
+            self.check()?;
+        }
+        let ids: Vec<LinkId> = self.ledger.links.keys().copied().collect();
+        for id in ids {
+            while self.ledger.links.get(&id).is_some_and(|link| !link.jobs.is_empty()) {
+                self.send()?;
+                self.answer(id)?;
+            }
+        }
+        let Ledger { taken, ended, .. } = self.ledger;
+        ensure!(
+            taken == ended,
+            "{taken} requests were taken, {ended} ended: without an end"
+        );
+        Ok(())
+    }
+}

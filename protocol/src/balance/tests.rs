@@ -1,0 +1,408 @@
+use std::time::{Duration, Instant};
+
+use super::*;
+
+/// A balance whose connects go as the test says.
+struct Scene {
+    balance: Balance<u32>,
+    now: Instant,
+    out: Vec<Output<u32>>,
+}
+
+const LIMITS: Limits = Limits {
+    connections_max: 4,
+    pipeline_max: 1,
+    waiters_max: 8,
+};
+
+impl Scene {
+    fn new(upstreams: usize, limits: Limits) -> Self {
+        Self {
+            balance: Balance::new(upstreams, limits),
+            now: Instant::now(),
+            out: Vec::new(),
+        }
+    }
+
+    fn job(&self, request: u32) -> Job<u32> {
+        Job::new(request, self.now + Duration::from_secs(25), 100)
+    }
+
+    fn take(&mut self) -> Vec<Output<u32>> {
+        std::mem::take(&mut self.out)
+    }
+
+    fn ask(&mut self, request: u32) -> Vec<Output<u32>> {
+        let job = self.job(request);
+        self.balance
+            .handle_request(self.now, job, &mut self.out)
+            .expect("there is room");
+        self.take()
+    }
+
+    fn connected(&mut self, upstream: usize, is_awaited: bool) -> (LinkId, Vec<Output<u32>>) {
+        let link = self
+            .balance
+            .handle_connected(self.now, upstream, is_awaited, &mut self.out);
+        (link, self.take())
+    }
+
+    fn refused(&mut self, upstream: usize, is_awaited: bool) -> Vec<Output<u32>> {
+        let failure = ConnectFailure::Backend;
+        self.balance
+            .handle_connect_failed(self.now, upstream, is_awaited, failure, &mut self.out);
+        self.take()
+    }
+
+    /// The only request on `link` has its answer.
+    fn answered(&mut self, link: LinkId) -> Vec<Output<u32>> {
+        self.balance.handle_answered(link);
+        self.balance.handle_idle(self.now, link, &mut self.out);
+        self.take()
+    }
+
+    fn ended(&mut self, link: LinkId) -> Vec<Output<u32>> {
+        self.balance.handle_ended(self.now, link, &mut self.out);
+        self.take()
+    }
+
+    /// A connection to `upstream`, with request 0 answered.
+    fn idle_link(&mut self, upstream: usize) -> LinkId {
+        loop {
+            let out = self.ask(0);
+            let [Output::Connect { upstream: asked, .. }] = out[..] else {
+                panic!("{out:?}")
+            };
+            let (link, _) = self.connected(asked, true);
+            if asked == upstream {
+                self.answered(link);
+                return link;
+            }
+        }
+    }
+}
+
+fn used(out: &[Output<u32>]) -> Vec<(LinkId, u32)> {
+    let uses = out.iter().filter_map(|output| match output {
+        Output::Use { link, job } => Some((*link, job.request)),
+        _ => None,
+    });
+    uses.collect()
+}
+
+/// To whom, and whether a request waits for it.
+fn connects(out: &[Output<u32>]) -> Vec<(usize, bool)> {
+    let connects = out.iter().filter_map(|output| match output {
+        Output::Connect {
+            upstream, is_awaited, ..
+        } => Some((*upstream, *is_awaited)),
+        _ => None,
+    });
+    connects.collect()
+}
+
+#[test]
+fn the_first_request_waits_for_a_connection_and_the_next_uses_it_again() {
+    let mut scene = Scene::new(1, LIMITS);
+    assert_eq!(connects(&scene.ask(1)), [(0, true)]);
+    let (link, out) = scene.connected(0, true);
+    assert_eq!(used(&out), [(link, 1)]);
+    assert_eq!(scene.answered(link), []);
+    assert_eq!(scene.balance.connections_count(), (1, 1));
+    assert_eq!(used(&scene.ask(2)), [(link, 2)]);
+}
+
+#[test]
+fn the_connection_used_last_is_the_first_to_be_used_again() {
+    let mut scene = Scene::new(1, LIMITS);
+    scene.ask(1);
+    scene.ask(2);
+    let (first, _) = scene.connected(0, true);
+    let (second, _) = scene.connected(0, true);
+    scene.answered(second);
+    scene.answered(first);
+    assert_eq!(used(&scene.ask(3)), [(first, 3)]);
+    assert_eq!(used(&scene.ask(4)), [(second, 4)]);
+}
+
+#[test]
+fn requests_beyond_the_connections_wait_in_the_order_of_arrival() {
+    let mut scene = Scene::new(1, LIMITS);
+    let asked: Vec<_> = (1..=6).map(|number| connects(&scene.ask(number)).len()).collect();
+    assert_eq!(asked, [1, 1, 1, 1, 0, 0], "one connect each, up to connections_max");
+    let links: Vec<_> = (0..4).map(|_| scene.connected(0, true).0).collect();
+    assert_eq!(used(&scene.answered(links[2])), [(links[2], 5)]);
+    assert_eq!(used(&scene.answered(links[0])), [(links[0], 6)]);
+    assert_eq!(scene.balance.waiting_count(), 0);
+}
+
+#[test]
+fn one_request_beyond_waiters_max_comes_back() {
+    let mut scene = Scene::new(1, LIMITS);
+    for number in 0..8 {
+        scene.ask(number);
+    }
+    let job = scene.job(8);
+    let taken = scene.balance.handle_request(scene.now, job, &mut scene.out);
+    assert_eq!((taken, scene.take()), (Err(8), vec![]));
+}
+
+#[test]
+fn a_burst_of_requests_is_no_burst_of_connects() {
+    let limits = Limits {
+        connections_max: 100,
+        waiters_max: 100,
+        ..LIMITS
+    };
+    let mut scene = Scene::new(1, limits);
+    let asked: usize = (0..100).map(|number| connects(&scene.ask(number)).len()).sum();
+    assert_eq!(asked, CONNECTS_AT_ONCE);
+    let (_, out) = scene.connected(0, true);
+    assert_eq!(connects(&out).len(), 1, "each that is done makes room for another");
+}
+
+#[test]
+fn the_least_busy_backend_comes_first() {
+    let mut scene = Scene::new(2, LIMITS);
+    let first = scene.idle_link(0);
+    assert_eq!(used(&scene.ask(1)), [(first, 1)]);
+    // The other one has nothing to do, but no connection either.
+    assert_eq!(connects(&scene.ask(2)), [(1, true)]);
+    let (second, out) = scene.connected(1, true);
+    assert_eq!(used(&out), [(second, 2)]);
+    scene.answered(second);
+    assert_eq!(used(&scene.ask(3)), [(second, 3)], "the first still works on 1");
+}
+
+#[test]
+fn a_less_busy_backend_gets_a_connection_ahead_of_need() {
+    let mut scene = Scene::new(2, LIMITS);
+    scene.ask(1);
+    scene.ask(2);
+    let (first, _) = scene.connected(0, true);
+    let (second, _) = scene.connected(1, true);
+    scene.answered(first);
+    scene.answered(second);
+    scene.ended(second);
+    scene.ask(3);
+    // Both are as busy as each other as long as one of them has no connection to be busy on.
+    let out = scene.ask(4);
+    assert_eq!(connects(&out), [(1, true)]);
+}
+
+#[test]
+fn a_backend_that_breaks_connections_off_is_left_alone_and_then_gets_one_request() {
+    let mut scene = Scene::new(2, LIMITS);
+    scene.ask(1);
+    scene.ask(2);
+    let (bad, _) = scene.connected(0, true);
+    let (good, _) = scene.connected(1, true);
+    scene.balance.handle_broken(scene.now, bad);
+    scene.ended(bad);
+    scene.answered(good);
+    for number in 3..10 {
+        assert_eq!(
+            scene.ask(number),
+            [Output::Use {
+                link: good,
+                job: scene.job(number)
+            }]
+        );
+        scene.answered(good);
+    }
+    scene.now += FAILING_PAUSE;
+    // It is probed by a connection that nobody waits for, and by one request.
+    let out = scene.ask(10);
+    assert_eq!((used(&out), connects(&out)), (vec![(good, 10)], vec![(0, false)]));
+    let (probe, _) = scene.connected(0, false);
+    assert_eq!(used(&scene.ask(11)), [(probe, 11)]);
+    scene.answered(good);
+    assert_eq!(used(&scene.ask(12)), [(good, 12)], "one at a time");
+    scene.answered(probe);
+    assert_eq!(used(&scene.ask(13)), [(probe, 13)], "it has answered");
+}
+
+#[test]
+fn a_backend_is_left_alone_for_longer_each_time() {
+    let mut upstream = Upstream::default();
+    let mut now = Instant::now();
+    for seconds in [1, 2, 4, 8, 8] {
+        upstream.fail(now, true);
+        now += Duration::from_secs(seconds);
+        assert!(upstream.is_failing(now - Duration::from_nanos(1)), "{seconds}");
+        assert!(!upstream.is_failing(now), "{seconds}");
+    }
+    upstream.handle_answered();
+    upstream.fail(now, true);
+    assert!(!upstream.is_failing(now + FAILING_PAUSE), "from the beginning again");
+}
+
+#[test]
+fn what_fails_together_is_one_failure() {
+    let mut upstream = Upstream::default();
+    let now = Instant::now();
+    for _ in 0..5 {
+        upstream.fail(now, false);
+    }
+    assert!(!upstream.is_failing(now + FAILING_PAUSE));
+}
+
+#[test]
+fn a_refused_connect_is_tried_once_more_after_a_pause() {
+    let mut scene = Scene::new(1, LIMITS);
+    scene.ask(1);
+    let again = Output::Connect {
+        upstream: 0,
+        is_awaited: true,
+        pause: Some(RETRY_PAUSE),
+    };
+    assert_eq!(scene.refused(0, true), [Output::Retry, again]);
+    assert!(scene.balance.is_down());
+    assert_eq!(scene.refused(0, true), [Output::Refuse(1, Refusal::Refused)]);
+    assert_eq!(scene.balance.connections_count(), (0, 0));
+}
+
+#[test]
+fn a_refused_connect_costs_nothing_while_another_connection_works() {
+    let mut scene = Scene::new(1, LIMITS);
+    let link = scene.idle_link(0);
+    scene.ask(1);
+    scene.ask(2);
+    for _ in 0..5 {
+        assert_eq!(connects(&scene.refused(0, true)), [(0, true)]);
+    }
+    assert_eq!(used(&scene.answered(link)), [(link, 2)]);
+}
+
+#[test]
+fn a_refused_connect_goes_to_another_backend() {
+    let mut scene = Scene::new(2, LIMITS);
+    scene.ask(1);
+    let out = scene.refused(0, true);
+    assert_eq!(connects(&out), [(1, true)]);
+    let (link, out) = scene.connected(1, true);
+    assert_eq!(used(&out), [(link, 1)]);
+    assert!(!scene.balance.is_down());
+}
+
+#[test]
+fn for_want_of_room_nobody_is_blamed() {
+    let mut scene = Scene::new(1, LIMITS);
+    let link = scene.idle_link(0);
+    scene.ask(1);
+    scene.ask(2);
+    let failure = ConnectFailure::NoRoom;
+    scene
+        .balance
+        .handle_connect_failed(scene.now, 0, true, failure, &mut scene.out);
+    assert_eq!(scene.take(), []);
+    assert_eq!(used(&scene.answered(link)), [(link, 2)]);
+}
+
+#[test]
+fn nobody_depends_on_a_slow_connect_where_another_backend_works() {
+    for (upstreams, is_awaited, others) in [(1, true, &[][..]), (2, false, &[(1, true)])] {
+        let mut scene = Scene::new(upstreams, LIMITS);
+        scene.ask(1);
+        let still = scene.balance.handle_slow_connect(scene.now, 0, &mut scene.out);
+        assert_eq!((still, &*connects(&scene.take())), (is_awaited, others));
+    }
+}
+
+#[test]
+fn who_waits_too_long_is_refused_and_nobody_else() {
+    let mut scene = Scene::new(1, LIMITS);
+    let begun = scene.now;
+    for (request, seconds) in [(1, 30), (2, 10), (3, 20), (4, 10)] {
+        let job = Job::new(request, begun + Duration::from_secs(seconds), 1);
+        scene.balance.handle_request(begun, job, &mut scene.out).unwrap();
+    }
+    scene.take();
+    let late = |request| Output::Refuse(request, Refusal::Deadline);
+    for (seconds, refused, next) in [
+        (9, vec![], Some(10)),
+        (10, vec![late(2), late(4)], Some(20)),
+        (29, vec![late(3)], Some(30)),
+        (30, vec![late(1)], None),
+    ] {
+        let now = begun + Duration::from_secs(seconds);
+        scene.balance.handle_deadline(now, &mut scene.out);
+        assert_eq!(scene.take(), refused, "after {seconds} s");
+        let next = next.map(|seconds| begun + Duration::from_secs(seconds));
+        assert_eq!(scene.balance.next_deadline(), next, "after {seconds} s");
+    }
+}
+
+#[test]
+fn requests_that_were_not_sent_come_first_and_in_order() {
+    let mut scene = Scene::new(1, LIMITS);
+    for number in 1..=5 {
+        scene.ask(number);
+    }
+    let (link, _) = scene.connected(0, true);
+    let unsent = [scene.job(8), scene.job(9)].into_iter();
+    scene.balance.handle_unsent(scene.now, link, unsent, &mut scene.out);
+    scene.take();
+    for number in [8, 9, 2, 3, 4, 5] {
+        assert_eq!(used(&scene.answered(link)), [(link, number)]);
+    }
+}
+
+#[test]
+fn requests_share_a_connection_until_it_is_sent_or_full() {
+    let limits = Limits {
+        connections_max: 1,
+        pipeline_max: 3,
+        ..LIMITS
+    };
+    let mut scene = Scene::new(1, limits);
+    let link = scene.idle_link(0);
+    scene.balance.handle_sent();
+    let shared = |scene: &mut Scene, first: u32| -> usize {
+        (first..first + 4).map(|number| used(&scene.ask(number)).len()).sum()
+    };
+    assert_eq!(shared(&mut scene, 1), 3);
+    assert_eq!(used(&scene.answered(link)), [(link, 4)]);
+    scene.balance.handle_sent();
+    assert_eq!(used(&scene.ask(5)), []);
+    assert_eq!(used(&scene.answered(link)), [(link, 5)]);
+    // By its bytes.
+    scene.balance.handle_sent();
+    scene.answered(link);
+    let mut job = scene.job(6);
+    job.len = SHARED_LEN_MAX;
+    scene.balance.handle_request(scene.now, job, &mut scene.out).unwrap();
+    assert_eq!(used(&scene.take()), [(link, 6)]);
+    assert_eq!(used(&scene.ask(7)), []);
+}
+
+#[test]
+fn a_backend_that_comes_back_is_given_a_connection_of_the_one_that_has_all() {
+    let mut scene = Scene::new(2, LIMITS);
+    scene.ask(1);
+    scene.refused(0, true);
+    let mut links = vec![scene.connected(1, true).0];
+    for number in 2..=6 {
+        scene.ask(number);
+    }
+    for _ in 0..3 {
+        links.push(scene.connected(1, true).0);
+    }
+    assert_eq!(scene.balance.connections_count(), (4, 0));
+    scene.now += FAILING_PAUSE;
+    assert_eq!(scene.answered(links[0]), [Output::Close(links[0])]);
+    assert_eq!(used(&scene.answered(links[1])), [(links[1], 5)], "one at a time");
+    assert_eq!(connects(&scene.ended(links[0])), [(0, false)]);
+}
+
+#[test]
+fn who_is_given_up_is_withdrawn() {
+    let mut scene = Scene::new(1, LIMITS);
+    for number in 1..=5 {
+        scene.ask(number);
+    }
+    assert_eq!(scene.balance.withdraw(|request| request % 2 == 0), [2, 4]);
+    assert_eq!(scene.balance.waiting_count(), 3);
+}
+
+const FAILING_PAUSE: Duration = Duration::from_secs(1);
