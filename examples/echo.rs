@@ -28,7 +28,7 @@ fn main() {
     let address: SocketAddr = address.parse().expect("the argument is an address with a port");
     let mut overrides = Overrides::default();
     overrides.set("message_max", MESSAGE_MAX);
-    let cpus = config::usable_cpus();
+    let cpus = ws2api::server::host::usable_cpus();
     let config = config::resolve(None, &overrides, &cpus[..1]).expect("the defaults are sound");
     let core = config.cores[0].clone();
     let reserved = listener::reserve(address).expect("the address is free");

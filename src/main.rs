@@ -13,6 +13,7 @@ use ws2api::demo;
 use ws2api::observe::log::Log;
 use ws2api::observe::profile::Profiles;
 use ws2api::server::cpu_features;
+use ws2api::server::host;
 use ws2api::server::inherited_sockets::InheritedSockets;
 use ws2api::server::reload::Source;
 use ws2api::server::sd_notify;
@@ -61,15 +62,21 @@ fn main() -> ExitCode {
 
 fn load(args: &ServeArgs) -> Result<Config, String> {
     // Before any thread is pinned: a pinned one sees one CPU.
-    config::load(args.config.as_deref(), &args.overrides, &config::usable_cpus()).map_err(|error| error.to_string())
+    config::load(args.config.as_deref(), &args.overrides, &host::usable_cpus()).map_err(|error| error.to_string())
 }
 
 fn check(config: &Config) -> Result<(), String> {
     print(&config.render())?;
-    for warning in config::warnings(config, &config::Machine::read()) {
+    for warning in warnings(config) {
         eprintln!("{warning}");
     }
     Ok(())
+}
+
+fn warnings(config: &Config) -> Vec<config::Warning> {
+    let mut found = host::warnings(config, &host::Limits::read());
+    found.append(&mut config::warnings(config));
+    found
 }
 
 /// No thread takes these signals but the one that waits for them: a handler could run on any shard, with its own table.
@@ -115,11 +122,11 @@ fn serve(
 ) -> Result<(), String> {
     abort_on_panic();
     // Before any thread is pinned: a pinned one sees one CPU.
-    let usable_cpus = config::usable_cpus();
+    let usable_cpus = host::usable_cpus();
     Profiles::prepare(args.cpuprofile.as_ref(), args.memprofile.as_ref()).map_err(|error| error.to_string())?;
     let _ = shards::fd_table::raise_limit();
     let _log = Log::start(args.log).map_err(|error| format!("the log: {error}"))?;
-    for warning in config::warnings(config, &config::Machine::read()) {
+    for warning in warnings(config) {
         tracing::warn!(fix = warning.fix, "{}", warning.what);
     }
     let server = Server::start(config, passed, args.trace_client.clone()).map_err(|error| error.to_string())?;

@@ -1,6 +1,7 @@
 //! The whole process: reserves the ports, starts the shards, watches for signals, waits for the end.
 
 pub mod cpu_features;
+pub mod host;
 pub mod inherited_sockets;
 pub mod reload;
 pub mod sd_notify;

@@ -72,7 +72,7 @@ fn serve(backend: &Backend) -> (Server, SocketAddr, SocketAddr) {
         overrides.set(key, "127.0.0.1:0");
     }
     overrides.set("backend", backend.url());
-    let cpus = config::usable_cpus();
+    let cpus = ws2api::server::host::usable_cpus();
     let config = config::resolve(None, &overrides, &cpus[..1]).expect("the defaults and free ports");
     let server = Server::start(&config, InheritedSockets::default(), None).expect("it starts");
     let addresses = server.addresses;

@@ -131,9 +131,8 @@ pub fn merged(old: &Config, new: &Config) -> Config {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Kind, Overrides, resolve};
     use super::*;
-    use crate::config::value::Kind;
-    use crate::config::{Overrides, resolve};
 
     fn with(settings: &[(&str, &str)]) -> Config {
         let mut overrides = Overrides::default();

@@ -1,7 +1,8 @@
 //! The name that was probably meant.
 
 /// The candidate nearest to `wrong`, if it is near enough for a typing error: a third of the letters, at least one.
-pub(crate) fn suggest<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn suggest<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let wrong = wrong.replace('-', "_").to_ascii_lowercase();
     if wrong.len() > WORD_LEN_MAX {
         return None;

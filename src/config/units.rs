@@ -48,7 +48,8 @@ pub(super) fn size_from(text: &str, kind: Kind) -> Result<Option<i64>, Refusal> 
 }
 
 /// Bytes in the largest unit that holds them exactly.
-pub(crate) struct Size(pub(crate) u64);
+#[derive(Clone, Copy, Debug)]
+pub struct Size(pub u64);
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,7 +64,8 @@ impl fmt::Display for Size {
 }
 
 /// A duration in the largest unit that holds it exactly; seconds up to two minutes.
-pub(crate) struct Time(pub(crate) Duration);
+#[derive(Clone, Copy, Debug)]
+pub struct Time(pub Duration);
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

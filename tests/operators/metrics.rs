@@ -110,7 +110,7 @@ fn every_counter_of_the_table_of_bounds_exists() {
 /// shard says itself (`ws2api_report_seconds`) is the same without waking and answering.
 #[test]
 fn a_scrape_costs_no_shard_a_millisecond() {
-    let cpu = ws2api::config::usable_cpus()[0];
+    let cpu = ws2api::server::host::usable_cpus()[0];
     let cores = [cpu.to_string().as_str(); 16].join(",");
     let proxy = Proxy::demo().expect_shards(16).arg("--cores").arg(&cores).start();
     let threads = proxy.shard_threads();

@@ -10,7 +10,6 @@ mod backend_url;
 mod error;
 mod file;
 mod keys;
-mod machine;
 mod network;
 mod reload;
 mod render;
@@ -28,13 +27,13 @@ use std::path::Path;
 pub use backend_url::{BackendUrl, BackendUrlError};
 pub use error::{ConfigError, Conflict, Place};
 pub use keys::{Core, KEYS, Key, Node, Scope};
-pub use machine::{Machine, usable_cpus};
 pub use network::{Network, NetworkError};
 pub use reload::{Change, When, changes, merged, when};
 pub use render::{cpu_ranges, sample};
-pub(crate) use suggest::suggest;
+pub use suggest::suggest;
+pub use units::{Size, Time};
 pub use value::{Kind, Refusal, ValueError};
-pub use warnings::{Warning, descriptors_max, warnings};
+pub use warnings::{Warning, warnings};
 pub use words::WordError;
 
 /// What ws2api runs with.

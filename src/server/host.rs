@@ -1,12 +1,16 @@
-//! What the machine allows this process: limits of the kernel, as they are now.
+//! Reads what the machine allows this process: limits of the kernel, and the CPUs that it may use.
+
+mod warnings;
 
 use std::fs;
 
 use rustix::process::{Resource, getrlimit};
 
+pub use self::warnings::{descriptors_max, warnings};
+
 /// Limits as read; `None` is no limit, or one that cannot be read here.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Machine {
+pub struct Limits {
     /// Hard RLIMIT_NOFILE: descriptors per table, so per shard.
     pub open_files: Option<u64>,
     /// `fs.nr_open`: how far RLIMIT_NOFILE can be raised.
@@ -25,18 +29,18 @@ pub struct Machine {
     pub memory: Option<u64>,
 }
 
-impl Machine {
+impl Limits {
     /// Reads what is there. It fails at nothing: what cannot be read is `None`.
     #[must_use]
-    pub fn read() -> Machine {
+    pub fn read() -> Limits {
         let text = |path: &str| fs::read_to_string(path).ok();
         let number = |path: &str| text(path)?.trim().parse().ok();
-        let machine_memory = text("/proc/meminfo").and_then(|text| memory_total(&text));
+        let all_memory = text("/proc/meminfo").and_then(|text| memory_total(&text));
         let group = text("/proc/self/cgroup").and_then(|text| group_path(&text));
         let group_memory = group.and_then(|path| number(&format!("/sys/fs/cgroup{path}/memory.max")));
         let capabilities = text("/proc/self/status").and_then(|text| effective_capabilities(&text));
         let locks_freely = capabilities.is_some_and(|bits| bits >> CAP_IPC_LOCK & 1 == 1);
-        Machine {
+        Limits {
             open_files: getrlimit(Resource::Nofile).maximum,
             open_files_ceiling: number("/proc/sys/fs/nr_open"),
             somaxconn: number("/proc/sys/net/core/somaxconn"),
@@ -48,7 +52,7 @@ impl Machine {
                 getrlimit(Resource::Memlock).maximum
             },
             io_uring_disabled: number("/proc/sys/kernel/io_uring_disabled"),
-            memory: [machine_memory, group_memory].into_iter().flatten().min(),
+            memory: [all_memory, group_memory].into_iter().flatten().min(),
         }
     }
 }
@@ -116,8 +120,8 @@ mod tests {
 
     #[test]
     fn this_machine_is_readable() {
-        let machine = Machine::read();
-        assert!(machine.somaxconn.is_some() && machine.memory.is_some(), "{machine:?}");
+        let limits = Limits::read();
+        assert!(limits.somaxconn.is_some() && limits.memory.is_some(), "{limits:?}");
         assert!(!usable_cpus().is_empty());
     }
 }
