@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::cli::{COMMANDS, FLAGS, Flag};
-use crate::config::{Key, When, when};
+use crate::config::{Key, When};
 
 /// Shells that [`completions`] knows.
 pub const SHELLS: &[&str] = &["bash", "zsh", "fish"];
@@ -45,7 +45,7 @@ pub fn man() -> String {
          What SIGHUP changes is marked * (at once) or + (for clients that connect from then on).\n",
     );
     for key in Key::all() {
-        let mark = match when(key.name) {
+        let mark = match key.when {
             When::Now => " *",
             When::NewClients => " +",
             When::Restart => "",

@@ -1,7 +1,11 @@
-//! Every key of the configuration, once: name, type, bounds, default and why.
+//! Holds every key of the configuration, once: name, type, bounds, default, why, and when a new value takes effect.
 //!
 //! One table makes the structs [`Node`] and [`Core`], and [`KEYS`], from which the config file, `--set`, every error,
-//! `ws2api check` and `config/ws2api.toml` take what they know. A new key is one entry here and nothing else.
+//! `ws2api check`, the manual page, a reload and the pages in config/ and docs/ take what they know.
+//!
+//! A new key is one entry here, without a default for any column: the compiler asks. Besides it needs the code that reads it,
+//! at the moment that its last column promises; `cargo test --lib write_the_pages -- --ignored`, which brings
+//! config/ws2api.toml and docs/operating.md up to date; and a row in ARCHITECTURE.md, "Bounds", if it is one.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,6 +24,17 @@ pub enum Scope {
     Core,
 }
 
+/// When a new value takes effect in a server that runs and reads its configuration again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum When {
+    /// At once: whoever needs the value reads it from the shard's or the node's configuration each time.
+    Now,
+    /// For clients that connect from then on: a session or a connection takes the value along when it begins.
+    NewClients,
+    /// After a restart: a listener, a ring or a pool was made with it.
+    Restart,
+}
+
 /// What is known of one key.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -33,6 +48,8 @@ pub struct Key {
     pub kind: Kind,
     /// As it would be written after `--set name=`.
     pub default: &'static str,
+    /// When a new value takes effect.
+    pub when: When,
     doc: &'static [&'static str],
 }
 
@@ -79,7 +96,7 @@ macro_rules! settings {
         $(#[$outer:meta])*
         $struct:ident in $scope:expr;
         $( $(#[$extra_doc:meta])* $extra:ident: $extra_type:ty = $extra_default:expr; )*
-        $( [$group:literal] $( $(#[doc = $doc:literal])+ $field:ident $(as $name:literal)?: $type:ty = $kind:expr, $default:literal; )+ )+
+        $( [$group:literal] $( $(#[doc = $doc:literal])+ $field:ident $(as $name:literal)?: $type:ty = $kind:expr, $default:literal, $when:ident; )+ )+
     ) => {
         $(#[$outer])*
         #[derive(Clone, Debug, Eq, PartialEq)]
@@ -96,6 +113,7 @@ macro_rules! settings {
                 group: $group,
                 kind: $kind,
                 default: $default,
+                when: When::$when,
                 doc: &[$($doc),+],
             } ),+ ),+ ];
 
@@ -116,6 +134,19 @@ macro_rules! settings {
                 match name {
                     $( $( name!($field $(, $name)?) => Setting::literal(&self.$field, $kind), )+ )+
                     other => unreachable!("{other} belongs to another scope"),
+                }
+            }
+        }
+
+        impl $struct {
+            /// What runs after a reload: `new`, but with the values of `old` where a restart is needed.
+            pub(super) fn merged(old: &Self, new: &Self) -> Self {
+                Self {
+                    $( $extra: old.$extra, )*
+                    $( $( $field: match When::$when {
+                        When::Restart => old.$field.clone(),
+                        When::Now | When::NewClients => new.$field.clone(),
+                    }, )+ )+
                 }
             }
         }
@@ -159,55 +190,55 @@ settings! {
 
     ["Listeners"]
     /// Where clients connect: `GET <path_prefix><ClientId>` with a WebSocket handshake.
-    listen: SocketAddr = Kind::Address, "0.0.0.0:4000";
+    listen: SocketAddr = Kind::Address, "0.0.0.0:4000", Restart;
     /// Where the backend posts its pushes. Whoever reaches it can command every client, hence loopback by default; set
     /// ingress_token_file before you open it to a network.
-    ingress: SocketAddr = Kind::Address, "127.0.0.1:4001";
+    ingress: SocketAddr = Kind::Address, "127.0.0.1:4001", Restart;
     /// Health, metrics, status page and profiles. It has no password: keep it on loopback or on a network of operators.
-    admin: SocketAddr = Kind::Address, "127.0.0.1:4002";
+    admin: SocketAddr = Kind::Address, "127.0.0.1:4002", Restart;
     /// Where requests go: `http://host:port[/prefix]` or `unix:/path[:/prefix]`; one, or a
     /// list: the least busy one is asked first, and one that fails is left alone and probed.
-    backends as "backend": Vec<BackendUrl> = Kind::Backends, "http://127.0.0.1:5000";
+    backends as "backend": Vec<BackendUrl> = Kind::Backends, "http://127.0.0.1:5000", Restart;
 
     ["The opening handshake"]
     /// What comes before the ClientId in the path of a client's request; one path segment follows it.
-    path_prefix: String = Kind::PathPrefix, "/";
+    path_prefix: String = Kind::PathPrefix, "/", Now;
     /// Subprotocols that clients may speak, compared exactly; the client's order of preference wins.
-    subprotocols: Vec<String> = Kind::Subprotocols, "ocpp2.1,ocpp2.0.1,ocpp1.6";
+    subprotocols: Vec<String> = Kind::Subprotocols, "ocpp2.1,ocpp2.0.1,ocpp1.6", Now;
     /// Refuse a client that offers no subprotocol at all. Off, since simple clients and tests offer none.
-    subprotocol_required: bool = Kind::Flag, "false";
+    subprotocol_required: bool = Kind::Flag, "false", Now;
     /// Values of Origin that browsers may come from, such as `https://example.org`; empty lets every page in.
-    origins: Vec<String> = Kind::Origins, "";
+    origins: Vec<String> = Kind::Origins, "", Now;
     /// The user part of HTTP Basic must be the ClientId (OCPP security profiles 1 and 2), or the client gets 401.
-    basic_user_is_client_id: bool = Kind::Flag, "true";
+    basic_user_is_client_id: bool = Kind::Flag, "true", Now;
     /// Headers of the client's request that /connect carries to the backend, so that it can decide whom to let in.
-    forward_headers: Vec<String> = Kind::Headers, "authorization,user-agent,origin";
+    forward_headers: Vec<String> = Kind::Headers, "authorization,user-agent,origin", Now;
     /// Tell the backend of each ended connection with POST /disconnect (best effort).
-    notify_disconnect: bool = Kind::Flag, "true";
+    notify_disconnect: bool = Kind::Flag, "true", Now;
 
     ["Behind a load balancer"]
     /// Connections to `listen` begin with a PROXY protocol v2 header; one without it is closed. Only where nobody but
     /// the load balancer can reach the port, since the header is believed.
-    proxy_protocol: bool = Kind::Flag, "false";
+    proxy_protocol: bool = Kind::Flag, "false", Now;
     /// The same for connections to `ingress`.
-    ingress_proxy_protocol: bool = Kind::Flag, "false";
+    ingress_proxy_protocol: bool = Kind::Flag, "false", Now;
     /// Networks of proxies whose X-Forwarded-For is believed, such as "10.0.0.0/8"; empty believes nobody.
-    trusted_proxies: Vec<Network> = Kind::Networks, "";
+    trusted_proxies: Vec<Network> = Kind::Networks, "", Now;
     /// Headers that /connect carries only if a trusted proxy sent them, such as "x-ssl-client-cn".
-    trusted_headers: Vec<String> = Kind::Headers, "";
+    trusted_headers: Vec<String> = Kind::Headers, "", Now;
 
     ["Who may push"]
     /// File whose first line is the token that every request to `ingress` must carry as Authorization: Bearer; empty
     /// asks for none. A file, because arguments and environment are easily seen by others.
-    ingress_token_file: Option<PathBuf> = Kind::OptionalPath, "";
+    ingress_token_file: Option<PathBuf> = Kind::OptionalPath, "", Now;
 
     ["The end"]
     /// From SIGTERM to the end of the process, at the latest: requests in flight finish, outcomes are delivered, clients
     /// leave. Below the 30 s after which container platforms kill.
-    drain_timeout: Duration = time(Duration::ZERO, HOUR), "15s";
+    drain_timeout: Duration = time(Duration::ZERO, HOUR), "15s", Now;
     /// After SIGTERM, the closing of clients is spread over this time (at most 70 % of drain_timeout), so that they do not
     /// all reconnect at once.
-    drain_spread: Duration = time(Duration::ZERO, HOUR), "10s";
+    drain_spread: Duration = time(Duration::ZERO, HOUR), "10s", Now;
 }
 
 settings! {
@@ -220,76 +251,76 @@ settings! {
     ["Clients"]
     /// Clients that the shard holds; one more gets 503 before the backend is asked. Each takes about 8 KiB, half of it in
     /// the kernel, and one file descriptor.
-    clients_max: usize = count(1, 10_000_000), "100000";
+    clients_max: usize = count(1, 10_000_000), "100000", Now;
     /// Connections that are not yet clients: reading the request, or waiting for the backend's answer to /connect.
     /// Further ones wait in the listen backlog.
-    handshakes_max: usize = count(1, 1_000_000), "4096";
+    handshakes_max: usize = count(1, 1_000_000), "4096", Now;
     /// Upgrades that the shard begins per second; more get 503 with Retry-After. It smooths the storm after a restart.
-    upgrades_per_second_max: usize = count(1, 1_000_000), "10000";
+    upgrades_per_second_max: usize = count(1, 1_000_000), "10000", Now;
     /// From accept to the answer; then the connection is closed.
-    handshake_timeout: Duration = time(TICK, HOUR), "10s";
+    handshake_timeout: Duration = time(TICK, HOUR), "10s", Now;
     /// Connections that the kernel keeps while the shard is busy; net.core.somaxconn caps it.
-    listen_backlog: usize = count(1, 65_535), "4096";
+    listen_backlog: usize = count(1, 65_535), "4096", Restart;
     /// A client silent for this long is pinged; spread, so that pings do not come in waves.
-    ping_after: Duration = time(TICK, DAY), "60s";
+    ping_after: Duration = time(TICK, DAY), "60s", NewClients;
     /// A client silent for this long is dropped; above ping_after, so that a pong can arrive in between.
-    dead_after: Duration = time(TICK, DAY), "120s";
+    dead_after: Duration = time(TICK, DAY), "120s", NewClients;
 
     ["Messages"]
     /// An HTTP request's line and headers together, from clients, from the backend's pushes and in its answers.
-    head_max: usize = size(KIB, 64 * KIB), "8KiB";
+    head_max: usize = size(KIB, 64 * KIB), "8KiB", Restart;
     /// A message's fragments together, a body at the ingress, and a body in the backend's answer.
-    message_max: usize = size(KIB, 64 * MIB), "1MiB";
+    message_max: usize = size(KIB, 64 * MIB), "1MiB", Restart;
     /// Arrays and objects inside each other; deeper JSON is refused before anything parses it.
-    json_depth_max: usize = count(2, 512), "128";
+    json_depth_max: usize = count(2, 512), "128", Restart;
     /// Per client and always there: the largest part of an idle client's memory. Larger messages are read in pieces.
-    read_buffer: usize = size(512, 64 * KIB), "1KiB";
+    read_buffer: usize = size(512, 64 * KIB), "1KiB", NewClients;
     /// Frames that wait for a client that does not read; above this it is closed. One frame alone may be larger.
-    send_queue_bytes: usize = size(4 * KIB, 64 * MIB), "256KiB";
+    send_queue_bytes: usize = size(4 * KIB, 64 * MIB), "256KiB", Now;
     /// How long the oldest of these frames may wait before the client is closed.
-    send_timeout: Duration = time(TICK, HOUR), "30s";
+    send_timeout: Duration = time(TICK, HOUR), "30s", Now;
     /// Unreadable frames in a row; then the client is closed with 1008.
-    bad_frames_max: usize = count(1, 1_000_000), "20";
+    bad_frames_max: usize = count(1, 1_000_000), "20", NewClients;
 
     ["Calls: client to backend"]
     /// Calls of one client that the backend works on at once. With 1 they are answered in order; OCPP expects 1.
-    calls_in_flight: usize = count(1, 64), "1";
+    calls_in_flight: usize = count(1, 64), "1", NewClients;
     /// Calls of one client that wait for those; when all places are taken, the client's socket is not read.
     /// So it is when those that wait hold message_max bytes together.
-    calls_queued: usize = count(1, 1024), "16";
+    calls_queued: usize = count(1, 1024), "16", NewClients;
     /// From when a Call is passed on to the backend to its answer; then the client gets InternalError. Its wait behind
     /// other Calls is not counted. Below the 30 s that clients commonly wait.
-    call_timeout: Duration = time(TICK, HOUR), "25s";
+    call_timeout: Duration = time(TICK, HOUR), "25s", NewClients;
     /// How long the delivery of a client's answer to /result or /error is tried again.
-    result_ttl: Duration = time(TICK, DAY), "60s";
+    result_ttl: Duration = time(TICK, DAY), "60s", Restart;
     /// Such answers that wait for a backend that is down; above this one is dropped and counted.
-    results_queued_max: usize = count(1, 1_000_000), "16384";
+    results_queued_max: usize = count(1, 1_000_000), "16384", Restart;
 
     ["Pushes: backend to client"]
     /// Pushes that one client works on at once. OCPP expects 1.
-    pushes_in_flight: usize = count(1, 64), "1";
+    pushes_in_flight: usize = count(1, 64), "1", NewClients;
     /// Pushes that wait for those; one more gets 429.
     /// So does one that would bring those that wait above message_max bytes together.
-    pushes_queued: usize = count(0, 4096), "16";
+    pushes_queued: usize = count(0, 4096), "16", NewClients;
     /// From the moment the frame was written to the client's answer; then the push ends as Timeout.
-    push_timeout: Duration = time(TICK, HOUR), "30s";
+    push_timeout: Duration = time(TICK, HOUR), "30s", NewClients;
     /// Connections of the backend to the ingress that the shard holds; more are refused.
-    ingress_connections_max: usize = count(1, 100_000), "1024";
+    ingress_connections_max: usize = count(1, 100_000), "1024", Now;
     /// Messages on their way from one shard to another, for each pair of shards; one more is shed with 503.
-    mesh_queue: usize = count(16, 65_536), "1024";
+    mesh_queue: usize = count(16, 65_536), "1024", Restart;
 
     ["The backend's connections"]
     /// Connections that the shard opens to the backend: how many requests it works on at once. All shards together
     /// should not ask for more than the backend has workers.
-    backend_connections_max: usize = count(1, 50_000), "256";
+    backend_connections_max: usize = count(1, 50_000), "256", Restart;
     /// Requests that are written to one connection together, to be answered in order (RFC 9112, 9.3.2); 1: one at a time.
     /// It saves a third of the CPU under load, where the backend reads on while it answers and no answer takes long:
     /// those behind it wait. PHP's workers answer one at a time: leave it at 1 for them.
-    backend_pipeline_max: usize = count(1, 64), "1";
+    backend_pipeline_max: usize = count(1, 64), "1", Restart;
     /// Requests that wait for a connection; one more is answered at once as if the backend were down.
-    backend_waiters_max: usize = count(1, 1_000_000), "16384";
+    backend_waiters_max: usize = count(1, 1_000_000), "16384", Restart;
     /// A connection unused for this long is closed; keep it below the backend's own keep-alive time.
-    backend_idle_timeout: Duration = time(TICK, DAY), "30s";
+    backend_idle_timeout: Duration = time(TICK, DAY), "30s", Restart;
     /// How long a new connection to the backend may take to open.
-    connect_timeout: Duration = time(TICK, HOUR), "5s";
+    connect_timeout: Duration = time(TICK, HOUR), "5s", Restart;
 }

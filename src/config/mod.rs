@@ -26,10 +26,10 @@ use std::path::Path;
 
 pub use backend_url::{BackendUrl, BackendUrlError};
 pub use error::{ConfigError, Conflict, Place};
-pub use keys::{Core, KEYS, Key, Node, Scope};
+pub use keys::{Core, KEYS, Key, Node, Scope, When};
 pub use network::{Network, NetworkError};
-pub use reload::{Change, When, changes, merged, when};
-pub use render::{cpu_ranges, sample};
+pub use reload::{Change, changes, merged};
+pub use render::{cpu_ranges, effects, sample};
 pub use suggest::suggest;
 pub use units::{Size, Time};
 pub use value::{Kind, Refusal, ValueError};

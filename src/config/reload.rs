@@ -1,56 +1,19 @@
-//! What a new configuration can change in a server that runs, and what it cannot.
+//! Compares a new configuration with the one that runs, and says what runs from then on.
 
 use super::Config;
-use super::keys::{Core, Key, Node};
-
-/// When a key's new value counts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum When {
-    /// At once.
-    Now,
-    /// For clients that connect from then on.
-    NewClients,
-    /// After a restart: a listener, a ring or a pool was made with it.
-    Restart,
-}
+use super::keys::{Core, Key, Node, When};
 
 /// One key whose value is another one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Change {
     /// Its name; with the shard, if only that shard's value has changed.
     pub key: String,
-    /// When it counts.
+    /// When it takes effect.
     pub when: When,
     /// As the file would hold it.
     pub from: String,
     /// As the file would hold it.
     pub to: String,
-}
-
-/// When a new value of `key` counts in a server that runs.
-#[must_use]
-pub fn when(key: &str) -> When {
-    match key {
-        "listen"
-        | "ingress"
-        | "admin"
-        | "backend"
-        | "listen_backlog"
-        | "head_max"
-        | "message_max"
-        | "json_depth_max"
-        | "result_ttl"
-        | "results_queued_max"
-        | "mesh_queue"
-        | "backend_connections_max"
-        | "backend_pipeline_max"
-        | "backend_waiters_max"
-        | "backend_idle_timeout"
-        | "connect_timeout" => When::Restart,
-        "ping_after" | "dead_after" | "read_buffer" | "bad_frames_max" | "calls_in_flight" | "calls_queued"
-        | "call_timeout" | "pushes_in_flight" | "pushes_queued" | "push_timeout" => When::NewClients,
-        _ => When::Now,
-    }
 }
 
 /// The differences between what runs and what is wanted. Shards are compared one by one; that there are more or fewer
@@ -63,7 +26,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
             let key_name = shard.map_or_else(|| key.name.to_owned(), |shard| format!("{} (shard {shard})", key.name));
             changes.push(Change {
                 key: key_name,
-                when: when(key.name),
+                when: key.when,
                 from,
                 to,
             });
@@ -96,41 +59,18 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
 /// What runs from now on: `new`, but with the values of `old` where a restart is needed.
 #[must_use]
 pub fn merged(old: &Config, new: &Config) -> Config {
-    let node = Node {
-        listen: old.node.listen,
-        ingress: old.node.ingress,
-        admin: old.node.admin,
-        backends: old.node.backends.clone(),
-        ..new.node.clone()
-    };
     // A shard that the new configuration does not have goes on as it is.
-    let cores = old.cores.iter().enumerate().map(|(shard, old)| {
-        let new = new.cores.get(shard).unwrap_or(old);
-        Core {
-            cpu: old.cpu,
-            listen_backlog: old.listen_backlog,
-            head_max: old.head_max,
-            message_max: old.message_max,
-            json_depth_max: old.json_depth_max,
-            result_ttl: old.result_ttl,
-            results_queued_max: old.results_queued_max,
-            mesh_queue: old.mesh_queue,
-            backend_connections_max: old.backend_connections_max,
-            backend_pipeline_max: old.backend_pipeline_max,
-            backend_waiters_max: old.backend_waiters_max,
-            backend_idle_timeout: old.backend_idle_timeout,
-            connect_timeout: old.connect_timeout,
-            ..new.clone()
-        }
-    });
+    let cores = old.cores.iter().enumerate();
+    let cores = cores.map(|(shard, old)| Core::merged(old, new.cores.get(shard).unwrap_or(old)));
     Config {
-        node,
+        node: Node::merged(&old.node, &new.node),
         cores: cores.collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::units::{size_from, time_from};
     use super::super::{Kind, Overrides, resolve};
     use super::*;
 
@@ -144,22 +84,25 @@ mod tests {
 
     /// Some value that the key allows and that is not its default.
     fn another(key: &Key) -> String {
-        match (key.kind, key.name) {
-            (Kind::Flag, _) => (key.default == "false").to_string(),
-            (Kind::Count { max, .. } | Kind::Size { max, .. }, _) => (max / 2).to_string(),
-            (Kind::Time { .. }, "drain_timeout") => "14s".to_owned(),
-            (Kind::Time { .. }, "drain_spread") => "9s".to_owned(),
-            (Kind::Time { .. }, "dead_after") => "3m".to_owned(),
-            (Kind::Time { .. }, _) => "7s".to_owned(),
-            (_, "listen" | "ingress" | "admin") => "127.0.0.1:4999".to_owned(),
-            (_, "backend") => "http://127.0.0.1:7".to_owned(),
-            (_, "path_prefix") => "/x/".to_owned(),
-            (_, "subprotocols") => "ocpp1.6".to_owned(),
-            (_, "origins") => "https://example.org".to_owned(),
-            (_, "trusted_proxies") => "10.0.0.0/8".to_owned(),
-            (_, "ingress_token_file") => "/token".to_owned(),
-            (_, name) if name.ends_with("headers") => "x-a".to_owned(),
-            other => panic!("a value for {other:?}"),
+        match key.kind {
+            Kind::Flag => (key.default == "false").to_string(),
+            Kind::Count { .. } => (key.default.parse::<u64>().expect("a count") + 1).to_string(),
+            Kind::Size { .. } => {
+                let default = size_from(key.default, key.kind).expect("within its bounds");
+                (default.expect("a size") + 1).to_string()
+            }
+            Kind::Time { .. } => {
+                let default = time_from(key.default, key.kind).expect("a duration");
+                format!("{}ms", default.as_millis() + 10)
+            }
+            Kind::Address => "127.0.0.1:4999".to_owned(),
+            Kind::Backends => "http://127.0.0.1:7".to_owned(),
+            Kind::PathPrefix => "/x/".to_owned(),
+            Kind::OptionalPath => "/token".to_owned(),
+            Kind::Subprotocols => "other".to_owned(),
+            Kind::Headers => "x-a".to_owned(),
+            Kind::Origins => "https://example.org".to_owned(),
+            Kind::Networks => "10.0.0.0/8".to_owned(),
         }
     }
 
@@ -178,7 +121,7 @@ mod tests {
                     .all(|change| change.key.split(' ').next() == Some(key.name))
             );
             let merged = merged(&old, &new);
-            let expected = if when(key.name) == When::Restart { &old } else { &new };
+            let expected = if key.when == When::Restart { &old } else { &new };
             assert_eq!(&merged, expected, "{}", key.name);
         }
     }

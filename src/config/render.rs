@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::keys::{Core, Key, Node};
+use super::keys::{Core, Key, Node, When};
 use super::{Config, SHARDS_MAX};
 
 impl Config {
@@ -65,7 +65,8 @@ pub fn sample() -> String {
 # Each line that begins with #key is the default: remove the # to change it. Durations are a whole number and one of ms,
 # s, m, h; sizes a whole number and one of B, KiB, MiB, GiB, or a plain number of bytes. A list of one may be written
 # without its brackets. Flags win over this file: every key can be set with --set key=value, and that for every shard.
-# `ws2api check FILE` says what comes out. This text is made from the table of keys in src/config/keys.rs.
+# `ws2api check FILE` says what comes out. SIGHUP reads the file again; each key says when its new value takes effect
+# then. This text is made from the table of keys in src/config/keys.rs.
 ",
     );
     group_texts(&mut text, Node::KEYS);
@@ -114,12 +115,51 @@ fn group_texts(text: &mut String, keys: &[Key]) {
         }
         let _ = writeln!(
             text,
-            "# Allowed: {}.\n#{} = {}",
+            "# Allowed: {}. Takes effect {}.\n#{} = {}",
             key.kind,
+            match key.when {
+                When::Now => "at once",
+                When::NewClients => "for new clients",
+                When::Restart => "after a restart",
+            },
             key.name,
             key.default_literal()
         );
     }
+}
+
+/// Which keys take effect when, after SIGHUP: a part of docs/operating.md.
+#[must_use]
+pub fn effects() -> String {
+    let mut text = String::new();
+    for (when, begin, end) in [
+        (When::Now, "At once:", "."),
+        (When::NewClients, "For clients that connect from then on:", "."),
+        (
+            When::Restart,
+            "After a restart:",
+            "; and which shards there are, on which CPUs.",
+        ),
+    ] {
+        let keys: Vec<String> = Key::all()
+            .filter(|key| key.when == when)
+            .map(|key| format!("`{}`", key.name))
+            .collect();
+        let mut line = format!("- {begin}");
+        for word in format!("{}{end}", keys.join(", ")).split(' ') {
+            if line.len() + 1 + word.len() > RULE_LEN {
+                text.push_str(&line);
+                text.push('\n');
+                line = "  ".to_owned();
+            } else {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
 }
 
 /// CPUs as `0-3,8`, or `none`.
@@ -149,7 +189,7 @@ pub fn cpu_ranges(cpus: &[usize]) -> String {
     }
 }
 
-/// Columns of the sample's headings.
+/// Columns of the pages.
 const RULE_LEN: usize = 120;
 
 #[cfg(test)]
@@ -163,10 +203,19 @@ mod tests {
         assert_eq!(cpu_ranges(&[8, 0, 1, 2, 2]), "0-2,8");
     }
 
-    /// Run by hand after a change of the keys: `cargo test --lib write_the_sample -- --ignored`.
+    /// Run by hand after a change of the keys: `cargo test --lib write_the_pages -- --ignored`.
     #[test]
-    #[ignore = "writes config/ws2api.toml"]
-    fn write_the_sample() {
+    #[ignore = "writes config/ws2api.toml and docs/operating.md"]
+    fn write_the_pages() {
         std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/config/ws2api.toml"), sample()).unwrap();
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operating.md");
+        let text = std::fs::read_to_string(page).unwrap();
+        let (before, rest) = text.split_once(EFFECTS_BEGIN).unwrap();
+        let (_, after) = rest.split_once(EFFECTS_END).unwrap();
+        let text = format!("{before}{EFFECTS_BEGIN}{}{EFFECTS_END}{after}", effects());
+        std::fs::write(page, text).unwrap();
     }
+
+    const EFFECTS_BEGIN: &str = "<!-- From the table of keys: cargo test --lib write_the_pages -- --ignored -->\n";
+    const EFFECTS_END: &str = "<!-- The end of what is from the table. -->\n";
 }

@@ -546,8 +546,17 @@ fn the_sample_documents_every_key_with_its_default() {
         let line = format!("#{} = {}", key.name, key.default_literal());
         assert_eq!(text.lines().filter(|found| *found == line).count(), 1, "{line}");
     }
-    assert_eq!(text, config::sample(), "cargo test --lib write_the_sample -- --ignored");
+    assert_eq!(text, config::sample(), "cargo test --lib write_the_pages -- --ignored");
     assert!(text.lines().all(|line| line.chars().count() <= 120));
+}
+
+#[test]
+fn the_page_for_operators_says_when_each_key_takes_effect() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operating.md");
+    let text = std::fs::read_to_string(page).unwrap();
+    let effects = config::effects();
+    assert!(Key::all().all(|key| effects.contains(&format!("`{}`", key.name))));
+    assert!(text.contains(&effects), "cargo test --lib write_the_pages -- --ignored");
 }
 
 /// A line of the sample that sets a key once its `#` is removed.
