@@ -26,7 +26,7 @@ pub use body::{BodyDecoder, BodyError, Decoded, whole_body};
 pub use failure::Failure;
 pub use framing::Framing;
 pub use head::{HEAD_LEN_MAX, HeadError};
-pub use headers::{HEADERS_MAX, Headers};
+pub use headers::{HEADERS_MAX, Headers, is_token};
 pub use request::{RequestHead, is_request_decided, parse_request};
 pub use response::{INTERIM_MAX, ResponseHead, parse_response};
 pub use vocabulary::{Method, StatusCode, reason};

@@ -1,33 +1,22 @@
 //! IP networks: whose word about a client's address is believed.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
+
+use ipnet::IpNet;
 
 /// An IP network in CIDR notation; a bare address is a network of one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Network {
-    address: IpAddr,
-    prefix_len: u8,
-}
+pub struct Network(IpNet);
 
 impl Network {
     /// Whether `address` lies in it. An IPv4 address that a dual-stack socket shows as `::ffff:a.b.c.d` counts as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                v4_bits(network.to_bits()) == masked(v4_bits(address.to_bits()), self.prefix_len)
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                network.to_bits() == masked(address.to_bits(), self.prefix_len)
-            }
-            _ => false,
-        }
+        self.0.contains(&address.to_canonical())
     }
-}
 
-impl Network {
     /// Whether `address` lies in one of `networks`.
     #[must_use]
     pub fn any_contains(networks: &[Self], address: IpAddr) -> bool {
@@ -35,22 +24,9 @@ impl Network {
     }
 }
 
-/// The bits of an IPv4 address at the upper end, so that one mask serves both families.
-fn v4_bits(bits: u32) -> u128 {
-    u128::from(bits) << 96
-}
-
-fn masked(bits: u128, prefix_len: u8) -> u128 {
-    if prefix_len == 0 {
-        0
-    } else {
-        bits & (u128::MAX << (128 - u32::from(prefix_len)))
-    }
-}
-
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix_len)
+        self.0.fmt(f)
     }
 }
 
@@ -85,27 +61,16 @@ impl FromStr for Network {
         let max = if address.is_ipv4() { 32 } else { 128 };
         let prefix_len = match len {
             None => max,
-            Some(len) if len.bytes().all(|b| b.is_ascii_digit()) && !len.is_empty() => len
-                .parse()
-                .ok()
-                .filter(|len| *len <= max)
-                .ok_or(NetworkError::PrefixLen { max })?,
+            Some(len) if len.bytes().all(|b| b.is_ascii_digit()) && !len.is_empty() => {
+                len.parse().map_err(|_| NetworkError::PrefixLen { max })?
+            }
             Some(_) => return Err(NetworkError::Form),
         };
-        let first = match address {
-            IpAddr::V4(v4) => {
-                let bits = masked(v4_bits(v4.to_bits()), prefix_len) >> 96;
-                IpAddr::V4(u32::try_from(bits).expect("32 bits are left").into())
-            }
-            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(masked(v6.to_bits(), prefix_len))),
-        };
-        let network = Network {
-            address: first,
-            prefix_len,
-        };
-        if first == address {
-            Ok(network)
+        let network = IpNet::new(address, prefix_len).map_err(|_| NetworkError::PrefixLen { max })?;
+        if network.trunc() == network {
+            Ok(Network(network))
         } else {
+            let network = Network(network.trunc());
             Err(NetworkError::HostBits { network })
         }
     }

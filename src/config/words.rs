@@ -1,5 +1,7 @@
 //! Texts that go into HTTP heads or are compared with them: paths, names of headers and subprotocols, origins.
 
+use protocol::http::is_token;
+
 /// Why a text is none of these.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum WordError {
@@ -21,7 +23,7 @@ pub enum WordError {
 
 /// The name of a subprotocol, as it is.
 pub(super) fn subprotocol(text: &str) -> Result<String, WordError> {
-    if is_token(text) {
+    if is_name(text) {
         Ok(text.to_owned())
     } else {
         Err(WordError::Token)
@@ -30,7 +32,7 @@ pub(super) fn subprotocol(text: &str) -> Result<String, WordError> {
 
 /// The name of a header in lower case.
 pub(super) fn header(text: &str) -> Result<String, WordError> {
-    if !is_token(text) {
+    if !is_name(text) {
         return Err(WordError::Token);
     }
     let name = text.to_ascii_lowercase();
@@ -70,10 +72,9 @@ pub(super) fn origin(text: &str) -> Result<String, WordError> {
     }
 }
 
-/// RFC 9110, 5.6.2.
-fn is_token(text: &str) -> bool {
-    let token_byte = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    !text.is_empty() && text.len() <= TOKEN_LEN_MAX && text.bytes().all(token_byte)
+/// A token of a length that a header can carry.
+fn is_name(text: &str) -> bool {
+    text.len() <= TOKEN_LEN_MAX && is_token(text.as_bytes())
 }
 
 const TOKEN_LEN_MAX: usize = 128;

@@ -125,7 +125,8 @@ pub(super) fn trim(text: &[u8]) -> &[u8] {
 }
 
 /// Whether `text` is one token (RFC 9110, 5.6.2).
-pub(super) fn is_token(text: &[u8]) -> bool {
+#[must_use]
+pub fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| is_token_byte(*byte))
 }
 
