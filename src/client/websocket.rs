@@ -1,4 +1,4 @@
-//! The WebSocket library's one user: makes it with every bound set, and says what its results mean.
+//! Makes the WebSocket library's streams with every bound set, and says what their results mean.
 
 use std::io;
 use std::pin::{Pin, pin};
