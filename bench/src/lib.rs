@@ -3,6 +3,7 @@
 //! Three programs: `hold120k` (the load, the checks and the report), `stub_backend` (the HTTP server behind the
 //! proxy) and `floor` (the least that any relay of this shape can do, to compare with).
 
+pub mod amounts;
 pub mod clients;
 pub mod counters;
 pub mod environment;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use crate::amounts::{bytes, duration, grouped};
 use crate::clients::{self, Load, Traffic, WARM_UP_NS};
 use crate::counters::{Control, Count, Counts, Slice, ThreadCounters, Totals, slice_histogram};
 use crate::environment::{self, Environment};
@@ -21,7 +22,6 @@ use crate::rpc::Shape;
 use crate::sample::{Kernel, Process};
 use crate::schedule::{Schedule, Timing, share};
 use crate::stats::Stats;
-use crate::table::{bytes, duration, grouped};
 use crate::{http, sys};
 
 /// Everything at one moment.

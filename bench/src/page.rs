@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
+use crate::amounts::{bytes, duration, grouped};
 use crate::options::Mode;
 use crate::plot::{Chart, Scale, Series, escape};
 use crate::report::{Percentiles, Report, Second};
-use crate::table::{bytes, duration, grouped};
 
 /// The page.
 #[must_use]

@@ -3,9 +3,9 @@
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::amounts::grouped;
 use crate::options::Mode;
 use crate::sample::{Kernel, Process};
-use crate::table::grouped;
 
 /// Everything there is to say about a run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

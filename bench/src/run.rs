@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::amounts::duration;
 use crate::counters::{Count, FAULTS_MAX, ThreadCounters};
 use crate::environment::{self, Environment};
 use crate::monitor::{Monitor, Snapshot, cores};
 use crate::options::{Mode, Options};
 use crate::report::{self, Counted, Cpu, Floor, LatencyReport, Memory, Percentiles, Rates, Report, Scene};
 use crate::stats::Stats;
-use crate::table::duration;
 use crate::{flags, http, launch};
 
 /// Does what the options say.

@@ -7,6 +7,7 @@
 //! A [`Config`] that exists is sound: every value is within its bounds, every CPU usable, and no two keys conflict.
 
 mod backend_url;
+mod cpu_ranges;
 mod error;
 mod file;
 mod keys;
@@ -25,11 +26,12 @@ use std::io::Read as _;
 use std::path::Path;
 
 pub use backend_url::{BackendUrl, BackendUrlError};
+pub use cpu_ranges::cpu_ranges;
 pub use error::{ConfigError, Conflict, Place};
 pub use keys::{Core, KEYS, Key, Node, Scope, When};
 pub use network::{Network, NetworkError};
 pub use reload::{Change, changes, merged};
-pub use render::{cpu_ranges, effects, sample};
+pub use render::{effects, sample};
 pub use suggest::suggest;
 pub use units::{Size, Time};
 pub use value::{Kind, Refusal, ValueError};

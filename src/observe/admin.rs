@@ -148,26 +148,29 @@ impl Admin {
     fn tell(&self) {
         let mut alert_log = AlertLog::default();
         let mut silent = false;
-        self.monitor.watch(self, |alerts| {
-            let Some(alerts) = alerts else {
-                // One that has drained has ended: that is no fault.
-                if !silent && !self.monitor.history().is_draining() {
-                    tracing::error!("a shard does not answer");
+        self.monitor.watch(
+            || self.reports(),
+            |alerts| {
+                let Some(alerts) = alerts else {
+                    // One that has drained has ended: that is no fault.
+                    if !silent && !self.monitor.history().is_draining() {
+                        tracing::error!("a shard does not answer");
+                    }
+                    silent = true;
+                    return;
+                };
+                silent = false;
+                for line in alert_log.take(Instant::now(), alerts) {
+                    match line {
+                        Line::Grave(words) => tracing::error!("{words}"),
+                        Line::Warning(words) => tracing::warn!("{words}"),
+                        Line::Over(words) => tracing::info!("{words}"),
+                    }
                 }
-                silent = true;
-                return;
-            };
-            silent = false;
-            for line in alert_log.take(Instant::now(), alerts) {
-                match line {
-                    Line::Grave(words) => tracing::error!("{words}"),
-                    Line::Warning(words) => tracing::warn!("{words}"),
-                    Line::Over(words) => tracing::info!("{words}"),
-                }
-            }
-            let words = alerts.first().map_or("all well", |alert| &alert.words);
-            sd_notify::alive(words);
-        });
+                let words = alerts.first().map_or("all well", |alert| &alert.words);
+                sd_notify::alive(words);
+            },
+        );
     }
 
     /// Who is traced, or from now on whose frames are in the log.

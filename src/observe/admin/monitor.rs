@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Admin;
 use super::alerts::{Alert, alerts};
 use super::process::Process;
 use crate::observe::latency::LatencyCopy;
@@ -66,10 +65,10 @@ impl Monitor {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks once a second, for ever; `tell` gets what is wrong each time, or `None` when a shard did not answer.
-    pub(super) fn watch(&self, admin: &Admin, mut tell: impl FnMut(Option<&[Alert]>)) {
+    /// Looks at what `reports` gives once a second, for ever; `tell` gets what is wrong each time, or `None` when a shard did not answer.
+    pub(super) fn watch(&self, reports: impl Fn() -> Option<Vec<Report>>, mut tell: impl FnMut(Option<&[Alert]>)) {
         loop {
-            let reports = admin.reports();
+            let reports = reports();
             let mut history = self.history();
             match reports {
                 Some(reports) => {

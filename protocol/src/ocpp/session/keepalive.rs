@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Limits;
+use super::limits::Limits;
 
 /// See the module.
 #[derive(Debug)]

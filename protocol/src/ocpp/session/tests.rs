@@ -4,6 +4,8 @@ mod calls;
 mod life;
 mod pushes;
 
+use std::time::Duration;
+
 use super::*;
 use crate::mapping::answer::Answer;
 use crate::mapping::bodies;

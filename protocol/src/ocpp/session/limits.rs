@@ -1,0 +1,31 @@
+//! Bounds what one client's session may hold, and for how long.
+
+use std::time::Duration;
+
+/// The bounds of every session of a shard.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// A client's Calls at the backend at once; at least 1. With more than 1, answers go out as they come.
+    pub calls_in_flight: usize,
+    /// Calls that wait behind them; then the socket is not read. At least 1, or a push could wait behind a Call.
+    pub calls_queued: usize,
+    /// From [`Output::Call`](crate::ocpp::Output::Call) to the answer, deferred or not.
+    pub call_timeout: Duration,
+    /// Pushes without an answer at once; at least 1.
+    pub pushes_in_flight: usize,
+    /// Pushes that wait behind them; then they are refused.
+    pub pushes_queued: usize,
+    /// Bytes of the Calls that wait, and of the pushes that wait: from there on it is as if there were too many of them.
+    /// One alone may be longer.
+    pub queued_len_max: usize,
+    /// From the moment that a push's frame was written to its answer.
+    pub push_timeout: Duration,
+    /// So many bad frames in a row close the connection; at least 1.
+    pub bad_frames_max: u32,
+    /// Levels of arrays and objects in one text message or body.
+    pub json_depth_max: usize,
+    /// Silence after which a client is pinged; each session takes a part of it between 3/4 and all.
+    pub ping_after: Duration,
+    /// Silence after which it is dropped.
+    pub dead_after: Duration,
+}
