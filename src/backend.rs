@@ -3,10 +3,12 @@
 mod batch;
 mod connect;
 mod exchange;
+mod limits;
 mod link;
 pub mod pool;
 pub mod targets;
 
 pub use connect::Target;
 pub use exchange::{Exchange, Response};
-pub use pool::{Pool, PoolLimits};
+pub use limits::PoolLimits;
+pub use pool::Pool;

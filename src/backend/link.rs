@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use shards::{Socket, Timer};
 
 use super::exchange::{Exchange, Response};
-use super::pool::PoolLimits;
+use super::limits::PoolLimits;
 use crate::observe::counters::Counters;
 use protocol::balance::{Job, LinkId};
 use protocol::http::{

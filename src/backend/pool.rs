@@ -19,29 +19,11 @@ use shards::{Reactor, Socket, Timer, spawn};
 use super::batch::Batch;
 use super::connect::{self, Target};
 use super::exchange::Exchange;
+use super::limits::PoolLimits;
 use super::link::{Link, Owner, Shared};
 use crate::observe::counters::Counters;
 use protocol::balance::{Balance, ConnectFailure, Job, Limits, LinkId, Output, Refusal};
 use protocol::http::{Failure, RequestTemplate};
-
-/// The pool's bounds and times, from the shard's config.
-#[derive(Clone, Debug)]
-pub struct PoolLimits {
-    /// Connections to all backends together.
-    pub connections_max: usize,
-    /// Requests in flight on one of them; 1: none is pipelined.
-    pub pipeline_max: usize,
-    /// Requests that wait for one.
-    pub waiters_max: usize,
-    /// An unused connection is closed after this.
-    pub idle_timeout: Duration,
-    /// A connection must be open within this.
-    pub connect_timeout: Duration,
-    /// Bytes of an answer's head.
-    pub head_max: usize,
-    /// Bytes of an answer's content.
-    pub content_max: usize,
-}
 
 /// A shard's connections to all backends.
 pub struct Pool<E: Exchange> {
