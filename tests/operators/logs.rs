@@ -1,10 +1,9 @@
 //! The log is for people or for programs, names a trouble once, and shows one client's frames on demand.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
-
 use support::{Client, Handshake, Http, Proxy, eventually};
 
 #[test]
@@ -85,25 +84,28 @@ fn a_proxy_header_that_is_missing_or_not_expected_is_said_once_with_the_key() {
     let plain = "GET /CP1 HTTP/1.1\r\nHost: x\r\n\r\n";
     let version_1 = format!("PROXY TCP4 192.0.2.1 192.0.2.2 1000 2000\r\n{plain}");
     let version_2 = format!("\r\n\r\n\0\r\nQUIT\n\x20\0\0\0{plain}");
-    let expects = ["--set", "proxy_protocol=true", "--set", "ingress_proxy_protocol=true"];
-    for (args, words, kinds, texts) in [
+    for (expected, words, kinds, texts) in [
         (
-            &expects[..],
+            "true",
             "begins without a PROXY protocol header",
             ["listen_missing", "ingress_missing"],
             [plain, plain],
         ),
         (
-            &[],
+            "false",
             "begins with a PROXY protocol header",
             ["listen_unexpected", "ingress_unexpected"],
             [&version_1, &version_2],
         ),
     ] {
-        let program = Program::demo(args);
-        let listeners = [("listen", &program.listen), ("ingress", &program.ingress)];
-        for ((name, address), kind) in listeners.iter().zip(kinds) {
-            let key = if *name == "listen" {
+        let proxy = Proxy::demo()
+            .shards(2)
+            .set("proxy_protocol", expected)
+            .set("ingress_proxy_protocol", expected)
+            .start();
+        let listeners = [("listen", proxy.listen), ("ingress", proxy.ingress)];
+        for ((name, address), kind) in listeners.into_iter().zip(kinds) {
+            let key = if name == "listen" {
                 "proxy_protocol"
             } else {
                 "ingress_proxy_protocol"
@@ -111,14 +113,13 @@ fn a_proxy_header_that_is_missing_or_not_expected_is_said_once_with_the_key() {
             for text in texts {
                 ends_connection(address, text);
             }
-            let line = program.wait_for_log(&format!("{name} {words}"));
+            let line = proxy.wait_log(&format!("{name} {words}"));
             assert!(line.contains("ERROR") && line.contains(&format!(" {key} ")), "{line}");
             (0..10).for_each(|_| ends_connection(address, texts[0]));
-            wait_until("all to be counted", || {
-                let label = format!("kind=\"{kind}\"");
-                (program.metric("ws2api_proxy_headers_bad_total", &label) == 12.0).then_some(())
+            eventually("all to be counted", || {
+                (proxy.count_where("proxy_headers_bad", kind) == 12).then_some(())
             });
-            let log = program.log();
+            let log = proxy.stderr();
             let told = log.lines().filter(|line| line.contains(&format!("{name} {words}")));
             assert_eq!(told.count(), 1, "{log}");
         }
@@ -126,7 +127,7 @@ fn a_proxy_header_that_is_missing_or_not_expected_is_said_once_with_the_key() {
 }
 
 /// Sends `text`, and waits until the other side has closed.
-fn ends_connection(address: &str, text: &str) {
+fn ends_connection(address: SocketAddr, text: &str) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(text.as_bytes()).unwrap();
     // It may be reset: what was sent is not read to its end.
