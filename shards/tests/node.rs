@@ -1,4 +1,4 @@
-//! Whole nodes on real sockets: handover, mesh, private tables, timers, and no stall under steady traffic.
+//! Runs whole nodes on real sockets: handover, mesh, private tables, timers, and no stall under steady traffic.
 
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};

@@ -4,14 +4,6 @@
 use support::client::{CONTINUATION, PING, TEXT, frame_bytes};
 use support::{Backend, Client, Message, Proxy};
 
-/// Resident memory of the process, in bytes.
-fn resident(proxy: &Proxy) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    kib * 1024
-}
-
 #[test]
 fn an_idle_client_costs_at_most_4_kib() {
     const CLIENTS: u64 = 4_000;
@@ -19,9 +11,9 @@ fn an_idle_client_costs_at_most_4_kib() {
     let proxy = Proxy::start(&backend);
     // What the first ones bring along (connections to the backend, buffers of the shard) is not theirs.
     let mut clients: Vec<_> = (0..200).map(|number| proxy.client(&format!("first{number}"))).collect();
-    let before = resident(&proxy);
+    let before = proxy.resident();
     clients.extend((0..CLIENTS).map(|number| proxy.client(&format!("CP{number}"))));
-    let each = resident(&proxy).saturating_sub(before) / CLIENTS;
+    let each = proxy.resident().saturating_sub(before) / CLIENTS;
     assert!(each <= 4096, "{each} bytes per idle client");
     assert_eq!(clients.len() as u64, CLIENTS + 200);
 }
@@ -39,9 +31,9 @@ fn a_client_costs_no_more_after_large_messages() {
         client
     };
     let mut clients: Vec<_> = (0..200).map(|number| exchange(&format!("first{number}"))).collect();
-    let before = resident(&proxy);
+    let before = proxy.resident();
     clients.extend((0..CLIENTS).map(|number| exchange(&format!("CP{number}"))));
-    let each = resident(&proxy).saturating_sub(before) / CLIENTS;
+    let each = proxy.resident().saturating_sub(before) / CLIENTS;
     assert!(each <= 4096, "{each} bytes per client");
     assert_eq!(clients.len() as u64, CLIENTS + 200);
 }

@@ -1,4 +1,4 @@
-//! The scripted backend: it records every request, and answers as the test says.
+//! Plays the backend: records every request, and answers as the test says.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};

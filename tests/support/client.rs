@@ -1,4 +1,4 @@
-//! A WebSocket client that shows and sends every byte, also wrong ones (RFC 6455).
+//! Speaks WebSocket as a client (RFC 6455), shows and sends every byte, also wrong ones.
 
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr};

@@ -1,4 +1,4 @@
-//! A door that a test opens when it is time: what stands before it waits.
+//! Holds up what stands before it until a test lets it through.
 
 use std::sync::{Arc, Condvar, Mutex};
 

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as strict as a test wants it: both ends, blocking, on TCP or a Unix socket.
+//! Speaks HTTP/1.1 as strictly as a test wants it: both ends, blocking, on TCP or a Unix socket.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -1,4 +1,4 @@
-//! The program as its users run it, while it runs: what it serves, says and uses.
+//! Holds the running program as its users see it: what it serves, says and uses.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The end of what runs beside a test.
+//! Tells what runs beside a test that the test is over.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
