@@ -23,8 +23,8 @@ final class HandlerTest extends TestCase
 
     protected function setUp(): void
     {
-        if (!interface_exists(RequestHandlerInterface::class) || !class_exists(Psr17Factory::class)) {
-            self::markTestSkipped('PSR-15 or a PSR-7 is not there (Debian: php8.2-psr, php-nyholm-psr7)');
+        if (!class_exists(Psr17Factory::class)) {
+            self::markTestSkipped('there is no PSR-7 (Debian: php-nyholm-psr7)');
         }
         $this->factory = new Psr17Factory();
         $this->router = (new Router())->add(new class {

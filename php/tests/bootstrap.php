@@ -13,6 +13,7 @@ if (is_file(__DIR__ . '/../vendor/autoload.php')) {
             require "/usr/share/php/$package/autoload.php";
         }
     }
+    require __DIR__ . '/psr15.php';
     spl_autoload_register(static function (string $class): void {
         if (str_starts_with($class, 'Ws2Api\\Tests\\')) {
             require __DIR__ . '/' . strtr(substr($class, 13), '\\', '/') . '.php';

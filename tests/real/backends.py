@@ -194,7 +194,7 @@ class RoadRunnerStandIn(Server):
     """examples/roadrunner/worker.php, and a stand-in for RoadRunner: tests/real/roadrunner/pool.py."""
 
     name = "roadrunner-worker"
-    frames = "length"
+    frames = "chunked"
 
     async def launch(self, node):
         folder = lay_examples(self.stage)

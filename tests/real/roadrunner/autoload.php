@@ -7,4 +7,5 @@ declare(strict_types=1);
 
 require 'Nyholm/Psr7/autoload.php';
 require __DIR__ . '/../../../php/autoload.php';
+require __DIR__ . '/../../../php/tests/psr15.php';
 require __DIR__ . '/relay.php';

@@ -108,7 +108,11 @@ async def main(address, count, *command):
             status, headers, body = 503, [], b""
         finally:
             free.put_nowait(worker)
-        return web.Response(status=status, headers=headers, body=body)
+        response = web.Response(status=status, headers=headers, body=body)
+        if body:
+            # As RoadRunner has it.
+            response.enable_chunked_encoding()
+        return response
 
     runner = web.ServerRunner(web.Server(handle, access_log=None))
     await runner.setup()
