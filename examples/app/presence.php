@@ -9,7 +9,7 @@
 // 4. GET /clients, from time to time: what it does not list is gone, but for who came in the last half minute: /connect is a
 //    little before the connection.
 //
-// With several nodes, 3 and 4 are for each node by itself: keep `X-Node` in the entry, and ask every node's own ingress.
+// With several nodes, a new start does not tell which old one it follows: leave 3 out, and let 4 ask every node's own ingress.
 
 declare(strict_types=1);
 
