@@ -11,7 +11,7 @@ use super::permit::Handshakes;
 use super::registry::Registry;
 use super::upgrade_rate::UpgradeRate;
 use super::verdict::Verdict;
-use crate::config::{Core, Network};
+use crate::config::Core;
 use crate::env::Env;
 use protocol::http::HeaderLines;
 use protocol::mapping::{ConnectionId, Identity, forwarded};
@@ -140,8 +140,7 @@ impl Clients {
     pub fn describe(&self, connection: &Connection) -> Description {
         let since = connection.since().duration_since(UNIX_EPOCH).unwrap_or_default();
         let identity = connection.identity();
-        let is_trusted = |address| Network::any_contains(&self.env.node.trusted_proxies, address);
-        let address = forwarded::client_address(identity.forwarded_for(), is_trusted);
+        let address = forwarded::client_address(identity.forwarded_for());
         Description {
             identity: Identity::clone(identity),
             address: address.to_owned(),
@@ -249,6 +248,7 @@ fn session_limits(core: &Core) -> Limits {
         queued_len_max: core.message_max,
         push_timeout: core.push_timeout,
         bad_frames_max: u32::try_from(core.bad_frames_max).unwrap_or(u32::MAX),
+        number_ids: false,
         json_depth_max: core.json_depth_max,
         ping_after: core.ping_after,
         dead_after: core.dead_after,

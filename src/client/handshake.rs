@@ -25,7 +25,8 @@ use crate::env::Env;
 use crate::observe::counters::Member;
 use crate::stream::{LAST_WORD_TIMEOUT, linger, recv, send_all};
 use protocol::http::{self, HeaderLines, RequestHead, is_request_decided, parse_request};
-use protocol::mapping::{Admission, Identity, forwarded};
+use protocol::mapping::forwarded::{self, Hops};
+use protocol::mapping::{Admission, Identity};
 use protocol::ocpp::subprotocol::negotiate;
 use protocol::ocpp::{ClientId, Negotiated, Session, Subprotocol};
 use protocol::proxy_protocol;
@@ -43,13 +44,13 @@ pub(super) async fn begin(
     let deadline = env.reactor.now() + env.core.handshake_timeout;
     let peer = Peer {
         address,
-        is_announced: false,
+        is_trusted: Network::any_contains(&env.node.trusted_proxies, address.ip()),
     };
     let Some((head, peer)) = read_head(env, &socket, peer, deadline).await else {
         env.counters.handshakes_unfinished.add();
         return;
     };
-    let checked = check(env, &head);
+    let checked = check(env, &head, peer.is_trusted);
     let home = checked
         .as_ref()
         .map_or(env.index, |checked| env.home_of(&checked.client));
@@ -79,7 +80,7 @@ pub(super) async fn resume(clients: Rc<Clients>, _permit: HandshakePermit, socke
         unreachable!("shards pack what they hand over");
     };
     let deadline = env.reactor.now() + left;
-    enter(&clients, socket, check(env, head), peer, deadline).await;
+    enter(&clients, socket, check(env, head, peer.is_trusted), peer, deadline).await;
 }
 
 /// Who sent a request.
@@ -87,8 +88,8 @@ pub(super) async fn resume(clients: Rc<Clients>, _permit: HandshakePermit, socke
 struct Peer {
     /// The client's, as far as we know: its own, or what the PROXY protocol header says.
     address: SocketAddr,
-    /// By a PROXY protocol header: the request comes through the load balancer that wrote it.
-    is_announced: bool,
+    /// Our own peer is among `trusted_proxies`: its word on certificates is believed.
+    is_trusted: bool,
 }
 
 /// Why a request does not become a client.
@@ -106,6 +107,8 @@ struct Checked<'h> {
     /// `None`: offered, but none in common; the handshake is finished and the connection closed at once.
     subprotocol: Option<(Subprotocol, Option<&'h str>)>,
     head: RequestHead<'h>,
+    /// The headers that `/connect` carries.
+    passing: Vec<(&'h str, &'h str)>,
 }
 
 /// At the home shard: everything that needs its state, then the backend, then the client's life.
@@ -122,6 +125,7 @@ async fn enter(
         key,
         subprotocol,
         head,
+        passing,
     } = match checked {
         Ok(checked) => checked,
         Err(refusal) => return refuse(env, socket, &refusal, deadline).await,
@@ -134,7 +138,7 @@ async fn enter(
     if let Err(bound) = clients.check_bounds(now) {
         return refuse(env, socket, &Refusal::from_bound(bound), deadline).await;
     }
-    let (identity, lines) = introduce(clients, client, name, head, peer);
+    let (identity, lines) = introduce(clients, client, name, &head, &passing, peer);
     let admission = ask(clients, &identity, lines, deadline).await;
     if let Some(refusal) = Refusal::from_admission(admission) {
         return refuse(env, socket, &refusal, deadline).await;
@@ -159,24 +163,15 @@ fn introduce(
     clients: &Clients,
     client: ClientId,
     subprotocol: Option<&str>,
-    head: RequestHead<'_>,
+    head: &RequestHead<'_>,
+    passing: &[(&str, &str)],
     peer: Peer,
 ) -> (Rc<Identity>, HeaderLines) {
     let node = &clients.env.node;
-    let address = peer.address.ip();
-    let is_trusted_proxy = Network::any_contains(&node.trusted_proxies, address);
-    let forwarded_for = forwarded::forwarded_for(&head, address, is_trusted_proxy);
-    let identity = Identity::new(client, clients.next_connection_id(), subprotocol, &forwarded_for);
-    let trusted_headers = if peer.is_announced || is_trusted_proxy {
-        &node.trusted_headers[..]
-    } else {
-        &[]
-    };
-    let lines = identity.lines().with(&forwarded::passing_headers(
-        &head,
-        &node.forward_headers,
-        trusted_headers,
-    ));
+    let is_trusted = |address| Network::any_contains(&node.trusted_proxies, address);
+    let hops = Hops::read(head, peer.address.ip(), is_trusted);
+    let identity = Identity::new(client, clients.next_connection_id(), subprotocol, &hops.chain);
+    let lines = identity.lines().with(passing);
     (Rc::new(identity), lines)
 }
 
@@ -239,7 +234,7 @@ async fn read_head(env: &Env, socket: &Socket, peer: Peer, deadline: Instant) ->
                     bytes.drain(..header.len);
                     peer = Peer {
                         address: header.source.unwrap_or(peer.address),
-                        is_announced: true,
+                        ..peer
                     };
                     expects_proxy = false;
                 }
@@ -260,7 +255,7 @@ async fn read_head(env: &Env, socket: &Socket, peer: Peer, deadline: Instant) ->
 }
 
 /// All that can be said of a request without state: the answer is the same on every shard.
-fn check<'h>(env: &'h Env, head: &'h [u8]) -> Result<Checked<'h>, Refusal> {
+fn check<'h>(env: &'h Env, head: &'h [u8], is_trusted: bool) -> Result<Checked<'h>, Refusal> {
     let bad = |status| Refusal::new(status, |counters| &counters.handshakes_bad);
     let refused = Refusal::new;
     let bad_id = || refused(404, |counters| &counters.handshakes_client_id);
@@ -297,6 +292,9 @@ fn check<'h>(env: &'h Env, head: &'h [u8]) -> Result<Checked<'h>, Refusal> {
             ..refused(401, |counters| &counters.handshakes_user)
         });
     }
+    let trusted_headers = if is_trusted { &node.trusted_headers[..] } else { &[] };
+    let passing = forwarded::passing_headers(&request, &node.forward_headers, trusted_headers)
+        .map_err(|error| bad(error.status()))?;
     let offered = request
         .headers("sec-websocket-protocol")
         .filter_map(|value| str::from_utf8(value).ok());
@@ -314,6 +312,7 @@ fn check<'h>(env: &'h Env, head: &'h [u8]) -> Result<Checked<'h>, Refusal> {
         key: upgrade.key,
         subprotocol,
         head: request,
+        passing,
     })
 }
 
@@ -419,7 +418,7 @@ fn pack(peer: Peer, left: Duration, head: &[u8]) -> Vec<u8> {
     [
         &address.octets()[..],
         &peer.address.port().to_be_bytes(),
-        &[peer.is_announced.into()],
+        &[peer.is_trusted.into()],
         &left_ms.to_be_bytes(),
         head,
     ]
@@ -429,12 +428,12 @@ fn pack(peer: Peer, left: Duration, head: &[u8]) -> Vec<u8> {
 fn unpack(bytes: &[u8]) -> Option<(Peer, Duration, &[u8])> {
     let (address, rest) = bytes.split_first_chunk::<16>()?;
     let (port, rest) = rest.split_first_chunk::<2>()?;
-    let (is_announced, rest) = rest.split_first()?;
+    let (is_trusted, rest) = rest.split_first()?;
     let (left_ms, head) = rest.split_first_chunk::<4>()?;
     let address = Ipv6Addr::from(*address).to_canonical();
     let peer = Peer {
         address: SocketAddr::new(address, u16::from_be_bytes(*port)),
-        is_announced: *is_announced != 0,
+        is_trusted: *is_trusted != 0,
     };
     let left = Duration::from_millis(u32::from_be_bytes(*left_ms).into());
     Some((peer, left, head))
@@ -450,9 +449,9 @@ mod tests {
 
     #[test]
     fn what_is_handed_over_arrives_as_it_was() {
-        for (address, is_announced) in [("10.1.2.3:4567", false), ("[2001:db8::7]:1", true)] {
+        for (address, is_trusted) in [("10.1.2.3:4567", false), ("[2001:db8::7]:1", true)] {
             let address = address.parse().unwrap();
-            let peer = Peer { address, is_announced };
+            let peer = Peer { address, is_trusted };
             let left = Duration::from_millis(9_876);
             let bytes = pack(peer, left, b"GET / HTTP/1.1\r\n\r\n");
             assert_eq!(unpack(&bytes), Some((peer, left, &b"GET / HTTP/1.1\r\n\r\n"[..])));

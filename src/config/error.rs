@@ -192,7 +192,7 @@ pub enum Conflict {
         header: String,
     },
     /// `trusted_headers` without `trusted_proxies`.
-    #[error("nobody is trusted to send them; set trusted_proxies or proxy_protocol")]
+    #[error("nobody is trusted to send them; set trusted_proxies")]
     NobodyTrusted,
 }
 

@@ -211,7 +211,7 @@ fn check_node(node: &Node, places: &Places) -> Result<(), ConfigError> {
         let why = Conflict::TrustedAndForwarded { header: header.clone() };
         return refuse(["trusted_headers", "forward_headers"], why);
     }
-    if !node.trusted_headers.is_empty() && node.trusted_proxies.is_empty() && !node.proxy_protocol {
+    if !node.trusted_headers.is_empty() && node.trusted_proxies.is_empty() {
         return refuse(["trusted_headers", "trusted_proxies"], Conflict::NobodyTrusted);
     }
     Ok(())

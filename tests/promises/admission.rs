@@ -367,6 +367,7 @@ fn trusted_headers_pass_from_a_load_balancer_that_speaks_the_proxy_protocol() {
     let proxy = Proxy::with(&backend)
         .shards(2)
         .set("proxy_protocol", "true")
+        .set("trusted_proxies", "127.0.0.1")
         .set("trusted_headers", "x-ssl-client-cn")
         .start();
     // Some of them are handed over to the other shard.
@@ -377,6 +378,72 @@ fn trusted_headers_pass_from_a_load_balancer_that_speaks_the_proxy_protocol() {
         http.send([proxy_header([203, 0, 113, 8]), handshake.bytes()].concat());
         Client::upgrade(http);
         assert_eq!(backend.take("/connect").header("x-ssl-client-cn"), Some(&*name));
+    }
+}
+
+#[test]
+fn a_balancer_that_only_announces_addresses_vouches_for_no_header() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend)
+        .shards(2)
+        .set("proxy_protocol", "true")
+        .set("trusted_proxies", "192.0.2.1")
+        .set("trusted_headers", "x-ssl-client-cn")
+        .start();
+    for number in 0..8 {
+        let mut http = Http::connect(proxy.listen);
+        let handshake = Handshake::new(&format!("CP{number}"))
+            .header("X-SSL-Client-CN", "CP1")
+            .header("X-Forwarded-For", "198.51.100.1");
+        http.send([proxy_header([203, 0, 113, 8]), handshake.bytes()].concat());
+        Client::upgrade(http);
+        let request = backend.take("/connect");
+        assert_eq!(request.head.count("x-ssl-client-cn"), 0);
+        assert_eq!(request.header("x-forwarded-for"), Some("203.0.113.8"));
+    }
+}
+
+#[test]
+fn headers_for_the_backend_are_refused_rather_than_left_out() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend)
+        .set("trusted_proxies", "127.0.0.1")
+        .set("trusted_headers", "x-ssl-client-cn")
+        .set("forward_headers", "authorization,user-agent,origin,x-list")
+        .start();
+    let refused = |name: &str, count: usize| {
+        let mut handshake = Handshake::new("CP1").header("X-SSL-Client-CN", "CP1");
+        for _ in 0..count {
+            handshake = handshake.header(name, "x");
+        }
+        handshake.refused(proxy.listen).status
+    };
+    assert_eq!(refused("Authorization", 2), 400);
+    assert_eq!(refused("Origin", 2), 400);
+    assert_eq!(
+        refused("X-SSL-Client-CN", 1),
+        400,
+        "the client's own beside the proxy's"
+    );
+    assert_eq!(refused("X-List", 41), 431);
+    assert_eq!(backend.seen("/connect").len(), 0);
+}
+
+#[test]
+fn a_client_behind_a_proxy_cannot_forge_its_address() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).set("trusted_proxies", "127.0.0.1").start();
+    let long = "198.51.100.7, ".repeat(200) + "198.51.100.7";
+    for (number, forged) in [&*long, "\u{e4}", "<b>", "198.51.100.7"].into_iter().enumerate() {
+        let name = format!("CP{number}");
+        let _client = Handshake::new(&name)
+            .header("X-Forwarded-For", forged)
+            .header("X-Forwarded-For", "203.0.113.9:5678")
+            .open(proxy.listen);
+        let chain = backend.take("/connect").header("x-forwarded-for").unwrap().to_owned();
+        assert_eq!(chain, "203.0.113.9, 127.0.0.1", "{forged}");
+        let description = proxy.http().get(&format!("/clients/{name}")).expect(200).json();
+        assert_eq!(description["address"], "203.0.113.9");
     }
 }
 

@@ -368,7 +368,7 @@ fn what_the_file_says_wrong_is_refused_with_its_line() {
         (
             "trusted_headers = \"x-cn\"",
             "ws2api.toml:1: trusted_headers = [\"x-cn\"]: nobody is trusted to send them; \
-             set trusted_proxies or proxy_protocol",
+             set trusted_proxies",
         ),
     ];
     for (text, expected) in cases {
