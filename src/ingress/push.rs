@@ -249,8 +249,8 @@ fn payload(body: Vec<u8>, depth_max: usize) -> Result<Text, JsonError> {
     let body = String::from_utf8(body).map_err(|error| JsonError::NotUtf8 {
         at: error.utf8_error().valid_up_to(),
     })?;
-    json::check_text(&body, depth_max)?;
-    let value = json::trim(&body);
+    let value = json::trim(json::without_mark(&body));
+    json::check_text(value, depth_max)?;
     Ok(if value.len() == body.len() {
         body.into()
     } else {

@@ -127,6 +127,7 @@ counters! {
         answers_unmatched ["unmatched_answer"],
         frames_ignored ["unknown_type"],
         frames_empty ["empty"],
+        frames_ping_text ["ping_text"],
         frames_binary ["binary"],
     }
     "calls_started" [], "Calls passed to the backend." { calls_started [], }
@@ -165,6 +166,7 @@ counters! {
         pushes_disconnected ["disconnected"],
         pushes_replaced ["replaced"],
         pushes_shutdown ["shutdown"],
+        pushes_bad_answer ["bad_answer"],
     }
     "ingress_requests" [], "Requests at the ingress." { ingress_requests [], }
     "ingress_bad" [], "Requests at the ingress that were answered with 4xx because of their form." { ingress_bad [], }
@@ -280,6 +282,7 @@ impl Counters {
             Event::AnswerUnmatched => &self.answers_unmatched,
             Event::FrameIgnored => &self.frames_ignored,
             Event::FrameEmpty => &self.frames_empty,
+            Event::FramePingText => &self.frames_ping_text,
             Event::FrameBinary => &self.frames_binary,
             Event::CallCoalesced => &self.calls_coalesced,
             Event::CallRepeatedId => &self.calls_repeated_id,
@@ -382,6 +385,7 @@ impl Counters {
             FailReason::Disconnected => &self.pushes_disconnected,
             FailReason::Replaced => &self.pushes_replaced,
             FailReason::Shutdown => &self.pushes_shutdown,
+            FailReason::BadAnswer => &self.pushes_bad_answer,
         };
         count.add();
     }

@@ -340,3 +340,19 @@ fn an_answer_at_the_size_limit_passes_and_one_byte_more_gets_internal_error() {
         }
     }
 }
+
+#[test]
+fn a_byte_order_mark_of_the_backend_is_ignored() {
+    let backend = Backend::start();
+    backend.on("/connect", |_| Response::json("\u{feff}\"ok\""));
+    backend.on("/call/Good", |_| Response::json("\u{feff}{\"a\": 1}"));
+    backend.on("/call/Bad", |_| Response::new(500, "\u{feff}{\"code\":\"X\"}"));
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client("CP1");
+    client.send_call("m1", "Good", "{}");
+    client.expect("[3,\"m1\",{\"a\": 1}]");
+    client.send_call("m2", "Bad", "{}");
+    client.expect_error("m2", "X");
+    proxy.push("CP1", "Reset", "p1", "\u{feff}{}").expect(202);
+    client.expect("[2,\"p1\",\"Reset\",{}]");
+}

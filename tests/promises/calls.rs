@@ -358,3 +358,27 @@ fn a_steady_stream_of_calls_never_stalls() {
     }
     assert_eq!(backend.seen("/call").len(), 8 * 1500);
 }
+
+#[test]
+fn a_payload_that_is_null_or_left_out_is_an_empty_object() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    for subprotocol in ["ocpp1.6", "ocpp2.1"] {
+        let mut client = proxy.client_of(subprotocol, "CP1");
+        for frame in [
+            "[2,\"m1\",\"Heartbeat\",null]",
+            "[2,\"m1\",\"Heartbeat\"]",
+            "\u{feff}[2,\"m1\",\"Heartbeat\",{}]",
+        ] {
+            client.send(frame);
+            client.expect("[3,\"m1\",{}]");
+            assert_eq!(backend.take("/call").text(), "{}", "{frame}");
+        }
+        if subprotocol == "ocpp2.1" {
+            for frame in ["[6,\"m1\",\"Notify\",null]", "[6,\"m1\",\"Notify\"]"] {
+                client.send(frame);
+                assert_eq!(backend.take("/send").text(), "{}", "{frame}");
+            }
+        }
+    }
+}

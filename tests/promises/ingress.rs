@@ -338,8 +338,8 @@ fn ambiguous_framing_is_refused_and_the_connection_closed() {
         ("a tab in the line", line(&format!("POST\t{target} HTTP/1.1")), 400),
         ("no version", line(&format!("POST {target}")), 400),
         (
-            "an absolute target",
-            line(&format!("POST http://test{target} HTTP/1.1")),
+            "a user name before the host of an absolute target",
+            line(&format!("POST http://me@test{target} HTTP/1.1")),
             400,
         ),
         ("a fragment", line(&format!("POST {target}#x HTTP/1.1")), 400),
@@ -733,4 +733,21 @@ fn the_ingress_takes_no_proxy_header_where_none_is_configured() {
     assert_eq!(http.any_reply().status, 400);
     http.expect_end();
     client.expect_nothing();
+}
+
+#[test]
+fn a_target_in_absolute_form_is_its_path() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client("CP1");
+    let mut http = proxy.http();
+    for (number, scheme) in ["http", "https", "ws", "WSS"].into_iter().enumerate() {
+        http.send(format!(
+            "POST {scheme}://elsewhere:80/call/Reset/CP1/m{number} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{{}}"
+        ));
+        assert_eq!(http.any_reply().status, 202, "{scheme}");
+        client.expect(&format!("[2,\"m{number}\",\"Reset\",{{}}]"));
+        client.send_result(&format!("m{number}"), "{}");
+        backend.take("/result");
+    }
 }

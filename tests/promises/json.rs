@@ -219,12 +219,21 @@ fn nesting_at_the_limit_passes_and_one_level_more_is_answered() {
         "the other one is dropped and counted"
     );
 
-    // An answer that is nested too deep is none: the push still waits for one.
-    http.push("CP1", "Deep", "p1", &body_most).expect(202);
-    client.expect(&format!("[2,\"p1\",\"Deep\",{body_most}]"));
-    client.send_result("p1", &frame_more);
-    client.send(format!("[4,\"p1\",\"X\",\"\",{frame_more}]"));
-    client.send_result("p1", &frame_most);
+    // An answer that is nested too deep can't be read, and ends its push.
+    for (message_id, bad) in [
+        ("p1", format!("[3,\"p1\",{frame_more}]")),
+        ("p0", format!("[4,\"p0\",\"X\",\"\",{frame_more}]")),
+    ] {
+        http.push("CP1", "Deep", message_id, &body_most).expect(202);
+        client.expect(&format!("[2,\"{message_id}\",\"Deep\",{body_most}]"));
+        client.send(bad);
+        let outcome = backend.take("/error");
+        assert_eq!(outcome.segment(3), message_id);
+        assert_eq!(outcome.json()["code"], "BadAnswer");
+    }
+    http.push("CP1", "Deep", "p3", &body_most).expect(202);
+    client.expect(&format!("[2,\"p3\",\"Deep\",{body_most}]"));
+    client.send_result("p3", &frame_most);
     assert_eq!(backend.take("/result").text(), frame_most);
     assert_eq!(proxy.count_where("frames_bad", "malformed_answer"), 3);
     http.push("CP1", "Deep", "p2", &body_more).expect(400);
@@ -258,7 +267,7 @@ fn nesting_at_the_limit_passes_and_one_level_more_is_answered() {
     .expect(400);
     http.post("/result/Boot/CP1/c3", &body_most).expect(204);
     client.expect(&format!("[3,\"c3\",{body_most}]"));
-    assert_eq!(backend.seen("/error").len(), 0);
+    assert_eq!(backend.seen("/error").len(), 2, "those above and no others");
 }
 
 #[test]
@@ -283,13 +292,13 @@ fn a_million_brackets_from_any_side_hurt_nobody() {
         client.expect_error("c1", "FormatViolation");
         client.send(format!("[6,\"s1\",\"Deep\",{storm}]"));
         client.send(format!("[5,\"c1\",\"X\",\"\",{storm}]"));
-        // An answer that is none leaves the push where it was.
+        // An answer that can't be read ends its push, and only once.
         proxy.push("CP1", "Reset", "p1", "{}").expect(202);
         client.expect("[2,\"p1\",\"Reset\",{}]");
         client.send(format!("[3,\"p1\",{storm}]"));
         client.send(format!("[4,\"p1\",\"X\",\"\",{storm}]"));
         client.send_result("p1", "{\"a\":1}");
-        assert_eq!(backend.take("/result").text(), "{\"a\":1}");
+        assert_eq!(backend.take("/error").json()["code"], "BadAnswer");
 
         for (status, code) in [(200, "InternalError"), (400, "FormatViolation")] {
             let body = storm.clone();
@@ -311,10 +320,8 @@ fn a_million_brackets_from_any_side_hurt_nobody() {
         bystander.send_call("m1", "Echo", "{}");
         bystander.expect("[3,\"m1\",{}]");
     }
-    assert_eq!(
-        backend.seen("/send").len() + backend.seen("/resulterror").len() + backend.seen("/error").len(),
-        0
-    );
+    assert_eq!(backend.seen("/send").len() + backend.seen("/resulterror").len(), 0);
+    assert_eq!(backend.seen("/error").len(), storms.len(), "one outcome for each push");
     let target = call_target("CP1", "Reset", "end");
     proxy.http().post(&target, "{}").expect(202);
     assert_eq!(client.message(), Message::Text("[2,\"end\",\"Reset\",{}]".into()));

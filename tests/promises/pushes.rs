@@ -365,3 +365,58 @@ fn what_was_refused_never_comes() {
     proxy.client("CP1").expect_nothing();
     assert_eq!((backend.seen("/result").len(), backend.seen("/error").len()), (1, 0));
 }
+
+#[test]
+fn an_answer_that_cannot_be_read_ends_its_push_at_once() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client_of("ocpp1.6", "CP1");
+    for (number, bad) in ["[3,\"ID\",{", "[3,\"ID\",{}]]", "[4,\"ID\",5,\"\",{}]", "[4,\"ID\"]"]
+        .into_iter()
+        .enumerate()
+    {
+        let message_id = format!("m{number}");
+        proxy.push("CP1", "Reset", &message_id, "{}").expect(202);
+        client.expect(&format!("[2,\"{message_id}\",\"Reset\",{{}}]"));
+        client.send(bad.replace("ID", &message_id));
+        let outcome = backend.take("/error");
+        assert_eq!(outcome.segment(3), message_id, "{bad}");
+        assert_eq!(outcome.header("x-origin"), Some("ws2api"));
+        assert_eq!(outcome.json()["code"], "BadAnswer");
+        assert_eq!(outcome.json()["details"]["sent"], true);
+    }
+    assert_eq!(proxy.count_where("pushes", "bad_answer"), 4);
+}
+
+#[test]
+fn what_can_be_told_of_an_answer_is_forgiven() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client_of("ocpp1.6", "CP1");
+    for (number, (answer, path, body)) in [
+        ("[3,\"ID\"]", "/result", "{}"),
+        ("[3,\"ID\",null]", "/result", "{}"),
+        ("[3,\"ID\",{\"a\": 1},\"surplus\"]", "/result", "{\"a\": 1}"),
+        ("\u{feff}[3,\"ID\",{}]", "/result", "{}"),
+        (
+            "[4,\"ID\",\"X\",null,{}]",
+            "/error",
+            "{\"code\":\"X\",\"description\":\"\",\"details\":{}}",
+        ),
+        (
+            "[4,\"ID\",\"X\",7]",
+            "/error",
+            "{\"code\":\"X\",\"description\":\"\",\"details\":{}}",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let message_id = format!("m{number}");
+        proxy.push("CP1", "Reset", &message_id, "{}").expect(202);
+        client.expect(&format!("[2,\"{message_id}\",\"Reset\",{{}}]"));
+        client.send(answer.replace("ID", &message_id));
+        let outcome = backend.take(path);
+        assert_eq!((outcome.segment(3), outcome.text()), (message_id, body), "{answer}");
+    }
+}

@@ -290,8 +290,8 @@ fn with_no_subprotocol_in_common_the_handshake_is_finished_and_closed_with_1002(
         assert_eq!(client.subprotocol(), None, "{offer}");
         client.expect_close(1002);
     }
-    assert_backend_was_not_asked(&backend, &proxy);
     assert_eq!(backend.seen("/disconnect").len(), 0);
+    assert_backend_was_not_asked(&backend, &proxy);
 }
 
 #[test]
@@ -416,4 +416,23 @@ fn a_frame_before_the_101_is_refused() {
     assert_eq!(handshake.refused(proxy.listen).status, 400);
     assert_backend_was_not_asked(&backend, &proxy);
     assert_eq!(backend.seen("/call").len(), 0);
+}
+
+#[test]
+fn a_target_in_absolute_form_is_its_path() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    for (number, start) in ["ws://host:80", "http://host", "https://[::1]:4000", "WSS://other"]
+        .into_iter()
+        .enumerate()
+    {
+        let bytes = Handshake::new(&format!("CP{number}")).bytes();
+        let bytes = String::from_utf8(bytes)
+            .unwrap()
+            .replacen("GET /", &format!("GET {start}/"), 1);
+        let mut http = Http::connect(proxy.listen);
+        http.send(bytes);
+        Client::upgrade(http);
+        assert_eq!(backend.take("/connect").text(), format!("\"CP{number}\""));
+    }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use protocol::http::{HeaderLines, RequestTemplate, parse_request, parse_response, whole_body};
 use protocol::mapping::answer::{Answer, Reply, map};
+use protocol::ocpp::frame::Reading;
 use protocol::ocpp::{Limits, Output, Session, Subprotocol, Text, frame};
 use protocol::websocket::check_upgrade;
 
@@ -45,8 +46,13 @@ fn call(payload_len: usize) -> String {
 
 fn split(name: &'static str, payload_len: usize) -> Piece {
     let text = call(payload_len);
+    let reading = Reading {
+        subprotocol: Subprotocol::Ocpp16,
+        depth_max: DEPTH_MAX,
+        number_ids: false,
+    };
     piece(name, move || {
-        let frame = frame::split(black_box(&text), Subprotocol::Ocpp16, DEPTH_MAX);
+        let frame = frame::split(black_box(&text), &reading);
         assert!(black_box(frame).is_ok(), "it is a Call");
     })
 }
@@ -100,6 +106,7 @@ fn limits() -> Limits {
         queued_len_max: 1 << 20,
         push_timeout: Duration::from_secs(30),
         bad_frames_max: 20,
+        number_ids: false,
         json_depth_max: 128,
         ping_after: Duration::from_secs(60),
         dead_after: Duration::from_secs(120),

@@ -12,7 +12,8 @@ use super::headers::{HEADERS_MAX, Headers};
 pub struct RequestHead<'b> {
     /// A token, as sent: methods are case-sensitive (RFC 9110, 9.1).
     pub method: &'b str,
-    /// The origin-form as sent: begins with `/`, visible ASCII, no fragment (RFC 9112, 3.2.1).
+    /// In origin-form: begins with `/`, visible ASCII, no fragment (RFC 9112, 3.2.1). Of a target in absolute-form (3.2.2) the part
+    /// behind the authority, which says nothing that counts here.
     pub target: &'b str,
     /// HTTP/1.1; false is HTTP/1.0.
     pub http11: bool,
@@ -58,7 +59,7 @@ pub fn parse_request(buf: &[u8], head_len_max: usize) -> Result<Option<RequestHe
     if parsed_len != httparse::Status::Complete(len) {
         return Err(HeadError::StartLine);
     }
-    check_target(target)?;
+    let target = origin_form(target)?;
 
     let http11 = minor == 1;
     let headers = Headers::new(head, parsed.headers);
@@ -99,15 +100,30 @@ fn version_part(head: &[u8]) -> &[u8] {
     line.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or_default()
 }
 
-fn check_target(target: &str) -> Result<(), HeadError> {
-    if !target.starts_with('/') {
+/// The target's path and query. Of a URL its authority has to look like one and is ignored; an empty path is `/`.
+fn origin_form(target: &str) -> Result<&str, HeadError> {
+    if let Some(at) = target.bytes().position(|byte| !is_target_byte(byte)) {
+        return Err(HeadError::Target { at });
+    }
+    if target.starts_with('/') {
+        return Ok(target);
+    }
+    let (scheme, rest) = target.split_once("://").ok_or(HeadError::Target { at: 0 })?;
+    if !SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
         return Err(HeadError::Target { at: 0 });
     }
-    match target.bytes().position(|byte| !is_target_byte(byte)) {
-        None => Ok(()),
-        Some(at) => Err(HeadError::Target { at }),
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let at = target.len() - rest.len();
+    // A user name in it is a disguise (RFC 9110, 4.2.4).
+    if authority.is_empty() || authority.contains('@') || path.starts_with('?') {
+        return Err(HeadError::Target { at });
     }
+    Ok(if path.is_empty() { "/" } else { path })
 }
+
+/// In absolute-form, from clients that think they speak to a proxy.
+const SCHEMES: [&str; 4] = ["http", "https", "ws", "wss"];
 
 fn check_host(headers: &Headers<'_>, http11: bool) -> Result<(), HeadError> {
     let mut hosts = headers.headers("host");
@@ -174,6 +190,19 @@ mod tests {
             (bare.http11, bare.keep_alive, bare.framing),
             (false, false, Framing::Length(0))
         );
+    }
+
+    #[test]
+    fn a_target_in_absolute_form_is_its_path() {
+        for (target, expected) in [
+            ("http://h/a/b?c", "/a/b?c"),
+            ("ws://h:80/CP1", "/CP1"),
+            ("WSS://[::1]:443//CP1", "//CP1"),
+            ("https://h", "/"),
+        ] {
+            let text = format!("GET {target} HTTP/1.1\r\nHost: other\r\n\r\n");
+            assert_eq!(accept(&text).target, expected);
+        }
     }
 
     #[test]
@@ -295,7 +324,11 @@ mod tests {
             ("GET / HTTP/0.9", HeadError::Version { major: 0, minor: 9 }),
             ("PRI * HTTP/2.0", HeadError::Version { major: 2, minor: 0 }),
             ("OPTIONS * HTTP/1.1", HeadError::Target { at: 0 }),
-            ("GET http://h/ HTTP/1.1", HeadError::Target { at: 0 }),
+            ("GET ftp://h/ HTTP/1.1", HeadError::Target { at: 0 }),
+            ("GET http:///a HTTP/1.1", HeadError::Target { at: 7 }),
+            ("GET http://u@h/a HTTP/1.1", HeadError::Target { at: 7 }),
+            ("GET http://h?a HTTP/1.1", HeadError::Target { at: 7 }),
+            ("GET http:/a HTTP/1.1", HeadError::Target { at: 0 }),
             ("CONNECT h:80 HTTP/1.1", HeadError::Target { at: 0 }),
             ("GET ?a HTTP/1.1", HeadError::Target { at: 0 }),
             ("GET /a#b HTTP/1.1", HeadError::Target { at: 2 }),

@@ -98,7 +98,7 @@ impl<'a> Reply<'a> {
     /// # Errors
     /// [`JsonError`] when it is not one JSON value.
     pub fn from_result(content: &'a [u8], depth_max: usize) -> Result<Self, JsonError> {
-        let value = json::trim(json::utf8(content)?);
+        let value = json::trim(json::without_mark(json::utf8(content)?));
         if matches!(value, "" | "null" | "[]") {
             return Ok(Self::Result("{}"));
         }
@@ -117,7 +117,8 @@ impl<'a> Reply<'a> {
     /// # Errors
     /// [`ErrorBodyError`] when it is not JSON, not an object, or has no usable code.
     pub fn from_error(content: &'a [u8], depth_max: usize) -> Result<Self, ErrorBodyError> {
-        let text = json::check_value(content, depth_max)?;
+        let text = json::without_mark(json::utf8(content)?);
+        json::check_text(text, depth_max)?;
         let [code, description, details] =
             json::members(text, ["code", "description", "details"]).ok_or(ErrorBodyError::Code)?;
         let code = code.ok_or(ErrorBodyError::Code)?;
@@ -239,7 +240,7 @@ mod tests {
             "\"\\u12\"",
             "[1,]",
             "[[[[[[[[[]]]]]]]]]",
-            "\u{feff}{}",
+            "\u{feff}\u{feff}{}",
         ] {
             assert_eq!(mapped(200, content), expected, "{content}");
         }

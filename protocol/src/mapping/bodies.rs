@@ -44,6 +44,7 @@ pub fn failed(reason: FailReason, sent: bool) -> &'static str {
         FailReason::Disconnected => body!("Disconnected", "the client's connection ended"),
         FailReason::Replaced => body!("Replaced", "the client connected anew"),
         FailReason::Shutdown => body!("Shutdown", "the proxy is shutting down"),
+        FailReason::BadAnswer => body!("BadAnswer", "the client's answer could not be read"),
     }
 }
 
@@ -182,6 +183,7 @@ mod tests {
             (FailReason::Disconnected, "Disconnected"),
             (FailReason::Replaced, "Replaced"),
             (FailReason::Shutdown, "Shutdown"),
+            (FailReason::BadAnswer, "BadAnswer"),
         ] {
             for sent in [false, true] {
                 let body: serde_json::Value = serde_json::from_str(failed(reason, sent)).expect("JSON");

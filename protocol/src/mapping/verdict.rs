@@ -26,7 +26,7 @@ impl Admission {
     #[must_use]
     pub fn from_response(head: &ResponseHead<'_>, content: &[u8]) -> Self {
         let status = match head.status {
-            200..300 if content.trim_ascii() == b"\"ok\"" => return Self::Admitted,
+            200..300 if is_ok(content) => return Self::Admitted,
             200..300 => 403,
             status @ (401 | 403 | 404 | 429 | 503) => status,
             400..500 => 403,
@@ -55,6 +55,12 @@ impl Admission {
     }
 }
 
+/// The JSON string `"ok"`, behind a byte order mark or not.
+fn is_ok(content: &[u8]) -> bool {
+    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+    content.trim_ascii() == b"\"ok\""
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +84,7 @@ mod tests {
         for (head, content, expected) in [
             ("200 OK", " \"ok\"\n", 101),
             ("204 No Content", "\"ok\"", 101),
+            ("200 OK", "\u{feff}\"ok\"", 101),
             ("200 OK", "ok", 403),
             ("200 OK", "", 403),
             ("302 Found", "\"ok\"", 502),

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::frame::NO_PAYLOAD;
 use super::ids;
 use super::json;
 use super::output::Text;
@@ -13,21 +14,29 @@ pub struct CallText {
     id_at: u32,
     action_at: u32,
     payload_at: u32,
+    /// 0 for none: no JSON value is empty.
     payload_len: u32,
     id_len: u16,
     action_len: u16,
 }
 
 impl CallText {
-    /// `raw_id`, `raw_action` and `payload` are slices of `message`, which has less than 4 GiB; the first two are names,
-    /// written as JSON strings.
+    /// `raw_id`, `raw_action` and `payload` are slices of `message`, which has less than 4 GiB. The Action is a name written as a
+    /// JSON string, the id too or a number. A payload that is no slice of it is [`NO_PAYLOAD`].
     pub(super) fn new(message: &Text, raw_id: &str, raw_action: &str, payload: &str) -> Self {
         let at = |part: &str| narrow(part.as_ptr() as usize - message.as_ptr() as usize);
+        let range = message.as_bytes().as_ptr_range();
+        let (payload_at, payload_len) = if range.contains(&payload.as_ptr()) {
+            (at(payload), narrow(payload.len()))
+        } else {
+            debug_assert_eq!(payload, NO_PAYLOAD);
+            (0, 0)
+        };
         Self {
             id_at: at(raw_id),
             action_at: at(raw_action),
-            payload_at: at(payload),
-            payload_len: narrow(payload.len()),
+            payload_at,
+            payload_len,
             id_len: raw_id.len().try_into().expect("bounded by RAW_ID_LEN_MAX"),
             action_len: raw_action
                 .len()
@@ -42,14 +51,19 @@ impl CallText {
         &self.message
     }
 
-    /// The MessageId as the client wrote it, quotes included.
+    /// The MessageId as the client wrote it, a string with its quotes.
     pub fn raw_id(&self) -> &str {
         self.part(self.id_at, self.id_len.into())
     }
 
     /// The MessageId.
     pub fn message_id(&self) -> Cow<'_, str> {
-        json::unescape_string(self.raw_id()).expect("checked on arrival")
+        let raw = self.raw_id();
+        if raw.starts_with('"') {
+            json::unescape_string(raw).expect("checked on arrival")
+        } else {
+            Cow::Borrowed(raw)
+        }
     }
 
     /// The Action.
@@ -60,7 +74,11 @@ impl CallText {
 
     /// The payload, the client's own bytes.
     pub fn payload(&self) -> &str {
-        self.part(self.payload_at, self.payload_len)
+        if self.payload_len == 0 {
+            NO_PAYLOAD
+        } else {
+            self.part(self.payload_at, self.payload_len)
+        }
     }
 
     /// Hands the Action and the MessageId, each percent-encoded as one segment of a path, to `write`.

@@ -22,14 +22,14 @@ pub enum Frame<'t> {
         action: Cow<'t, str>,
         /// As the client wrote it, quotes included.
         raw_action: &'t str,
-        /// An object under an OCPP subprotocol, else any value.
+        /// An object under an OCPP subprotocol, else any value but `null`; [`NO_PAYLOAD`] for `null` and for none.
         payload: &'t str,
     },
     /// `[3, id, payload]`
     CallResult {
         /// Decoded; whatever a client sends, it only gets compared.
         message_id: Cow<'t, str>,
-        /// Any value.
+        /// Any value but `null`; [`NO_PAYLOAD`] for `null` and for none.
         payload: &'t str,
     },
     /// `[4, id, code, description, details]`
@@ -52,7 +52,7 @@ pub enum Frame<'t> {
         message_id: MessageId,
         /// Decoded and checked.
         action: Action,
-        /// An object.
+        /// An object; [`NO_PAYLOAD`] for `null` and for none.
         payload: &'t str,
     },
     /// A valid array whose first element is a number that means nothing under this subprotocol.
@@ -87,7 +87,7 @@ impl RawError<'_> {
 }
 
 /// Why a text message is not a frame. The client's fault.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum FrameError<'t> {
     /// Not JSON, not an array, or no message type or MessageId in it: answered with the id `"-1"` where that exists.
     Unreadable,
@@ -98,8 +98,27 @@ pub enum FrameError<'t> {
         /// What is wrong.
         fault: CallFault,
     },
+    /// An answer (3 or 4) that cannot be used, but shows the push that it answers.
+    Answer {
+        /// Decoded.
+        message_id: Cow<'t, str>,
+    },
     /// A frame of a type that is never answered (3, 4, 5, 6): dropped.
     NeverAnswered,
+}
+
+/// What a payload of `null` stands for, and one that was left out (OCPP-J 1.6, 4.2.1; 2.x part 4, 4.2.1).
+pub const NO_PAYLOAD: &str = "{}";
+
+/// How a client's messages are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// What was negotiated.
+    pub subprotocol: Subprotocol,
+    /// The deepest nesting; the frame's own array is the first level.
+    pub depth_max: usize,
+    /// MessageIds may be numbers (`tolerate = ["number-ids"]`); they are echoed as they came.
+    pub number_ids: bool,
 }
 
 /// What is wrong with a Call whose MessageId could be read.
@@ -113,7 +132,7 @@ pub enum CallFault {
     Action,
     /// The payload is not an object, under an OCPP subprotocol.
     Payload,
-    /// Not four elements.
+    /// Not three or four elements.
     Count,
 }
 
@@ -125,7 +144,7 @@ impl CallFault {
             Self::MessageId => "the MessageId is empty, too long or has a forbidden character",
             Self::Action => "the Action is not a string, empty, too long or has a forbidden character",
             Self::Payload => "the payload is not an object",
-            Self::Count => "a Call has four elements",
+            Self::Count => "a Call has three or four elements",
         }
     }
 }
@@ -133,62 +152,71 @@ impl CallFault {
 /// The longest MessageId that is echoed, in bytes of JSON: [`MESSAGE_ID_LEN_MAX`] bytes, each written `\u00XX`, and quotes.
 pub const RAW_ID_LEN_MAX: usize = 6 * MESSAGE_ID_LEN_MAX + 2;
 
-/// Splits one text message. `depth_max` counts the frame's own array as the first level.
+/// Splits one text message, without the byte order mark that some send in front of it (RFC 8259, 8.1).
 ///
 /// # Errors
 /// [`FrameError`]; its variants are the rows of the table of bad frames.
-pub fn split(text: &str, subprotocol: Subprotocol, depth_max: usize) -> Result<Frame<'_>, FrameError<'_>> {
-    let elements = json::split_array(text, depth_max);
+pub fn split<'t>(text: &'t str, reading: &Reading) -> Result<Frame<'t>, FrameError<'t>> {
+    let elements = json::split_array(json::without_mark(text), reading.depth_max);
     let Some((message_type, rest)) = elements.as_slice().split_first() else {
         return Err(FrameError::Unreadable);
     };
     let whole = elements.end.is_ok();
+    let has_send = reading.subprotocol.has_send();
     match *message_type {
-        "2" => split_call(rest, whole, subprotocol),
-        "3" | "4" if !whole => Err(FrameError::NeverAnswered),
-        "5" | "6" if !whole && subprotocol.has_send() => Err(FrameError::NeverAnswered),
-        "3" => split_result(rest),
-        "4" => split_error(rest).map(|(message_id, error)| Frame::CallError { message_id, error }),
-        "5" if subprotocol.has_send() => {
-            split_error(rest).map(|(message_id, error)| Frame::CallResultError { message_id, error })
+        "2" => split_call(rest, whole, reading),
+        "3" => split_result(rest, whole, reading),
+        "4" => {
+            let (message_id, error) = split_error(rest, whole, reading);
+            match (message_id, error) {
+                (Some(message_id), Some(error)) => Ok(Frame::CallError { message_id, error }),
+                (Some(message_id), None) => Err(FrameError::Answer { message_id }),
+                (None, _) => Err(FrameError::NeverAnswered),
+            }
         }
-        "6" if subprotocol.has_send() => match split_call(rest, whole, subprotocol) {
+        "5" if has_send => match split_error(rest, whole, reading) {
+            (Some(message_id), Some(error)) => Ok(Frame::CallResultError { message_id, error }),
+            _ => Err(FrameError::NeverAnswered),
+        },
+        "6" if has_send => match split_call(rest, whole, reading) {
             Ok(Frame::Call {
                 message_id,
                 action,
                 payload,
                 ..
             }) => Ok(Frame::Send {
-                message_id: MessageId::parse(&message_id).expect("checked with the Call"),
-                action: Action::parse(&action).expect("checked with the Call"),
+                message_id: MessageId::parse(&message_id).map_err(|_| FrameError::NeverAnswered)?,
+                action: Action::parse(&action).map_err(|_| FrameError::NeverAnswered)?,
                 payload,
             }),
             _ => Err(FrameError::NeverAnswered),
         },
-        number if whole && number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => Ok(Frame::Ignored),
+        number if whole && is_number(number) => Ok(Frame::Ignored),
         _ => Err(FrameError::Unreadable),
     }
 }
 
-fn split_call<'t>(rest: &[&'t str], whole: bool, subprotocol: Subprotocol) -> Result<Frame<'t>, FrameError<'t>> {
+fn split_call<'t>(rest: &[&'t str], whole: bool, reading: &Reading) -> Result<Frame<'t>, FrameError<'t>> {
     let raw_id = *rest.first().ok_or(FrameError::Unreadable)?;
     if raw_id.len() > RAW_ID_LEN_MAX {
         return Err(FrameError::Unreadable);
     }
-    let message_id = json::unescape_string(raw_id).map_err(|_| FrameError::Unreadable)?;
+    let message_id = decode_id(raw_id, reading).ok_or(FrameError::Unreadable)?;
     let wrong = |fault| FrameError::Call { raw_id, fault };
     if !whole {
         return Err(wrong(CallFault::Json));
     }
-    let [_, raw_action, payload] = *rest else {
-        return Err(wrong(CallFault::Count));
+    let (raw_action, payload) = match *rest {
+        [_, raw_action] => (raw_action, NO_PAYLOAD),
+        [_, raw_action, payload] => (raw_action, or_none(payload)),
+        _ => return Err(wrong(CallFault::Count)),
     };
-    if MessageId::check(&message_id).is_err() || !MessageId::text_fits(&message_id, subprotocol) {
+    if MessageId::check(&message_id).is_err() || !MessageId::text_fits(&message_id, reading.subprotocol) {
         return Err(wrong(CallFault::MessageId));
     }
     let action = json::unescape_string(raw_action).map_err(|_| wrong(CallFault::Action))?;
     Action::check(&action).map_err(|_| wrong(CallFault::Action))?;
-    if subprotocol.is_ocpp() && !json::is_object(payload) {
+    if reading.subprotocol.is_ocpp() && !json::is_object(payload) {
         return Err(wrong(CallFault::Payload));
     }
     Ok(Frame::Call {
@@ -200,47 +228,46 @@ fn split_call<'t>(rest: &[&'t str], whole: bool, subprotocol: Subprotocol) -> Re
     })
 }
 
-fn split_result<'t>(rest: &[&'t str]) -> Result<Frame<'t>, FrameError<'t>> {
-    let [id, payload] = *rest else {
-        return Err(FrameError::NeverAnswered);
-    };
-    let message_id = json::unescape_string(id).map_err(|_| FrameError::NeverAnswered)?;
+/// What is behind the payload is forgiven.
+fn split_result<'t>(rest: &[&'t str], whole: bool, reading: &Reading) -> Result<Frame<'t>, FrameError<'t>> {
+    let id = rest.first().and_then(|id| decode_id(id, reading));
+    let message_id = id.ok_or(FrameError::NeverAnswered)?;
+    if !whole {
+        return Err(FrameError::Answer { message_id });
+    }
+    let payload = rest.get(1).map_or(NO_PAYLOAD, |payload| or_none(payload));
     Ok(Frame::CallResult { message_id, payload })
 }
 
-fn split_error<'t>(rest: &[&'t str]) -> Result<(Cow<'t, str>, RawError<'t>), FrameError<'t>> {
-    let (id, error) = match *rest {
-        [id, code] => (
-            id,
-            RawError {
-                code,
-                description: "\"\"",
-                details: "{}",
-            },
-        ),
-        [id, code, description] => (
-            id,
-            RawError {
-                code,
-                description,
-                details: "{}",
-            },
-        ),
-        [id, code, description, details] => (
-            id,
-            RawError {
-                code,
-                description,
-                details,
-            },
-        ),
-        _ => return Err(FrameError::NeverAnswered),
-    };
-    if !json::is_string(error.code) || !json::is_string(error.description) {
-        return Err(FrameError::NeverAnswered);
+/// What is behind the details is forgiven, and so is a description that is no string.
+fn split_error<'t>(rest: &[&'t str], whole: bool, reading: &Reading) -> (Option<Cow<'t, str>>, Option<RawError<'t>>) {
+    let message_id = rest.first().and_then(|id| decode_id(id, reading));
+    let code = rest.get(1).filter(|code| whole && json::is_string(code));
+    let error = code.map(|code| RawError {
+        code,
+        description: rest
+            .get(2)
+            .filter(|description| json::is_string(description))
+            .unwrap_or(&"\"\""),
+        details: rest.get(3).unwrap_or(&"{}"),
+    });
+    (message_id, error)
+}
+
+fn decode_id<'t>(raw: &'t str, reading: &Reading) -> Option<Cow<'t, str>> {
+    if reading.number_ids && is_number(raw) {
+        return Some(Cow::Borrowed(raw));
     }
-    let message_id = json::unescape_string(id).map_err(|_| FrameError::NeverAnswered)?;
-    Ok((message_id, error))
+    json::unescape_string(raw).ok()
+}
+
+/// Whether a JSON value is a number.
+fn is_number(raw: &str) -> bool {
+    raw.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+}
+
+fn or_none(payload: &str) -> &str {
+    if payload == "null" { NO_PAYLOAD } else { payload }
 }
 
 /// `[2,"<id>","<action>",<payload>]`. The payload is one JSON value, put in as it is.

@@ -170,6 +170,11 @@ pub fn is_object(raw: &str) -> bool {
     trim(raw).starts_with('{')
 }
 
+/// Without the byte order mark in front of it, which a receiver may ignore (RFC 8259, 8.1).
+pub fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 /// Without the white space of RFC 8259, 2 around it.
 pub fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t', '\n', '\r'])

@@ -155,6 +155,8 @@ pub enum FailReason {
     Replaced,
     /// This process is ending.
     Shutdown,
+    /// The client has answered with something that cannot be used.
+    BadAnswer,
 }
 
 /// Where an accepted push is now.
@@ -218,8 +220,10 @@ pub enum Event {
     AnswerUnmatched,
     /// Another message type: ignored.
     FrameIgnored,
-    /// An empty text message: ignored.
+    /// An empty text message, or white space alone: ignored.
     FrameEmpty,
+    /// The text `ping` or `pong`: ignored.
+    FramePingText,
     /// A binary message: closed 1003.
     FrameBinary,
     /// [`Event::FrameUnreadable`], [`Event::CallMalformed`] and [`Event::AnswerMalformed`] too often in a row: closed 1008.

@@ -34,7 +34,7 @@ pub use self::limits::Limits;
 use self::on_push::post;
 use self::push_list::Pushes;
 use super::call_text::CallText;
-use super::frame::{self, Frame, FrameError};
+use super::frame::{self, Frame, FrameError, NO_PAYLOAD, Reading};
 use super::json;
 use super::output::{Event, FailReason, Outcome, Output, Pending, PostContent, Push, Text};
 use super::subprotocol::Subprotocol;
@@ -119,20 +119,25 @@ impl Session {
             return;
         }
         self.handle_heard(now);
-        if text.is_empty() {
-            out.push(Output::Count(Event::FrameEmpty));
+        if let Some(event) = idle_text(text) {
+            out.push(Output::Count(event));
             return;
         }
         if u32::try_from(text.len()).is_err() {
             return self.close(1009, "message too large", out);
         }
-        match frame::split(text, self.subprotocol, self.limits.json_depth_max) {
+        let reading = Reading {
+            subprotocol: self.subprotocol,
+            depth_max: self.limits.json_depth_max,
+            number_ids: self.limits.number_ids,
+        };
+        match frame::split(text, &reading) {
             Ok(Frame::Ignored) => out.push(Output::Count(Event::FrameIgnored)),
             Ok(frame) => {
                 self.bad_frames = 0;
                 self.handle_frame(now, text, frame, out);
             }
-            Err(error) => self.handle_bad_frame(error, out),
+            Err(error) => self.handle_bad_frame(now, error, out),
         }
     }
 
@@ -268,7 +273,11 @@ impl Session {
     }
 
     fn handle_frame(&mut self, now: Instant, text: &Text, frame: Frame<'_>, out: &mut Vec<Output>) {
-        let share = |slice: &str| AsRef::<Bytes>::as_ref(text).slice_ref(slice.as_bytes());
+        let share = |slice: &str| match slice {
+            // Perhaps no part of the message.
+            NO_PAYLOAD => Bytes::from_static(NO_PAYLOAD.as_bytes()),
+            slice => AsRef::<Bytes>::as_ref(text).slice_ref(slice.as_bytes()),
+        };
         match frame {
             Frame::Call {
                 message_id,
@@ -311,7 +320,7 @@ impl Session {
         }
     }
 
-    fn handle_bad_frame(&mut self, error: FrameError<'_>, out: &mut Vec<Output>) {
+    fn handle_bad_frame(&mut self, now: Instant, error: FrameError<'_>, out: &mut Vec<Output>) {
         match error {
             FrameError::Unreadable => {
                 out.push(Output::Count(Event::FrameUnreadable));
@@ -326,6 +335,17 @@ impl Session {
                     self.subprotocol.format_violation(),
                     fault.description(),
                 ));
+            }
+            FrameError::Answer { message_id } => {
+                out.push(Output::Count(Event::AnswerMalformed));
+                if let Some(index) = self.pushes.find_sent(&message_id) {
+                    self.measure_push(now, index, out);
+                    let outcome = Outcome::Failed {
+                        reason: FailReason::BadAnswer,
+                        sent: true,
+                    };
+                    self.end_push(index, outcome, out);
+                }
             }
             FrameError::NeverAnswered => out.push(Output::Count(Event::AnswerMalformed)),
         }
@@ -357,6 +377,19 @@ fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
+    }
+}
+
+/// A text that some clients send to be heard, and that says nothing.
+fn idle_text(text: &str) -> Option<Event> {
+    // Frames begin with their bracket, nearly always: one look tells.
+    if text.starts_with('[') {
+        return None;
+    }
+    match json::trim(json::without_mark(text)) {
+        "" => Some(Event::FrameEmpty),
+        "ping" | "pong" => Some(Event::FramePingText),
+        _ => None,
     }
 }
 

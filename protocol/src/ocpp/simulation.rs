@@ -96,6 +96,7 @@ const EVERYTHING: &[&str] = &[
     "call with an open id",
     "call result",
     "call error",
+    "bad answer",
     "late answer",
     "bad frame",
     "closed for bad frames",

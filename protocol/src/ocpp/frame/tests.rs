@@ -17,12 +17,24 @@ const OCPP: [Subprotocol; 3] = [Subprotocol::Ocpp16, Subprotocol::Ocpp201, Subpr
 
 /// The frame in short: kind and its parts, as far as they are the client's.
 fn shown(text: &str, subprotocol: Subprotocol) -> String {
+    shown_by(text, &reading(subprotocol))
+}
+
+fn reading(subprotocol: Subprotocol) -> Reading {
+    Reading {
+        subprotocol,
+        depth_max: DEPTH,
+        number_ids: false,
+    }
+}
+
+fn shown_by(text: &str, reading: &Reading) -> String {
     let error = |RawError {
                      code,
                      description,
                      details,
                  }: RawError<'_>| format!("{code} {description} {details}");
-    match split(text, subprotocol, DEPTH) {
+    match split(text, reading) {
         Ok(Frame::Call {
             message_id,
             raw_id,
@@ -43,6 +55,7 @@ fn shown(text: &str, subprotocol: Subprotocol) -> String {
         Ok(Frame::Ignored) => "ignored".to_owned(),
         Err(FrameError::Unreadable) => "unreadable".to_owned(),
         Err(FrameError::Call { raw_id, fault }) => format!("bad call {raw_id} {fault:?}"),
+        Err(FrameError::Answer { message_id }) => format!("bad answer {message_id}"),
         Err(FrameError::NeverAnswered) => "dropped".to_owned(),
     }
 }
@@ -64,7 +77,15 @@ fn good_frames_are_sliced_byte_for_byte() {
             r#"call ü😀 "ü😀" A "A" {"a":1e999,"a":12345678901234567890123456789012345678901234567890}"#,
         ),
         (r#"[3,"1",{"a":1}]"#, r#"result 1 {"a":1}"#),
-        (r#"[3,"1",null]"#, "result 1 null"),
+        (r#"[3,"1",null]"#, "result 1 {}"),
+        (r#"[3,"1"]"#, "result 1 {}"),
+        (r#"[3,"1",{"a":1},"surplus",5]"#, r#"result 1 {"a":1}"#),
+        (r#"[2,"1","Heartbeat",null]"#, r#"call 1 "1" Heartbeat "Heartbeat" {}"#),
+        (r#"[2,"1","Heartbeat"]"#, r#"call 1 "1" Heartbeat "Heartbeat" {}"#),
+        ("\u{feff}[2,\"1\",\"A\",{}]", r#"call 1 "1" A "A" {}"#),
+        (r#"[4,"1","X",null,{}]"#, r#"error 1 "X" "" {}"#),
+        (r#"[4,"1","X",5]"#, r#"error 1 "X" "" {}"#),
+        (r#"[4,"1","X","d",{"a":1},"surplus"]"#, r#"error 1 "X" "d" {"a":1}"#),
         (r#"[3 , "\u0031" , [ 1 ] ]"#, "result 1 [ 1 ]"),
         (r#"[4,"1","X"]"#, r#"error 1 "X" "" {}"#),
         (r#"[4,"1","X","d"]"#, r#"error 1 "X" "d" {}"#),
@@ -92,7 +113,8 @@ fn types_5_and_6_are_those_of_ocpp_2_1() {
         (r#"[5,"1"]"#, "dropped"),
         (r#"[6,"1","A",{"a":1}]"#, r#"send 1 A {"a":1}"#),
         (r#"[6,"1","A",[]]"#, "dropped"),
-        (r#"[6,"1","A"]"#, "dropped"),
+        (r#"[6,"1","A"]"#, "send 1 A {}"),
+        (r#"[6,"1","A",null]"#, "send 1 A {}"),
         (r#"[6,5,"A",{}]"#, "dropped"),
     ] {
         for subprotocol in ALL {
@@ -138,7 +160,7 @@ fn what_has_no_readable_message_id_is_unreadable() {
         "[9,\"1\"]]",
         "{\"2\":1",
         " ",
-        "\u{feff}[2,\"1\",\"A\",{}]",
+        "\u{feff}\u{feff}[2,\"1\",\"A\",{}]",
         "[02,\"1\",\"A\",{}]",
     ];
     for text in texts {
@@ -154,7 +176,6 @@ fn what_has_no_readable_message_id_is_unreadable() {
 fn a_call_that_is_wrong_behind_its_id_names_the_id() {
     for (text, expected) in [
         (r#"[2,"1"]"#, r#"bad call "1" Count"#),
-        (r#"[2,"1","A"]"#, r#"bad call "1" Count"#),
         (r#"[2,"1","A",{},1]"#, r#"bad call "1" Count"#),
         (r#"[2,"1","A",{},1,1,1,1]"#, r#"bad call "1" Count"#),
         (r#"[2,"1""#, r#"bad call "1" Json"#),
@@ -189,7 +210,7 @@ fn a_call_that_is_wrong_behind_its_id_names_the_id() {
 
 #[test]
 fn ocpp_wants_objects_and_short_ids() {
-    for payload in ["[]", "null", "5", "\"\"", "true"] {
+    for payload in ["[]", "5", "\"\"", "true"] {
         let text = format!("[2,\"1\",\"A\",{payload}]");
         for subprotocol in ALL {
             let expected = match subprotocol.is_ocpp() {
@@ -223,29 +244,54 @@ fn ocpp_wants_objects_and_short_ids() {
 }
 
 #[test]
-fn a_broken_answer_is_never_answered() {
-    let texts = [
+fn a_broken_answer_is_never_answered_but_may_show_what_it_answers() {
+    for text in [
         "[3]",
-        "[3,\"1\"]",
-        "[3,\"1\",{},1]",
         "[3,1,{}]",
-        "[3,\"1\",{]",
-        "[3,\"1\",",
         "[3,\"\\ud800\",{}]",
         "[4]",
-        "[4,\"1\"]",
-        "[4,\"1\",5]",
-        "[4,\"1\",\"X\",5]",
-        "[4,\"1\",\"X\",null,{}]",
-        "[4,\"1\",\"X\",\"\",{},1]",
-        "[4,\"1\",\"X\",\"\",",
-        "[3,\"1\",{}]]",
-    ];
-    for text in texts {
+        "[4,5,\"X\"]",
+        "[3,\"1",
+        "[4,",
+    ] {
         for subprotocol in ALL {
             assert_eq!(shown(text, subprotocol), "dropped", "{text}");
         }
     }
+    for text in [
+        "[3,\"1\",{]",
+        "[3,\"1\",",
+        "[3,\"1\",{}]]",
+        "[4,\"1\"]",
+        "[4,\"1\",5]",
+        "[4,\"1\",\"X\",\"\",",
+        "\u{feff}[3,\"\\u0031\",{",
+    ] {
+        for subprotocol in ALL {
+            assert_eq!(shown(text, subprotocol), "bad answer 1", "{text}");
+        }
+    }
+}
+
+#[test]
+fn numbers_are_ids_where_they_are_tolerated() {
+    let tolerant = Reading {
+        number_ids: true,
+        ..reading(Subprotocol::Ocpp16)
+    };
+    for (text, expected) in [
+        (r#"[2,17,"A",{}]"#, r#"call 17 17 A "A" {}"#),
+        (r#"[2,-1.5e3,"A",{}]"#, r#"call -1.5e3 -1.5e3 A "A" {}"#),
+        (r#"[2,"17","A",{}]"#, r#"call 17 "17" A "A" {}"#),
+        ("[3,17,{}]", "result 17 {}"),
+        ("[3,17,{", "bad answer 17"),
+        (r#"[4,17,"X"]"#, r#"error 17 "X" "" {}"#),
+        (r#"[2,null,"A",{}]"#, "unreadable"),
+        (r#"[2,[17],"A",{}]"#, "unreadable"),
+    ] {
+        assert_eq!(shown_by(text, &tolerant), expected, "{text}");
+    }
+    assert_eq!(shown(r#"[2,17,"A",{}]"#, Subprotocol::Ocpp16), "unreadable");
 }
 
 #[test]
@@ -310,10 +356,11 @@ fn random_bytes_never_panic_and_slices_stay_inside() {
                 raw_id,
                 raw_action,
                 ..
-            }) = split(&text, subprotocol, DEPTH)
+            }) = split(&text, &reading(subprotocol))
             {
                 let parts: Vec<&RawValue> = serde_json::from_str(&text).expect("a Call is JSON");
-                let expected = [parts[1].get(), parts[2].get(), parts[3].get()];
+                let payload_as_sent = parts.get(3).map_or("null", |payload| payload.get());
+                let expected = [parts[1].get(), parts[2].get(), or_none(payload_as_sent)];
                 assert_eq!(
                     [raw_id, raw_action, payload],
                     expected,

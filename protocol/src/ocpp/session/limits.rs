@@ -22,6 +22,8 @@ pub struct Limits {
     pub push_timeout: Duration,
     /// So many bad frames in a row close the connection; at least 1.
     pub bad_frames_max: u32,
+    /// MessageIds may be numbers.
+    pub number_ids: bool,
     /// Levels of arrays and objects in one text message or body.
     pub json_depth_max: usize,
     /// Silence after which a client is pinged; each session takes a part of it between 3/4 and all.

@@ -30,6 +30,7 @@ fn limits() -> Limits {
         queued_len_max: 1000,
         push_timeout: Duration::from_secs(30),
         bad_frames_max: 20,
+        number_ids: false,
         json_depth_max: 8,
         ping_after: Duration::from_secs(60),
         dead_after: Duration::from_secs(120),

@@ -2,7 +2,7 @@
 
 use super::ledger::{Call, CallStage, PushStage, Pushed, Stage};
 use super::world::{Checked, World};
-use crate::ocpp::{Event, Outcome, PostContent, Subprotocol, Text};
+use crate::ocpp::{Event, FailReason, Outcome, PostContent, Subprotocol, Text};
 
 impl World {
     pub(super) fn client_calls(&mut self, who: usize) -> Checked {
@@ -74,9 +74,18 @@ impl World {
             len => seen[self.random.below(len)].clone(),
         };
         self.count += 1;
-        let error = self.random.percent(30);
-        let (text, outcome) = match error {
-            true => (
+        let kind = *["call result", "call result", "call error", "bad answer"]
+            .get(self.random.below(4))
+            .expect("one of four");
+        let (text, outcome) = match kind {
+            "bad answer" => (
+                [format!("[3,\"{id}\",{{"), format!("[4,\"{id}\",5]")][self.random.below(2)].clone(),
+                Outcome::Failed {
+                    reason: FailReason::BadAnswer,
+                    sent: true,
+                },
+            ),
+            "call error" => (
                 format!("[4,\"{id}\",\"X\", \"d{}\"]", self.count),
                 Outcome::Error {
                     body: format!(
@@ -86,7 +95,7 @@ impl World {
                     .into(),
                 },
             ),
-            false => (
+            _ => (
                 format!("[3 ,\"\\u0070{}\",{{\"n\": {}}} ]", &id[1..], self.count),
                 Outcome::Result(format!("{{\"n\": {}}}", self.count).into()),
             ),
@@ -97,12 +106,17 @@ impl World {
                 return Ok(());
             }
             ledger.heard(self.now);
-            ledger.bad_frames = 0;
+            let is_bad = kind == "bad answer";
+            if is_bad {
+                ledger.expect_bad_frame(Event::AnswerMalformed);
+            } else {
+                ledger.bad_frames = 0;
+            }
             let sent = |pushed: &Pushed| pushed.stage != PushStage::Waiting && pushed.push.message_id.as_str() == id;
             if ledger.pushes.iter().any(sent) {
                 ledger.expect_outcome(&id, outcome);
-                self.happen(if error { "call error" } else { "call result" });
-            } else {
+                self.happen(kind);
+            } else if !is_bad {
                 ledger.expected.counts.push(Event::AnswerUnmatched);
                 self.happen("late answer");
             }
@@ -137,7 +151,7 @@ impl World {
                 _ => {}
             }
             match event {
-                Event::FrameIgnored | Event::FrameEmpty => ledger.expected.counts.push(event),
+                Event::FrameIgnored | Event::FrameEmpty | Event::FramePingText => ledger.expected.counts.push(event),
                 _ => ledger.expect_bad_frame(event),
             }
             if ledger.expected.close.is_some() {
@@ -225,11 +239,13 @@ const BAD_FRAMES: &[(&str, Event)] = &[
     ("[2]", Event::FrameUnreadable),
     ("[2,5,\"A\",{}]", Event::FrameUnreadable),
     ("[2,\"bad\"", Event::CallMalformed),
-    ("[2,\"bad\",\"A\"]", Event::CallMalformed),
+    ("[2,\"bad\",\"A\",{},5]", Event::CallMalformed),
     ("[2,\"bad\",7,{}]", Event::CallMalformed),
     ("[2,\"bad\",\"A\",{},[[[[[[[[[[[[[[[[[[[[", Event::CallMalformed),
     ("[3]", Event::AnswerMalformed),
-    ("[4,\"p1\",5]", Event::AnswerMalformed),
+    ("[4,5,\"X\"]", Event::AnswerMalformed),
     ("[9,\"bad\"]", Event::FrameIgnored),
     ("", Event::FrameEmpty),
+    (" \r\n", Event::FrameEmpty),
+    ("ping", Event::FramePingText),
 ];

@@ -60,6 +60,7 @@ impl World {
             queued_len_max: 20 + random.below(150),
             push_timeout: Duration::from_secs(30),
             bad_frames_max: 5,
+            number_ids: false,
             json_depth_max: 16,
             ping_after: Duration::from_secs(60),
             dead_after: Duration::from_secs(120),

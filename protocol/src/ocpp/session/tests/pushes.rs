@@ -28,7 +28,7 @@ fn pushes_are_first_in_first_out_and_bounded() {
         ["count AnswerUnmatched"],
         "the second answer"
     );
-    assert_eq!(client.says(r#"[3,"c",null]"#), ["/result/Reset/c null"]);
+    assert_eq!(client.says(r#"[3,"c",null]"#), ["/result/Reset/c {}"]);
 }
 
 #[test]
