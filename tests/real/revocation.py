@@ -1,5 +1,7 @@
 """Chargers' certificates that were revoked, while HAProxy runs."""
 
+import asyncio
+import socket
 import ssl
 
 import aiohttp
@@ -18,9 +20,17 @@ async def check_revocation(fleet, session):
     worker = second.admin.field("show info", "Pid")
     come = lambda name, certificate: comes_in(second, session, name, fleet.context(certificate))
     assert await come("CP-good", good) and await come("CP-lost", lost) and await come("CP-bare", None)
+    resumed = tls_1_2(fleet, lost)
+    session_before = await asyncio.to_thread(session_of, second.clients_port, resumed)
     leaf = next(path for path in fleet.authority.folder.glob("*.crt") if path.read_text() in lost.read_text())
     await replace(fleet, second, crl, await fleet.authority.revocations(leaf))
     assert not await come("CP-lost", lost), "a revoked certificate came in"
+    try:
+        await asyncio.to_thread(session_of, second.clients_port, resumed, session_before)
+    except (ssl.SSLError, ConnectionError):
+        pass
+    else:
+        raise AssertionError("a revoked certificate came in with the session that it had before")
     assert await come("CP-good", good) and await come("CP-bare", None)
     # What an operator forgets in time.
     await replace(fleet, second, crl, await fleet.authority.revocations(expired=True))
@@ -29,6 +39,20 @@ async def check_revocation(fleet, session):
     assert second.admin.field("show info", "Pid") == worker, "all that without a reload"
     await second.process.terminate()
     fleet.stage.say("a revoked certificate is refused without a reload; an expired list refuses every certificate")
+
+
+def tls_1_2(fleet, certificate):
+    """The version in which a session is known as soon as the handshake is over."""
+    context = fleet.context(certificate)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def session_of(port, context, session=None):
+    """A TLS session, begun or resumed."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        with context.wrap_socket(connection, server_hostname="localhost", session=session) as tls:
+            return tls.session
 
 
 async def replace(fleet, second, crl, text):

@@ -12,7 +12,7 @@ from address_limit import check_address_limit
 from balancer import ORIGIN, TOKEN, alpn, raw_request
 from revocation import check_revocation
 from scene_reload import check_reload
-from stage import ROOT, until
+from stage import ROOT, cpu, resident, until
 from station import Pusher, Refused, Station, wait_at_most
 
 CLIENTS = 200
@@ -293,20 +293,20 @@ async def check_manual_drain(fleet, session, stations):
 
 async def measure(fleet, session, clients=4000, messages=20_000):
     """What a client costs HAProxy: memory, CPU for its connection with TLS, CPU for a message there and back."""
-    context = fleet.context()
+    context, worker = fleet.context(), fleet.worker()
     stations = [Station(session, fleet.base, f"M-{number}", ssl=context) for number in range(clients)]
-    memory, time = fleet.process.resident(), fleet.process.cpu()
+    memory, time = resident(worker), cpu(worker)
     for group in batched(stations, 100):
         await asyncio.gather(*(station.connect() for station in group))
-    connected = fleet.process.cpu()
+    connected = cpu(worker)
     # What it has used to connect them goes back; only then is it what an idle client costs.
     await asyncio.sleep(10)
-    each = (fleet.process.resident() - memory) / clients
+    each = (resident(worker) - memory) / clients
     connect = (connected - time) / clients
-    time = fleet.process.cpu()
+    time = cpu(worker)
     for number in range(0, messages, clients):
         await asyncio.gather(*(station.echo() for station in stations))
-    message = (fleet.process.cpu() - time) / (number + clients)
+    message = (cpu(worker) - time) / (number + clients)
     fleet.stage.say(
         f"HAProxy, {clients} clients with TLS: {each / 1000:.1f} kB resident each, {connect * 1000:.2f} ms of CPU for a "
         f"connection, {message * 1e6:.0f} us for a Call and its answer"

@@ -48,12 +48,11 @@ class Process:
 
     def resident(self):
         """Memory that it has in RAM, in bytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)[1]) * 1024
+        return resident(self.process.pid)
 
     def cpu(self):
         """Seconds of processor time that it has used."""
-        return seconds(stat(self.process.pid), 11, 12)
+        return cpu(self.process.pid)
 
     def cpu_of_children(self):
         """The same of its children, those that have ended among them."""
@@ -66,6 +65,15 @@ class Process:
 
     def output(self):
         return self.log.read_text(errors="replace")
+
+
+def resident(pid):
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)[1]) * 1024
+
+
+def cpu(pid):
+    return seconds(stat(pid), 11, 12)
 
 
 def stat(pid):
