@@ -1,24 +1,27 @@
 //! A WebSocket server that sends back what it gets, for a judge of the protocol (scripts/autobahn).
 //!
-//! It is the proxy's connection without what the proxy means by a message: the same shard, reactor and socket, the same
-//! HTTP parser and opening handshake, the same WebSocket constructor with the same limits but `message_max`, the same
-//! writing, flushing, close codes and last words as `src/client/connection.rs`.
+//! It is the program's own client side, from accepting to the last word: listener, opening handshake, connection, every limit but
+//! `message_max`. Two things are different: the [`Conversation`] gives every message back in place of passing it on, and the
+//! [`Backend`] lets everybody in without being asked over HTTP. The path is a ClientId, as always: `/judge`.
 //!
 //!     echo ADDRESS        prints `ready ADDRESS` once it listens, with the real port
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::time::Instant;
 
-use async_tungstenite::tungstenite::protocol::CloseFrame;
-use async_tungstenite::tungstenite::{Error, Message};
-use protocol::http::{parse_request, write_switching_protocols, write_upgrade_refusal};
-use protocol::websocket::check_upgrade;
+use async_tungstenite::tungstenite::Message;
+use protocol::http::HeaderLines;
+use protocol::mapping::{Admission, Identity};
+use protocol::ocpp::{Action, CallKey, CallText, Limits, MessageId, Outcome, Output, PostContent, Subprotocol, Waiter};
 use shards::listener::{self, Listener};
-use shards::{Reactor, Socket, Timer, node, spawn};
-use ws2api::client::websocket::{self, CLOSE_TIMEOUT, WebSocket, Written};
-use ws2api::config::{self, Core, Overrides};
+use shards::pass::PassEnd;
+use shards::{Shard, node, spawn};
+use ws2api::client::{Backend, Clients, Connection, Conversation, Overloaded, Verdict, accept};
+use ws2api::config::{self, Config, Overrides};
+use ws2api::env::Env;
+use ws2api::env::home::IdHasher;
+use ws2api::server::host;
 
 /// The largest message of the judge's section 9.
 const MESSAGE_MAX: &str = "16MiB";
@@ -28,195 +31,78 @@ fn main() {
     let address: SocketAddr = address.parse().expect("the argument is an address with a port");
     let mut overrides = Overrides::default();
     overrides.set("message_max", MESSAGE_MAX);
-    let cpus = ws2api::server::host::usable_cpus();
+    let cpus = host::usable_cpus();
     let config = config::resolve(None, &overrides, &cpus[..1]).expect("the defaults are sound");
-    let core = config.cores[0].clone();
     let reserved = listener::reserve(address).expect("the address is free");
     let address = reserved.address();
-    let node = node::start(&cpus[..1], 16, &[], move |shard: shards::Shard<()>| {
-        serve(shard.reactor, core.clone(), address)
+    let node = node::start(&cpus[..1], 16, &[], move |shard: Shard<()>| {
+        serve(shard, config.clone(), address)
     });
     let node = node.unwrap_or_else(|error| panic!("{error}"));
     node.join().unwrap_or_else(|error| panic!("{error}"));
 }
 
-async fn serve(reactor: Rc<Reactor>, core: Core, address: SocketAddr) {
-    let core = Rc::new(core);
+async fn serve(parts: Shard<()>, config: Config, address: SocketAddr) {
+    let core = config.cores[0].clone();
     let backlog = u32::try_from(core.listen_backlog).unwrap_or(u32::MAX);
-    let mut listener = Listener::bind(&reactor, address, backlog).expect("the address is reserved");
+    let listener = Listener::bind(&parts.reactor, address, backlog).expect("the address is reserved");
+    let env = Env::new((0, 1), config.node, core, parts.reactor, IdHasher::default());
+    let backend: Rc<dyn Backend<Echo>> = Rc::new(Everybody);
+    let clients = Clients::new(&env, Rc::downgrade(&backend), None);
+    let pass_end = Rc::new(DeferredWrites(clients.clone()));
+    let weak = Rc::downgrade(&pass_end);
+    env.reactor.at_pass_end(weak);
+    spawn(accept::receive(clients.clone(), parts.arrivals));
     println!("ready {address}");
-    loop {
-        let (fd, _) = listener.accept().await;
-        let socket = Socket::adopt(&reactor, fd).expect("epoll takes a socket");
-        spawn(shake_hands(reactor.clone(), core.clone(), socket));
+    accept::accept(clients, parts.handover, listener).await;
+}
+
+/// Gives back what it gets.
+struct Echo;
+
+impl Conversation for Echo {
+    fn new(_: Subprotocol, _: Rc<Limits>, _: u32, _: Instant) -> Self {
+        Self
+    }
+
+    fn handle_message(&mut self, _: Instant, message: Message, _: &mut Vec<Output>) -> Option<Message> {
+        Some(message)
     }
 }
 
-async fn shake_hands(reactor: Rc<Reactor>, core: Rc<Core>, socket: Socket) {
-    let mut bytes = Vec::new();
-    let mut answer = Vec::new();
-    let accepted = loop {
-        let mut piece = [0; 1024];
-        let received = poll_fn(|context| socket.poll_recv(context, &mut piece)).await;
-        let Ok(len @ 1..) = received else { return };
-        bytes.extend_from_slice(&piece[..len]);
-        match parse_request(&bytes, core.head_max) {
-            Ok(None) => {}
-            Ok(Some(request)) => match check_upgrade(&request) {
-                Ok(upgrade) => {
-                    write_switching_protocols(&mut answer, upgrade.key, None);
-                    break true;
-                }
-                Err(refusal) => {
-                    write_upgrade_refusal(&mut answer, refusal);
-                    break false;
-                }
-            },
-            Err(_) => return,
-        }
-    };
-    let mut sent = 0;
-    while sent < answer.len() {
-        match poll_fn(|context| socket.poll_send(context, &answer[sent..])).await {
-            Ok(len) => sent += len,
-            Err(_) => return,
-        }
+/// A backend that lets everybody in, and has nothing else to do.
+struct Everybody;
+
+impl Backend<Echo> for Everybody {
+    fn connect(&self, _: Rc<Identity>, _: HeaderLines, _: Instant, verdict: Rc<Verdict>) -> Result<(), Overloaded> {
+        verdict.set(Admission::Admitted);
+        Ok(())
     }
-    if accepted {
-        let mut echo = Echo {
-            stream: Some(websocket::open(socket, &core).await),
-            timer: Timer::new(&reactor),
-            reactor,
-            phase: Phase::Open,
-            unsent: false,
-        };
-        poll_fn(|context| echo.poll(context)).await;
+
+    fn call(&self, _: Rc<Connection<Echo>>, _: CallKey, _: CallText, _: Instant, _: Instant) -> Result<(), Overloaded> {
+        unreachable!("an echo makes no Calls")
+    }
+
+    fn disconnect(&self, _: Rc<Identity>, _: Vec<u8>) {}
+
+    fn post(&self, _: Rc<Identity>, _: (Action, MessageId), _: PostContent) {
+        unreachable!("an echo posts nothing")
+    }
+
+    fn answer_push(&self, _: &Identity, _: Waiter, _: (Action, MessageId), _: Outcome) {
+        unreachable!("an echo gets no pushes")
     }
 }
 
-/// As in `src/client/connection.rs`.
-#[derive(Clone, Copy, PartialEq)]
-enum Phase {
-    Open,
-    Closing,
-    Lingering,
-    Over,
-}
+/// What was put off in a pass leaves at its end, as in a shard.
+struct DeferredWrites(Rc<Clients<Echo>>);
 
-struct Echo {
-    /// Always there.
-    stream: Option<WebSocket>,
-    timer: Timer,
-    reactor: Rc<Reactor>,
-    phase: Phase,
-    /// The socket is full: nothing is read until it has taken the last message.
-    unsent: bool,
-}
-
-impl Echo {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.stream().get_mut().set_waker(context.waker());
-        let mut budget = MESSAGES_PER_TURN;
-        while self.flush() && self.poll_message() {
-            budget -= 1;
-            if budget == 0 {
-                context.waker().wake_by_ref();
-                break;
-            }
+impl PassEnd for DeferredWrites {
+    fn end_pass(&self) -> bool {
+        if self.0.has_no_deferred_writes() {
+            return false;
         }
-        if self.phase == Phase::Open && !self.unsent && matches!(websocket::flush(self.stream()), Poll::Ready(Ok(()))) {
-            websocket::shrink(&mut self.stream);
-        }
-        if self.phase == Phase::Over || self.timer.poll_expired(context).is_ready() {
-            return Poll::Ready(());
-        }
-        Poll::Pending
-    }
-
-    /// False: the socket takes no more now.
-    fn flush(&mut self) -> bool {
-        if self.unsent {
-            match websocket::flush(self.stream()) {
-                Poll::Pending => return false,
-                Poll::Ready(Ok(())) => self.unsent = false,
-                Poll::Ready(Err(_)) => self.phase = Phase::Over,
-            }
-        }
-        if self.phase == Phase::Lingering {
-            self.stream().get_ref().socket().shutdown_write();
-        }
+        self.0.send_deferred_writes();
         true
     }
-
-    /// False: there is no message now, or none will be read.
-    fn poll_message(&mut self) -> bool {
-        match self.phase {
-            Phase::Over => return false,
-            Phase::Lingering => {
-                return match websocket::discard(self.stream()) {
-                    Poll::Pending => false,
-                    Poll::Ready(true) => true,
-                    Poll::Ready(false) => {
-                        self.phase = Phase::Over;
-                        false
-                    }
-                };
-            }
-            Phase::Open | Phase::Closing => {}
-        }
-        let message = match websocket::read(self.stream()) {
-            Poll::Pending => return false,
-            Poll::Ready(message) => message,
-        };
-        match message {
-            Some(Ok(message)) => self.handle_message(message),
-            Some(Err(error)) => self.handle_error(&error),
-            None => self.phase = Phase::Over,
-        }
-        true
-    }
-
-    fn handle_message(&mut self, message: Message) {
-        match message {
-            Message::Text(_) | Message::Binary(_) if self.phase == Phase::Open => self.send(message),
-            Message::Close(_) => self.close_within(Phase::Closing),
-            _ => {}
-        }
-    }
-
-    fn handle_error(&mut self, error: &Error) {
-        let Some((code, reason)) = websocket::close_code(error) else {
-            self.phase = Phase::Over;
-            return;
-        };
-        if self.phase == Phase::Open {
-            let frame = CloseFrame {
-                code: code.into(),
-                reason: reason.into(),
-            };
-            self.close_within(Phase::Lingering);
-            self.send(Message::Close(Some(frame)));
-        } else {
-            self.close_within(Phase::Lingering);
-        }
-    }
-
-    fn send(&mut self, message: Message) {
-        match websocket::write(self.stream(), message) {
-            Written::Whole => {}
-            Written::Partly => self.unsent = true,
-            Written::Failed => self.phase = Phase::Over,
-        }
-    }
-
-    fn stream(&mut self) -> &mut WebSocket {
-        self.stream.as_mut().expect("the stream is taken only to be replaced")
-    }
-
-    fn close_within(&mut self, phase: Phase) {
-        self.phase = phase;
-        self.timer.set(Some(self.reactor.now() + CLOSE_TIMEOUT));
-    }
 }
-
-const MESSAGES_PER_TURN: u32 = 32;

@@ -4,6 +4,7 @@ pub mod accept;
 mod boundary;
 mod clients;
 pub mod connection;
+mod conversation;
 mod deferred_writes;
 mod description;
 mod end;
@@ -18,5 +19,6 @@ mod write_queue;
 
 pub use clients::{Backend, Clients, Overloaded};
 pub use connection::Connection;
+pub use conversation::Conversation;
 pub use description::Description;
 pub use verdict::Verdict;

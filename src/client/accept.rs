@@ -9,10 +9,11 @@ use shards::listener::Listener;
 use shards::{Socket, spawn, yield_now};
 
 use super::clients::Clients;
+use super::conversation::Conversation;
 use super::handshake;
 
 /// Accepts clients until the shard drains.
-pub async fn accept(clients: Rc<Clients>, handover: Rc<Handover>, mut listener: Listener) {
+pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Handover>, mut listener: Listener) {
     let env = &clients.env;
     let drain = env.drain.watch();
     let mut since_yield = 0;
@@ -55,7 +56,7 @@ pub async fn accept(clients: Rc<Clients>, handover: Rc<Handover>, mut listener: 
 }
 
 /// Takes the sockets that other shards hand over, for as long as the shard lives.
-pub async fn receive(clients: Rc<Clients>, mut arrivals: Arrivals) {
+pub async fn receive<C: Conversation>(clients: Rc<Clients<C>>, mut arrivals: Arrivals) {
     loop {
         let Ok(parcel) = arrivals.next().await else {
             clients.env.counters.handovers_lost.add();

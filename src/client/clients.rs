@@ -5,6 +5,7 @@ use std::rc::{Rc, Weak};
 use std::time::{Instant, UNIX_EPOCH};
 
 use super::connection::Connection;
+use super::conversation::Conversation;
 use super::deferred_writes::DeferredWrites;
 use super::description::Description;
 use super::permit::Handshakes;
@@ -15,15 +16,17 @@ use crate::config::Core;
 use crate::env::Env;
 use protocol::http::HeaderLines;
 use protocol::mapping::{ConnectionId, Identity, forwarded};
-use protocol::ocpp::{Action, CallKey, CallText, ClientId, Limits, MessageId, Outcome, Output, PostContent, Waiter};
+use protocol::ocpp::{
+    Action, CallKey, CallText, ClientId, Limits, MessageId, Outcome, Output, PostContent, Session, Waiter,
+};
 
 /// A shard's clients.
-pub struct Clients {
+pub struct Clients<C: Conversation = Session> {
     pub(super) env: Rc<Env>,
     pub(super) handshakes: Rc<Handshakes>,
-    pub(super) deferred_writes: DeferredWrites<Connection>,
-    backend: Weak<dyn Backend>,
-    registry: RefCell<Registry<Connection>>,
+    pub(super) deferred_writes: DeferredWrites<Connection<C>>,
+    backend: Weak<dyn Backend<C>>,
+    registry: RefCell<Registry<Connection<C>>>,
     /// Handshakes that have asked the backend.
     asking_count: Cell<usize>,
     upgrade_rate: UpgradeRate,
@@ -38,7 +41,7 @@ pub struct Clients {
 }
 
 /// The backend, as clients see it.
-pub trait Backend {
+pub trait Backend<C: Conversation = Session> {
     /// `POST /connect`. The answer comes through `verdict`, at the latest at `deadline`.
     ///
     /// # Errors
@@ -57,7 +60,7 @@ pub trait Backend {
     /// Too many requests wait already.
     fn call(
         &self,
-        connection: Rc<Connection>,
+        connection: Rc<Connection<C>>,
         key: CallKey,
         text: CallText,
         deadline: Instant,
@@ -86,9 +89,9 @@ pub(super) enum BoundReached {
     UpgradesPerSecondMax,
 }
 
-impl Clients {
+impl<C: Conversation> Clients<C> {
     /// None yet. They ask `backend`, which must outlive them.
-    pub fn new(env: &Rc<Env>, backend: Weak<dyn Backend>, traced: Option<ClientId>) -> Rc<Self> {
+    pub fn new(env: &Rc<Env>, backend: Weak<dyn Backend<C>>, traced: Option<ClientId>) -> Rc<Self> {
         let core = &env.core;
         Rc::new(Self {
             env: env.clone(),
@@ -122,22 +125,22 @@ impl Clients {
     }
 
     /// The client's connection. The registry is free again: what is done to the connection may change it.
-    pub fn find(&self, client: &ClientId) -> Option<Rc<Connection>> {
+    pub fn find(&self, client: &ClientId) -> Option<Rc<Connection<C>>> {
         self.registry.borrow().get(client).cloned()
     }
 
     /// All connections.
-    pub fn all(&self) -> Vec<Rc<Connection>> {
+    pub fn all(&self) -> Vec<Rc<Connection<C>>> {
         self.registry.borrow().iter().cloned().collect()
     }
 
     /// See [`Registry::page`].
-    pub fn page(&self, slot: usize, limit: usize) -> (Vec<Rc<Connection>>, Option<usize>) {
+    pub fn page(&self, slot: usize, limit: usize) -> (Vec<Rc<Connection<C>>>, Option<usize>) {
         self.registry.borrow().page(slot, limit)
     }
 
     /// How a client is.
-    pub fn describe(&self, connection: &Connection) -> Description {
+    pub fn describe(&self, connection: &Connection<C>) -> Description {
         let since = connection.since().duration_since(UNIX_EPOCH).unwrap_or_default();
         let identity = connection.identity();
         let address = forwarded::client_address(identity.forwarded_for());
@@ -178,7 +181,7 @@ impl Clients {
         self.deferred_writes.send(Connection::write_deferred);
     }
 
-    pub(super) fn backend(&self) -> Rc<dyn Backend> {
+    pub(super) fn backend(&self) -> Rc<dyn Backend<C>> {
         self.backend.upgrade().expect("the backend outlives the clients")
     }
 
@@ -215,11 +218,11 @@ impl Clients {
             .set(self.asking_count.get().wrapping_add_signed(change));
     }
 
-    pub(super) fn register(&self, connection: Rc<Connection>) {
+    pub(super) fn register(&self, connection: Rc<Connection<C>>) {
         self.registry.borrow_mut().insert(connection);
     }
 
-    pub(super) fn unregister(&self, connection: &Connection) {
+    pub(super) fn unregister(&self, connection: &Connection<C>) {
         self.registry.borrow_mut().remove(connection);
     }
 

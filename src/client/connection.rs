@@ -21,6 +21,7 @@ use bytes::Bytes;
 use shards::Timer;
 
 use super::clients::Clients;
+use super::conversation::Conversation;
 use super::end::{CLOSE_AWAY, CLOSE_LOST, CLOSE_REPLACED, CLOSE_WITHOUT_CODE, End};
 use super::registry::Registered;
 use super::trace;
@@ -34,18 +35,18 @@ use protocol::ocpp::{Accepted, Action, CallKey, DeferredRefusal, FailReason, Mes
 use protocol::ocpp::{Push, PushRefusal, Session, Subprotocol, WaitOver, Waiter};
 
 /// A connected client.
-pub struct Connection {
+pub struct Connection<C: Conversation = Session> {
     /// Itself, for the requests that hold it until they are answered.
-    me: Weak<Connection>,
-    clients: Rc<Clients>,
+    me: Weak<Self>,
+    clients: Rc<Clients<C>>,
     identity: Rc<Identity>,
     since: SystemTime,
     traced: Cell<bool>,
-    state: RefCell<State>,
+    state: RefCell<State<C>>,
 }
 
-struct State {
-    session: Session,
+struct State<C> {
+    session: C,
     /// `None` once the connection is over: a Call at the backend may hold the rest for longer.
     stream: Option<WebSocket>,
     timer: Timer,
@@ -84,9 +85,9 @@ enum Phase {
     Over,
 }
 
-impl Connection {
+impl<C: Conversation> Connection<C> {
     /// A client whose opening handshake is done. [`run`](Self::run) is its life.
-    pub fn new(clients: &Rc<Clients>, identity: Rc<Identity>, session: Session, stream: WebSocket) -> Rc<Self> {
+    pub fn new(clients: &Rc<Clients<C>>, identity: Rc<Identity>, session: C, stream: WebSocket) -> Rc<Self> {
         let state = State {
             session,
             stream: Some(stream),
@@ -131,11 +132,6 @@ impl Connection {
         self.state.borrow().session.pending()
     }
 
-    /// The rules that its subprotocol sets.
-    pub fn subprotocol(&self) -> Subprotocol {
-        self.state.borrow().session.subprotocol()
-    }
-
     /// The connection's task.
     pub async fn run(self: Rc<Self>) {
         poll_fn(|context| self.poll(context)).await;
@@ -150,27 +146,6 @@ impl Connection {
             .call_latency
             .record(self.env().reactor.now().saturating_duration_since(arrived));
         self.with_session(|session, now, out| session.handle_answer(now, key, answer, out));
-    }
-
-    /// A Call from the backend.
-    ///
-    /// # Errors
-    /// See [`PushRefusal`].
-    pub fn handle_push(&self, push: Push) -> Result<Accepted, PushRefusal> {
-        self.with_session(|session, now, out| session.handle_push(now, push, out))
-    }
-
-    /// The request that waited for a push waits no longer.
-    pub fn handle_wait_over(&self, id: &MessageId, waiter: Waiter) -> WaitOver {
-        self.with_session(|session, _, _| session.handle_wait_over(id, waiter))
-    }
-
-    /// The backend's answer to a Call that it had deferred.
-    ///
-    /// # Errors
-    /// See [`DeferredRefusal`].
-    pub fn handle_deferred(&self, action: &Action, id: &MessageId, reply: &Reply<'_>) -> Result<(), DeferredRefusal> {
-        self.with_session(|session, now, out| session.handle_deferred(now, action, id, reply, out))
     }
 
     /// Pushes that its predecessor had not sent.
@@ -242,7 +217,7 @@ impl Connection {
         &self.clients.env
     }
 
-    fn with_session<R>(&self, handle: impl FnOnce(&mut Session, Instant, &mut Vec<Output>) -> R) -> R {
+    fn with_session<R>(&self, handle: impl FnOnce(&mut C, Instant, &mut Vec<Output>) -> R) -> R {
         let mut state = self.state.borrow_mut();
         let mut out = self.clients.take_outputs();
         let result = handle(&mut state.session, self.env().reactor.now(), &mut out);
@@ -285,7 +260,7 @@ impl Connection {
     }
 
     /// Takes one message from the socket. False: there is none now, or none will be read.
-    fn poll_message(&self, state: &mut State, out: &mut Vec<Output>) -> bool {
+    fn poll_message(&self, state: &mut State<C>, out: &mut Vec<Output>) -> bool {
         match state.phase {
             Phase::Over => return false,
             Phase::Lingering(_) => return self.discard(state),
@@ -315,7 +290,7 @@ impl Connection {
         true
     }
 
-    fn handle_message(&self, state: &mut State, message: Message, out: &mut Vec<Output>) {
+    fn handle_message(&self, state: &mut State<C>, message: Message, out: &mut Vec<Output>) {
         let now = self.env().reactor.now();
         if state.phase != Phase::Open {
             return;
@@ -325,8 +300,11 @@ impl Connection {
             trace::show(&self.identity, "in", &message);
         }
         match message {
-            Message::Text(text) => state.session.handle_text(now, &text, out),
-            Message::Binary(_) => state.session.handle_binary(out),
+            Message::Text(_) | Message::Binary(_) => {
+                if let Some(back) = state.session.handle_message(now, message, out) {
+                    self.send(state, back, None, out);
+                }
+            }
             Message::Ping(_) => {
                 state.owes_pong = true;
                 state.session.handle_heard(now);
@@ -351,7 +329,7 @@ impl Connection {
         }
     }
 
-    fn handle_error(&self, state: &mut State, error: &WsError) {
+    fn handle_error(&self, state: &mut State<C>, error: &WsError) {
         let Some((code, reason)) = websocket::close_code(error) else {
             return self.end_lost(state);
         };
@@ -362,7 +340,7 @@ impl Connection {
         }
     }
 
-    fn handle_deadline(&self, state: &mut State, out: &mut Vec<Output>) {
+    fn handle_deadline(&self, state: &mut State<C>, out: &mut Vec<Output>) {
         let now = self.env().reactor.now();
         let sending = state
             .sending
@@ -376,7 +354,7 @@ impl Connection {
         }
     }
 
-    fn next_deadline(&self, state: &State) -> Option<Instant> {
+    fn next_deadline(&self, state: &State<C>) -> Option<Instant> {
         match state.phase {
             Phase::Closing(deadline) | Phase::Lingering(deadline) => Some(deadline),
             Phase::Over => None,
@@ -392,7 +370,7 @@ impl Connection {
     }
 
     /// Does what the session decided. More may follow from it (a Call that finds no place has its answer at once).
-    fn act(&self, state: &mut State, out: &mut Vec<Output>) {
+    fn act(&self, state: &mut State<C>, out: &mut Vec<Output>) {
         let mut more = Vec::new();
         while !out.is_empty() {
             for output in out.drain(..) {
@@ -402,7 +380,7 @@ impl Connection {
         }
     }
 
-    fn act_on(&self, state: &mut State, output: Output, more: &mut Vec<Output>) {
+    fn act_on(&self, state: &mut State<C>, output: Output, more: &mut Vec<Output>) {
         match output {
             Output::Send { frame, push } => {
                 self.env().counters.count_sent(frame.as_bytes());
@@ -466,7 +444,7 @@ impl Connection {
     }
 
     /// After anything was decided outside of the connection's task: what the task must know of it.
-    fn settle(&self, state: &mut State) {
+    fn settle(&self, state: &mut State<C>) {
         if state.may_leave() {
             self.close_now(state, CLOSE_AWAY, "going away", FailReason::Shutdown);
         }
@@ -480,13 +458,42 @@ impl Connection {
     }
 }
 
-impl Registered for Connection {
+/// What the backend asks of a client.
+impl Connection {
+    /// The rules that its subprotocol sets.
+    pub fn subprotocol(&self) -> Subprotocol {
+        self.state.borrow().session.subprotocol()
+    }
+
+    /// A Call from the backend.
+    ///
+    /// # Errors
+    /// See [`PushRefusal`].
+    pub fn handle_push(&self, push: Push) -> Result<Accepted, PushRefusal> {
+        self.with_session(|session, now, out| session.handle_push(now, push, out))
+    }
+
+    /// The request that waited for a push waits no longer.
+    pub fn handle_wait_over(&self, id: &MessageId, waiter: Waiter) -> WaitOver {
+        self.with_session(|session, _, _| session.handle_wait_over(id, waiter))
+    }
+
+    /// The backend's answer to a Call that it had deferred.
+    ///
+    /// # Errors
+    /// See [`DeferredRefusal`].
+    pub fn handle_deferred(&self, action: &Action, id: &MessageId, reply: &Reply<'_>) -> Result<(), DeferredRefusal> {
+        self.with_session(|session, now, out| session.handle_deferred(now, action, id, reply, out))
+    }
+}
+
+impl<C: Conversation> Registered for Connection<C> {
     fn identity(&self) -> &Identity {
         &self.identity
     }
 }
 
-impl State {
+impl<C: Conversation> State<C> {
     fn wants_read(&self) -> bool {
         self.leaving != Leaving::OnceAnswered && self.session.wants_read()
     }

@@ -17,6 +17,7 @@ use shards::{Socket, Timer, spawn};
 
 use super::clients::{BoundReached, Clients};
 use super::connection::Connection;
+use super::conversation::Conversation;
 use super::permit::HandshakePermit;
 use super::verdict::Verdict;
 use super::websocket;
@@ -28,13 +29,13 @@ use protocol::http::{self, HeaderLines, RequestHead, is_request_decided, parse_r
 use protocol::mapping::forwarded::{self, Hops};
 use protocol::mapping::{Admission, Identity};
 use protocol::ocpp::subprotocol::negotiate;
-use protocol::ocpp::{ClientId, Negotiated, Session, Subprotocol};
+use protocol::ocpp::{ClientId, Negotiated, Subprotocol};
 use protocol::proxy_protocol;
 use protocol::websocket::{UpgradeRefusal, check_upgrade};
 
 /// A connection was accepted here.
-pub(super) async fn begin(
-    clients: Rc<Clients>,
+pub(super) async fn begin<C: Conversation>(
+    clients: Rc<Clients<C>>,
     _permit: HandshakePermit,
     handover: Rc<Handover>,
     socket: Socket,
@@ -74,7 +75,12 @@ pub(super) async fn begin(
 }
 
 /// Another shard read the request; this one is the ClientId's home.
-pub(super) async fn resume(clients: Rc<Clients>, _permit: HandshakePermit, socket: Socket, bytes: Vec<u8>) {
+pub(super) async fn resume<C: Conversation>(
+    clients: Rc<Clients<C>>,
+    _permit: HandshakePermit,
+    socket: Socket,
+    bytes: Vec<u8>,
+) {
     let env = &clients.env;
     let Some((peer, left, head)) = unpack(&bytes) else {
         unreachable!("shards pack what they hand over");
@@ -112,8 +118,8 @@ struct Checked<'h> {
 }
 
 /// At the home shard: everything that needs its state, then the backend, then the client's life.
-async fn enter(
-    clients: &Rc<Clients>,
+async fn enter<C: Conversation>(
+    clients: &Rc<Clients<C>>,
     socket: Socket,
     checked: Result<Checked<'_>, Refusal>,
     peer: Peer,
@@ -147,7 +153,7 @@ async fn enter(
     http::write_switching_protocols(&mut answer, key, identity.subprotocol());
     // If it can't be written the client has gone; its end is noticed and reported like any other.
     let _ = send_all(env, &socket, &answer, deadline.max(now + LAST_WORD_TIMEOUT)).await;
-    let session = Session::new(
+    let session = C::new(
         subprotocol,
         clients.session_limits(),
         env.next_random(),
@@ -159,8 +165,8 @@ async fn enter(
 }
 
 /// Who comes, and the header lines that the backend is asked with.
-fn introduce(
-    clients: &Clients,
+fn introduce<C: Conversation>(
+    clients: &Clients<C>,
     client: ClientId,
     subprotocol: Option<&str>,
     head: &RequestHead<'_>,
@@ -176,7 +182,7 @@ fn introduce(
 }
 
 /// The newest connection wins, now that the backend has said ok.
-fn admit(clients: &Rc<Clients>, connection: Rc<Connection>) {
+fn admit<C: Conversation>(clients: &Rc<Clients<C>>, connection: Rc<Connection<C>>) {
     clients.env.counters.clients_opened.add();
     spawn(connection.clone().run());
     let id = connection.identity().connection;
@@ -200,7 +206,12 @@ fn admit(clients: &Rc<Clients>, connection: Rc<Connection>) {
     }
 }
 
-async fn ask(clients: &Clients, identity: &Rc<Identity>, lines: HeaderLines, deadline: Instant) -> Admission {
+async fn ask<C: Conversation>(
+    clients: &Clients<C>,
+    identity: &Rc<Identity>,
+    lines: HeaderLines,
+    deadline: Instant,
+) -> Admission {
     let verdict = Rc::new(Verdict::default());
     let asked = clients
         .backend()

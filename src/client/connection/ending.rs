@@ -6,6 +6,7 @@ use async_tungstenite::tungstenite::Message;
 use async_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::{Connection, Phase, State};
+use crate::client::conversation::Conversation;
 use crate::client::end::{CLOSE_LOST, End};
 use crate::client::trace;
 use crate::client::websocket::{self, CLOSE_TIMEOUT};
@@ -13,9 +14,9 @@ use crate::observe::counters::Ended;
 use protocol::mapping::bodies::{self, Disconnection};
 use protocol::ocpp::{FailReason, Push};
 
-impl Connection {
+impl<C: Conversation> Connection<C> {
     /// The connection is gone without a close frame of the client's, or both were exchanged.
-    pub(super) fn end_lost(&self, state: &mut State) {
+    pub(super) fn end_lost(&self, state: &mut State<C>) {
         let end = End {
             code: CLOSE_LOST,
             reason: "",
@@ -28,13 +29,13 @@ impl Connection {
     }
 
     /// The socket is broken, as somebody else than the connection's task has seen.
-    pub(super) fn end_broken(&self, state: &mut State) {
+    pub(super) fn end_broken(&self, state: &mut State<C>) {
         self.end_lost(state);
         state.wake();
     }
 
     /// Reads and drops what a client sends that has broken the protocol. False: nothing more now.
-    pub(super) fn discard(&self, state: &mut State) -> bool {
+    pub(super) fn discard(&self, state: &mut State<C>) -> bool {
         let Some(stream) = &state.stream else { return false };
         match websocket::discard(stream) {
             Poll::Pending => false,
@@ -47,13 +48,13 @@ impl Connection {
     }
 
     /// Once the close frame has left, so does our side of the connection.
-    pub(super) fn finish_lingering_send(&self, state: &mut State) {
+    pub(super) fn finish_lingering_send(&self, state: &mut State<C>) {
         if let (None, Some(stream)) = (&state.sending, &state.stream) {
             stream.get_ref().socket().shutdown_write();
         }
     }
 
-    pub(super) fn end_slow(&self, state: &mut State) {
+    pub(super) fn end_slow(&self, state: &mut State<C>) {
         let end = End {
             code: 1008,
             reason: "not reading",
@@ -65,12 +66,12 @@ impl Connection {
         self.end_now(state);
     }
 
-    pub(super) fn end_now(&self, state: &mut State) {
+    pub(super) fn end_now(&self, state: &mut State<C>) {
         state.phase = Phase::Over;
         state.wake();
     }
 
-    pub(super) fn close_now(&self, state: &mut State, code: u16, reason: &str, pushes: FailReason) {
+    pub(super) fn close_now(&self, state: &mut State<C>, code: u16, reason: &str, pushes: FailReason) {
         self.finish(
             state,
             &End {
@@ -84,7 +85,7 @@ impl Connection {
         self.start_closing(state, code, reason);
     }
 
-    pub(super) fn start_closing(&self, state: &mut State, code: u16, reason: &str) {
+    pub(super) fn start_closing(&self, state: &mut State<C>, code: u16, reason: &str) {
         if state.phase != Phase::Open {
             return;
         }
@@ -101,7 +102,7 @@ impl Connection {
     }
 
     /// The client is no longer connected, as far as anybody else is concerned. Once.
-    pub(super) fn finish(&self, state: &mut State, end: &End<'_>) -> Vec<Push> {
+    pub(super) fn finish(&self, state: &mut State<C>, end: &End<'_>) -> Vec<Push> {
         if std::mem::replace(&mut state.finished, true) {
             return Vec::new();
         }

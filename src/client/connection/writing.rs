@@ -6,14 +6,15 @@ use std::time::Instant;
 use async_tungstenite::tungstenite::Message;
 
 use super::{Connection, Phase, State};
+use crate::client::conversation::Conversation;
 use crate::client::trace;
 use crate::client::websocket::{self, DEFERRED_HEADER_LEN, DEFERRED_LEN_MAX, Written};
 use crate::client::write_queue::WriteQueue;
 use protocol::ocpp::{Output, PushKey};
 
-impl Connection {
+impl<C: Conversation> Connection<C> {
     /// Writes a message, or queues it behind those that wait.
-    pub(super) fn send(&self, state: &mut State, message: Message, push: Option<PushKey>, more: &mut Vec<Output>) {
+    pub(super) fn send(&self, state: &mut State<C>, message: Message, push: Option<PushKey>, more: &mut Vec<Output>) {
         let now = self.env().reactor.now();
         if self.traced.get() {
             trace::show(&self.identity, "out", &message);
@@ -42,7 +43,7 @@ impl Connection {
     }
 
     /// Whether a frame with a payload of `len` bytes can wait for the end of this pass.
-    fn may_defer(&self, state: &State, len: usize) -> bool {
+    fn may_defer(&self, state: &State<C>, len: usize) -> bool {
         let len = len + DEFERRED_HEADER_LEN;
         self.env().reactor.is_crowded()
             && state.deferred_len + len <= DEFERRED_LEN_MAX
@@ -50,7 +51,7 @@ impl Connection {
     }
 
     /// Hands over a frame that leaves at the end of this pass, or before it with one that can't wait.
-    fn defer(&self, state: &mut State, message: Message) {
+    fn defer(&self, state: &mut State<C>, message: Message) {
         let len = message.len() + DEFERRED_HEADER_LEN;
         let stream = state.stream.as_mut();
         if stream.is_none_or(|stream| websocket::enqueue(stream, message).is_err()) {
@@ -89,7 +90,7 @@ impl Connection {
     }
 
     /// Goes on with what the socket did not take before.
-    pub(super) fn flush(&self, state: &mut State, out: &mut Vec<Output>) {
+    pub(super) fn flush(&self, state: &mut State<C>, out: &mut Vec<Output>) {
         let now = self.env().reactor.now();
         while state.phase != Phase::Over {
             let State {
@@ -125,7 +126,7 @@ impl Connection {
     }
 }
 
-impl State {
+impl<C: Conversation> State<C> {
     fn try_write(&mut self, message: Message) -> Written {
         match &mut self.stream {
             Some(stream) => websocket::write(stream, message),
