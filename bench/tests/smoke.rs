@@ -77,6 +77,22 @@ fn a_bad_flag_is_one_line_and_exit_code_2() {
     );
 }
 
+/// Not after the run: an hour's figures would be lost.
+#[test]
+fn a_report_that_cannot_be_written_is_said_before_the_run() {
+    for flag in ["--json", "--html"] {
+        // Nobody listens there, which a run would notice first.
+        let output = Command::new(env!("CARGO_BIN_EXE_hold120k"))
+            .args(["--quiet", "--target", "127.0.0.1:1", flag, "/nonexistent/report"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains("/nonexistent/report: No such file"), "{said}");
+    }
+}
+
 fn hold120k(name: &str, arguments: &str) -> (Output, Report) {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let (json, html) = (folder.join(format!("{name}.json")), folder.join(format!("{name}.html")));

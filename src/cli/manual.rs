@@ -193,7 +193,8 @@ fn first_word(usage: &str) -> &str {
 
 /// roff: a dash is a hyphen unless it is escaped, and a line must not begin with a dot or a quote.
 fn escaped(text: &str) -> String {
-    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    // A bare quotation mark begins an argument of a macro.
+    let text = text.replace('\\', "\\e").replace('-', "\\-").replace('"', "\\(dq");
     if text.starts_with(['.', '\'']) {
         format!("\\&{text}")
     } else {
@@ -236,6 +237,20 @@ Where the service manager listens (sd_notify).
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// groff takes quotation marks for its own at the beginning of a macro's argument.
+    #[test]
+    fn quotation_marks_of_defaults_are_shown() {
+        let page = man();
+        let macros = page.lines().filter(|line| line.starts_with(".B "));
+        assert!(macros.clone().count() > 40);
+        assert!(macros.clone().all(|line| !line.contains('"')), "a bare quotation mark");
+        let line = macros
+            .clone()
+            .find(|line| line.starts_with(".B subprotocols"))
+            .expect("a key");
+        assert!(line.contains(r"[\(dqocpp2.1\(dq, \(dqocpp2.0.1\(dq, "), "{line}");
+    }
 
     #[test]
     fn every_flag_command_and_key_is_in_the_page_and_every_flag_and_command_in_the_completions() {

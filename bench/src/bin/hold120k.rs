@@ -16,6 +16,12 @@ fn main() -> ExitCode {
         }
         Err(error) => return fail("hold120k", &error),
     };
+    // Not after an hour that cannot be written down.
+    for path in [&options.json, &options.html].into_iter().flatten() {
+        if let Err(error) = create(path) {
+            return fail("hold120k", &error);
+        }
+    }
     let report = match run::run(&options) {
         Ok(report) => report,
         Err(error) => return fail("hold120k", &error),
@@ -41,6 +47,11 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+fn create(path: &Path) -> Result<(), String> {
+    let file = std::fs::File::options().create(true).append(true).open(path);
+    file.map(drop).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
