@@ -10,7 +10,7 @@ use ws2api::cli::manual;
 use ws2api::cli::{self, Command, ServeArgs};
 use ws2api::config::{self, Config};
 use ws2api::demo;
-use ws2api::observe::log::Log;
+use ws2api::observe::log::{self, Format, Log};
 use ws2api::observe::profile::Profiles;
 use ws2api::server::cpu_features;
 use ws2api::server::host;
@@ -42,6 +42,10 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
+    let format = match &command {
+        Command::Serve(args) | Command::Demo(args) => args.log,
+        _ => Format::Text,
+    };
     let result = match command {
         Command::Help => print(&cli::help()),
         Command::Man => print(&manual::man()),
@@ -54,7 +58,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ws2api: {error}");
+            log::last_words(format, &error);
             ExitCode::FAILURE
         }
     }
@@ -120,7 +124,7 @@ fn serve(
     passed: InheritedSockets,
     guide: impl Fn(&server::Addresses) -> String,
 ) -> Result<(), String> {
-    abort_on_panic();
+    abort_on_panic(args.log);
     // Before any thread is pinned: a pinned one sees one CPU.
     let usable_cpus = host::usable_cpus();
     Profiles::prepare(args.cpuprofile.as_ref(), args.memprofile.as_ref()).map_err(|error| error.to_string())?;
@@ -187,10 +191,13 @@ fn watch(signals: SigSet, outside: &Arc<NodeHandle<Mail>>, profiles: &Profiles, 
 }
 
 /// A shard that broke can't be trusted with its clients: the process ends, and whoever watches it starts a new one.
-fn abort_on_panic() {
+fn abort_on_panic(format: Format) {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
+        match format {
+            Format::Text => report(panic),
+            Format::Json => log::last_words(format, &panic.to_string()),
+        }
         std::process::abort();
     }));
 }

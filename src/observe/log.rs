@@ -7,8 +7,9 @@
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use protocol::ocpp::json;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -55,7 +56,7 @@ impl Log {
         let (queue, entries) = mpsc::sync_channel(LINES_QUEUED_MAX);
         std::thread::Builder::new()
             .name("log".into())
-            .spawn(move || write(&entries, &mut io::stderr()))?;
+            .spawn(move || write(&entries, format, &mut io::stderr()))?;
         let writer = Queue(queue.clone());
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
         let builder = tracing_subscriber::fmt()
@@ -84,6 +85,23 @@ impl Drop for Log {
     fn drop(&mut self) {
         self.flush();
     }
+}
+
+/// Says why the program ends, in the form of the log, but whether or not there is a log.
+pub fn last_words(format: Format, why: &str) {
+    match format {
+        Format::Text => eprintln!("ws2api: {why}"),
+        Format::Json => eprintln!("{}", object("ERROR", why)),
+    }
+}
+
+/// A line as the log's own are.
+fn object(level: &str, message: &str) -> String {
+    let now = humantime::format_rfc3339_micros(SystemTime::now());
+    format!(
+        r#"{{"timestamp":"{now}","level":"{level}","message":{}}}"#,
+        json::string(message)
+    )
 }
 
 /// Lines that found the queue full, since the start.
@@ -132,7 +150,7 @@ impl Drop for Line<'_> {
     }
 }
 
-fn write(entries: &Receiver<Entry>, out: &mut impl Write) {
+fn write(entries: &Receiver<Entry>, format: Format, out: &mut impl Write) {
     let mut said_lost = 0;
     while let Ok(entry) = entries.recv() {
         // A log that can't be written must not end the server.
@@ -142,11 +160,11 @@ fn write(entries: &Receiver<Entry>, out: &mut impl Write) {
         }
         let lost = lines_lost();
         if lost > said_lost {
-            let _ = writeln!(
-                out,
-                "ws2api: {} log lines were lost: they came too fast",
-                lost - said_lost
-            );
+            let words = format!("{} log lines were lost: they came too fast", lost - said_lost);
+            let _ = match format {
+                Format::Text => writeln!(out, "ws2api: {words}"),
+                Format::Json => writeln!(out, "{}", object("WARN", &words)),
+            };
             said_lost = lost;
         }
     }
@@ -171,8 +189,24 @@ mod tests {
         assert_eq!(lines_lost() - before, 1);
         drop(queue);
         let mut out = Vec::new();
-        write(&entries, &mut out);
+        write(&entries, Format::Text, &mut out);
         let text = String::from_utf8(out).unwrap();
         assert!(text.starts_with("one\nws2api: ") && text.ends_with("log lines were lost: they came too fast\n"));
+
+        // As JSON, this is an object as well.
+        let (queue, entries) = mpsc::sync_channel(1);
+        queue.send(Entry::Line(b"{}\n".to_vec())).unwrap();
+        drop(queue);
+        let mut out = Vec::new();
+        write(&entries, Format::Json, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        for line in text.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).expect(line);
+            assert!(line.is_object());
+        }
+        assert!(
+            text.contains(r#""level":"WARN","message":"1 log lines were lost: they came too fast"}"#),
+            "{text}"
+        );
     }
 }

@@ -97,6 +97,27 @@ fn a_profile_that_cannot_be_written() {
     );
 }
 
+/// Who reads the log as JSON reads why there is none as JSON.
+#[test]
+fn as_json_too() {
+    let (code, words) = fails(&["--log", "json", "--set", "ingress_token_file=/nowhere/token"]);
+    assert_eq!(code, 1);
+    let lines: Vec<serde_json::Value> = words
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let last = lines.last().expect("a line");
+    assert_eq!(last["level"], "ERROR");
+    assert_eq!(
+        last["message"],
+        "ingress_token_file = /nowhere/token: No such file or directory (os error 2)"
+    );
+    assert!(
+        last["timestamp"].as_str().is_some_and(|time| time.ends_with('Z')),
+        "{last}"
+    );
+}
+
 #[test]
 fn a_wrong_command_line() {
     let (code, words) = fails(&["--lisen", "x"]);
