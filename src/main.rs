@@ -182,7 +182,7 @@ fn watch(signals: SigSet, outside: &Arc<NodeHandle<Mail>>, profiles: &Profiles, 
             _ if draining => std::process::exit(EXIT_SECOND_SIGNAL),
             _ => {
                 tracing::info!("{signal}: draining; once more ends at once");
-                sd_notify::stopping();
+                sd_notify::stopping(source.config.node.drain_timeout);
                 server::drain(outside);
                 draining = true;
             }

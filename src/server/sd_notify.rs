@@ -4,6 +4,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
+use std::time::Duration;
 
 /// All shards serve.
 pub fn ready() {
@@ -17,9 +18,10 @@ pub fn reloading() {
     send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
 }
 
-/// The end begins.
-pub fn stopping() {
-    send("STOPPING=1\nSTATUS=draining");
+/// The end begins, and takes `drain_timeout` at most: whatever the unit's TimeoutStopSec says, nothing is killed before that.
+pub fn stopping(drain_timeout: Duration) {
+    let micros = (drain_timeout + STOP_MARGIN).as_micros();
+    send(&format!("STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC={micros}"));
 }
 
 /// All shards answer: the watchdog's time begins anew. `words` appear in `systemctl status`.
@@ -42,3 +44,6 @@ fn send(text: &str) {
     let _ = socket.set_nonblocking(true);
     let _ = socket.send_to_addr(text.as_bytes(), &address);
 }
+
+/// From the end of the drain to that of the process: profiles are written.
+const STOP_MARGIN: Duration = Duration::from_secs(10);

@@ -28,14 +28,23 @@ fn the_service_manager_hears_ready_alive_reloading_and_stopping() {
             }
         }
     };
-    let mut proxy = Proxy::demo().shards(2).environment("NOTIFY_SOCKET", &path).start();
+    let mut proxy = Proxy::demo()
+        .shards(2)
+        .set("drain_timeout", "5m")
+        .environment("NOTIFY_SOCKET", &path)
+        .start();
     hear("READY=1");
     assert_eq!(hear("WATCHDOG=1"), "WATCHDOG=1\nSTATUS=all well");
     proxy.signal(Signal::HUP);
     assert!(hear("RELOADING=1\nMONOTONIC_USEC=").len() > 28);
     hear("READY=1");
     proxy.signal(Signal::TERM);
-    hear("STOPPING=1");
+    // 5 minutes and ten seconds, were it above the unit's TimeoutStopSec.
+    let words = hear("STOPPING=1");
+    assert!(
+        words.lines().any(|line| line == "EXTEND_TIMEOUT_USEC=310000000"),
+        "{words}"
+    );
     assert!(proxy.wait().success());
 }
 
@@ -133,6 +142,8 @@ fn the_unit_fits_the_program() {
     let unit = include_str!("../../config/ws2api.service");
     for line in [
         "Type=notify",
+        "ExecStartPre=/usr/bin/ws2api check /etc/ws2api/ws2api.toml",
+        "ExecReload=/usr/bin/ws2api check /etc/ws2api/ws2api.toml",
         "ExecReload=/bin/kill -HUP $MAINPID",
         "Sockets=ws2api.socket ws2api-ingress.socket",
         "WatchdogSec=30",
