@@ -8,6 +8,7 @@ pub mod sd_notify;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use shards::{StartError, node};
 
 use self::inherited_sockets::{ActivationError, InheritedSockets};
 use crate::backend::targets;
-use crate::config::{BackendUrl, Config};
+use crate::config::{BackendUrl, Config, Node};
 use crate::env::home::IdHasher;
 use crate::ingress::Token;
 use crate::observe::admin::Admin;
@@ -45,7 +46,7 @@ pub enum ServeError {
     #[error("ingress_token_file = {}: {error}", .file.display())]
     Token {
         /// The file.
-        file: std::path::PathBuf,
+        file: PathBuf,
         /// What is wrong with it.
         error: io::Error,
     },
@@ -64,6 +65,8 @@ pub enum ServeError {
 pub struct Server {
     /// Real addresses, ports chosen.
     pub addresses: Addresses,
+    /// Who may push.
+    pub ingress_token: Option<Token>,
     node: node::Node<Mail>,
 }
 
@@ -101,20 +104,14 @@ impl Server {
             ingress: ingress.address(),
             admin: admin.local_addr()?,
         };
-        let ingress_token = match &config.node.ingress_token_file {
-            Some(file) => Some(Token::read(file).map_err(|error| ServeError::Token {
-                file: file.clone(),
-                error,
-            })?),
-            None => None,
-        };
+        let ingress_token = ingress_token(&config.node)?;
         let plan = Plan {
             node: Arc::new(config.node.clone()),
             cores: config.cores.clone().into(),
             listen: listen.listener(),
             ingress: ingress.listener(),
             addresses: config.node.backends.iter().map(targets::look_up).collect(),
-            ingress_token,
+            ingress_token: ingress_token.clone(),
             hasher: IdHasher::default(),
             traced,
         };
@@ -135,7 +132,11 @@ impl Server {
         drop((listen, ingress, passed));
         Admin::new(node.outside.clone(), hasher).start(admin)?;
         refresh_addresses(&config.node.backends, &node.outside)?;
-        Ok(Self { addresses, node })
+        Ok(Self {
+            addresses,
+            ingress_token,
+            node,
+        })
     }
 
     /// The way to the shards, for signals and the admin listener.
@@ -151,6 +152,17 @@ impl Server {
     pub fn join(self) -> Result<(), ServeError> {
         Ok(self.node.join()?)
     }
+}
+
+/// Who may push, if not everybody.
+fn ingress_token(node: &Node) -> Result<Option<Token>, ServeError> {
+    let read = |file: &PathBuf| {
+        Token::read(file).map_err(|error| ServeError::Token {
+            file: file.clone(),
+            error,
+        })
+    };
+    node.ingress_token_file.as_ref().map(read).transpose()
 }
 
 /// Begins the end: no new clients; those that there are leave.

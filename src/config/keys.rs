@@ -229,7 +229,8 @@ settings! {
 
     ["Who may push"]
     /// File whose first line is the token that every request to `ingress` must carry as Authorization: Bearer; empty
-    /// asks for none. A file, because arguments and environment are easily seen by others.
+    /// asks for none. A second line is another token, as good as the first, while one takes the place of the other. A
+    /// file, because arguments and environment are easily seen by others.
     ingress_token_file: Option<PathBuf> = Kind::OptionalPath, "", Now;
 
     ["The end"]

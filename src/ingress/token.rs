@@ -1,36 +1,51 @@
-//! The bearer token that every request at the ingress must carry, when one is configured.
+//! Knows the bearer token that every request at the ingress must carry, when one is configured.
+//!
+//! There may be two at once: while a token is replaced, those who send the new one and those who still send the old one are let in.
 
 use std::path::Path;
 
 use sha1::{Digest, Sha1};
 
-/// A secret, compared in constant time. Only its digest is kept.
-#[derive(Clone, Debug)]
-pub struct Token([u8; 20]);
+/// One secret, or two that are as good as each other, compared in constant time. Only their digests are kept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Token {
+    digest: Digest20,
+    other: Option<Digest20>,
+}
+
+type Digest20 = [u8; 20];
 
 impl Token {
-    /// Reads the first line of `file`.
+    /// Reads `file`: a token on its first line, and another one on its second, if there is any.
     ///
     /// # Errors
-    /// When it can't be read, or its first line is empty.
+    /// When it can't be read, its first line is empty, or there are more than two.
     pub fn read(file: &Path) -> std::io::Result<Self> {
         let text = std::fs::read_to_string(file)?;
-        match text.lines().next().map(str::trim) {
-            Some(token) if !token.is_empty() => Ok(Self::new(token.as_bytes())),
-            _ => Err(std::io::Error::new(
-                std::io::ErrorKind::InvalidData,
-                "its first line is empty",
-            )),
+        Self::parse(&text).map_err(|why| std::io::Error::new(std::io::ErrorKind::InvalidData, why))
+    }
+
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let mut lines = text.lines().map(str::trim);
+        let first = lines.next().filter(|token| !token.is_empty());
+        let first = first.ok_or("its first line is empty")?;
+        let second = lines.next().filter(|token| !token.is_empty());
+        if lines.any(|line| !line.is_empty()) {
+            return Err("it holds more than two lines; each of them would be a token");
         }
+        Ok(Self {
+            digest: Sha1::digest(first).into(),
+            other: second.map(|token| Sha1::digest(token).into()),
+        })
     }
 
-    /// The token itself.
+    /// How many secrets are good: 1 or 2.
     #[must_use]
-    pub fn new(token: &[u8]) -> Self {
-        Self(Sha1::digest(token).into())
+    pub fn count(&self) -> usize {
+        1 + usize::from(self.other.is_some())
     }
 
-    /// Whether an `Authorization` value is `Bearer` and this token. Takes the same time wherever they differ.
+    /// Whether an `Authorization` value is `Bearer` and this token, or one of the two. Takes the same time wherever they differ.
     #[must_use]
     pub fn fits(&self, authorization: &[u8]) -> bool {
         let Some((scheme, token)) = authorization.split_at_checked(SCHEME.len()) else {
@@ -39,13 +54,15 @@ impl Token {
         if !scheme.eq_ignore_ascii_case(SCHEME) {
             return false;
         }
-        let offered: [u8; 20] = Sha1::digest(token.trim_ascii()).into();
-        let difference = self
-            .0
-            .iter()
-            .zip(offered)
-            .fold(0, |difference, (own, offered)| difference | (own ^ offered));
-        std::hint::black_box(difference) == 0
+        let offered: Digest20 = Sha1::digest(token.trim_ascii()).into();
+        let difference = |own: &Digest20| {
+            let bits = own.iter().zip(offered);
+            bits.fold(0, |difference, (own, offered)| difference | (own ^ offered))
+        };
+        // Where there is one, it is compared twice.
+        let first = std::hint::black_box(difference(&self.digest));
+        let second = std::hint::black_box(difference(self.other.as_ref().unwrap_or(&self.digest)));
+        (first == 0) | (second == 0)
     }
 }
 
@@ -57,7 +74,8 @@ mod tests {
 
     #[test]
     fn only_the_whole_token_fits() {
-        let token = Token::new(b"s3cret");
+        let token = Token::parse("s3cret\n").unwrap();
+        assert_eq!(token.count(), 1);
         assert!(token.fits(b"Bearer s3cret"));
         assert!(token.fits(b"bearer  s3cret"));
         for wrong in [
@@ -70,5 +88,17 @@ mod tests {
         ] {
             assert!(!token.fits(wrong), "{}", wrong.escape_ascii());
         }
+    }
+
+    #[test]
+    fn of_two_tokens_both_fit_and_three_are_refused() {
+        let token = Token::parse("old\r\n new \n\n").unwrap();
+        assert_eq!(token.count(), 2);
+        assert!(token.fits(b"Bearer old") && token.fits(b"Bearer new"));
+        assert!(!token.fits(b"Bearer oldnew") && !token.fits(b"Bearer ") && !token.fits(b"Bearer old\nnew"));
+        assert!(Token::parse("\nnew\n").is_err_and(|why| why.contains("first line is empty")));
+        assert!(Token::parse("a\nb\nc\n").is_err_and(|why| why.contains("more than two")));
+        assert_eq!(Token::parse("a\n").unwrap(), Token::parse("a").unwrap());
+        assert_ne!(Token::parse("a\nb").unwrap(), Token::parse("a").unwrap());
     }
 }

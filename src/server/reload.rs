@@ -7,7 +7,7 @@ use shards::mesh::NodeHandle;
 use crate::cli::ServeArgs;
 use crate::config::{self, Config, When};
 use crate::ingress::Token;
-use crate::server::sd_notify;
+use crate::server::{ingress_token, sd_notify};
 use crate::shard::mail::{Control, Mail, Reload};
 
 /// What runs, and what it was read from.
@@ -17,6 +17,8 @@ pub struct Source {
     pub config: Config,
     /// Where it came from.
     pub args: ServeArgs,
+    /// Who may push.
+    pub ingress_token: Option<Token>,
     /// As they were before any thread was pinned.
     pub usable_cpus: Vec<usize>,
 }
@@ -35,12 +37,7 @@ impl Source {
     fn load(&self) -> Result<Reload, String> {
         let file = self.args.config.as_deref();
         let config = config::load(file, &self.args.overrides, &self.usable_cpus).map_err(|error| error.to_string())?;
-        let ingress_token = match &config.node.ingress_token_file {
-            Some(file) => {
-                Some(Token::read(file).map_err(|error| format!("ingress_token_file = {}: {error}", file.display()))?)
-            }
-            None => None,
-        };
+        let ingress_token = ingress_token(&config.node).map_err(|error| error.to_string())?;
         Ok(Reload { config, ingress_token })
     }
 
@@ -63,7 +60,15 @@ impl Source {
                 tracing::error!("shard {shard} is too busy to take the new configuration: send SIGHUP again");
             }
         }
+        let token = match (&self.ingress_token, &reload.ingress_token) {
+            (None, None) => "no token is asked for",
+            (Some(old), Some(new)) if old == new => "the token is the one before",
+            (_, Some(new)) if new.count() > 1 => "the token has changed: there are two",
+            (_, Some(_)) => "the token has changed",
+            (Some(_), None) => "no token is asked for any more",
+        };
+        self.ingress_token.clone_from(&reload.ingress_token);
         let count = changes.iter().filter(|change| change.when != When::Restart).count();
-        tracing::info!("configuration read again: {count} values changed, the token among what was read");
+        tracing::info!("configuration read again: {count} values changed, {token}");
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use rustix::process::Signal;
-use support::{Client, Proxy};
+use support::{Client, Proxy, eventually};
 
 #[test]
 fn bounds_and_token_change_while_clients_stay() {
@@ -49,6 +49,48 @@ fn bounds_and_token_change_while_clients_stay() {
     first.call(1);
     assert_eq!(proxy.metric("clients").iter().sum::<f64>(), 9.0);
     drop(more);
+}
+
+/// The old token is good until everybody has the new one.
+#[test]
+fn a_token_is_replaced_without_a_moment_without_one() {
+    let token = file("rotated");
+    let write = |text: &str| std::fs::write(&token, text).unwrap();
+    write("old\n");
+    let proxy = Proxy::demo()
+        .shards(2)
+        .set("ingress_token_file", token.to_str().unwrap())
+        .start();
+    let list = |token: &str| {
+        let header = ("Authorization", &*format!("Bearer {token}"));
+        proxy.http().request("GET", "/clients", &[header], "").status
+    };
+    // A shard takes the news of it at its next turn.
+    let reload = |words: &str, statuses: [u16; 2]| {
+        proxy.signal(Signal::HUP);
+        proxy.wait_log(words);
+        eventually(words, || ([list("old"), list("new")] == statuses).then_some(()));
+    };
+    reload(
+        "configuration read again: 0 values changed, the token is the one before",
+        [200, 401],
+    );
+    write("old\nnew\n");
+    reload("0 values changed, the token has changed: there are two", [200, 200]);
+    write("new\n");
+    proxy.signal(Signal::HUP);
+    eventually("the old token to be refused", || {
+        ([list("old"), list("new")] == [401, 200]).then_some(())
+    });
+    let told = proxy
+        .stderr()
+        .lines()
+        .filter(|line| line.contains("the token has changed"))
+        .count();
+    assert_eq!(told, 2, "{}", proxy.stderr());
+    // What cannot be read changes nothing.
+    write("a\nb\nc\n");
+    reload("more than two lines", [401, 200]);
 }
 
 fn file(name: &str) -> PathBuf {
