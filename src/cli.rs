@@ -49,6 +49,8 @@ pub struct ServeArgs {
     pub log: Format,
     /// The client whose frames are logged.
     pub trace_client: Option<ClientId>,
+    /// Whether a warning of `check` is an error.
+    pub strict: bool,
 }
 
 /// One flag.
@@ -120,6 +122,18 @@ pub const FLAGS: &[Flag] = &[
         "Log every frame of the client with this ClientId.",
     ),
     Flag {
+        value: None,
+        ..flag("strict", "", "Of check: a warning makes its exit code 1.")
+    },
+    Flag {
+        value: None,
+        ..flag(
+            "elsewhere",
+            "",
+            "Of check: FILE is for another machine; leave alone what is to be found here.",
+        )
+    },
+    Flag {
         name: "help",
         short: Some('h'),
         value: None,
@@ -188,6 +202,12 @@ pub enum CliError {
     /// `check` without its file.
     #[error("check needs a file: ws2api check FILE")]
     CheckFile,
+    /// A flag of `check` without it.
+    #[error("{flag} belongs to check: ws2api check FILE {flag}")]
+    CheckOnly {
+        /// With its dashes.
+        flag: &'static str,
+    },
     /// `--set` without `=`.
     #[error("--set {got}: written as --set KEY=VALUE, such as --set call_timeout=25s")]
     Set {
@@ -264,11 +284,12 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, CliErr
                 flag: format!("--{name}"),
             });
         } else {
-            return Ok(if name == "help" {
-                Command::Help
-            } else {
-                Command::Version
-            });
+            match name {
+                "strict" => args.strict = true,
+                "elsewhere" => args.overrides.elsewhere = true,
+                "version" => return Ok(Command::Version),
+                _ => return Ok(Command::Help),
+            }
         }
     }
     command(args, words)
@@ -282,7 +303,15 @@ fn command(mut args: ServeArgs, words: Vec<OsString>) -> Result<Command, CliErro
             meant,
         })
     };
-    let Some(name) = words.first() else {
+    let name = words.first();
+    if name.is_none_or(|name| name != "check") {
+        for (flag, is_set) in [("--strict", args.strict), ("--elsewhere", args.overrides.elsewhere)] {
+            if is_set {
+                return Err(CliError::CheckOnly { flag });
+            }
+        }
+    }
+    let Some(name) = name else {
         return Ok(Command::Serve(args));
     };
     match (name.to_str(), &words[1..]) {

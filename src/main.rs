@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         Command::Man => print(&manual::man()),
         Command::Completions(shell) => print(&manual::completions(shell).expect("a shell that is known")),
         Command::Version => print(&format!("{}\n", cli::version())),
-        Command::Check(args) => load(&args).and_then(|config| check(&config)),
+        Command::Check(args) => load(&args).and_then(|config| check(&config, &args)),
         Command::Serve(args) => begin(&args),
         Command::Demo(args) => demonstrate(args),
     };
@@ -69,18 +69,30 @@ fn load(args: &ServeArgs) -> Result<Config, String> {
     config::load(args.config.as_deref(), &args.overrides, &host::usable_cpus()).map_err(|error| error.to_string())
 }
 
-fn check(config: &Config) -> Result<(), String> {
+fn check(config: &Config, args: &ServeArgs) -> Result<(), String> {
     print(&config.render())?;
-    for warning in warnings(config) {
+    let warnings = if args.overrides.elsewhere {
+        config::warnings(config)
+    } else {
+        server::check::check(config).map_err(|error| error.to_string())?;
+        let limits = host::Limits::read();
+        if let Some(clients) = host::clients_carried(config, &limits) {
+            eprintln!(
+                "note: clients_max is the default. This machine carries about {clients} clients; set clients_max to what \
+                 you expect, and check says what it takes"
+            );
+        }
+        server::check::warnings(config, &limits)
+    };
+    for warning in &warnings {
         eprintln!("{warning}");
     }
-    Ok(())
-}
-
-fn warnings(config: &Config) -> Vec<config::Warning> {
-    let mut found = host::warnings(config, &host::Limits::read());
-    found.append(&mut config::warnings(config));
-    found
+    match warnings.len() {
+        0 => Ok(()),
+        1 if args.strict => Err("a warning, which --strict does not allow".to_owned()),
+        count if args.strict => Err(format!("{count} warnings, which --strict does not allow")),
+        _ => Ok(()),
+    }
 }
 
 /// No thread takes these signals but the one that waits for them: a handler could run on any shard, with its own table.
@@ -130,7 +142,7 @@ fn serve(
     Profiles::prepare(args.cpuprofile.as_ref(), args.memprofile.as_ref()).map_err(|error| error.to_string())?;
     let _ = shards::fd_table::raise_limit();
     let _log = Log::start(args.log).map_err(|error| format!("the log: {error}"))?;
-    for warning in warnings(config) {
+    for warning in server::check::warnings(config, &host::Limits::read()) {
         tracing::warn!(fix = warning.fix, "{}", warning.what);
     }
     let server = Server::start(config, passed, args.trace_client.clone()).map_err(|error| error.to_string())?;

@@ -1,5 +1,6 @@
 //! The whole process: reserves the ports, starts the shards, watches for signals, waits for the end.
 
+pub mod check;
 pub mod cpu_features;
 pub mod host;
 pub mod inherited_sockets;

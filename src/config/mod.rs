@@ -22,6 +22,7 @@ mod value;
 mod warnings;
 mod words;
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -45,6 +46,8 @@ pub struct Config {
     pub node: Node,
     /// One per shard; the index is the shard's.
     pub cores: Vec<Core>,
+    /// The names of the keys that the file or a flag sets somewhere, were it to their defaults.
+    pub keys_set: BTreeSet<&'static str>,
 }
 
 /// What the flags set, over file and defaults.
@@ -54,6 +57,8 @@ pub struct Overrides {
     pub cores: Option<Vec<usize>>,
     /// `--set`, and the flags that are short for it, in their order.
     pub set: Vec<Override>,
+    /// `--elsewhere`: the configuration is for another machine, which may have CPUs that this one does not have.
+    pub elsewhere: bool,
 }
 
 /// One key set by a flag.

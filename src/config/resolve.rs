@@ -1,6 +1,6 @@
 //! File and flags, laid over the defaults → [`Config`], with what no single key can check.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use super::error::{ConfigError, Conflict, Place};
@@ -33,6 +33,7 @@ pub(super) fn resolve(file: &File, overrides: &Overrides, usable_cpus: &[usize])
     }
     check_node(&node, &places)?;
 
+    let mut keys_set: BTreeSet<&'static str> = places.into_keys().collect();
     let mut cores = Vec::new();
     for shard in shards(file, overrides, usable_cpus)? {
         let mut core = Core {
@@ -46,9 +47,10 @@ pub(super) fn resolve(file: &File, overrides: &Overrides, usable_cpus: &[usize])
             places.insert(setting.key.name, setting.place.clone());
         }
         check_core(&core, &places)?;
+        keys_set.extend(places.into_keys());
         cores.push(core);
     }
-    Ok(Config { node, cores })
+    Ok(Config { node, cores, keys_set })
 }
 
 fn flag_assignments(overrides: &Overrides) -> Result<Vec<Assignment>, ConfigError> {
@@ -79,13 +81,14 @@ fn value_error(setting: &Assignment, error: super::ValueError) -> ConfigError {
 ///
 /// With `--cores`, a shard keeps the overrides of the first `[[core]]` of its CPU that no shard before it took.
 fn shards<'a>(file: &'a File, overrides: &Overrides, usable: &[usize]) -> Result<Vec<Shard<'a>>, ConfigError> {
+    let is_usable = |cpu: &usize| overrides.elsewhere || usable.contains(cpu);
     let mut tables = Vec::new();
     for table in &file.cores {
         tables.push((cpu_of(table, usable)?, table));
     }
     let shards: Vec<Shard<'a>> = if let Some(cores) = &overrides.cores {
         let place = || Place::Flag("--cores".to_owned());
-        if let Some(&cpu) = cores.iter().find(|cpu| !usable.contains(cpu)) {
+        if let Some(&cpu) = cores.iter().find(|cpu| !is_usable(cpu)) {
             return Err(ConfigError::CpuUnusable {
                 place: place(),
                 cpu,
@@ -105,7 +108,7 @@ fn shards<'a>(file: &'a File, overrides: &Overrides, usable: &[usize]) -> Result
             .collect()
     } else {
         for (cpu, table) in &tables {
-            if !usable.contains(cpu) {
+            if !is_usable(cpu) {
                 let place = table.cpu.as_ref().map_or(&table.place, |(_, place)| place).clone();
                 return Err(ConfigError::CpuUnusable {
                     place,

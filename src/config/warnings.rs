@@ -1,9 +1,11 @@
-//! Tells where a configuration is allowed and still unwise: it opens a door. Nothing here stops the start.
+//! Tells where a configuration is allowed and still unwise: it opens a door, or contradicts itself. Nothing here stops the start.
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use super::Config;
+use super::units::Time;
+use super::{Config, Node};
 
 /// One thing to fix.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -20,10 +22,25 @@ impl fmt::Display for Warning {
     }
 }
 
+impl Node {
+    /// How long the closing of clients can take: some of `drain_timeout` is left for what they still owe.
+    #[must_use]
+    pub fn drain_spread_max(&self) -> Duration {
+        // Whole milliseconds, as a configuration has them.
+        Duration::from_millis((self.drain_timeout.as_millis() as u64).saturating_mul(7) / 10)
+    }
+}
+
 /// What is worth changing in `config`, whatever machine it runs on; the gravest first.
 #[must_use]
 pub fn warnings(config: &Config) -> Vec<Warning> {
-    let found = [open_ingress(config), open_admin(config)];
+    let found = [
+        open_ingress(config),
+        believed_headers(config, "proxy_protocol"),
+        believed_headers(config, "ingress_proxy_protocol"),
+        open_admin(config),
+        drain_spread(config),
+    ];
     found.into_iter().flatten().collect()
 }
 
@@ -46,6 +63,42 @@ fn open_admin(config: &Config) -> Option<Warning> {
     warning(
         format!("admin = {address} has no password: whoever reaches it sees clients and profiles"),
         "listen on a loopback address, or let only operators through the firewall".to_owned(),
+    )
+}
+
+/// The header names the client, and is believed: with every address of the machine, from whomever.
+fn believed_headers(config: &Config, key: &str) -> Option<Warning> {
+    let node = &config.node;
+    let (is_on, listener, address) = match key {
+        "proxy_protocol" => (node.proxy_protocol, "listen", node.listen),
+        _ => (node.ingress_proxy_protocol, "ingress", node.ingress),
+    };
+    (is_on && address.ip().to_canonical().is_unspecified()).then_some(())?;
+    warning(
+        format!("{key} on {listener} = {address}: whoever reaches any address of this machine can claim any address"),
+        format!(
+            "let {listener} be the address that the load balancer connects to, or let only it through the firewall"
+        ),
+    )
+}
+
+fn drain_spread(config: &Config) -> Option<Warning> {
+    let node = &config.node;
+    let most = node.drain_spread_max();
+    (node.drain_spread > most).then_some(())?;
+    warning(
+        format!(
+            "drain_spread = {} is cut to {}, 70 % of drain_timeout = {}: clients need the rest to leave",
+            Time(node.drain_spread),
+            Time(most),
+            Time(node.drain_timeout)
+        ),
+        format!(
+            "raise drain_timeout to {} at least, or lower drain_spread",
+            Time(Duration::from_millis(
+                (node.drain_spread.as_millis() as u64).saturating_mul(10).div_ceil(7)
+            ))
+        ),
     )
 }
 
@@ -82,5 +135,43 @@ mod tests {
         assert_eq!(words(&two_shards(&[open[0], ("ingress_token_file", "/t")])), []);
         assert_eq!(words(&two_shards(&[("admin", "10.0.0.5:4002")])).len(), 1);
         assert_eq!(words(&two_shards(&[("admin", "[::1]:4002")])), []);
+    }
+
+    #[test]
+    fn a_proxy_protocol_header_that_anybody_can_send_is_named() {
+        let found = words(&two_shards(&[("proxy_protocol", "true")]));
+        let what = "proxy_protocol on listen = 0.0.0.0:4000: whoever reaches any address of this machine can claim any address";
+        assert_eq!(found.iter().map(|(what, _)| what.as_str()).collect::<Vec<_>>(), [what]);
+        let one = ("listen", "10.0.0.5:4000");
+        assert_eq!(words(&two_shards(&[("proxy_protocol", "true"), one])), []);
+        let ingress = [
+            ("ingress_proxy_protocol", "true"),
+            ("ingress", "[::]:4001"),
+            ("ingress_token_file", "/t"),
+        ];
+        let found = words(&two_shards(&ingress));
+        assert!(
+            found.len() == 1
+                && found[0]
+                    .0
+                    .starts_with("ingress_proxy_protocol on ingress = [::]:4001: ")
+        );
+    }
+
+    /// At 70 % of `drain_timeout`, and a millisecond above.
+    #[test]
+    fn a_drain_spread_that_is_cut_is_named() {
+        let with = |spread| words(&two_shards(&[("drain_timeout", "10s"), ("drain_spread", spread)]));
+        assert_eq!(with("7s"), []);
+        let (what, fix) = &with("7001ms")[0];
+        assert_eq!(
+            what,
+            "drain_spread = 7001ms is cut to 7s, 70 % of drain_timeout = 10s: clients need the rest to leave"
+        );
+        assert_eq!(fix, "raise drain_timeout to 10002ms at least, or lower drain_spread");
+        assert_eq!(
+            words(&two_shards(&[("drain_timeout", "10002ms"), ("drain_spread", "7001ms")])),
+            []
+        );
     }
 }

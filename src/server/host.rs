@@ -6,7 +6,7 @@ use std::fs;
 
 use rustix::process::{Resource, getrlimit};
 
-pub use self::warnings::{descriptors_max, warnings};
+pub use self::warnings::{clients_carried, descriptors_max, warnings};
 
 /// Limits as read; `None` is no limit, or one that cannot be read here.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

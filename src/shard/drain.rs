@@ -19,7 +19,7 @@ impl Shard {
         for client in &clients {
             client.handle_shutdown();
         }
-        let spread = self.env.node.drain_spread.min(self.env.node.drain_timeout.mul_f64(0.7));
+        let spread = self.env.node.drain_spread.min(self.env.node.drain_spread_max());
         for (index, client) in clients.iter().enumerate() {
             let due = start + spread.mul_f64(index as f64 / clients.len() as f64);
             if due > self.env.reactor.now() {

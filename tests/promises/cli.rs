@@ -206,6 +206,119 @@ fn check_prints_the_resolved_configuration() {
 }
 
 #[test]
+fn check_fails_where_the_start_would() {
+    // The server that runs has the ports: that is no fault of the file.
+    let backend = Backend::start();
+    let running = Proxy::start(&backend);
+    let base = format!(
+        "listen = \"{}\"\ningress = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n",
+        running.listen
+    );
+    let good = File::new("startable", &base);
+    let (code, _, stderr) = run(&["check", good.path()]);
+    assert_eq!(code, 0, "{stderr}");
+    for (flags, parts) in [
+        (
+            ["--set", "ingress_token_file=/nonexistent/token"],
+            ["ingress_token_file", "/nonexistent/token"],
+        ),
+        (
+            ["--listen", "192.0.2.1:4000"],
+            ["listen = 192.0.2.1:4000", "not an address of this machine"],
+        ),
+        (
+            ["--ingress", "192.0.2.1:4001"],
+            ["ingress = 192.0.2.1:4001", "not an address of this machine"],
+        ),
+        (["--admin", "[2001:db8::1]:4002"], ["admin = [2001:db8::1]:4002", ""]),
+    ] {
+        let (code, _, stderr) = run(&["check", good.path(), flags[0], flags[1]]);
+        assert_eq!(code, 1, "{flags:?}: {stderr}");
+        let line = stderr
+            .lines()
+            .find(|line| line.starts_with("ws2api: "))
+            .unwrap_or_default();
+        assert!(parts.iter().all(|part| line.contains(part)), "{flags:?}: {stderr}");
+        let (code, _, stderr) = run(&["check", good.path(), flags[0], flags[1], "--elsewhere"]);
+        assert_eq!(code, 0, "another machine may have it: {stderr}");
+    }
+}
+
+#[test]
+fn a_file_for_another_machine_is_checked_elsewhere() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let beyond = usable_cpus().last().unwrap() + 1;
+    let cpu = File::new("elsewhere", &format!("[[core]]\ncpu = {beyond}\n"));
+    assert_refused(&["check", cpu.path()], 1, &["CPU", "not usable"]);
+    let (code, stdout, stderr) = run(&["check", "--elsewhere", cpu.path()]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains(&beyond.to_string()), "{stdout}");
+    let mut tried = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let (code, _, stderr) = run(&["check", path.to_str().unwrap(), "--elsewhere"]);
+            assert_eq!(code, 0, "{}: {stderr}", path.display());
+            tried += 1;
+        }
+    }
+    assert!(tried >= 5, "{tried}");
+    for flag in ["--strict", "--elsewhere"] {
+        for command in [&[flag][..], &["demo", flag]] {
+            assert_refused(command, 2, &[flag, "ws2api check FILE"]);
+        }
+    }
+}
+
+#[test]
+fn strict_makes_a_warning_an_error() {
+    let file = File::new("strict", "drain_timeout = \"10s\"\ndrain_spread = \"8s\"\n");
+    let check = |flags: &[&str]| run(&[&["check", "--elsewhere", file.path()], flags].concat());
+    let (code, stdout, stderr) = check(&[]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(
+        stderr.contains("warning: drain_spread = 8s is cut to 7s") && stderr.contains("fix: "),
+        "{stderr}"
+    );
+    let (code, same, stderr) = check(&["--strict"]);
+    assert_eq!((code, &same), (1, &stdout), "{stderr}");
+    assert!(
+        stderr.ends_with("ws2api: a warning, which --strict does not allow\n"),
+        "{stderr}"
+    );
+    let (code, _, stderr) = check(&["--strict", "--set", "drain_spread=7s"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let (code, _, stderr) = check(&["--strict", "--set", "drain_spread=7s", "--set", "proxy_protocol=true"]);
+    assert_eq!(code, 1);
+    assert!(
+        stderr.contains("warning: proxy_protocol on listen = 0.0.0.0:4000"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_token_that_everybody_can_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let token = File::new("token-mode", "s3cret\n");
+    let set = format!("ingress_token_file={}", token.path());
+    let mode = |mode| std::fs::set_permissions(token.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+    let file = File::new("token-check", "");
+    let check = || {
+        let (code, _, stderr) = run(&["check", file.path(), "--set", &set]);
+        assert_eq!(code, 0, "{stderr}");
+        stderr
+    };
+    mode(0o644);
+    let warned = check();
+    assert!(
+        warned.contains("every user of this machine can read it") && warned.contains("chmod o= "),
+        "{warned}"
+    );
+    mode(0o640);
+    assert!(!check().contains("every user"));
+}
+
+#[test]
 fn flags_win_over_the_file() {
     let backend = Backend::start();
     let file = File::new(
@@ -305,6 +418,25 @@ fn what_the_machine_does_not_carry_is_said_once_with_what_fixes_it() {
     assert!(said.contains("ulimit") && said.contains("2000"), "{said}");
     let quiet = Proxy::with(&backend).set("clients_max", "10").start();
     assert!(!quiet.stderr().contains("clients_max"), "{}", quiet.stderr());
+}
+
+/// The default of clients_max is a bound, not a plan.
+#[test]
+fn a_small_installation_is_not_greeted_with_a_warning() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).open_files(20_000).start();
+    proxy.client("CP1");
+    let log = proxy.stderr();
+    assert!(
+        !log.lines()
+            .any(|line| line.contains("WARN") && line.contains("clients")),
+        "{log}"
+    );
+    let planned = Proxy::with(&backend)
+        .open_files(20_000)
+        .set("clients_max", "100000")
+        .start();
+    planned.wait_log("can hold 14544 of clients_max = 100000");
 }
 
 #[test]

@@ -20,10 +20,38 @@ pub fn warnings(config: &Config, limits: &Limits) -> Vec<Warning> {
     found.into_iter().flatten().collect()
 }
 
+/// About how many clients the machine carries, if `clients_max` is the default and the machine carries fewer: nobody has said
+/// then that there will be so many, so that it is no warning.
+#[must_use]
+pub fn clients_carried(config: &Config, limits: &Limits) -> Option<u64> {
+    if config.keys_set.contains("clients_max") {
+        return None;
+    }
+    let shards = config.cores.len();
+    let by_files = |core: &Core| {
+        let others = descriptors_max(core, shards) - core.clients_max as u64;
+        let free = limits.open_files.map_or(u64::MAX, |files| files.saturating_sub(others));
+        free.min(core.clients_max as u64)
+    };
+    let files: u64 = config.cores.iter().map(by_files).sum();
+    let client = config.cores.iter().map(client_memory).max()? as u64;
+    let memory = limits.memory.map_or(u64::MAX, |memory| memory / client);
+    let others = sum(config, tracked_beside_clients);
+    let tracked = limits
+        .conntrack_max
+        .map_or(u64::MAX, |most| most.saturating_sub(others));
+    let carried = files.min(memory).min(tracked);
+    (carried < sum(config, |core| core.clients_max)).then_some(carried)
+}
+
 /// The descriptors that one shard of `shards` may come to hold.
 #[must_use]
 pub fn descriptors_max(core: &Core, shards: usize) -> u64 {
-    let connections = core.clients_max + core.handshakes_max + core.ingress_connections_max;
+    descriptors_for(core, core.clients_max, shards)
+}
+
+fn descriptors_for(core: &Core, clients: usize, shards: usize) -> u64 {
+    let connections = clients + core.handshakes_max + core.ingress_connections_max;
     (connections + core.backend_connections_max + OWN_DESCRIPTORS + shards * DESCRIPTORS_PER_NEIGHBOUR) as u64
 }
 
@@ -34,6 +62,24 @@ fn warning(what: String, fix: String) -> Option<Warning> {
 /// The sum over all shards.
 fn sum(config: &Config, of: impl Fn(&Core) -> usize) -> u64 {
     config.cores.iter().map(|core| of(core) as u64).sum()
+}
+
+/// How many clients a shard should be able to hold. The default of `clients_max` is a bound and no plan: who runs a hundred clients
+/// need not hear that there is no room for a hundred thousand.
+fn clients_expected(config: &Config, core: &Core) -> usize {
+    if config.keys_set.contains("clients_max") {
+        core.clients_max
+    } else {
+        core.clients_max.min(CLIENTS_UNPLANNED)
+    }
+}
+
+fn client_memory(core: &Core) -> usize {
+    CLIENT_MEMORY + core.read_buffer
+}
+
+fn tracked_beside_clients(core: &Core) -> usize {
+    core.handshakes_max + core.ingress_connections_max + core.backend_connections_max
 }
 
 fn io_uring(limits: &Limits) -> Option<Warning> {
@@ -70,7 +116,7 @@ fn locked_memory(config: &Config, limits: &Limits) -> Option<Warning> {
 
 fn open_files(config: &Config, limits: &Limits) -> Option<Warning> {
     let shards = config.cores.len();
-    let needs = |core: &Core| descriptors_max(core, shards);
+    let needs = |core: &Core| descriptors_for(core, clients_expected(config, core), shards);
     let (shard, core) = config
         .cores
         .iter()
@@ -79,30 +125,35 @@ fn open_files(config: &Config, limits: &Limits) -> Option<Warning> {
         .max_by_key(|(_, core)| needs(core))?;
     let (limit, needed) = (limits.open_files?, needs(core));
     (limit < needed).then_some(())?;
-    let others = needed - core.clients_max as u64;
+    let clients = clients_expected(config, core);
+    let others = needed - clients as u64;
+    let planned = if clients == core.clients_max {
+        format!("clients_max = {clients}")
+    } else {
+        format!("{clients} clients (clients_max is {} by default)", core.clients_max)
+    };
     let ceiling = match limits.open_files_ceiling {
         Some(ceiling) if ceiling < needed => format!("sysctl -w fs.nr_open={needed}, then "),
         _ => String::new(),
     };
     warning(
         format!(
-            "shard {shard} can hold {} of clients_max = {}: it may open {limit} files, and needs up to {needed}",
+            "shard {shard} can hold {} of {planned}: it may open {limit} files, and needs up to {needed}",
             limit.saturating_sub(others),
-            core.clients_max
         ),
         format!("{ceiling}ulimit -Hn {needed}, or LimitNOFILE={needed} in the systemd unit"),
     )
 }
 
 fn memory(config: &Config, limits: &Limits) -> Option<Warning> {
-    let of = |core: &Core| core.clients_max * (CLIENT_MEMORY + core.read_buffer);
+    let of = |core: &Core| clients_expected(config, core) * client_memory(core);
     let (limit, needed) = (limits.memory?, sum(config, of));
     (limit < needed).then_some(())?;
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     warning(
         format!(
-            "{} idle clients (clients_max of all shards) take about {} MiB of memory; there are {}",
-            sum(config, |core| core.clients_max),
+            "{} idle clients of all shards take about {} MiB of memory; there are {}",
+            sum(config, |core| clients_expected(config, core)),
             mib(needed),
             mib(limit)
         ),
@@ -130,9 +181,7 @@ fn local_ports(config: &Config, limits: &Limits) -> Option<Warning> {
 }
 
 fn conntrack(config: &Config, limits: &Limits) -> Option<Warning> {
-    let connections = |core: &Core| {
-        core.clients_max + core.handshakes_max + core.ingress_connections_max + core.backend_connections_max
-    };
+    let connections = |core: &Core| clients_expected(config, core) + tracked_beside_clients(core);
     let (limit, needed) = (limits.conntrack_max?, sum(config, connections));
     (limit < needed).then_some(())?;
     warning(
@@ -156,6 +205,8 @@ const OWN_DESCRIPTORS: usize = 64;
 const DESCRIPTORS_PER_NEIGHBOUR: usize = 16;
 /// An idle client without its read buffer: 4.4 KB in the kernel, the rest is ours.
 const CLIENT_MEMORY: usize = 7 * 1024;
+/// Clients of a shard that every machine should carry, whatever was planned.
+const CLIENTS_UNPLANNED: usize = 1000;
 /// The rings and registered buffers of one executor.
 const LOCKED_MEMORY_PER_SHARD: u64 = 512 * 1024;
 
@@ -245,7 +296,7 @@ mod tests {
                     memory: Some(memory),
                     ..Limits::default()
                 },
-                "40000 idle clients (clients_max of all shards) take about 313 MiB of memory; there are 313",
+                "40000 idle clients of all shards take about 313 MiB of memory; there are 313",
                 "set clients_max to what the memory carries, so that one more is refused instead of the process killed",
             ),
         ];
@@ -298,5 +349,39 @@ mod tests {
         assert!(with(1)[0].0.contains("all but root"));
         assert!(with(2)[0].0.contains("forbidden to everybody"));
         assert_eq!(with(2)[0].1, "sysctl -w kernel.io_uring_disabled=0");
+    }
+
+    #[test]
+    fn who_has_planned_nothing_is_not_told_of_a_hundred_thousand_clients() {
+        let config = two_shards(&[]);
+        let small = Limits {
+            open_files: Some(20_000),
+            memory: Some(256 << 20),
+            conntrack_max: Some(65_536),
+            ..Limits::default()
+        };
+        assert_eq!(words(&config, small), []);
+        // 256 MiB in pieces of 8 KiB; by descriptors it would be two times 14,528.
+        assert_eq!(clients_carried(&config, &small), Some(29_056));
+        let less = Limits {
+            memory: Some(128 << 20),
+            ..small
+        };
+        assert_eq!(clients_carried(&config, &less), Some(16_384));
+        assert_eq!(clients_carried(&config, &Limits::default()), None);
+        let planned = two_shards(&[("clients_max", "100000")]);
+        assert_eq!(
+            words(&planned, small).len(),
+            3,
+            "of files, memory and tracked connections"
+        );
+        assert_eq!(clients_carried(&planned, &small), None);
+        let tiny = Limits {
+            open_files: Some(2000),
+            ..Limits::default()
+        };
+        let found = words(&config, tiny);
+        let what = "shard 0 can hold 0 of 1000 clients (clients_max is 100000 by default): it may open 2000 files, and needs up to 6472";
+        assert_eq!(found.iter().map(|(what, _)| what.as_str()).collect::<Vec<_>>(), [what]);
     }
 }

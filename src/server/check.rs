@@ -1,0 +1,71 @@
+//! Tries what a start asks of this machine, without starting: `ws2api check`, and the warnings of the start itself.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+
+use rustix::net::{AddressFamily, SocketType, bind, socket};
+
+use super::{ServeError, host, ingress_token};
+use crate::config::{self, Config, Warning};
+
+/// Whether a start would find its token and its addresses here. A port that is in use is no fault: a server with this
+/// configuration may be running.
+///
+/// # Errors
+/// The [`ServeError`] that the start would end with.
+pub fn check(config: &Config) -> Result<(), ServeError> {
+    let node = &config.node;
+    ingress_token(node)?;
+    for (key, address) in [
+        ("listen", node.listen),
+        ("ingress", node.ingress),
+        ("admin", node.admin),
+    ] {
+        match try_bind(address) {
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                return Err(ServeError::Listen { key, address, error });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Takes the address for a moment, without listening: nobody's connection ends here.
+fn try_bind(address: SocketAddr) -> io::Result<()> {
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let socket = socket(family, SocketType::STREAM, None)?;
+    Ok(bind(&socket, &address)?)
+}
+
+/// What is worth fixing before `config` runs here, on a machine with these limits; the gravest first.
+#[must_use]
+pub fn warnings(config: &Config, limits: &host::Limits) -> Vec<Warning> {
+    let mut found = host::warnings(config, limits);
+    found.extend(token_for_all(config));
+    found.append(&mut config::warnings(config));
+    found
+}
+
+fn token_for_all(config: &Config) -> Option<Warning> {
+    let file = config.node.ingress_token_file.as_ref()?;
+    let mode = std::fs::metadata(file).ok()?.permissions().mode();
+    (mode & OTHERS_READ != 0).then(|| Warning {
+        what: format!(
+            "ingress_token_file = {}: every user of this machine can read it, and with it command every client",
+            file.display()
+        ),
+        fix: format!(
+            "chmod o= {}, and let it belong to the user that ws2api runs as",
+            file.display()
+        ),
+    })
+}
+
+/// S_IROTH.
+const OTHERS_READ: u32 = 0o004;
