@@ -11,7 +11,10 @@ namespace Ws2Api;
  */
 final class CallError extends \RuntimeException
 {
-    /** @param array<mixed>|object $details */
+    /**
+     * @param ErrorCode|string $errorCode if your own: 1 to 50 characters, more do not reach the client
+     * @param array<mixed>|object $details
+     */
     public function __construct(
         public readonly ErrorCode|string $errorCode,
         public readonly string $description = '',
@@ -19,6 +22,9 @@ final class CallError extends \RuntimeException
         ?\Throwable $previous = null,
     ) {
         parent::__construct($description, 0, $previous);
+        if (is_string($errorCode) && !preg_match('/^.{1,50}$/su', $errorCode)) {
+            throw new \InvalidArgumentException("a code has 1 to 50 characters, not '$errorCode'");
+        }
     }
 
     /**

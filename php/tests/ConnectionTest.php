@@ -44,6 +44,15 @@ final class ConnectionTest extends TestCase
         self::assertSame([1, 2, 3], array_column($server->requests(3), 'connection'));
     }
 
+    public function testALargeBodyGoesOutWhole(): void
+    {
+        $body = '"' . str_repeat('x', 3_000_000) . '"';
+        $answer = '"' . str_repeat('y', 3_000_000) . '"';
+        $server = ScriptedServer::start(["HTTP/1.1 200 OK\r\nContent-Length: 3000002\r\n\r\n$answer"]);
+        self::assertTrue($answer === (new Connection($server->url))->request('POST', '/', [], $body, 30)->body);
+        self::assertStringEndsWith("\r\n\r\n$body", $server->requests(1)[0]['text']);
+    }
+
     public function testInterimAndChunkedAnswersAreRead(): void
     {
         $server = ScriptedServer::start([

@@ -182,6 +182,19 @@ final class RouterTest extends TestCase
         CallError::somethingElse('why');
     }
 
+    public function testACodeOfOnesOwnHasOneToFiftyCharacters(): void
+    {
+        self::assertSame(str_repeat('ü', 50), (new CallError(str_repeat('ü', 50)))->code(null));
+        foreach (['', str_repeat('x', 51), "\xff"] as $code) {
+            try {
+                new CallError($code);
+                self::fail($code);
+            } catch (\InvalidArgumentException) {
+                self::addToAssertionCount(1);
+            }
+        }
+    }
+
     public function testACallThatNobodyAnswersIsNotImplemented(): void
     {
         $response = self::ask(new \stdClass(), 'call/Nonsense/CP1/1');

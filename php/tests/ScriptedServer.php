@@ -24,7 +24,8 @@ final class ScriptedServer
     {
         $port = self::freePort();
         $file = tempnam(sys_get_temp_dir(), 'ws2api-');
-        $command = [PHP_BINARY, __FILE__, "127.0.0.1:$port", $file, json_encode($answers)];
+        file_put_contents($file, json_encode($answers));
+        $command = [PHP_BINARY, __FILE__, "127.0.0.1:$port", $file];
         $process = proc_open($command, [1 => ['pipe', 'w']], $pipes);
         fgets($pipes[1]);
         return new self($process, "127.0.0.1:$port", "http://127.0.0.1:$port", $file);
@@ -60,6 +61,7 @@ final class ScriptedServer
     /** @param list<string> $answers */
     public static function run(string $address, string $file, array $answers): void
     {
+        file_put_contents($file, '');
         $listener = stream_socket_server("tcp://$address");
         echo "ready\n";
         $count = 0;
@@ -84,18 +86,23 @@ final class ScriptedServer
     private static function read($connection): ?string
     {
         $text = '';
-        while (!preg_match('/\r\nContent-Length: (\d+)\r\n.*\r\n\r\n|\r\nContent-Length: (\d+)\r\n\r\n/sU', $text, $match, PREG_OFFSET_CAPTURE)
-            || strlen($text) < $match[0][1] + strlen($match[0][0]) + (int) ($match[2][0] ?? $match[1][0])) {
+        do {
             $piece = fread($connection, 65536);
             if ($piece === '' || $piece === false) {
                 return null;
             }
             $text .= $piece;
-        }
+            $end = strpos($text, "\r\n\r\n");
+        } while ($end === false || strlen($text) < $end + 4 + self::length(substr($text, 0, $end)));
         return $text;
+    }
+
+    private static function length(string $head): int
+    {
+        return preg_match('/^Content-Length: (\d+)/m', $head, $match) ? (int) $match[1] : 0;
     }
 }
 
-if (isset($argv[3]) && realpath($argv[0]) === __FILE__) {
-    ScriptedServer::run($argv[1], $argv[2], json_decode($argv[3], true));
+if (isset($argv[2]) && realpath($argv[0]) === __FILE__) {
+    ScriptedServer::run($argv[1], $argv[2], json_decode(file_get_contents($argv[2]), true));
 }
