@@ -253,6 +253,14 @@ def certificate_shown(port, context):
             return hashlib.sha256(tls.getpeercert(binary_form=True)).hexdigest()
 
 
+def status_of(port, context, text):
+    """The status line of the answer to these bytes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        with context.wrap_socket(connection, server_hostname="localhost") as tls:
+            tls.sendall(text.encode())
+            return tls.makefile("rb").readline().decode(errors="replace").strip()
+
+
 def raw_request(port, context, text):
     """What comes back for these bytes until the server closes; it has to."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:

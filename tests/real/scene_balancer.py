@@ -9,7 +9,7 @@ import aiohttp
 
 from admission import admitted, refused
 from address_limit import check_address_limit
-from balancer import ORIGIN, TOKEN, alpn, raw_request
+from balancer import ORIGIN, TOKEN, alpn, raw_request, status_of
 from revocation import check_revocation
 from scene_reload import check_reload
 from stage import ROOT, cpu, resident, until
@@ -49,6 +49,7 @@ async def play(fleet, long=False):
         if fleet.name == "haproxy":
             await check_revocation(fleet, session)
         await check_empty_segments(fleet, session)
+        await check_absolute_form(fleet)
         await check_storm(fleet, session)
         say("a ClientId that comes again and again gets 429, others come in")
         await check_strangers(fleet, session)
@@ -324,6 +325,18 @@ async def check_empty_segments(fleet, session):
         except Refused as error:
             assert error.status == 404, f"{station.url}: {error}"
         await station.close()
+
+
+async def check_absolute_form(fleet):
+    """Older firmware writes the whole address into the request line (RFC 9112, 3.2.2)."""
+    host = f"localhost:{fleet.clients_port}"
+    for scheme in ("wss", "ws", "https"):
+        name = f"absolute-{scheme}"
+        request = f"GET {scheme}://{host}/{name} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        request += "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        status = await asyncio.to_thread(status_of, fleet.clients_port, fleet.context(), request)
+        assert status.startswith("HTTP/1.1 101 "), f"{name}: {status}"
+        assert fleet.backend.connect_of(name) is not None
 
 
 async def check_storm(fleet, session):
