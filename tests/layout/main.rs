@@ -55,6 +55,7 @@ fn a_circle_is_found_also_through_names_that_others_pass_on() {
     }
     for (case, inner) in [
         ("its own", "pub struct B;"),
+        ("another package's", "use c::{C, c}; pub struct B(C);"),
         (
             "only in its tests",
             "pub struct B; #[cfg(test)] mod tests { use crate::c::C; }",

@@ -144,7 +144,8 @@ impl Tree<'_> {
             name if here.children.contains(name) && !rest.is_empty() => self.walk(module, path, depth),
             name => {
                 let target = here.names.get(name)?;
-                if target == path {
+                // A package's name, and that of a macro of its own or so.
+                if target.first() == Some(first) {
                     return None;
                 }
                 self.resolve(module, &[&target[..], rest].concat(), depth + 1)
