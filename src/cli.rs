@@ -467,12 +467,12 @@ pub fn version() -> String {
 mod tests {
     use super::*;
 
-    fn parsed(line: &str) -> Result<Command, CliError> {
+    fn try_parse(line: &str) -> Result<Command, CliError> {
         parse(line.split_whitespace().map(OsString::from))
     }
 
     fn serve(line: &str) -> ServeArgs {
-        match parsed(line) {
+        match try_parse(line) {
             Ok(Command::Serve(args)) => args,
             other => panic!("{line}: {other:?}"),
         }
@@ -511,7 +511,7 @@ mod tests {
                 flag.name
             );
             let words = format!("--{0} needs a value: --{0} {1}", flag.name, flag.value.unwrap());
-            assert_eq!(parsed(&format!("--{}", flag.name)).unwrap_err().to_string(), words);
+            assert_eq!(try_parse(&format!("--{}", flag.name)).unwrap_err().to_string(), words);
         }
     }
 
@@ -562,16 +562,16 @@ mod tests {
             config: Some("f".into()),
             ..ServeArgs::default()
         };
-        assert_eq!(parsed("check f"), Ok(Command::Check(args.clone())));
-        assert_eq!(parsed("check --config f"), Ok(Command::Check(args)));
-        assert_eq!(parsed("demo"), Ok(Command::Demo(ServeArgs::default())));
-        assert_eq!(parsed(""), Ok(Command::Serve(ServeArgs::default())));
+        assert_eq!(try_parse("check f"), Ok(Command::Check(args.clone())));
+        assert_eq!(try_parse("check --config f"), Ok(Command::Check(args)));
+        assert_eq!(try_parse("demo"), Ok(Command::Demo(ServeArgs::default())));
+        assert_eq!(try_parse(""), Ok(Command::Serve(ServeArgs::default())));
         for (line, command) in [
             ("--help", Command::Help),
             ("-h", Command::Help),
             ("-V", Command::Version),
         ] {
-            assert_eq!(parsed(line), Ok(command));
+            assert_eq!(try_parse(line), Ok(command));
         }
     }
 
@@ -613,7 +613,7 @@ mod tests {
             ),
         ];
         for (line, words) in cases {
-            assert_eq!(parsed(line).expect_err(line).to_string(), words);
+            assert_eq!(try_parse(line).expect_err(line).to_string(), words);
         }
     }
 

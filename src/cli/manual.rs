@@ -17,24 +17,24 @@ pub fn man() -> String {
          .B ws2api\n[\\fIFLAGS\\fR]\n",
     );
     for (usage, _) in COMMANDS {
-        let _ = writeln!(page, ".br\n.B ws2api {}", escaped(usage));
+        let _ = writeln!(page, ".br\n.B ws2api {}", escape(usage));
     }
     page.push_str(DESCRIPTION);
     page.push_str(".SH COMMANDS\n");
     for (usage, what) in COMMANDS {
-        let _ = writeln!(page, ".TP\n.B {}\n{}", escaped(usage), escaped(what));
+        let _ = writeln!(page, ".TP\n.B {}\n{}", escape(usage), escape(what));
     }
     page.push_str(".SH FLAGS\nWith one dash or two, the value after = or a space. Flags win over the file.\n");
     for flag in FLAGS {
         let value = flag
             .value
-            .map_or_else(String::new, |value| format!(" \\fI{}\\fR", escaped(value)));
+            .map_or_else(String::new, |value| format!(" \\fI{}\\fR", escape(value)));
         let short = flag.short.map_or_else(String::new, |short| format!("\\-{short}, "));
         let _ = writeln!(
             page,
             ".TP\n.B {short}\\-\\-{}\\fR{value}\n{}",
-            escaped(flag.name),
-            escaped(flag.help)
+            escape(flag.name),
+            escape(flag.help)
         );
         if flag.repeats {
             page.push_str("May be given again.\n");
@@ -50,12 +50,12 @@ pub fn man() -> String {
             When::NewClients => " +",
             When::Restart => "",
         };
-        let default = escaped(&key.default_literal());
-        let _ = writeln!(page, ".TP\n.B {}\\fR = {default}{mark}", escaped(key.name));
+        let default = escape(&key.default_literal());
+        let _ = writeln!(page, ".TP\n.B {}\\fR = {default}{mark}", escape(key.name));
         for line in key.why() {
-            let _ = writeln!(page, "{}", escaped(line));
+            let _ = writeln!(page, "{}", escape(line));
         }
-        let _ = writeln!(page, "Allowed: {}.", escaped(&key.kind.to_string()));
+        let _ = writeln!(page, "Allowed: {}.", escape(&key.kind.to_string()));
     }
     page.push_str(SIGNALS);
     page
@@ -74,8 +74,8 @@ pub fn completions(shell: &str) -> Option<String> {
 
 fn bash() -> String {
     let flags: Vec<String> = FLAGS.iter().map(|flag| format!("--{}", flag.name)).collect();
-    let with_file: Vec<String> = named(is_file);
-    let with_value: Vec<String> = named(|flag| flag.value.is_some() && !is_file(flag) && choices(flag).is_empty());
+    let with_file: Vec<String> = flag_names(is_file);
+    let with_value: Vec<String> = flag_names(|flag| flag.value.is_some() && !is_file(flag) && choices(flag).is_empty());
     let mut cases = String::new();
     for flag in FLAGS.iter().filter(|flag| !choices(flag).is_empty()) {
         let _ = writeln!(
@@ -139,9 +139,9 @@ fn zsh() -> String {
 fn fish() -> String {
     let mut text =
         String::from("# fish completion of ws2api: ws2api completions fish > ~/.config/fish/completions/ws2api.fish\n");
-    let quoted = |words: &str| format!("'{}'", words.replace('\\', "\\\\").replace('\'', "\\'"));
+    let quote = |words: &str| format!("'{}'", words.replace('\\', "\\\\").replace('\'', "\\'"));
     for (usage, what) in COMMANDS {
-        let (name, what) = (first_word(usage), quoted(what));
+        let (name, what) = (first_word(usage), quote(what));
         let _ = writeln!(text, "complete -c ws2api -n __fish_use_subcommand -a {name} -d {what}");
     }
     for flag in FLAGS {
@@ -157,7 +157,7 @@ fn fish() -> String {
             text,
             "complete -c ws2api -l {}{short}{value} -d {}",
             flag.name,
-            quoted(flag.help)
+            quote(flag.help)
         );
     }
     let _ = writeln!(
@@ -176,7 +176,7 @@ fn choices(flag: &Flag) -> &'static [&'static str] {
     if flag.name == "log" { &["text", "json"] } else { &[] }
 }
 
-fn named(is: impl Fn(&Flag) -> bool) -> Vec<String> {
+fn flag_names(is: impl Fn(&Flag) -> bool) -> Vec<String> {
     let flags = FLAGS.iter().filter(|flag| is(flag));
     flags
         .flat_map(|flag| [format!("--{}", flag.name), format!("-{}", flag.name)])
@@ -192,7 +192,7 @@ fn first_word(usage: &str) -> &str {
 }
 
 /// roff: a dash is a hyphen unless it is escaped, and a line must not begin with a dot or a quote.
-fn escaped(text: &str) -> String {
+fn escape(text: &str) -> String {
     // A bare quotation mark begins an argument of a macro.
     let text = text.replace('\\', "\\e").replace('-', "\\-").replace('"', "\\(dq");
     if text.starts_with(['.', '\'']) {
@@ -256,10 +256,10 @@ mod tests {
     fn every_flag_command_and_key_is_in_the_page_and_every_flag_and_command_in_the_completions() {
         let page = man();
         for flag in FLAGS {
-            assert!(page.contains(&format!("\\-\\-{}", escaped(flag.name))), "{}", flag.name);
+            assert!(page.contains(&format!("\\-\\-{}", escape(flag.name))), "{}", flag.name);
         }
         for key in Key::all() {
-            assert!(page.contains(&format!(".B {}\\fR", escaped(key.name))), "{}", key.name);
+            assert!(page.contains(&format!(".B {}\\fR", escape(key.name))), "{}", key.name);
         }
         for shell in SHELLS {
             let script = completions(shell).unwrap();

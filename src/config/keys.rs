@@ -140,7 +140,7 @@ macro_rules! settings {
 
         impl $struct {
             /// What runs after a reload: `new`, but with the values of `old` where a restart is needed.
-            pub(super) fn merged(old: &Self, new: &Self) -> Self {
+            pub(super) fn merge(old: &Self, new: &Self) -> Self {
                 Self {
                     $( $extra: old.$extra, )*
                     $( $( $field: match When::$when {

@@ -31,7 +31,7 @@ pub use cpu_ranges::cpu_ranges;
 pub use error::{ConfigError, Conflict, Place};
 pub use keys::{Core, KEYS, Key, Node, Scope, When};
 pub use network::{Network, NetworkError};
-pub use reload::{Change, changes, merged};
+pub use reload::{Change, changes, merge};
 pub use render::{effects, sample};
 pub use suggest::suggest;
 pub use units::{Size, Time};

@@ -58,12 +58,12 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
 
 /// What runs from now on: `new`, but with the values of `old` where a restart is needed.
 #[must_use]
-pub fn merged(old: &Config, new: &Config) -> Config {
+pub fn merge(old: &Config, new: &Config) -> Config {
     // A shard that the new configuration does not have goes on as it is.
     let cores = old.cores.iter().enumerate();
-    let cores = cores.map(|(shard, old)| Core::merged(old, new.cores.get(shard).unwrap_or(old)));
+    let cores = cores.map(|(shard, old)| Core::merge(old, new.cores.get(shard).unwrap_or(old)));
     Config {
-        node: Node::merged(&old.node, &new.node),
+        node: Node::merge(&old.node, &new.node),
         cores: cores.collect(),
         keys_set: new.keys_set.clone(),
     }
@@ -121,7 +121,7 @@ mod tests {
                     .iter()
                     .all(|change| change.key.split(' ').next() == Some(key.name))
             );
-            let merged = merged(&old, &new);
+            let merged = merge(&old, &new);
             let expected = if key.when == When::Restart { &old } else { &new };
             assert_eq!(
                 (&merged.node, &merged.cores),
@@ -142,7 +142,7 @@ mod tests {
         let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
         assert_eq!(keys, ["clients_max (shard 0)", "cores"]);
         assert_eq!(changes[1].when, When::Restart);
-        let merged = merged(&old, &new);
+        let merged = merge(&old, &new);
         let shards: Vec<_> = merged.cores.iter().map(|core| (core.cpu, core.clients_max)).collect();
         assert_eq!(shards, [(0, 20), (1, 10)]);
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::units::{Size, Time, size_from, time_from};
-use super::value::{Kind, Raw, Refusal, ValueError, quoted};
+use super::value::{Kind, Raw, Refusal, ValueError, quote};
 use super::{BackendUrl, Network, words};
 
 /// A type that a key can have.
@@ -19,7 +19,7 @@ pub(crate) trait Setting: Sized {
     fn literal(&self, kind: Kind) -> String;
 }
 
-fn refused(raw: &Raw, why: Refusal) -> ValueError {
+fn refuse(raw: &Raw, why: Refusal) -> ValueError {
     ValueError {
         got: raw.to_string(),
         why,
@@ -32,7 +32,7 @@ impl Setting for bool {
             Raw::Flag(flag) => Ok(*flag),
             Raw::Words(words) if words == "true" => Ok(true),
             Raw::Words(words) if words == "false" => Ok(false),
-            _ => Err(refused(raw, Refusal::Type(kind))),
+            _ => Err(refuse(raw, Refusal::Type(kind))),
         }
     }
 
@@ -47,23 +47,21 @@ impl Setting for usize {
         let (min, max, number) = match kind {
             Kind::Count { min, max } => (min, max, raw.integer()),
             Kind::Size { min, max } => match raw.text() {
-                Some(text) if raw.integer().is_none() => {
-                    (min, max, size_from(text, kind).map_err(|e| refused(raw, e))?)
-                }
+                Some(text) if raw.integer().is_none() => (min, max, size_from(text, kind).map_err(|e| refuse(raw, e))?),
                 _ => (min, max, raw.integer()),
             },
             _ => unreachable!("{kind} is not a number"),
         };
-        let number = number.ok_or_else(|| refused(raw, Refusal::Type(kind)))?;
+        let number = number.ok_or_else(|| refuse(raw, Refusal::Type(kind)))?;
         match u64::try_from(number) {
             Ok(number) if (min..=max).contains(&number) => Ok(usize::try_from(number).expect("the bounds fit")),
-            _ => Err(refused(raw, Refusal::Range(kind))),
+            _ => Err(refuse(raw, Refusal::Range(kind))),
         }
     }
 
     fn literal(&self, kind: Kind) -> String {
         match kind {
-            Kind::Size { .. } => quoted(&Size(*self as u64).to_string()),
+            Kind::Size { .. } => quote(&Size(*self as u64).to_string()),
             _ => self.to_string(),
         }
     }
@@ -75,19 +73,19 @@ impl Setting for Duration {
             unreachable!("{kind} is not a duration")
         };
         if raw.integer().is_some() || raw.text().is_some_and(|text| text.parse::<i64>().is_ok()) {
-            return Err(refused(raw, Refusal::NoUnit(kind)));
+            return Err(refuse(raw, Refusal::NoUnit(kind)));
         }
-        let text = raw.text().ok_or_else(|| refused(raw, Refusal::Type(kind)))?;
-        let time = time_from(text, kind).map_err(|why| refused(raw, why))?;
+        let text = raw.text().ok_or_else(|| refuse(raw, Refusal::Type(kind)))?;
+        let time = time_from(text, kind).map_err(|why| refuse(raw, why))?;
         if (min..=max).contains(&time) {
             Ok(time)
         } else {
-            Err(refused(raw, Refusal::Range(kind)))
+            Err(refuse(raw, Refusal::Range(kind)))
         }
     }
 
     fn literal(&self, _: Kind) -> String {
-        quoted(&Time(*self).to_string())
+        quote(&Time(*self).to_string())
     }
 }
 
@@ -95,25 +93,25 @@ impl Setting for SocketAddr {
     fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
         raw.text()
             .and_then(|text| text.parse().ok())
-            .ok_or_else(|| refused(raw, Refusal::Type(kind)))
+            .ok_or_else(|| refuse(raw, Refusal::Type(kind)))
     }
 
     fn literal(&self, _: Kind) -> String {
-        quoted(&self.to_string())
+        quote(&self.to_string())
     }
 }
 
 impl Setting for Option<PathBuf> {
     fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
-        let text = raw.text().ok_or_else(|| refused(raw, Refusal::Type(kind)))?;
+        let text = raw.text().ok_or_else(|| refuse(raw, Refusal::Type(kind)))?;
         if text.contains('\0') {
-            return Err(refused(raw, Refusal::Type(kind)));
+            return Err(refuse(raw, Refusal::Type(kind)));
         }
         Ok((!text.is_empty()).then(|| PathBuf::from(text)))
     }
 
     fn literal(&self, _: Kind) -> String {
-        quoted(&self.as_deref().unwrap_or("".as_ref()).to_string_lossy())
+        quote(&self.as_deref().unwrap_or("".as_ref()).to_string_lossy())
     }
 }
 
@@ -121,12 +119,12 @@ impl Setting for Option<PathBuf> {
 impl Setting for String {
     fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
         assert_eq!(kind, Kind::PathPrefix, "the only single text");
-        let text = raw.text().ok_or_else(|| refused(raw, Refusal::Type(kind)))?;
-        words::path_prefix(text).map_err(|why| refused(raw, why.into()))
+        let text = raw.text().ok_or_else(|| refuse(raw, Refusal::Type(kind)))?;
+        words::path_prefix(text).map_err(|why| refuse(raw, why.into()))
     }
 
     fn literal(&self, _: Kind) -> String {
-        quoted(self)
+        quote(self)
     }
 }
 
@@ -160,7 +158,7 @@ impl Setting for Vec<BackendUrl> {
     fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
         let urls = list(raw, kind, |text| Ok(text.parse::<BackendUrl>()?))?;
         if urls.is_empty() {
-            Err(refused(raw, Refusal::Empty(kind)))
+            Err(refuse(raw, Refusal::Empty(kind)))
         } else {
             Ok(urls)
         }
@@ -183,16 +181,16 @@ fn list<T: PartialEq>(raw: &Raw, kind: Kind, one: impl Fn(&str) -> Result<T, Ref
         Raw::List(items) => {
             let text = |item: &'_ Raw| match item {
                 Raw::Text(_) | Raw::Words(_) => Ok(()),
-                _ => Err(refused(item, Refusal::Type(kind))),
+                _ => Err(refuse(item, Refusal::Type(kind))),
             };
             items.iter().try_for_each(text)?;
             items.iter().filter_map(Raw::text).collect()
         }
-        _ => return Err(refused(raw, Refusal::Type(kind))),
+        _ => return Err(refuse(raw, Refusal::Type(kind))),
     };
     let mut values = Vec::with_capacity(texts.len());
     for text in texts {
-        let error = |why| ValueError { got: quoted(text), why };
+        let error = |why| ValueError { got: quote(text), why };
         let value = one(text).map_err(error)?;
         if values.contains(&value) {
             return Err(error(Refusal::Twice));
@@ -203,7 +201,7 @@ fn list<T: PartialEq>(raw: &Raw, kind: Kind, one: impl Fn(&str) -> Result<T, Ref
 }
 
 fn list_literal<T: fmt::Display>(items: &[T]) -> String {
-    let items: Vec<String> = items.iter().map(|item| quoted(&item.to_string())).collect();
+    let items: Vec<String> = items.iter().map(|item| quote(&item.to_string())).collect();
     format!("[{}]", items.join(", "))
 }
 

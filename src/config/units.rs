@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::value::{Kind, Refusal, quoted};
+use super::value::{Kind, Refusal, quote};
 
 /// The number before the unit and the unit.
 fn split_unit(text: &str) -> (Option<u64>, &str) {
@@ -19,7 +19,7 @@ pub(super) fn time_from(text: &str, kind: Kind) -> Result<Duration, Refusal> {
         "s" => 1000,
         "m" => 60_000,
         "h" => 3_600_000,
-        _ if number.is_some() => return Err(Refusal::Unit(kind, quoted(unit))),
+        _ if number.is_some() => return Err(Refusal::Unit(kind, quote(unit))),
         _ => return Err(Refusal::Type(kind)),
     };
     let number = number.ok_or(Refusal::Type(kind))?;
@@ -37,7 +37,7 @@ pub(super) fn size_from(text: &str, kind: Kind) -> Result<Option<i64>, Refusal> 
         "KiB" => 10,
         "MiB" => 20,
         "GiB" => 30,
-        _ if number.is_some() => return Err(Refusal::Unit(kind, quoted(unit))),
+        _ if number.is_some() => return Err(Refusal::Unit(kind, quote(unit))),
         _ => return Ok(None),
     };
     let Some(number) = number else { return Ok(None) };

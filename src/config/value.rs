@@ -140,8 +140,8 @@ impl fmt::Display for Raw {
         match self {
             Raw::Flag(flag) => write!(f, "{flag}"),
             Raw::Integer(number) => write!(f, "{number}"),
-            Raw::Text(text) => f.write_str(&quoted(text)),
-            Raw::Words(words) if words.is_empty() || words.contains(char::is_control) => f.write_str(&quoted(words)),
+            Raw::Text(text) => f.write_str(&quote(text)),
+            Raw::Words(words) if words.is_empty() || words.contains(char::is_control) => f.write_str(&quote(words)),
             Raw::Words(words) => f.write_str(words),
             Raw::List(items) => {
                 f.write_str("[")?;
@@ -214,7 +214,7 @@ fn example(kind: &Kind) -> &'static str {
 }
 
 /// A TOML basic string. Debug's escapes for control characters are not TOML's, so they are written out here.
-pub(crate) fn quoted(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let mut literal = String::with_capacity(text.len() + 2);
     literal.push('"');
     for character in text.chars() {

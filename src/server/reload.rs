@@ -51,7 +51,7 @@ impl Source {
                 When::Restart => tracing::warn!("{key}: stays {from}; {to} needs a restart"),
             }
         }
-        let config = config::merged(&self.config, &reload.config);
+        let config = config::merge(&self.config, &reload.config);
         self.config = config.clone();
         let reload = Arc::new(Reload { config, ..reload });
         for shard in 0..outside.shards_count() {
