@@ -16,7 +16,7 @@ use protocol::mapping::{Admission, Identity};
 use protocol::ocpp::{Action, CallKey, CallText, Limits, MessageId, Outcome, Output, PostContent, Subprotocol, Waiter};
 use shards::listener::{self, Listener};
 use shards::pass::PassEnd;
-use shards::{Shard, node, spawn};
+use shards::{Settings, Shard, node, spawn};
 use ws2api::client::{Backend, Clients, Connection, Conversation, Overloaded, Verdict, accept};
 use ws2api::config::{self, Config, Overrides};
 use ws2api::env::Env;
@@ -35,7 +35,7 @@ fn main() {
     let config = config::resolve(None, &overrides, &cpus[..1]).expect("the defaults are sound");
     let reserved = listener::reserve(address).expect("the address is free");
     let address = reserved.address();
-    let node = node::start(&cpus[..1], 16, &[], move |shard: Shard<()>| {
+    let node = node::start(&Settings::modest(&cpus[..1], 16), move |shard: Shard<()>| {
         serve(shard, config.clone(), address)
     });
     let node = node.unwrap_or_else(|error| panic!("{error}"));

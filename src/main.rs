@@ -16,6 +16,7 @@ use ws2api::server::cpu_features;
 use ws2api::server::host;
 use ws2api::server::inherited_sockets::InheritedSockets;
 use ws2api::server::reload::Source;
+use ws2api::server::runtime::Runtime;
 use ws2api::server::sd_notify;
 use ws2api::server::{self, Server};
 use ws2api::shard::mail::Mail;
@@ -66,7 +67,12 @@ fn main() -> ExitCode {
 
 fn load(args: &ServeArgs) -> Result<Config, String> {
     // Before any thread is pinned: a pinned one sees one CPU.
-    config::load(args.config.as_deref(), &args.overrides, &host::usable_cpus()).map_err(|error| error.to_string())
+    let loaded = config::load(args.config.as_deref(), &args.overrides, &host::usable_cpus());
+    let mut config = loaded.map_err(|error| error.to_string())?;
+    if !args.overrides.elsewhere {
+        host::fit(&mut config, &host::Limits::read());
+    }
+    Ok(config)
 }
 
 fn check(config: &Config, args: &ServeArgs) -> Result<(), String> {
@@ -75,6 +81,8 @@ fn check(config: &Config, args: &ServeArgs) -> Result<(), String> {
         config::warnings(config)
     } else {
         server::check::check(config).map_err(|error| error.to_string())?;
+        let runtime = Runtime::choose(config).map_err(|error| error.to_string())?;
+        print(&format!("\n# What the shards run on\n{}\n", runtime.rows().join("\n")))?;
         let limits = host::Limits::read();
         if let Some(clients) = host::clients_carried(config, &limits) {
             eprintln!(

@@ -5,6 +5,7 @@ pub mod cpu_features;
 pub mod host;
 pub mod inherited_sockets;
 pub mod reload;
+pub mod runtime;
 pub mod sd_notify;
 
 use std::io;
@@ -15,9 +16,10 @@ use std::time::Duration;
 
 use shards::listener::{self, Reservation};
 use shards::mesh::NodeHandle;
-use shards::{StartError, node};
+use shards::{Settings, StartError, node};
 
 use self::inherited_sockets::{ActivationError, InheritedSockets};
+use self::runtime::Runtime;
 use crate::backend::targets;
 use crate::config::{BackendUrl, Config, Node};
 use crate::env::home::IdHasher;
@@ -120,9 +122,18 @@ impl Server {
         let cpus: Vec<usize> = config.cores.iter().map(|core| core.cpu).collect();
         let mesh_queue = config.cores.iter().map(|core| core.mesh_queue).max().unwrap_or(1);
         let (started, starts) = mpsc::channel();
-        let node = node::start(&cpus, mesh_queue, &passed.per_shard(cpus.len()), move |shard| {
-            shard::run(shard, plan.clone(), started.clone())
-        })?;
+        let runtime = Runtime::choose(config)?;
+        for row in runtime.rows() {
+            tracing::info!("{row}");
+        }
+        let settings = Settings {
+            cpus: &cpus,
+            mesh_capacity: mesh_queue,
+            inherited: &passed.per_shard(cpus.len()),
+            executor: runtime.executor,
+            tables: runtime.tables,
+        };
+        let node = node::start(&settings, move |shard| shard::run(shard, plan.clone(), started.clone()))?;
         for _ in &cpus {
             starts
                 .recv()

@@ -61,7 +61,17 @@ pub fn take_passed(count: usize) -> io::Result<Vec<OwnedFd>> {
     Ok(passed)
 }
 
-pub(crate) fn is_open(fd: RawFd) -> bool {
+/// Owns `fd` in the calling thread's table: a copy that `make_private` has kept, or a socket that its owner let go of on
+/// its way here.
+#[cfg(not(simulation))]
+pub(crate) fn adopt(fd: RawFd) -> OwnedFd {
+    assert!(is_open(fd), "what is kept, or on its way, is open");
+    // SAFETY: the number is open in this table, and nobody else here owns it: a copy's original is owned in another table,
+    // and whoever sent a socket has given its number up.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn is_open(fd: RawFd) -> bool {
     // SAFETY: F_GETFD only asks about the number, and the borrow ends before this function does.
     let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
     rustix::io::fcntl_getfd(borrowed).is_ok()

@@ -1,14 +1,15 @@
-//! Sockets that move between shards: `SCM_RIGHTS` over one `SOCK_SEQPACKET` pair per receiving shard.
+//! Moves sockets between shards: over one `SOCK_SEQPACKET` pair per receiving shard.
 //!
 //! What is handed over during a pass of the reactor leaves together, up to [`BATCH_MAX`] sockets in a packet: the
 //! system call then costs 2 µs a socket instead of 6 to 10. One pair per receiver, with the sending end in every
 //! table, keeps the number of descriptors linear in the shards; packets are atomic, so senders can share it.
-//! Each socket travels with the bytes that were read from it so far.
+//! Each socket travels with the bytes that were read from it so far: itself (`SCM_RIGHTS`) into another table, as its number
+//! where all shards share one.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,8 +20,10 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
+use crate::fd_table::adopt;
 use crate::parcel::{BYTES_MAX, Lost, Parcel, WAITING_MAX};
 use crate::reactor::{Entry, Reactor, Urgency};
+use crate::settings::Tables;
 
 /// So many sockets travel in one packet at the most.
 pub const BATCH_MAX: usize = 16;
@@ -28,6 +31,7 @@ pub const BATCH_MAX: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Ends {
     senders: Vec<OwnedFd>,
+    tables: Tables,
 }
 
 /// A shard's way to hand sockets to the others.
@@ -47,10 +51,11 @@ pub struct Arrivals {
     unpacked: VecDeque<Result<Parcel, Lost>>,
     /// Room for the largest packet. Kept: making it anew would cost more than all the rest of receiving one.
     packet: Box<[u8]>,
+    tables: Tables,
 }
 
 /// Makes one pair per shard: the sending ends together, and the receiving end of each.
-pub(crate) fn connect(shards_count: usize) -> io::Result<(Arc<Ends>, Vec<OwnedFd>)> {
+pub(crate) fn connect(shards_count: usize, tables: Tables) -> io::Result<(Arc<Ends>, Vec<OwnedFd>)> {
     let mut senders = Vec::with_capacity(shards_count);
     let mut receivers = Vec::with_capacity(shards_count);
     for _ in 0..shards_count {
@@ -60,12 +65,16 @@ pub(crate) fn connect(shards_count: usize) -> io::Result<(Arc<Ends>, Vec<OwnedFd
         senders.push(sender);
         receivers.push(receiver);
     }
-    Ok((Arc::new(Ends { senders }), receivers))
+    Ok((Arc::new(Ends { senders, tables }), receivers))
 }
 
 impl Ends {
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         self.senders.iter().map(AsRawFd::as_raw_fd)
+    }
+
+    pub(crate) fn tables(&self) -> Tables {
+        self.tables
     }
 }
 
@@ -107,9 +116,8 @@ impl Handover {
         for (to, waiting) in self.waiting.borrow_mut().iter_mut().enumerate() {
             while !waiting.is_empty() {
                 let count = batch_len(waiting);
-                match send_batch(&self.ends.senders[to], waiting, count) {
-                    // The kernel holds the sockets now; our copies close here.
-                    Ok(()) => drop(waiting.drain(..count)),
+                match send_batch(&self.ends.senders[to], self.ends.tables, waiting, count) {
+                    Ok(()) => let_go(self.ends.tables, waiting.drain(..count)),
                     Err(Errno::INTR) => {}
                     Err(Errno::AGAIN | Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM) => {
                         blocked = true;
@@ -127,13 +135,14 @@ impl Handover {
 }
 
 impl Arrivals {
-    pub(crate) fn new(reactor: &Rc<Reactor>, receiver: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(reactor: &Rc<Reactor>, receiver: OwnedFd, tables: Tables) -> io::Result<Self> {
         let entry = reactor.register(receiver, Urgency::Usual)?;
         Ok(Self {
             reactor: reactor.clone(),
             entry,
             unpacked: VecDeque::new(),
             packet: vec![0; PACKET_MAX].into(),
+            tables,
         })
     }
 
@@ -157,9 +166,10 @@ impl Arrivals {
                 entry,
                 unpacked,
                 packet,
+                tables,
                 ..
             } = self;
-            let received = entry.poll_read(context, 0, || receive_batch(entry, packet, unpacked));
+            let received = entry.poll_read(context, 0, || receive_batch(entry, *tables, packet, unpacked));
             match received {
                 Poll::Pending => return Poll::Pending,
                 // No error leads anywhere: the sending end is in our own table.
@@ -171,6 +181,9 @@ impl Arrivals {
 
 impl Drop for Arrivals {
     fn drop(&mut self) {
+        // A number that nobody reads would keep its socket open.
+        let mut rest = VecDeque::new();
+        while receive_batch(&self.entry, self.tables, &mut self.packet, &mut rest).is_ok_and(|len| len > 0) {}
         self.reactor.deregister(&self.entry);
     }
 }
@@ -178,34 +191,45 @@ impl Drop for Arrivals {
 fn batch_len(waiting: &VecDeque<Parcel>) -> usize {
     let mut bytes_len = 0;
     let fitting = waiting.iter().take(BATCH_MAX).take_while(|parcel| {
-        bytes_len += LEN_LEN + parcel.bytes.len();
+        bytes_len += HEAD_LEN + parcel.bytes.len();
         bytes_len <= PACKET_MAX
     });
     fitting.count().max(1)
 }
 
-fn send_batch(sender: &OwnedFd, waiting: &VecDeque<Parcel>, count: usize) -> rustix::io::Result<()> {
+fn send_batch(sender: &OwnedFd, tables: Tables, waiting: &VecDeque<Parcel>, count: usize) -> rustix::io::Result<()> {
     let mut packet = Vec::new();
     for parcel in waiting.iter().take(count) {
         let len = u32::try_from(parcel.bytes.len()).expect("bounded by BYTES_MAX");
         packet.extend_from_slice(&len.to_ne_bytes());
+        packet.extend_from_slice(&parcel.socket.as_raw_fd().to_ne_bytes());
         packet.extend_from_slice(&parcel.bytes);
     }
-    let sockets: Vec<_> = waiting.iter().take(count).map(|parcel| parcel.socket.as_fd()).collect();
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    assert!(
-        control.push(SendAncillaryMessage::ScmRights(&sockets)),
-        "the space is for BATCH_MAX sockets"
-    );
+    let sockets: Vec<_> = waiting.iter().take(count).map(|parcel| parcel.socket.as_fd()).collect();
+    if tables == Tables::Private {
+        let has_room = control.push(SendAncillaryMessage::ScmRights(&sockets));
+        assert!(has_room, "the space is for BATCH_MAX sockets");
+    }
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     let sent = net::sendmsg(sender, &[IoSlice::new(&packet)], &mut control, flags)?;
     assert!(sent == packet.len(), "a packet is sent whole or not at all");
     Ok(())
 }
 
+/// What was sent is no longer ours.
+fn let_go(tables: Tables, sent: impl Iterator<Item = Parcel>) {
+    match tables {
+        // The kernel holds the sockets now; our copies close here.
+        Tables::Private => sent.for_each(drop),
+        Tables::Shared => sent.for_each(|parcel| _ = parcel.socket.into_raw_fd()),
+    }
+}
+
 fn receive_batch(
     entry: &Entry,
+    tables: Tables,
     packet: &mut [u8],
     unpacked: &mut VecDeque<Result<Parcel, Lost>>,
 ) -> rustix::io::Result<usize> {
@@ -220,12 +244,16 @@ fn receive_batch(
         }
     }
     let mut rest = &packet[..received.bytes];
-    while let Some((len, after)) = rest.split_first_chunk::<LEN_LEN>() {
-        let (bytes, after) = after.split_at(u32::from_ne_bytes(*len) as usize);
+    while let Some((head, after)) = rest.split_first_chunk::<HEAD_LEN>() {
+        let [len, number] = [0, 4].map(|at| [head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let (bytes, after) = after.split_at(u32::from_ne_bytes(len) as usize);
         rest = after;
-        // Out of descriptors the kernel drops the sockets that do not fit.
-        let arrived = sockets.pop_front().ok_or(Lost);
-        unpacked.push_back(arrived.map(|socket| Parcel {
+        let socket = match tables {
+            // Out of descriptors the kernel drops the sockets that do not fit.
+            Tables::Private => sockets.pop_front().ok_or(Lost),
+            Tables::Shared => Ok(adopt(RawFd::from_ne_bytes(number))),
+        };
+        unpacked.push_back(socket.map(|socket| Parcel {
             socket,
             bytes: bytes.to_vec(),
         }));
@@ -233,8 +261,9 @@ fn receive_batch(
     Ok(received.bytes)
 }
 
-const LEN_LEN: usize = 4;
-const PACKET_MAX: usize = BYTES_MAX + LEN_LEN;
+/// Before each parcel's bytes: how many there are, and the socket's number in the sender's table.
+const HEAD_LEN: usize = 8;
+const PACKET_MAX: usize = BYTES_MAX + HEAD_LEN;
 const SEND_BUFFER_LEN: usize = 1024 * 1024;
 
 #[cfg(test)]
@@ -254,10 +283,16 @@ mod tests {
 
     #[test]
     fn parcels_arrive_in_order_with_their_bytes_over_several_packets() {
-        let (ends, mut receivers) = connect(1).unwrap();
+        for tables in [Tables::Private, Tables::Shared] {
+            parcels_arrive(tables);
+        }
+    }
+
+    fn parcels_arrive(tables: Tables) {
+        let (ends, mut receivers) = connect(1, tables).unwrap();
         let reactor = Reactor::new().unwrap();
         let handover = Handover::new(ends);
-        let mut arrivals = Arrivals::new(&reactor, receivers.pop().unwrap()).unwrap();
+        let mut arrivals = Arrivals::new(&reactor, receivers.pop().unwrap(), tables).unwrap();
         let lens = [0, 1, 200, BYTES_MAX, 300, 8_192, 8_192, 60_000, 7];
         for (index, len) in lens.iter().cycle().take(60).enumerate() {
             handover.try_send(0, parcel(index as u8, *len)).unwrap();
@@ -275,7 +310,9 @@ mod tests {
             if !blocked && arrived == 60 {
                 break;
             }
-            arrivals = Arrivals::new(&reactor, rustix::io::dup(arrivals.entry.fd()).unwrap()).unwrap();
+            let again = rustix::io::dup(arrivals.entry.fd()).unwrap();
+            let again = Arrivals::new(&reactor, again, tables).unwrap();
+            std::mem::forget(std::mem::replace(&mut arrivals, again));
         }
     }
 
@@ -284,10 +321,10 @@ mod tests {
     fn a_socket_for_which_there_is_no_descriptor_is_told_as_lost() {
         let test = std::thread::spawn(|| {
             crate::private_table::make_private(&HashSet::new()).unwrap();
-            let (ends, mut receivers) = connect(1).unwrap();
+            let (ends, mut receivers) = connect(1, Tables::Private).unwrap();
             let reactor = Reactor::new().unwrap();
             let handover = Handover::new(ends);
-            let mut arrivals = Arrivals::new(&reactor, receivers.pop().unwrap()).unwrap();
+            let mut arrivals = Arrivals::new(&reactor, receivers.pop().unwrap(), Tables::Private).unwrap();
             for byte in 0..3 {
                 handover.try_send(0, parcel(byte, 1)).unwrap();
             }
@@ -311,7 +348,7 @@ mod tests {
 
     #[test]
     fn one_socket_too_many_is_refused_and_comes_back() {
-        let (ends, _receivers) = connect(1).unwrap();
+        let (ends, _receivers) = connect(1, Tables::Private).unwrap();
         let handover = Handover::new(ends);
         let socket = parcel(0, 0).socket;
         for _ in 0..WAITING_MAX {

@@ -1,8 +1,8 @@
 //! Where things run: pinned cores, their sockets and timers, and the messages between them.
 //!
-//! [`node::start`] makes one thread per core. Each runs a glommio executor whose main future is the
-//! [`reactor`]: one edge-triggered epoll, one entry per [`socket::Socket`], one timing [`wheel`]. A shard owns
-//! what it has; another shard gets a message ([`mesh`]) or a socket ([`handover`]), never a reference.
+//! [`node::start`] makes one thread per core. Each runs its tasks in the loop of the [`reactor`] (or in glommio's executor,
+//! whose main future that loop is then): one edge-triggered epoll, one entry per [`socket::Socket`], one timing [`wheel`]. A shard
+//! owns what it has; another shard gets a message ([`mesh`]) or a socket ([`handover`]), never a reference.
 //!
 //! Nothing here knows what the bytes mean.
 
@@ -10,6 +10,7 @@ pub mod fd_table;
 pub mod mesh;
 pub mod parcel;
 pub mod pass;
+pub mod settings;
 pub mod shard;
 pub mod start_error;
 pub mod timer;
@@ -41,6 +42,7 @@ pub mod simulation;
 pub use simulation::{handover, listener, node, reactor, socket, task};
 
 pub use reactor::Reactor;
+pub use settings::{Executor, Settings, Tables};
 pub use shard::Shard;
 pub use socket::Socket;
 pub use start_error::StartError;

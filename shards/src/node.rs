@@ -1,8 +1,8 @@
-//! All shards of this process: made together, started together, each with a descriptor table of its own.
+//! Starts all shards of this process: they are made together and start together.
 //!
-//! The order matters. Threads, executors (their rings and helper threads), eventfds and socket pairs come first;
-//! then every shard gives up the shared table and closes the copies that are not its own; then it opens its epoll
-//! and whatever its user opens.
+//! The order matters. Threads, executors (glommio's rings and helper threads), eventfds and socket pairs come first; then
+//! every shard that is to have a descriptor table of its own gives up the shared one and closes the copies that are not its
+//! own; then it opens its epoll and whatever its user opens.
 #![allow(clippy::disallowed_methods)]
 
 use std::cell::RefCell;
@@ -21,9 +21,10 @@ use rustix::io::Errno;
 use crate::handover::{self, Arrivals, Handover};
 use crate::mesh::{self, Mesh, NodeHandle};
 use crate::reactor::{Mailbox, Reactor};
+use crate::settings::{Executor, Settings, Tables};
 use crate::shard::{Handler, Inbox, Shard};
 use crate::start_error::StartError;
-use crate::{cpu, private_table, task, uring};
+use crate::{cpu, fd_table, private_table, task, uring};
 
 /// The running shards.
 #[derive(Debug)]
@@ -33,33 +34,62 @@ pub struct Node<M> {
     threads: Vec<JoinHandle<Result<(), StartError>>>,
 }
 
-/// Starts one shard per element of `cpus` (a CPU may be named twice) and runs `main` on each. A shard ends when its
-/// `main` does.
+/// Whether the system lets glommio run shards of this process. (How much memory may be locked is known for one shard.)
 ///
-/// `inherited` holds, per shard, descriptors that were opened before; a shard that is not in it has none. Several shards
-/// may have the same one. Each gets a copy in its own table, which is there when this returns: the originals can be closed.
+/// # Errors
+/// [`StartError`] names what is refused.
+pub fn probe(executor: Executor) -> Result<(), StartError> {
+    if executor == Executor::Plain {
+        return Ok(());
+    }
+    uring::probe().map_err(of_a_ring)?;
+    let probe = std::thread::Builder::new().name("probe".into());
+    let made = probe.spawn(|| make_glommio().map(drop))?.join();
+    made.unwrap_or_else(|_| Err(io::Error::other("the thread that tried it panicked").into()))
+}
+
+/// Whether the system lets each shard have a table of its own.
+///
+/// # Errors
+/// When the kernel refuses `unshare(CLONE_FILES)`, or `/proc` is not mounted.
+pub fn probe_tables(tables: Tables) -> io::Result<()> {
+    match tables {
+        Tables::Private => private_table::probe(),
+        Tables::Shared => Ok(()),
+    }
+}
+
+/// Starts one shard per element of `settings.cpus` and runs `main` on each. A shard ends when its `main` does.
 ///
 /// # Errors
 /// [`StartError`] names the first thing that was refused; no shard is left running then.
-pub fn start<M, F, Main>(
-    cpus: &[usize],
-    mesh_capacity: usize,
-    inherited: &[Vec<BorrowedFd<'_>>],
-    main: F,
-) -> Result<Node<M>, StartError>
+pub fn start<M, F, Main>(settings: &Settings<'_>, main: F) -> Result<Node<M>, StartError>
 where
     M: Send + 'static,
     F: Fn(Shard<M>) -> Main + Clone + Send + 'static,
     Main: Future<Output = ()> + 'static,
 {
+    let Settings {
+        cpus, executor, tables, ..
+    } = *settings;
     assert!(!cpus.is_empty(), "a node has a shard");
-    uring::probe().map_err(of_a_ring)?;
-    private_table::probe().map_err(|error| StartError::Table {
+    assert!(
+        executor == Executor::Plain || tables == Tables::Private,
+        "glommio's tasks end with their table"
+    );
+    if executor == Executor::Glommio {
+        uring::probe().map_err(of_a_ring)?;
+    }
+    probe_tables(tables).map_err(|error| StartError::Table {
         reason: error.to_string(),
     })?;
-    let (meshes, outside) = mesh::connect(cpus.len(), mesh_capacity)?;
-    let (ends, receivers) = handover::connect(cpus.len())?;
-    private_table::room_for(cpus.len() * EXECUTOR_DESCRIPTORS)?;
+    let (meshes, outside) = mesh::connect(cpus.len(), settings.mesh_capacity)?;
+    let (ends, receivers) = handover::connect(cpus.len(), tables)?;
+    let own_count = match executor {
+        Executor::Glommio => GLOMMIO_DESCRIPTORS,
+        Executor::Plain => PLAIN_DESCRIPTORS,
+    };
+    private_table::room_for(cpus.len() * own_count)?;
     let (report, reports) = mpsc::channel();
     // One more: this thread knows then, too, that no table is shared any longer.
     let barrier = Arc::new(Barrier::new(cpus.len() + 1));
@@ -71,10 +101,11 @@ where
             index,
             count: cpus.len(),
             cpu,
+            executor,
             mesh,
             ends: ends.clone(),
             receiver,
-            inherited: numbers(inherited.get(index)),
+            inherited: Inherited::new(settings.inherited.get(index), tables)?,
         };
         let (report, main, barrier) = (report.clone(), main.clone(), barrier.clone());
         let thread = std::thread::Builder::new()
@@ -132,15 +163,41 @@ struct Seed<M> {
     index: usize,
     count: usize,
     cpu: usize,
+    executor: Executor,
     mesh: Mesh<M>,
     ends: Arc<handover::Ends>,
     receiver: OwnedFd,
-    inherited: Vec<RawFd>,
+    inherited: Inherited,
 }
 
-fn numbers(descriptors: Option<&Vec<BorrowedFd<'_>>>) -> Vec<RawFd> {
-    let descriptors = descriptors.into_iter().flatten();
-    descriptors.map(AsRawFd::as_raw_fd).collect()
+/// What was opened for a shard before it started.
+enum Inherited {
+    /// Its own table, once it has one, holds copies under these numbers.
+    Numbers(Vec<RawFd>),
+    /// Copies in the table of all.
+    Copies(Vec<OwnedFd>),
+}
+
+impl Inherited {
+    fn new(descriptors: Option<&Vec<BorrowedFd<'_>>>, tables: Tables) -> io::Result<Self> {
+        let descriptors = descriptors.into_iter().flatten();
+        Ok(match tables {
+            Tables::Private => Self::Numbers(descriptors.map(AsRawFd::as_raw_fd).collect()),
+            Tables::Shared => Self::Copies(
+                descriptors
+                    .map(BorrowedFd::try_clone_to_owned)
+                    .collect::<io::Result<_>>()?,
+            ),
+        })
+    }
+
+    /// In the shard's table, when that is its own.
+    fn adopt(self) -> Vec<OwnedFd> {
+        match self {
+            Self::Numbers(numbers) => numbers.into_iter().map(fd_table::adopt).collect(),
+            Self::Copies(copies) => copies,
+        }
+    }
 }
 
 impl<M: Send + 'static> Seed<M> {
@@ -156,59 +213,60 @@ impl<M: Send + 'static> Seed<M> {
         Main: Future<Output = ()> + 'static,
     {
         // Before anything is allocated, so that memory is this core's.
-        let made = if cpu::pin(self.cpu) {
-            make_executor()
-        } else {
-            Err(StartError::Pin { cpu: self.cpu })
+        let made = match self.executor {
+            _ if !cpu::pin(self.cpu) => Err(StartError::Pin { cpu: self.cpu }),
+            Executor::Glommio => make_glommio().map(Some),
+            Executor::Plain => Ok(None),
         };
-        let executor = match made {
-            Ok(executor) => executor,
-            Err(error) => {
-                let _ = report.send(Err(error));
-                return Err(StartError::Aborted);
+        let glommio = answer(made, report, passed)?;
+        let private = self.own_table();
+        // Only when no table holds a copy of another's socket does closing one close it.
+        barrier.wait();
+        match glommio {
+            Some(glommio) => glommio.run(async {
+                let (reactor, post) = self.settle(private, report, passed, main)?;
+                Ok(reactor.run_in_glommio(&post).await?)
+            }),
+            None => {
+                task::enter();
+                let (reactor, post) = self.settle(private, report, passed, main)?;
+                let ended = reactor.run(&post);
+                task::leave();
+                Ok(ended?)
             }
-        };
-        let _ = report.send(Ok(()));
-        if passed.recv() != Ok(true) {
-            return Err(StartError::Aborted);
         }
+    }
+
+    /// Gives the thread its own table, if it is to have one.
+    fn own_table(&self) -> io::Result<()> {
+        let Inherited::Numbers(inherited) = &self.inherited else {
+            return Ok(());
+        };
         let mut keep = HashSet::from([0, 1, 2, self.receiver.as_raw_fd()]);
         keep.extend(self.mesh.bells().descriptors().map(|bell| bell.as_raw_fd()));
         keep.extend(self.ends.descriptors());
-        keep.extend(&self.inherited);
-        let private = private_table::make_private(&keep);
-        // Only when no table holds a copy of another's socket does closing one close it.
-        barrier.wait();
-        executor.run(self.live(private, report, passed, main))
+        keep.extend(inherited);
+        private_table::make_private(&keep)
     }
 
-    async fn live<F, Main>(
+    /// Makes the shard and starts its `main`; what is left is to run it.
+    fn settle<F, Main>(
         self,
         private: io::Result<()>,
         report: &mpsc::Sender<Result<(), StartError>>,
         passed: &mpsc::Receiver<bool>,
         main: F,
-    ) -> Result<(), StartError>
+    ) -> Result<(Rc<Reactor>, Post<M>), StartError>
     where
         F: Fn(Shard<M>) -> Main,
         Main: Future<Output = ()> + 'static,
     {
         let made = private.and_then(|()| {
             let reactor = Reactor::new()?;
-            let arrivals = Arrivals::new(&reactor, self.receiver)?;
+            let arrivals = Arrivals::new(&reactor, self.receiver, self.ends.tables())?;
             Ok((reactor, arrivals))
         });
-        let (reactor, arrivals) = match made {
-            Ok(made) => made,
-            Err(error) => {
-                let _ = report.send(Err(error.into()));
-                return Err(StartError::Aborted);
-            }
-        };
-        let _ = report.send(Ok(()));
-        if passed.recv() != Ok(true) {
-            return Err(StartError::Aborted);
-        }
+        let (reactor, arrivals) = answer(made.map_err(StartError::from), report, passed)?;
         let mesh = Rc::new(self.mesh);
         let handover = Rc::new(Handover::new(self.ends));
         let inbox = Rc::new(RefCell::new(None));
@@ -217,7 +275,7 @@ impl<M: Send + 'static> Seed<M> {
             handover: handover.clone(),
             inbox: inbox.clone(),
         };
-        let shard = Shard {
+        let life = main(Shard {
             index: self.index,
             count: self.count,
             reactor: reactor.clone(),
@@ -225,16 +283,31 @@ impl<M: Send + 'static> Seed<M> {
             handover,
             arrivals,
             inbox: Inbox(inbox),
-            inherited: self.inherited.into_iter().map(private_table::adopt).collect(),
-        };
-        let life = main(shard);
+            inherited: self.inherited.adopt(),
+        });
         let stopper = reactor.clone();
         task::spawn(async move {
             life.await;
             stopper.stop();
         });
-        reactor.run(&post).await?;
-        Ok(())
+        Ok((reactor, post))
+    }
+}
+
+/// Reports how a step went, and goes on only if it went well for all.
+fn answer<T>(
+    made: Result<T, StartError>,
+    report: &mpsc::Sender<Result<(), StartError>>,
+    passed: &mpsc::Receiver<bool>,
+) -> Result<T, StartError> {
+    let (made, outcome) = match made {
+        Ok(made) => (Some(made), Ok(())),
+        Err(error) => (None, Err(error)),
+    };
+    let _ = report.send(outcome);
+    match made {
+        Some(made) if passed.recv() == Ok(true) => Ok(made),
+        _ => Err(StartError::Aborted),
     }
 }
 
@@ -271,7 +344,7 @@ impl<M> Mailbox for Post<M> {
     }
 }
 
-fn make_executor() -> Result<LocalExecutor, StartError> {
+fn make_glommio() -> Result<LocalExecutor, StartError> {
     let made = LocalExecutorBuilder::new(Placement::Unbound)
         .ring_depth(RING_DEPTH)
         .io_memory(IO_MEMORY_LEN)
@@ -295,7 +368,9 @@ fn of_a_ring(error: io::Error) -> StartError {
 
 const DRAIN_MAX: usize = 256;
 /// Three rings, an eventfd, and while it is made a fourth ring; and one to spare.
-const EXECUTOR_DESCRIPTORS: usize = 6;
+const GLOMMIO_DESCRIPTORS: usize = 6;
+/// The epoll instance, and one to spare.
+const PLAIN_DESCRIPTORS: usize = 2;
 const RING_DEPTH: usize = 128;
 const IO_MEMORY_LEN: usize = 64 * 1024;
 /// No preemption: the reactor is the fairness. (glommio can park with runnable tasks if its timer fires before any ran.)

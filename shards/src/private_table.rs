@@ -9,7 +9,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-use crate::fd_table::{is_open, open_descriptors};
+use crate::fd_table::open_descriptors;
 
 /// Whether a thread may have a table of its own: tried by one that ends with it.
 ///
@@ -33,13 +33,6 @@ pub(crate) fn probe() -> io::Result<()> {
 pub(crate) fn room_for(count: usize) -> io::Result<()> {
     let opened: io::Result<Vec<OwnedFd>> = (0..count).map(|_| Ok(eventfd(0, EventfdFlags::CLOEXEC)?)).collect();
     opened.map(drop)
-}
-
-/// Owns `fd` in the calling thread's private table. It is one of those that [`make_private`] has kept.
-pub(crate) fn adopt(fd: RawFd) -> OwnedFd {
-    assert!(is_open(fd), "what is kept is open");
-    // SAFETY: the number is this table's own copy; whoever it was copied from owns the number in another table.
-    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// Gives the calling thread a table of its own and closes every inherited descriptor that is not in `keep`.

@@ -1,8 +1,9 @@
 //! What wakes a shard: one edge-triggered epoll, the timing wheel and the mailbox.
 //!
-//! [`Reactor::run`] is the main future of the shard's executor. It yields once, so that every runnable task runs,
-//! drains the mailbox, does what was put off to the end of the pass, and then waits in `epoll_wait`: until the next deadline if
-//! nobody ran and no mail came, not at all otherwise. Sockets enter once with `register` and are never modified.
+//! The loop of a shard runs every task that is ready, drains the mailbox, does what was put off to the end of the pass, and
+//! then waits in `epoll_wait`: until the next deadline if nobody has anything to do, not at all otherwise. Either it runs the
+//! tasks itself ([`Reactor::run`]), or it is the main future of glommio's executor, which runs them while it yields
+//! ([`Reactor::run_in_glommio`]). Sockets enter once with `register` and are never modified.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -167,44 +168,69 @@ impl Reactor {
         self.stopped.set(true);
     }
 
-    /// The shard's life. Returns after [`stop`](Self::stop).
+    /// The shard's life where glommio runs the tasks: its executor's main future. Returns after [`stop`](Self::stop).
     ///
     /// # Errors
     /// When epoll itself fails, which nothing on the network can cause.
-    pub async fn run(&self, mailbox: &dyn Mailbox) -> io::Result<()> {
-        let data = epoll::EventData::new_u64(MAILBOX_KEY);
-        epoll::add(
-            &self.epoll,
-            mailbox.wake_descriptor(),
-            data,
-            epoll::EventFlags::IN | epoll::EventFlags::ET,
-        )?;
-        let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS_MAX);
+    pub(crate) async fn run_in_glommio(&self, mailbox: &dyn Mailbox) -> io::Result<()> {
+        let mut events = self.begin(mailbox)?;
         while !self.stopped.get() {
             let polls = task::polls();
             task::yield_now().await;
             let somebody_ran = task::polls() != polls;
             let mail_count = mailbox.drain();
             let was_put_off = self.end_pass();
-            let blocked = mailbox.flush();
-            // Whoever ran may have stopped us: then nothing comes that would end a sleep.
-            if somebody_ran || mail_count > 0 || was_put_off || self.stopped.get() {
-                self.wait(&mut events, Sleep::No)?;
-            } else {
-                mailbox.announce_sleep(true);
-                // A sender that saw us awake has not written to the descriptor: look once more.
-                let sleep = if mailbox.is_empty() {
-                    Sleep::UntilDue { blocked }
-                } else {
-                    Sleep::No
-                };
-                let result = self.wait(&mut events, sleep);
-                mailbox.announce_sleep(false);
-                result?;
-            }
-            self.dispatch(&events);
-            self.timers.fire(self.elapsed.get());
+            // Who was woken since can't be told here: the next pass tells.
+            let is_quiet = !(somebody_ran || mail_count > 0 || was_put_off);
+            self.finish_pass(mailbox, &mut events, is_quiet)?;
         }
+        Ok(())
+    }
+
+    /// The shard's life where this loop runs the tasks itself. Returns after [`stop`](Self::stop).
+    ///
+    /// # Errors
+    /// When epoll itself fails, which nothing on the network can cause.
+    pub(crate) fn run(&self, mailbox: &dyn Mailbox) -> io::Result<()> {
+        let mut events = self.begin(mailbox)?;
+        while !self.stopped.get() {
+            task::run_ready();
+            mailbox.drain();
+            // What puts something off once more is done again before anybody sleeps.
+            let was_put_off = self.end_pass() && self.end_pass();
+            let is_quiet = !(task::any_ready() || was_put_off);
+            self.finish_pass(mailbox, &mut events, is_quiet)?;
+        }
+        Ok(())
+    }
+
+    fn begin(&self, mailbox: &dyn Mailbox) -> io::Result<Vec<epoll::Event>> {
+        let data = epoll::EventData::new_u64(MAILBOX_KEY);
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&self.epoll, mailbox.wake_descriptor(), data, flags)?;
+        Ok(Vec::with_capacity(EVENTS_MAX))
+    }
+
+    /// Sends off what was gathered and looks for events: waits for one if nobody has anything to do.
+    fn finish_pass(&self, mailbox: &dyn Mailbox, events: &mut Vec<epoll::Event>, is_quiet: bool) -> io::Result<()> {
+        let blocked = mailbox.flush();
+        // Whoever ran may have stopped us: then nothing comes that would end a sleep.
+        if !is_quiet || self.stopped.get() {
+            self.wait(events, Sleep::No)?;
+        } else {
+            mailbox.announce_sleep(true);
+            // A sender that saw us awake has not written to the descriptor: look once more.
+            let sleep = if mailbox.is_empty() {
+                Sleep::UntilDue { blocked }
+            } else {
+                Sleep::No
+            };
+            let result = self.wait(events, sleep);
+            mailbox.announce_sleep(false);
+            result?;
+        }
+        self.dispatch(events);
+        self.timers.fire(self.elapsed.get());
         Ok(())
     }
 

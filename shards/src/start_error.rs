@@ -16,7 +16,8 @@ pub enum StartError {
     /// io_uring is missing or forbidden.
     #[error(
         "io_uring can't be used: {reason}. Kernel 5.8 or newer is needed, with `sysctl kernel.io_uring_disabled=0`, \
-         a seccomp profile that allows io_uring_setup (containers), and enough locked memory (`ulimit -l`)"
+         a seccomp profile that allows io_uring_setup (containers), and enough locked memory (`ulimit -l`); \
+         `executor = \"plain\"` needs none of it"
     )]
     IoUring {
         /// The executor's words.
@@ -25,7 +26,7 @@ pub enum StartError {
     /// Too little memory may be locked for the rings.
     #[error(
         "too little memory may be locked for io_uring: {reason}. Each shard needs 512 KiB: raise `ulimit -l` \
-         (LimitMEMLOCK= in the systemd unit, --ulimit memlock=-1 in a container)"
+         (LimitMEMLOCK= in the systemd unit, --ulimit memlock=-1 in a container), or set `executor = \"plain\"`"
     )]
     LockedMemory {
         /// The kernel's or the executor's words.
@@ -34,7 +35,7 @@ pub enum StartError {
     /// No descriptor table of one's own.
     #[error(
         "a descriptor table per shard can't be had: {reason}. unshare(CLONE_FILES) needs no privilege, but a seccomp \
-         profile may forbid it (containers), and /proc must be mounted"
+         profile may forbid it (containers), and /proc must be mounted; `executor = \"plain\"` does without"
     )]
     Table {
         /// The kernel's words.

@@ -12,7 +12,7 @@ use shards::listener::{self, Listener};
 use shards::node::{self, Node};
 use shards::parcel::Parcel;
 use shards::pass::PassEnd;
-use shards::{Reactor, Shard, Socket, Timer, spawn};
+use shards::{Executor, Reactor, Settings, Shard, Socket, Tables, Timer, spawn};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -105,15 +105,56 @@ async fn recv(socket: &Socket, buffer: &mut [u8]) -> usize {
         .unwrap_or(0)
 }
 
-fn start(cpus: &[usize]) -> (Node<Mail>, SocketAddr, listener::Reservation) {
-    let reservation = listener::reserve("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = reservation.address();
-    let (started, starts) = mpsc::channel();
-    let node = node::start(cpus, 1024, &[], move |shard| serve(shard, address, started.clone())).unwrap();
-    for _ in cpus {
-        starts.recv_timeout(DEADLINE).unwrap();
+/// What a node runs on: each test is run on all that the system allows.
+#[derive(Clone, Copy)]
+struct Runtime(Executor, Tables);
+
+impl Runtime {
+    fn is_allowed(self) -> bool {
+        let refused = node::probe(self.0).err().map(|error| error.to_string());
+        let refused = refused.or_else(|| node::probe_tables(self.1).err().map(|error| error.to_string()));
+        if let Some(error) = &refused {
+            eprintln!("not checked: {error}");
+        }
+        refused.is_none()
     }
-    (node, address, reservation)
+
+    fn settings(self, cpus: &[usize], mesh_capacity: usize) -> Settings<'_> {
+        Settings {
+            executor: self.0,
+            tables: self.1,
+            ..Settings::modest(cpus, mesh_capacity)
+        }
+    }
+
+    fn start(self, cpus: &[usize]) -> (Node<Mail>, SocketAddr, listener::Reservation) {
+        let reservation = listener::reserve("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = reservation.address();
+        let (started, starts) = mpsc::channel();
+        let settings = self.settings(cpus, 1024);
+        let node = node::start(&settings, move |shard| serve(shard, address, started.clone())).unwrap();
+        for _ in cpus {
+            starts.recv_timeout(DEADLINE).unwrap();
+        }
+        (node, address, reservation)
+    }
+}
+
+macro_rules! on_each_runtime {
+    ($( $(#[$doc:meta])* fn $name:ident($runtime:ident) $body:block )+) => {
+        $( $(#[$doc])* fn $name($runtime: Runtime) $body )+
+
+        on_each_runtime!(@ plain_with_own_tables, Plain, Private; $($name)+);
+        on_each_runtime!(@ plain_with_one_table, Plain, Shared; $($name)+);
+        on_each_runtime!(@ glommio_with_own_tables, Glommio, Private; $($name)+);
+    };
+    (@ $runtime:ident, $executor:ident, $tables:ident; $($name:ident)+) => {
+        mod $runtime {
+            use super::{Executor, Runtime, Tables};
+            const RUNTIME: Runtime = Runtime(Executor::$executor, Tables::$tables);
+            $( #[test] fn $name() { if RUNTIME.is_allowed() { super::$name(RUNTIME); } } )+
+        }
+    };
 }
 
 fn stop(node: Node<Mail>) {
@@ -138,121 +179,116 @@ fn exchange(stream: &mut TcpStream, bytes: &[u8]) {
     assert_eq!(echoed, bytes);
 }
 
-#[test]
-fn every_shard_hands_sockets_to_every_other_and_mail_arrives_once() {
-    let (node, address, _reservation) = start(&[0, 1, 0, 1, 0]);
-    let mut streams: Vec<TcpStream> = (0..100).map(|home| connect(address, home)).collect();
-    for round in 0..5_u8 {
-        for stream in &mut streams {
-            exchange(stream, &[b'a' + round, b'+', b'x']);
+on_each_runtime! {
+    fn every_shard_hands_sockets_to_every_other_and_mail_arrives_once(runtime) {
+        let (node, address, _reservation) = runtime.start(&[0, 1, 0, 1, 0]);
+        let mut streams: Vec<TcpStream> = (0..100).map(|home| connect(address, home)).collect();
+        for round in 0..5_u8 {
+            for stream in &mut streams {
+                exchange(stream, &[b'a' + round, b'+', b'x']);
+            }
         }
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let (reply, replies) = mpsc::channel();
+            for shard in 0..5 {
+                assert!(node.outside.try_send(shard, Mail::Sum(reply.clone())).is_ok());
+            }
+            let sums: Vec<u64> = replies.iter().take(5).collect();
+            // 20 streams at home on each shard, 5 rounds, and mail from the four other shards.
+            assert!(sums.iter().all(|sum| *sum <= 400), "{sums:?}");
+            if sums == [400; 5] {
+                break;
+            }
+            assert!(Instant::now() < deadline, "mail was lost: {sums:?}");
+        }
+        stop(node);
     }
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        let (reply, replies) = mpsc::channel();
-        for shard in 0..5 {
-            assert!(node.outside.try_send(shard, Mail::Sum(reply.clone())).is_ok());
-        }
-        let sums: Vec<u64> = replies.iter().take(5).collect();
-        // 20 streams at home on each shard, 5 rounds, and mail from the four other shards.
-        assert!(sums.iter().all(|sum| *sum <= 400), "{sums:?}");
-        if sums == [400; 5] {
-            break;
-        }
-        assert!(Instant::now() < deadline, "mail was lost: {sums:?}");
-    }
-    stop(node);
-}
 
-/// The test that would hang: executors that park with runnable tasks, or lose an edge or a wake-up, stop answering.
-#[test]
-fn steady_keep_alive_traffic_on_a_busy_machine_never_stalls() {
-    let (node, address, _reservation) = start(&[0, 1]);
-    let burning = std::sync::atomic::AtomicBool::new(true);
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                while burning.load(std::sync::atomic::Ordering::Relaxed) {
-                    std::hint::spin_loop();
-                }
-            });
-        }
-        let talkers: Vec<_> = (0..8_u8)
-            .map(|home| {
-                scope.spawn(move || {
-                    let mut stream = connect(address, home);
-                    for round in 0..4_000_u32 {
-                        exchange(&mut stream, &[b'.'; 200][..1 + (round % 199) as usize]);
+    /// The test that would hang: executors that park with runnable tasks, or lose an edge or a wake-up, stop answering.
+    fn steady_keep_alive_traffic_on_a_busy_machine_never_stalls(runtime) {
+        let (node, address, _reservation) = runtime.start(&[0, 1]);
+        let burning = std::sync::atomic::AtomicBool::new(true);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while burning.load(std::sync::atomic::Ordering::Relaxed) {
+                        std::hint::spin_loop();
                     }
+                });
+            }
+            let talkers: Vec<_> = (0..8_u8)
+                .map(|home| {
+                    scope.spawn(move || {
+                        let mut stream = connect(address, home);
+                        for round in 0..4_000_u32 {
+                            exchange(&mut stream, &[b'.'; 200][..1 + (round % 199) as usize]);
+                        }
+                    })
                 })
-            })
-            .collect();
-        for talker in talkers {
-            talker.join().unwrap();
+                .collect();
+            for talker in talkers {
+                talker.join().unwrap();
+            }
+            burning.store(false, std::sync::atomic::Ordering::Relaxed);
+        });
+        stop(node);
+    }
+
+    fn a_closed_socket_is_closed_though_other_shards_were_born_with_it(runtime) {
+        let (node, address, reservation) = runtime.start(&[0, 1]);
+        let mut stream = connect(address, 1);
+        exchange(&mut stream, b"hello");
+        stop(node);
+        assert_eq!(
+            stream.read(&mut [0]).unwrap_or(0),
+            0,
+            "the shard's end closed the connection"
+        );
+        drop(reservation);
+        // A node of another test may have been born with a copy, which it closes at once.
+        let deadline = Instant::now() + DEADLINE;
+        while listener::reserve(address).is_err() {
+            assert!(Instant::now() < deadline, "somebody holds the port");
+            std::thread::yield_now();
         }
-        burning.store(false, std::sync::atomic::Ordering::Relaxed);
-    });
-    stop(node);
-}
-
-#[test]
-fn a_closed_socket_is_closed_though_other_shards_were_born_with_it() {
-    let (node, address, reservation) = start(&[0, 1]);
-    let mut stream = connect(address, 1);
-    exchange(&mut stream, b"hello");
-    stop(node);
-    assert_eq!(
-        stream.read(&mut [0]).unwrap_or(0),
-        0,
-        "the shard's end closed the connection"
-    );
-    drop(reservation);
-    // A node of another test may have been born with a copy, which it closes at once.
-    let deadline = Instant::now() + DEADLINE;
-    while listener::reserve(address).is_err() {
-        assert!(Instant::now() < deadline, "somebody holds the port");
-        std::thread::yield_now();
     }
-}
 
-#[test]
-fn a_port_that_another_server_shares_is_refused() {
-    let (node, address, _reservation) = start(&[0]);
-    let error = listener::reserve(address).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
-    stop(node);
-}
-
-#[test]
-fn an_unusable_cpu_is_named() {
-    let error = node::start::<Mail, _, _>(&[0, 4_000], 8, &[], |_| async {})
-        .map(Node::join)
-        .unwrap_err();
-    assert!(error.to_string().contains("CPU 4000"), "{error}");
-}
-
-#[test]
-fn timers_fire_in_order_can_be_moved_and_leave_nothing_behind() {
-    let (done, dones) = mpsc::channel();
-    let node =
-        node::start::<Mail, _, _>(&[0], 8, &[], move |shard| timers(shard.reactor.clone(), done.clone())).unwrap();
-    node.join().unwrap();
-    assert_eq!(dones.iter().collect::<Vec<_>>(), [20, 40, 60, 0]);
-}
-
-#[test]
-fn what_is_put_off_is_done_when_everybody_has_run_and_before_the_shard_sleeps() {
-    let (done, dones) = mpsc::channel();
-    let node = node::start::<Mail, _, _>(&[0], 8, &[], move |shard| {
-        putting_off(shard.reactor.clone(), done.clone())
-    });
-    let node = node.unwrap();
-    for expected in ["ran", "1 left", "2 left"] {
-        assert_eq!(dones.recv_timeout(DEADLINE), Ok(expected));
+    fn a_port_that_another_server_shares_is_refused(runtime) {
+        let (node, address, _reservation) = runtime.start(&[0]);
+        let error = listener::reserve(address).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+        stop(node);
     }
-    let ended = dones.recv_timeout(DEADLINE);
-    assert_eq!(ended, Err(mpsc::RecvTimeoutError::Disconnected), "it has ended");
-    node.join().unwrap();
+
+    fn an_unusable_cpu_is_named(runtime) {
+        let error = node::start::<Mail, _, _>(&runtime.settings(&[0, 4_000], 8), |_| async {})
+            .map(Node::join)
+            .unwrap_err();
+        assert!(error.to_string().contains("CPU 4000"), "{error}");
+    }
+
+    fn timers_fire_in_order_can_be_moved_and_leave_nothing_behind(runtime) {
+        let (done, dones) = mpsc::channel();
+        let settings = runtime.settings(&[0], 8);
+        let node = node::start::<Mail, _, _>(&settings, move |shard| timers(shard.reactor.clone(), done.clone())).unwrap();
+        node.join().unwrap();
+        assert_eq!(dones.iter().collect::<Vec<_>>(), [20, 40, 60, 0]);
+    }
+
+    fn what_is_put_off_is_done_when_everybody_has_run_and_before_the_shard_sleeps(runtime) {
+        let (done, dones) = mpsc::channel();
+        let node = node::start::<Mail, _, _>(&runtime.settings(&[0], 8), move |shard| {
+            putting_off(shard.reactor.clone(), done.clone())
+        });
+        let node = node.unwrap();
+        for expected in ["ran", "1 left", "2 left"] {
+            assert_eq!(dones.recv_timeout(DEADLINE), Ok(expected));
+        }
+        let ended = dones.recv_timeout(DEADLINE);
+        assert_eq!(ended, Err(mpsc::RecvTimeoutError::Disconnected), "it has ended");
+        node.join().unwrap();
+    }
 }
 
 struct PutOff {

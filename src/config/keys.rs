@@ -15,6 +15,17 @@ use super::setting::Setting;
 use super::value::{Kind, Raw, ValueError};
 use super::{BackendUrl, Network};
 
+/// What the configuration says of the executor.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ExecutorKey {
+    /// What measured best and is allowed.
+    Auto,
+    /// ws2api's own loop.
+    Plain,
+    /// glommio's, or no start.
+    Glommio,
+}
+
 /// Where a key may be written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scope {
@@ -232,6 +243,11 @@ settings! {
     /// asks for none. A second line is another token, as good as the first, while one takes the place of the other. A
     /// file, because arguments and environment are easily seen by others.
     ingress_token_file: Option<PathBuf> = Kind::OptionalPath, "", Now;
+
+    ["What the shards run on"]
+    /// What runs a shard's tasks: `plain`, ws2api's own loop, which needs nothing of the system; `glommio`, which needs
+    /// io_uring and 512 KiB of locked memory per shard; `auto` takes what measured best and is allowed: `plain`.
+    executor: ExecutorKey = Kind::Executor, "auto", Restart;
 
     ["The end"]
     /// From SIGTERM to the end of the process, at the latest: requests in flight finish, outcomes are delivered, clients

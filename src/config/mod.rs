@@ -29,7 +29,7 @@ use std::path::Path;
 pub use backend_url::{BackendUrl, BackendUrlError};
 pub use cpu_ranges::cpu_ranges;
 pub use error::{ConfigError, Conflict, Place};
-pub use keys::{Core, KEYS, Key, Node, Scope, When};
+pub use keys::{Core, ExecutorKey, KEYS, Key, Node, Scope, When};
 pub use network::{Network, NetworkError};
 pub use reload::{Change, changes, merge};
 pub use render::{effects, sample};

@@ -104,6 +104,7 @@ mod tests {
             Kind::Headers => "x-a".to_owned(),
             Kind::Origins => "https://example.org".to_owned(),
             Kind::Networks => "10.0.0.0/8".to_owned(),
+            Kind::Executor => "glommio".to_owned(),
         }
     }
 

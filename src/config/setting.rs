@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::units::{Size, Time, size_from, time_from};
 use super::value::{Kind, Raw, Refusal, ValueError, quote};
-use super::{BackendUrl, Network, words};
+use super::{BackendUrl, ExecutorKey, Network, words};
 
 /// A type that a key can have.
 pub(crate) trait Setting: Sized {
@@ -125,6 +125,25 @@ impl Setting for String {
 
     fn literal(&self, _: Kind) -> String {
         quote(self)
+    }
+}
+
+impl Setting for ExecutorKey {
+    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
+        match raw.text() {
+            Some("auto") => Ok(Self::Auto),
+            Some("plain") => Ok(Self::Plain),
+            Some("glommio") => Ok(Self::Glommio),
+            _ => Err(refuse(raw, Refusal::Type(kind))),
+        }
+    }
+
+    fn literal(&self, _: Kind) -> String {
+        quote(match self {
+            Self::Auto => "auto",
+            Self::Plain => "plain",
+            Self::Glommio => "glommio",
+        })
     }
 }
 

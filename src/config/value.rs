@@ -54,6 +54,8 @@ pub enum Kind {
     Origins,
     /// IP networks.
     Networks,
+    /// What runs a shard's tasks.
+    Executor,
 }
 
 /// Says what is allowed.
@@ -71,6 +73,7 @@ impl fmt::Display for Kind {
             Kind::Subprotocols => f.write_str("a list of subprotocol names such as \"ocpp1.6\""),
             Kind::Headers => f.write_str("a list of header names such as \"user-agent\""),
             Kind::Origins => f.write_str("a list of origins such as \"https://example.org\""),
+            Kind::Executor => f.write_str("\"auto\", \"plain\" or \"glommio\""),
             Kind::Networks => f.write_str("a list of networks such as \"10.0.0.0/8\" and \"2001:db8::/32\""),
         }
     }

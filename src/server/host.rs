@@ -1,17 +1,19 @@
 //! Reads what the machine allows this process: limits of the kernel, and the CPUs that it may use.
 
+mod one_table;
 mod warnings;
 
 use std::fs;
 
 use rustix::process::{Resource, getrlimit};
 
+pub use self::one_table::fit;
 pub use self::warnings::{clients_carried, descriptors_max, warnings};
 
 /// Limits as read; `None` is no limit, or one that cannot be read here.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Limits {
-    /// Hard RLIMIT_NOFILE: descriptors per table, so per shard.
+    /// Hard RLIMIT_NOFILE: descriptors per table.
     pub open_files: Option<u64>,
     /// `fs.nr_open`: how far RLIMIT_NOFILE can be raised.
     pub open_files_ceiling: Option<u64>,
@@ -23,8 +25,8 @@ pub struct Limits {
     pub conntrack_max: Option<u64>,
     /// Hard RLIMIT_MEMLOCK in bytes, where it binds this process.
     pub locked_memory: Option<u64>,
-    /// `kernel.io_uring_disabled`: 0, 1 (for the unprivileged) or 2.
-    pub io_uring_disabled: Option<u64>,
+    /// No shard may have a table of descriptors of its own (`unshare` is refused, or there is no /proc).
+    pub is_one_table: bool,
     /// Memory in bytes: the machine's, or the control group's if that is less.
     pub memory: Option<u64>,
 }
@@ -51,7 +53,7 @@ impl Limits {
             } else {
                 getrlimit(Resource::Memlock).maximum
             },
-            io_uring_disabled: number("/proc/sys/kernel/io_uring_disabled"),
+            is_one_table: shards::node::probe_tables(shards::Tables::Private).is_err(),
             memory: [all_memory, group_memory].into_iter().flatten().min(),
         }
     }

@@ -7,7 +7,7 @@ use shards::mesh::NodeHandle;
 use crate::cli::ServeArgs;
 use crate::config::{self, Config, When};
 use crate::ingress::Token;
-use crate::server::{ingress_token, sd_notify};
+use crate::server::{host, ingress_token, sd_notify};
 use crate::shard::mail::{Control, Mail, Reload};
 
 /// What runs, and what it was read from.
@@ -36,7 +36,9 @@ impl Source {
 
     fn load(&self) -> Result<Reload, String> {
         let file = self.args.config.as_deref();
-        let config = config::load(file, &self.args.overrides, &self.usable_cpus).map_err(|error| error.to_string())?;
+        let config = config::load(file, &self.args.overrides, &self.usable_cpus);
+        let mut config = config.map_err(|error| error.to_string())?;
+        host::fit(&mut config, &host::Limits::read());
         let ingress_token = ingress_token(&config.node).map_err(|error| error.to_string())?;
         Ok(Reload { config, ingress_token })
     }

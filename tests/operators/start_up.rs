@@ -2,7 +2,7 @@
 //! nothing behind.
 
 use std::net::TcpListener;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use support::program::{path as program, run, usable_cpus};
 
@@ -129,7 +129,7 @@ fn a_wrong_command_line() {
 }
 
 /// As `fails`, with `limit` of prlimit(1) and, since root may lock what it likes, without capabilities.
-fn fails_limited(limit: &str) -> Option<String> {
+fn fails_limited(limit: &str, executor: &str) -> Option<String> {
     let is_root = rustix::process::geteuid().is_root();
     let mut wrapper = Command::new("prlimit");
     wrapper.arg(limit);
@@ -139,7 +139,7 @@ fn fails_limited(limit: &str) -> Option<String> {
     let output = wrapper
         .arg(program())
         .args(FREE)
-        .args(["--cores", &two_shards()])
+        .args(["--cores", &two_shards(), "--set", executor])
         .output();
     let Ok(output) = output else {
         eprintln!("prlimit is not installed (util-linux): not checked");
@@ -155,7 +155,9 @@ fn fails_limited(limit: &str) -> Option<String> {
 fn too_little_memory_to_lock() {
     // The kernel's own look, and the executor's.
     for limit in ["--memlock=0", "--memlock=65536"] {
-        let Some(line) = fails_limited(limit) else { return };
+        let Some(line) = fails_limited(limit, "executor=glommio") else {
+            return;
+        };
         assert!(
             line.starts_with("ws2api: too little memory may be locked for io_uring: "),
             "{limit}: {line}"
@@ -169,12 +171,18 @@ fn too_little_memory_to_lock() {
 
 #[test]
 fn too_few_descriptors_to_start() {
-    for limit in (8..22).map(|files| format!("--nofile={files}")) {
-        let Some(line) = fails_limited(&limit) else { return };
-        assert!(
-            line.ends_with("Too many open files (os error 24). Raise `ulimit -n` (LimitNOFILE= in the systemd unit)"),
-            "{limit}: {line}"
-        );
+    for (executor, enough) in [("executor=glommio", 22), ("executor=plain", 14)] {
+        for limit in (8..enough).map(|files| format!("--nofile={files}")) {
+            let Some(line) = fails_limited(&limit, executor) else {
+                return;
+            };
+            assert!(
+                line.ends_with(
+                    "Too many open files (os error 24). Raise `ulimit -n` (LimitNOFILE= in the systemd unit)"
+                ),
+                "{limit}: {line}"
+            );
+        }
     }
 }
 
@@ -190,50 +198,104 @@ fn a_file_that_may_not_be_read() {
 
 /// As a container's seccomp profile does: the system call is answered with EPERM. The filter is set by a few lines of
 /// Python, since it takes `unsafe` here.
-fn fails_without(system_call: u32, args: &[&str]) -> Option<String> {
+fn without(system_call: u32) -> Vec<String> {
     let script = format!("{}/tests/operators/forbid.py", env!("CARGO_MANIFEST_DIR"));
-    let output = Command::new("python3")
-        .args([&script, &system_call.to_string()])
+    ["python3".to_owned(), script, system_call.to_string()].into()
+}
+
+fn run_without(system_call: u32, args: &[&str]) -> Option<Output> {
+    let wrapper = without(system_call);
+    let output = Command::new(&wrapper[0])
+        .args(&wrapper[1..])
         .arg(program())
-        .args(FREE)
-        .args(["--cores", &two_shards()])
         .args(args)
+        .args(["--cores", &two_shards()])
         .output();
-    let Ok(output) = output else {
+    if output.is_err() {
         eprintln!("python3 is not installed: not checked");
-        return None;
-    };
+    }
+    output.ok()
+}
+
+/// The last line of standard error of a start that fails.
+fn fails_without(system_call: u32) -> Option<String> {
+    let output = run_without(system_call, &[&FREE[..], &["--set", "executor=glommio"]].concat())?;
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(output.stdout.is_empty(), "{output:?}");
-    Some(String::from_utf8(output.stderr).unwrap())
+    let words = String::from_utf8(output.stderr).unwrap();
+    Some(words.lines().last().unwrap().to_owned())
 }
 
 #[test]
-fn io_uring_that_is_forbidden() {
-    const IO_URING_SETUP: u32 = 425;
-    let Some(words) = fails_without(IO_URING_SETUP, &[]) else {
+fn io_uring_that_is_forbidden_to_who_asks_for_it() {
+    let Some(line) = fails_without(IO_URING_SETUP) else {
         return;
     };
-    let line = words.lines().last().unwrap();
     assert!(
         line.starts_with("ws2api: io_uring can't be used: Operation not permitted (os error 1). Kernel 5.8 or newer"),
-        "{words}"
+        "{line}"
     );
-    for remedy in ["sysctl kernel.io_uring_disabled=0", "seccomp", "ulimit -l"] {
-        assert!(line.contains(remedy), "{remedy}: {words}");
+    for remedy in [
+        "sysctl kernel.io_uring_disabled=0",
+        "seccomp",
+        "ulimit -l",
+        "executor = \"plain\"",
+    ] {
+        assert!(line.contains(remedy), "{remedy}: {line}");
     }
 }
 
 #[test]
-fn a_descriptor_table_of_its_own_that_is_forbidden() {
-    const UNSHARE: u32 = if cfg!(target_arch = "x86_64") { 272 } else { 97 };
-    let Some(words) = fails_without(UNSHARE, &[]) else {
-        return;
-    };
-    let line = words.lines().last().unwrap();
+fn a_descriptor_table_of_its_own_that_is_forbidden_to_glommio() {
+    let Some(line) = fails_without(UNSHARE) else { return };
     assert!(
         line.starts_with("ws2api: a descriptor table per shard can't be had: Operation not permitted (os error 1). "),
+        "{line}"
+    );
+    assert!(line.contains("seccomp") && line.contains("CLONE_FILES"), "{line}");
+}
+
+#[test]
+fn what_the_shards_run_on_is_said_by_check() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config/ws2api.toml");
+    let rows = |system_call, args: &[&str]| {
+        let output = run_without(system_call, &[&["check", file], args].concat())?;
+        assert!(output.status.success(), "{output:?}");
+        let words = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        Some(words)
+    };
+    let Some(words) = rows(IO_URING_SETUP, &[]) else { return };
+    assert!(
+        words.contains("executor: plain (auto)\ndescriptors: each shard has a table of its own\n"),
         "{words}"
     );
-    assert!(line.contains("seccomp") && line.contains("CLONE_FILES"), "{words}");
+    let words = rows(UNSHARE, &["--set", "clients_max=1000000"]).unwrap();
+    for row in [
+        "executor: plain (auto)\ndescriptors: all shards share one table, since unshare(CLONE_FILES) is refused: Operation not permitted",
+        "warning: all 2 shards share one table of descriptors (",
+    ] {
+        assert!(words.contains(row), "{row}: {words}");
+    }
+    // Each may hold half of what one table holds, at the most.
+    let line = words
+        .lines()
+        .find(|line| line.starts_with("clients_max = "))
+        .expect("the key");
+    let clients_max: u64 = line["clients_max = ".len()..]
+        .split(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+        .maximum
+        .unwrap_or(u64::MAX);
+    assert!(clients_max <= limit / 2, "{line}: {limit}");
+    let output = run_without(IO_URING_SETUP, &["check", file, "--set", "executor=glommio"]).unwrap();
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "as the start: {words}");
+    assert!(words.contains("io_uring can't be used"), "{words}");
 }
+
+const IO_URING_SETUP: u32 = 425;
+const UNSHARE: u32 = if cfg!(target_arch = "x86_64") { 272 } else { 97 };

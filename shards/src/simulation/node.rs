@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,6 +13,7 @@ use super::random::Random;
 use super::reactor::Reactor;
 use super::task;
 use crate::mesh::{self, Mesh, NodeHandle};
+use crate::settings::{Executor, Settings, Tables};
 use crate::shard::{Handler, Inbox, Shard};
 use crate::start_error::StartError;
 
@@ -28,13 +28,29 @@ pub struct Node<M> {
 ///
 /// # Errors
 /// Always.
-pub fn start<M, F, Main>(_: &[usize], _: usize, _: &[Vec<BorrowedFd<'_>>], _: F) -> Result<Node<M>, StartError>
+pub fn start<M, F, Main>(_: &Settings<'_>, _: F) -> Result<Node<M>, StartError>
 where
     M: Send + 'static,
     F: Fn(Shard<M>) -> Main + Clone + Send + 'static,
     Main: Future<Output = ()> + 'static,
 {
     Err(io::Error::from(io::ErrorKind::Unsupported).into())
+}
+
+/// Nothing is needed of the system.
+///
+/// # Errors
+/// Never.
+pub fn probe(_: Executor) -> Result<(), StartError> {
+    Ok(())
+}
+
+/// Nothing is needed of the system.
+///
+/// # Errors
+/// Never.
+pub fn probe_tables(_: Tables) -> io::Result<()> {
+    Ok(())
 }
 
 impl<M> Node<M> {

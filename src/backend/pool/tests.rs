@@ -5,9 +5,9 @@ use std::sync::mpsc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use shards::Reactor;
 use shards::node;
 use shards::pass::PassEnd;
+use shards::{Reactor, Settings};
 
 use super::*;
 use crate::backend::Response;
@@ -92,7 +92,7 @@ fn a_request_of_which_nothing_was_written_when_its_connection_ended_takes_anothe
             }
         });
         let (done, results) = mpsc::channel();
-        let node = node::start::<(), _, _>(&[0], 8, &[], move |shard| {
+        let node = node::start::<(), _, _>(&Settings::modest(&[0], 8), move |shard| {
             lose_a_connection(shard.reactor.clone(), address, end, done.clone())
         });
         let outcome = results.recv_timeout(DEADLINE).unwrap();

@@ -3,14 +3,15 @@
 //! Nothing here stops the start: the bounds hold, only lower than configured.
 
 use super::Limits;
-use crate::config::{BackendUrl, Config, Core, Size, Warning};
+use super::one_table::clients_that_fit;
+use crate::config::{BackendUrl, Config, Core, ExecutorKey, Size, Warning};
 
 /// What is worth fixing before `config` runs on a machine with these `limits`; the gravest first.
 #[must_use]
 pub fn warnings(config: &Config, limits: &Limits) -> Vec<Warning> {
     let found = [
-        io_uring(limits),
         locked_memory(config, limits),
+        one_table(config, limits),
         open_files(config, limits),
         memory(config, limits),
         local_ports(config, limits),
@@ -29,6 +30,9 @@ pub fn clients_carried(config: &Config, limits: &Limits) -> Option<u64> {
     }
     let shards = config.cores.len();
     let by_files = |core: &Core| {
+        if limits.is_one_table {
+            return core.clients_max as u64;
+        }
         let others = descriptors_max(core, shards) - core.clients_max as u64;
         let free = limits.open_files.map_or(u64::MAX, |files| files.saturating_sub(others));
         free.min(core.clients_max as u64)
@@ -82,24 +86,12 @@ fn tracked_beside_clients(core: &Core) -> usize {
     core.handshakes_max + core.ingress_connections_max + core.backend_connections_max
 }
 
-fn io_uring(limits: &Limits) -> Option<Warning> {
-    let who = match limits.io_uring_disabled? {
-        0 => return None,
-        1 => "all but root and the members of kernel.io_uring_group",
-        _ => "everybody",
-    };
-    warning(
-        format!("io_uring, which every shard needs, is forbidden to {who} (kernel.io_uring_disabled)"),
-        "sysctl -w kernel.io_uring_disabled=0".to_owned(),
-    )
-}
-
 fn locked_memory(config: &Config, limits: &Limits) -> Option<Warning> {
     let (limit, needed) = (
         limits.locked_memory?,
         config.cores.len() as u64 * LOCKED_MEMORY_PER_SHARD,
     );
-    (limit < needed).then_some(())?;
+    (config.node.executor == ExecutorKey::Glommio && limit < needed).then_some(())?;
     warning(
         format!(
             "{} shards lock up to {} of memory for io_uring, {} are allowed",
@@ -114,7 +106,29 @@ fn locked_memory(config: &Config, limits: &Limits) -> Option<Warning> {
     )
 }
 
+fn one_table(config: &Config, limits: &Limits) -> Option<Warning> {
+    let limit = limits.open_files.filter(|_| limits.is_one_table)?;
+    let shards = config.cores.len();
+    let is_short = |core: &Core| {
+        // What was configured is cut to what fits; then it is just what fits.
+        let is_cut = core.clients_max >= clients_that_fit(core, shards, limit);
+        let is_planned = config.keys_set.contains("clients_max");
+        is_cut && (is_planned || core.clients_max < CLIENTS_UNPLANNED)
+    };
+    config.cores.iter().any(is_short).then_some(())?;
+    warning(
+        format!(
+            "all {shards} shards share one table of descriptors ({limit} open files), since unshare(CLONE_FILES) is refused: \
+             they hold {} clients together at the most",
+            sum(config, |core| core.clients_max)
+        ),
+        "allow unshare in the seccomp profile, so that each shard has a table of its own; or raise `ulimit -Hn`"
+            .to_owned(),
+    )
+}
+
 fn open_files(config: &Config, limits: &Limits) -> Option<Warning> {
+    (!limits.is_one_table).then_some(())?;
     let shards = config.cores.len();
     let needs = |core: &Core| descriptors_for(core, clients_expected(config, core), shards);
     let (shard, core) = config
@@ -238,7 +252,7 @@ mod tests {
     /// Each limit exactly at what is needed, and one below.
     #[test]
     fn each_limit_is_warned_of_one_below_what_is_needed() {
-        let config = two_shards(&[("clients_max", "20000")]);
+        let config = two_shards(&[("clients_max", "20000"), ("executor", "glommio")]);
         let files = descriptors_max(&config.cores[0], 2);
         assert_eq!(files, 20_000 + 4096 + 1024 + 256 + 64 + 32);
         let connections = 2 * (20_000 + 4096 + 1024 + 256);
@@ -335,20 +349,39 @@ mod tests {
     }
 
     #[test]
-    fn a_forbidden_io_uring_is_named() {
-        let with = |level| {
-            words(
-                &two_shards(&[]),
-                Limits {
-                    io_uring_disabled: Some(level),
-                    ..Limits::default()
-                },
-            )
+    fn one_table_for_all_is_warned_of_where_it_does_not_hold_what_is_expected() {
+        let warned = |settings: &[(&str, &str)], open_files| {
+            let limits = Limits {
+                is_one_table: true,
+                open_files: Some(open_files),
+                ..Limits::default()
+            };
+            let mut config = two_shards(settings);
+            crate::server::host::fit(&mut config, &limits);
+            words(&config, limits)
         };
-        assert_eq!(with(0), []);
-        assert!(with(1)[0].0.contains("all but root"));
-        assert!(with(2)[0].0.contains("forbidden to everybody"));
-        assert_eq!(with(2)[0].1, "sysctl -w kernel.io_uring_disabled=0");
+        assert_eq!(warned(&[], 20_000), [], "nobody has said how many there will be");
+        assert_eq!(warned(&[], 1_024).len(), 1, "few");
+        assert_eq!(warned(&[("clients_max", "4999")], 20_000), []);
+        let found = warned(&[("clients_max", "5001")], 20_000);
+        assert_eq!(found.len(), 1, "{found:?}");
+        for expected in [
+            "all 2 shards share one table",
+            "(20000 open files)",
+            "hold 10000 clients",
+        ] {
+            assert!(found[0].0.contains(expected), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn locked_memory_is_of_no_matter_to_the_plain_executor() {
+        let limits = Limits {
+            locked_memory: Some(0),
+            ..Limits::default()
+        };
+        assert_eq!(words(&two_shards(&[]), limits), []);
+        assert_eq!(words(&two_shards(&[("executor", "glommio")]), limits).len(), 1);
     }
 
     #[test]
