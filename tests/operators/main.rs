@@ -3,6 +3,7 @@
 mod activation;
 mod alerts;
 mod browser;
+mod confined;
 mod logs;
 mod metrics;
 mod profiles;

@@ -28,7 +28,7 @@ impl Builder {
         Builder {
             shards: 1,
             cores: true,
-            under: Vec::new(),
+            under: under_all(),
             environment: Vec::new(),
             backends,
             args: Vec::new(),
@@ -71,7 +71,7 @@ impl Builder {
         self.under(&["sh", "-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")])
     }
 
-    /// These words start it: the path of the program and its arguments are put behind them.
+    /// These words start it, and not those of `WS2API_UNDER`: the path of the program and its arguments are put behind them.
     pub fn under(self, words: &[&str]) -> Self {
         Builder {
             under: words.iter().map(|word| (*word).to_owned()).collect(),
@@ -158,4 +158,10 @@ impl Builder {
         assert_eq!(field(4, "shards="), self.shards.to_string());
         proxy
     }
+}
+
+/// The words that start every program of a run: `WS2API_UNDER=scripts/confined cargo test --test promises`.
+fn under_all() -> Vec<String> {
+    let words = std::env::var("WS2API_UNDER").unwrap_or_default();
+    words.split_whitespace().map(str::to_owned).collect()
 }
