@@ -199,7 +199,7 @@ impl Shard {
             Mail::Control(Control::Reload(reload)) => self.reload(&reload),
             Mail::Control(Control::Trace(client)) => self.clients.trace(client),
             Mail::Control(Control::Drain) => self.env.drain.trigger(),
-            Mail::Control(Control::Addresses { index, addresses }) => self.pool.set_addresses(index, addresses),
+            Mail::Control(Control::Addresses { index, addresses }) => self.pool.set_addresses(index, &addresses),
         }
     }
 }

@@ -4,9 +4,9 @@
 //! in the order in which it is to be done. The caller owns the sockets, passes `now`, and calls
 //! [`handle_deadline`](Balance::handle_deadline) at [`next_deadline`](Balance::next_deadline).
 //!
-//! Of several backends the least busy one comes first. One that fails (refuses connections, or ends them without an answer)
-//! is left alone for a while, longer each time, and then probed: with a connection that no request waits for, and with one
-//! request at a time until it has answered one.
+//! Of several backends the least busy one comes first. One that fails (refuses connections, ends them without an answer, or
+//! answers nothing at all in a request's time) is left alone for a while, longer each time, and then probed: with a connection
+//! that no request waits for, and with one request at a time until it has answered one.
 //!
 //! Invariants:
 //! - There are never more than `connections_max` connections, connects under way included.
@@ -21,7 +21,7 @@ mod upstream;
 use std::time::{Duration, Instant};
 
 pub use self::links::LinkId;
-pub use self::queue::Job;
+pub use self::queue::{Job, Kind};
 
 use self::links::Links;
 use self::queue::Queue;
@@ -101,6 +101,7 @@ pub struct Balance<R> {
 #[derive(Debug)]
 struct Shared {
     link: LinkId,
+    kind: Kind,
     count: usize,
     len: usize,
 }
@@ -123,20 +124,20 @@ impl<R> Balance<R> {
         }
     }
 
-    /// A new request: it gets an idle connection, or waits for one.
+    /// A new request: it gets an idle connection. If there is none, it shares one, or waits.
     ///
     /// # Errors
     /// The request comes back when too many wait already.
     pub fn handle_request(&mut self, now: Instant, job: Job<R>, out: &mut Vec<Output<R>>) -> Result<(), R> {
-        let job = match self.share(job, out) {
-            Ok(()) => return Ok(()),
-            Err(job) => job,
-        };
         self.level(now, out);
         if let Some(link) = self.checkout(now) {
             self.begin(link, job, out);
             return Ok(());
         }
+        let job = match self.share(job, out) {
+            Ok(()) => return Ok(()),
+            Err(job) => job,
+        };
         if self.waiting.len() >= self.limits.waiters_max {
             return Err(job.request);
         }
@@ -226,6 +227,10 @@ impl<R> Balance<R> {
     /// A connection has nothing to do: the longest waiting requests get it, or it waits on top of the idle ones.
     pub fn handle_idle(&mut self, now: Instant, link: LinkId, out: &mut Vec<Output<R>>) {
         let upstream = self.links.upstream(link);
+        if self.upstreams[upstream].is_gone {
+            out.push(Output::Close(link));
+            return;
+        }
         if self.must_make_room(now, upstream) {
             self.is_making_room = true;
             out.push(Output::Close(link));
@@ -246,8 +251,13 @@ impl<R> Balance<R> {
     }
 
     /// A backend has answered a request.
-    pub fn handle_answered(&mut self, link: LinkId) {
-        self.upstreams[self.links.upstream(link)].handle_answered();
+    pub fn handle_answered(&mut self, now: Instant, link: LinkId) {
+        self.upstreams[self.links.upstream(link)].handle_answered(now);
+    }
+
+    /// A request that was sent at `sent` has no answer in time.
+    pub fn handle_timed_out(&mut self, now: Instant, link: LinkId, sent: Instant) {
+        self.upstreams[self.links.upstream(link)].handle_timed_out(now, sent);
     }
 
     /// A backend has ended this connection without an answer to the request on it.
@@ -263,6 +273,34 @@ impl<R> Balance<R> {
         self.share_no_more(link);
         self.is_making_room = false;
         self.level(now, out);
+        self.connect_more(now, out);
+    }
+
+    /// There is one backend more. Returns its name; that of one that has gone is given again.
+    pub fn handle_upstream(&mut self) -> usize {
+        let is_free = |upstream: &Upstream| upstream.is_gone && upstream.count == 0;
+        if let Some(free) = self.upstreams.iter().position(is_free) {
+            self.upstreams[free] = Upstream::default();
+            return free;
+        }
+        self.upstreams.push(Upstream::default());
+        self.upstreams.len() - 1
+    }
+
+    /// This is no backend any more. Its connections end when they have nothing to do; requests go to the others, of which there
+    /// must be one.
+    pub fn handle_upstream_gone(&mut self, now: Instant, upstream: usize, out: &mut Vec<Output<R>>) {
+        let gone = &mut self.upstreams[upstream];
+        gone.is_gone = true;
+        out.extend(gone.idle.drain(..).map(Output::Close));
+        if self
+            .shared
+            .as_ref()
+            .is_some_and(|shared| self.links.upstream(shared.link) == upstream)
+        {
+            self.shared = None;
+        }
+        assert!(self.upstreams().next().is_some(), "there is another backend");
         self.connect_more(now, out);
     }
 
@@ -299,7 +337,7 @@ impl<R> Balance<R> {
     /// True while every backend refused the last try to connect and has not answered since, however long ago that was.
     #[must_use]
     pub fn is_down(&self) -> bool {
-        self.upstreams.iter().all(Upstream::is_unreachable)
+        self.upstreams().all(Upstream::is_unreachable)
     }
 
     /// Gives an idle connection, which is not among the idle ones any more, its request.
@@ -307,6 +345,7 @@ impl<R> Balance<R> {
         if self.limits.pipeline_max > 1 {
             self.shared = Some(Shared {
                 link,
+                kind: job.kind,
                 count: 1,
                 len: job.len,
             });
@@ -314,10 +353,12 @@ impl<R> Balance<R> {
         out.push(Output::Use { link, job });
     }
 
-    /// Adds a request to those of the connection that got the last one.
+    /// Adds a request to those of the connection that got the last one, if they are of one kind: a quick one does not wait behind
+    /// those that may take long.
     fn share(&mut self, job: Job<R>, out: &mut Vec<Output<R>>) -> Result<(), Job<R>> {
+        let pipeline_max = self.limits.pipeline_max;
         match &mut self.shared {
-            Some(shared) if shared.count < self.limits.pipeline_max && shared.len < SHARED_LEN_MAX => {
+            Some(shared) if shared.has_room(pipeline_max) && shared.kind == job.kind => {
                 shared.count += 1;
                 shared.len += job.len;
                 out.push(Output::Use { link: shared.link, job });
@@ -340,7 +381,7 @@ impl<R> Balance<R> {
             return None;
         }
         let may_connect = self.count() < self.limits.connections_max;
-        let is_any_good = self.upstreams.iter().any(|upstream| !upstream.is_suspect());
+        let is_any_good = self.is_any_good();
         let ready = self.upstreams.iter_mut().filter(|upstream| !upstream.idle.is_empty());
         let upstream = ready.min_by_key(|upstream| (!upstream.is_open(now), upstream.busy_count()))?;
         if !upstream.is_open(now) && is_any_good && may_connect {
@@ -357,14 +398,15 @@ impl<R> Balance<R> {
             return;
         }
         // With nobody else to ask, the requests themselves are the probe.
-        if self.upstreams.iter().all(Upstream::is_suspect) {
+        if !self.is_any_good() {
             return;
         }
-        let ready = self.upstreams.iter().filter(|upstream| !upstream.idle.is_empty());
+        let ready = self.upstreams().filter(|upstream| !upstream.idle.is_empty());
         let busy = ready.map(Upstream::busy_count).min();
         let wanted = |upstream: &Upstream| {
             let is_less_busy = busy.is_some_and(|busy| upstream.busy_count() < busy);
-            upstream.connects == 0
+            !upstream.is_gone
+                && upstream.connects == 0
                 && upstream.idle.is_empty()
                 && upstream.is_open(now)
                 && (upstream.is_suspect() || is_less_busy)
@@ -386,7 +428,11 @@ impl<R> Balance<R> {
                 let is_failing = upstream.is_failing(now);
                 (upstream.is_suspect(), is_failing, is_unproven, upstream.count)
             };
-            let upstreams = self.upstreams.iter().enumerate();
+            let upstreams = self
+                .upstreams
+                .iter()
+                .enumerate()
+                .filter(|(_, upstream)| !upstream.is_gone);
             let (index, _) = upstreams.min_by_key(least).expect("there is a backend");
             self.connect(now, index, true, out);
         }
@@ -412,7 +458,7 @@ impl<R> Balance<R> {
         if !self.links.is_empty() {
             return None;
         }
-        let is_any_good = self.upstreams.iter().any(|upstream| !upstream.is_suspect());
+        let is_any_good = self.is_any_good();
         let waiting = self.waiting.front_mut()?;
         if waiting.is_retried && !is_any_good {
             return self.waiting.pop_front();
@@ -429,7 +475,7 @@ impl<R> Balance<R> {
         if self.upstreams.len() == 1 || self.is_making_room || self.count() < self.limits.connections_max {
             return false;
         }
-        let open = self.upstreams.iter().filter(|upstream| upstream.is_open(now));
+        let open = self.upstreams().filter(|upstream| upstream.is_open(now));
         let least = open.map(|upstream| upstream.count).min();
         least.is_some_and(|least| least + 1 < self.upstreams[index].count)
     }
@@ -437,7 +483,17 @@ impl<R> Balance<R> {
     /// True when a backend that has not failed is there beside this one.
     fn has_other_good(&self, index: usize) -> bool {
         let mut others = self.upstreams.iter().enumerate().filter(|(other, _)| *other != index);
-        others.any(|(_, upstream)| !upstream.is_suspect())
+        others.any(|(_, upstream)| !upstream.is_gone && !upstream.is_suspect())
+    }
+
+    /// True when one of the backends has not failed.
+    fn is_any_good(&self) -> bool {
+        self.upstreams().any(|upstream| !upstream.is_suspect())
+    }
+
+    /// Those that have not gone.
+    fn upstreams(&self) -> impl Iterator<Item = &Upstream> {
+        self.upstreams.iter().filter(|upstream| !upstream.is_gone)
     }
 
     /// Connections to all backends, connects under way included.
@@ -448,6 +504,12 @@ impl<R> Balance<R> {
     /// Connects under way, awaited or not.
     fn connecting_count(&self) -> usize {
         self.upstreams.iter().map(|upstream| upstream.connects).sum()
+    }
+}
+
+impl Shared {
+    fn has_room(&self, pipeline_max: usize) -> bool {
+        self.count < pipeline_max && self.len < SHARED_LEN_MAX
     }
 }
 

@@ -1,4 +1,4 @@
-//! Opens one connection to a backend: its addresses in turn, within the time that there is.
+//! Opens one connection to a backend, within the time that there is.
 
 use std::future::poll_fn;
 use std::io;
@@ -14,19 +14,39 @@ use shards::{Reactor, Socket, Timer};
 /// Where one backend is.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// The addresses that its host name has, in the order to try; empty while it has none.
+    /// The addresses that its host name has; empty while it has none.
     Tcp(Vec<SocketAddr>),
     /// A Unix socket.
     Unix(PathBuf),
 }
 
-/// Connects to `target`, before `deadline`.
+impl Target {
+    /// Where connections may go: all are of use, and there is one at least.
+    pub(super) fn places(self) -> Vec<Place> {
+        match self {
+            Self::Tcp(addresses) if addresses.is_empty() => vec![Place::Nowhere],
+            Self::Tcp(addresses) => addresses.into_iter().map(Place::Tcp).collect(),
+            Self::Unix(path) => vec![Place::Unix(path)],
+        }
+    }
+}
+
+/// Where one connection goes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Place {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+    /// The backend's name has no address.
+    Nowhere,
+}
+
+/// Connects to `place`, before `deadline`.
 ///
 /// # Errors
-/// Those of the last address that was tried, or a time-out.
-pub(super) async fn connect(reactor: &Rc<Reactor>, target: Target, deadline: Instant) -> io::Result<Socket> {
-    match target {
-        Target::Unix(path) => loop {
+/// What `connect(2)` gives, or a time-out.
+pub(super) async fn connect(reactor: &Rc<Reactor>, place: Place, deadline: Instant) -> io::Result<Socket> {
+    match place {
+        Place::Unix(path) => loop {
             let result = within(reactor, deadline, Socket::connect_unix(reactor, &path)).await;
             // Its queue is full, and the kernel says nothing when there is room again.
             let is_full = matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
@@ -35,20 +55,8 @@ pub(super) async fn connect(reactor: &Rc<Reactor>, target: Target, deadline: Ins
             }
             shards::timer::sleep(reactor, UNIX_RETRY_PAUSE).await;
         },
-        Target::Tcp(addresses) => {
-            let mut result = Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
-            for (tried, address) in addresses.iter().enumerate() {
-                // Each gets its share of what is left, lest one that does not answer uses all of it.
-                let now = reactor.now();
-                let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-                let until = now + deadline.saturating_duration_since(now) / left;
-                result = within(reactor, until, Socket::connect(reactor, *address)).await;
-                if result.is_ok() {
-                    break;
-                }
-            }
-            result
-        }
+        Place::Tcp(address) => within(reactor, deadline, Socket::connect(reactor, address)).await,
+        Place::Nowhere => Err(io::Error::from(io::ErrorKind::AddrNotAvailable)),
     }
 }
 

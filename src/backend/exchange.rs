@@ -2,10 +2,13 @@
 
 use std::time::Instant;
 
+use protocol::balance::Kind;
 use protocol::http::{Failure, RequestTemplate, ResponseHead};
 
 /// One request and what is to be done with its answer.
 pub trait Exchange: 'static {
+    /// What it is about, as far as fairness goes.
+    fn kind(&self) -> Kind;
     /// When the answer must be there.
     fn deadline(&self) -> Instant;
     /// How many bytes of content it has.

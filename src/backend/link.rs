@@ -22,6 +22,8 @@ use protocol::http::{
 pub(super) trait Owner<E: Exchange> {
     /// A request has been answered. `is_idle`: the connection has nothing to do, and may be given more.
     fn handle_answered(&self, link: LinkId, is_idle: bool);
+    /// A request that was sent at `sent` has no answer in time.
+    fn handle_timed_out(&self, link: LinkId, sent: Instant);
     /// The backend has ended the connection without an answer to the request on it.
     fn handle_broken(&self, link: LinkId);
     /// The connection is of no more use, and of these requests not a byte was written.
@@ -48,8 +50,8 @@ pub(super) struct Link<E: Exchange> {
 }
 
 struct State<E> {
-    /// Answered in this order. One, unless `backend_pipeline_max` allows more.
-    in_flight: VecDeque<Job<E>>,
+    /// Answered in this order. One, unless `backend_pipeline_max` allows more. `None`: given up, its answer is nobody's.
+    in_flight: VecDeque<Option<Job<E>>>,
     /// Those in flight are gathered: nothing of them was written yet.
     gathering: bool,
     /// What of the requests the socket has not taken yet.
@@ -132,21 +134,21 @@ impl<E: Exchange> Link<E> {
     /// Takes back the requests that it works on and for which `is_given_up` says so. The connection is of no more use then.
     pub(super) fn give_up(&self, is_given_up: impl Fn(&E) -> bool) -> Vec<E> {
         let mut state = self.state.borrow_mut();
-        let (given_up, kept): (VecDeque<_>, VecDeque<_>) =
-            state.in_flight.drain(..).partition(|job| is_given_up(&job.request));
-        state.in_flight = kept;
+        let places = state.in_flight.iter_mut();
+        let given_up = places.filter_map(|place| place.take_if(|job| is_given_up(&job.request)));
+        let given_up: Vec<E> = given_up.map(|job| job.request).collect();
         drop(state);
         if !given_up.is_empty() {
             self.close();
         }
-        given_up.into_iter().map(|job| job.request).collect()
+        given_up
     }
 
     /// Adds a request to those that [`send`](Self::send) will write: its bytes go to `outgoing`.
     pub(super) fn push(&self, job: Job<E>, outgoing: &mut Vec<u8>) {
         job.request.write(&self.template, outgoing);
         let mut state = self.state.borrow_mut();
-        state.in_flight.push_back(job);
+        state.in_flight.push_back(Some(job));
         state.gathering = true;
     }
 
@@ -167,7 +169,8 @@ impl<E: Exchange> Link<E> {
             Ok(len) => len,
             Err(()) => {
                 self.close();
-                return Err(std::mem::take(&mut self.state.borrow_mut().in_flight));
+                let unsent = std::mem::take(&mut self.state.borrow_mut().in_flight);
+                return Err(unsent.into_iter().flatten().collect());
             }
         };
         let mut state = self.state.borrow_mut();
@@ -198,7 +201,7 @@ impl<E: Exchange> Link<E> {
                 let mut state = self.state.borrow_mut();
                 if state.closed {
                     drop(state);
-                    self.end(owner, Failure::CutOff);
+                    self.end_without_blame(owner);
                     return Poll::Ready(());
                 }
                 match &mut state.waker {
@@ -207,8 +210,11 @@ impl<E: Exchange> Link<E> {
                 }
                 if state.timer.poll_expired(context).is_ready() {
                     drop(state);
-                    self.end(owner, Failure::Deadline);
-                    return Poll::Ready(());
+                    if !self.expire(owner) {
+                        self.end_without_blame(owner);
+                        return Poll::Ready(());
+                    }
+                    continue;
                 }
                 if self.poll_unsent(&mut state, context).is_err() {
                     drop(state);
@@ -219,12 +225,16 @@ impl<E: Exchange> Link<E> {
             let mut incoming = self.shared.incoming.borrow_mut();
             let received = match self.socket.poll_recv(context, &mut incoming) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(received) => received.unwrap_or(0),
+                Poll::Ready(received) => received,
             };
-            let go_on = if received == 0 {
-                self.handle_end(owner)
-            } else {
-                self.handle_bytes(&incoming[..received], owner)
+            let go_on = match received {
+                Ok(0) => self.handle_end(owner),
+                Ok(len) => self.handle_bytes(&incoming[..len], owner),
+                // No answer ends so, also none that ends with its connection.
+                Err(_) => {
+                    self.end(owner, Failure::CutOff);
+                    false
+                }
             };
             if !go_on {
                 return Poll::Ready(());
@@ -338,7 +348,7 @@ impl<E: Exchange> Link<E> {
     fn goes_on(&self, keep_alive: bool, owner: &impl Owner<E>) -> bool {
         let closed = self.state.borrow().closed;
         if !keep_alive || closed {
-            self.end(owner, Failure::CutOff);
+            self.end_without_blame(owner);
             return false;
         }
         true
@@ -354,12 +364,14 @@ impl<E: Exchange> Link<E> {
         surplus: usize,
         owner: &impl Owner<E>,
     ) {
-        let (job, reusable) = {
+        let (exchange, reusable) = {
             let mut state = self.state.borrow_mut();
             let job = state.in_flight.pop_front().expect("an answer is to a request");
             let now = self.socket.reactor().now();
-            let elapsed = now.saturating_duration_since(state.started);
-            self.shared.counters.backend_latency.record(elapsed);
+            if job.is_some() {
+                let elapsed = now.saturating_duration_since(state.started);
+                self.shared.counters.backend_latency.record(elapsed);
+            }
             let mut reusable = false;
             if state.in_flight.is_empty() {
                 reusable = keep_alive && surplus == 0 && state.unsent.is_empty() && !self.socket.peer_closed();
@@ -368,25 +380,57 @@ impl<E: Exchange> Link<E> {
                 state.timer.set(Some(now + self.shared.limits.idle_timeout));
             } else {
                 state.watch_deadline();
+                if state.in_flight.iter().all(Option::is_none) {
+                    // Nobody waits for what it still has to say, but what comes next does.
+                    state.timer.set(Some(now + self.shared.limits.idle_timeout));
+                }
             }
-            (job, reusable)
+            (job.map(|job| job.request), reusable)
         };
         owner.handle_answered(self.id, reusable);
-        self.shared.counters.count_backend_answer(head.status);
-        job.request.finish(Ok(Response { head, content }));
+        if let Some(exchange) = exchange {
+            self.shared.counters.count_backend_answer(head.status);
+            exchange.finish(Ok(Response { head, content }));
+        }
+    }
+
+    /// Gives up the requests whose deadline has passed. False when the connection is of no more use: it has waited for them
+    /// alone, or for none for too long.
+    fn expire(&self, owner: &impl Owner<E>) -> bool {
+        let (expired, started, waits) = {
+            let mut state = self.state.borrow_mut();
+            if state.gathering {
+                return false;
+            }
+            let now = self.socket.reactor().now();
+            let places = state.in_flight.iter_mut();
+            let expired = places.filter_map(|place| place.take_if(|job| job.deadline <= now));
+            let expired: Vec<_> = expired.collect();
+            let waits = state.in_flight.iter().any(Option::is_some);
+            if waits {
+                state.watch_deadline();
+            }
+            (expired, state.started, waits)
+        };
+        for job in expired {
+            owner.handle_timed_out(self.id, started);
+            self.shared.counters.count_backend_failure(Failure::Deadline);
+            job.request.finish(Err(Failure::Deadline));
+        }
+        waits
+    }
+
+    /// The connection ends, and that is not the backend's fault.
+    fn end_without_blame(&self, owner: &impl Owner<E>) {
+        for job in self.take_cut_off(owner) {
+            self.shared.counters.count_backend_failure(Failure::CutOff);
+            job.request.finish(Err(Failure::CutOff));
+        }
     }
 
     /// No answer comes any more: `failure` is why the first has none. What was not written goes elsewhere.
     pub(super) fn end(&self, owner: &impl Owner<E>, failure: Failure) {
-        let (in_flight, gathering) = {
-            let mut state = self.state.borrow_mut();
-            state.closed = true;
-            (std::mem::take(&mut state.in_flight), state.gathering)
-        };
-        if gathering {
-            return owner.handle_unsent(self.id, in_flight);
-        }
-        for (index, job) in in_flight.into_iter().enumerate() {
+        for (index, job) in self.take_cut_off(owner).into_iter().enumerate() {
             let failure = if index == 0 { failure } else { Failure::CutOff };
             self.shared.counters.count_backend_failure(failure);
             if matches!(failure, Failure::CutOff | Failure::Malformed) {
@@ -395,12 +439,27 @@ impl<E: Exchange> Link<E> {
             job.request.finish(Err(failure));
         }
     }
+
+    /// The connection is of no more use. Returns the requests that were written and have no answer.
+    fn take_cut_off(&self, owner: &impl Owner<E>) -> VecDeque<Job<E>> {
+        let (in_flight, gathering) = {
+            let mut state = self.state.borrow_mut();
+            state.closed = true;
+            (std::mem::take(&mut state.in_flight), state.gathering)
+        };
+        let in_flight = in_flight.into_iter().flatten().collect();
+        if gathering {
+            owner.handle_unsent(self.id, in_flight);
+            return VecDeque::new();
+        }
+        in_flight
+    }
 }
 
 impl<E> State<E> {
-    /// The earliest deadline of the requests in flight is the connection's.
+    /// The earliest deadline of the requests in flight.
     fn watch_deadline(&mut self) {
-        let earliest = self.in_flight.iter().map(|job| job.deadline).min();
+        let earliest = self.in_flight.iter().flatten().map(|job| job.deadline).min();
         self.timer.set(earliest);
     }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use shards::{Reactor, Socket, Timer, spawn};
 
 use super::batch::Batch;
-use super::connect::{self, Target};
+use super::connect::{self, Place, Target};
 use super::exchange::Exchange;
 use super::limits::PoolLimits;
 use super::link::{Link, Owner, Shared};
@@ -32,12 +32,23 @@ pub struct Pool<E: Exchange> {
     balance: RefCell<Balance<E>>,
     /// An empty list, for what the balance wants done.
     outputs: Cell<Vec<Output<E>>>,
-    upstreams: RefCell<Vec<(Target, Rc<RequestTemplate>)>>,
+    /// By their names.
+    upstreams: RefCell<Vec<Upstream>>,
     /// All that are open, by their names.
     links: RefCell<Vec<Option<Rc<Link<E>>>>>,
     /// Where requests are put together.
     batch: RefCell<Batch<E>>,
     watcher: Watcher,
+}
+
+/// One address of a backend.
+#[derive(Clone)]
+struct Upstream {
+    /// Of the config.
+    backend: usize,
+    place: Place,
+    template: Rc<RequestTemplate>,
+    is_gone: bool,
 }
 
 /// Watches the waiting requests' deadlines.
@@ -65,17 +76,25 @@ impl<E: Exchange> Pool<E> {
             counters,
             incoming: RefCell::new(vec![0; INCOMING_LEN]),
         };
+        let upstreams = targets
+            .into_iter()
+            .enumerate()
+            .flat_map(|(backend, (target, template))| {
+                let template = Rc::new(template);
+                target.places().into_iter().map(move |place| Upstream {
+                    backend,
+                    place,
+                    template: template.clone(),
+                    is_gone: false,
+                })
+            });
+        let upstreams: Vec<Upstream> = upstreams.collect();
         let pool = Rc::new(Self {
             reactor: reactor.clone(),
             shared: Rc::new(shared),
-            balance: RefCell::new(Balance::new(targets.len(), bounds)),
+            balance: RefCell::new(Balance::new(upstreams.len(), bounds)),
             outputs: Cell::default(),
-            upstreams: RefCell::new(
-                targets
-                    .into_iter()
-                    .map(|(target, template)| (target, Rc::new(template)))
-                    .collect(),
-            ),
+            upstreams: RefCell::new(upstreams),
             links: RefCell::default(),
             batch: RefCell::default(),
             watcher: Watcher::default(),
@@ -89,8 +108,8 @@ impl<E: Exchange> Pool<E> {
     /// # Errors
     /// The request comes back when too many wait already; the caller finishes it.
     pub fn submit(self: &Rc<Self>, exchange: E) -> Result<(), E> {
-        let (deadline, len) = (exchange.deadline(), exchange.content_len());
-        let job = Job::new(exchange, deadline, len);
+        let (kind, deadline, len) = (exchange.kind(), exchange.deadline(), exchange.content_len());
+        let job = Job::new(exchange, kind, deadline, len);
         let taken = self.handle(|balance, now, out| balance.handle_request(now, job, out));
         if taken.is_err() {
             self.shared.counters.backend_shed.add();
@@ -108,10 +127,42 @@ impl<E: Exchange> Pool<E> {
         self.balance.borrow().connections_count()
     }
 
-    /// Replaces the addresses of backend `index` (its name was looked up again).
-    pub fn set_addresses(&self, index: usize, addresses: Vec<SocketAddr>) {
-        if let Some((target, _)) = self.upstreams.borrow_mut().get_mut(index) {
-            *target = Target::Tcp(addresses);
+    /// Replaces the addresses of backend `index` (its name was looked up again): connections to one that is gone end when they
+    /// have nothing to do.
+    pub fn set_addresses(self: &Rc<Self>, index: usize, addresses: &[SocketAddr]) {
+        let upstreams = self.upstreams.borrow();
+        let here = |upstream: &&Upstream| upstream.backend == index && !upstream.is_gone;
+        let known: Vec<Place> = upstreams
+            .iter()
+            .filter(here)
+            .map(|upstream| upstream.place.clone())
+            .collect();
+        let template = upstreams.iter().find(here).map(|upstream| upstream.template.clone());
+        drop(upstreams);
+        let (Some(template), false) = (template, addresses.is_empty()) else {
+            return;
+        };
+        let places: Vec<Place> = addresses.iter().map(|address| Place::Tcp(*address)).collect();
+        for place in places.iter().filter(|place| !known.contains(place)) {
+            let name = self.balance.borrow_mut().handle_upstream();
+            let upstream = Upstream {
+                backend: index,
+                place: place.clone(),
+                template: template.clone(),
+                is_gone: false,
+            };
+            let mut upstreams = self.upstreams.borrow_mut();
+            match upstreams.get_mut(name) {
+                Some(free) => *free = upstream,
+                None => upstreams.push(upstream),
+            }
+        }
+        for place in known.iter().filter(|place| !places.contains(place)) {
+            let is_it =
+                |upstream: &Upstream| upstream.backend == index && !upstream.is_gone && upstream.place == *place;
+            let name = self.upstreams.borrow().iter().position(is_it).expect("it is known");
+            self.upstreams.borrow_mut()[name].is_gone = true;
+            self.handle(|balance, now, out| balance.handle_upstream_gone(now, name, out));
         }
     }
 
@@ -220,9 +271,9 @@ impl<E: Exchange> Pool<E> {
         let connected = self.connect_patiently(upstream, &mut is_awaited).await;
         let counters = &self.shared.counters;
         match connected {
-            Ok(socket) => {
+            Ok(socket) if !socket.peer_closed() => {
                 counters.backend_connects.add();
-                let template = self.upstreams.borrow()[upstream].1.clone();
+                let template = self.upstreams.borrow()[upstream].template.clone();
                 self.handle(|balance, now, out| {
                     let id = balance.handle_connected(now, upstream, is_awaited, out);
                     let link = Link::new(id, socket, self.shared.clone(), template);
@@ -230,11 +281,12 @@ impl<E: Exchange> Pool<E> {
                     spawn(link.run(self.clone()));
                 });
             }
-            Err(error) => {
+            // One that has ended before anything was written is none, either.
+            failed => {
                 counters.backend_connect_failures.add();
-                let failure = match connect::is_for_want_of_descriptors(&error) {
-                    true => ConnectFailure::NoRoom,
-                    false => ConnectFailure::Backend,
+                let failure = match failed {
+                    Err(error) if connect::is_for_want_of_descriptors(&error) => ConnectFailure::NoRoom,
+                    _ => ConnectFailure::Backend,
                 };
                 self.handle(|balance, now, out| {
                     balance.handle_connect_failed(now, upstream, is_awaited, failure, out);
@@ -245,12 +297,12 @@ impl<E: Exchange> Pool<E> {
 
     /// Connects. If that takes long, the balance says whether a request still waits for it.
     async fn connect_patiently(self: &Rc<Self>, upstream: usize, is_awaited: &mut bool) -> io::Result<Socket> {
-        let (target, _) = self.upstreams.borrow()[upstream].clone();
+        let place = self.upstreams.borrow()[upstream].place.clone();
         let now = self.reactor.now();
         let deadline = now + self.shared.limits.connect_timeout;
         let mut patience = Timer::new(&self.reactor);
         patience.set(is_awaited.then(|| now + CONNECT_PATIENCE));
-        let mut connecting = std::pin::pin!(connect::connect(&self.reactor, target, deadline));
+        let mut connecting = std::pin::pin!(connect::connect(&self.reactor, place, deadline));
         poll_fn(|context| {
             let connected = connecting.as_mut().poll(context);
             if connected.is_pending() && *is_awaited && patience.poll_expired(context).is_ready() {
@@ -287,11 +339,16 @@ impl<E: Exchange> Pool<E> {
 impl<E: Exchange> Owner<E> for Rc<Pool<E>> {
     fn handle_answered(&self, link: LinkId, is_idle: bool) {
         self.handle(|balance, now, out| {
-            balance.handle_answered(link);
+            balance.handle_answered(now, link);
             if is_idle {
                 balance.handle_idle(now, link, out);
             }
         });
+    }
+
+    fn handle_timed_out(&self, link: LinkId, sent: Instant) {
+        let now = self.reactor.now();
+        self.balance.borrow_mut().handle_timed_out(now, link, sent);
     }
 
     fn handle_broken(&self, link: LinkId) {

@@ -16,6 +16,7 @@ use shards::{Reactor, Timer, spawn};
 use super::requests::Request;
 use crate::backend::{Pool, Response};
 use crate::observe::counters::Counters;
+use protocol::balance::Kind;
 use protocol::http::Failure;
 use protocol::http::RequestTemplate;
 use protocol::mapping::Identity;
@@ -207,6 +208,13 @@ impl Outbox {
 impl Post {
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    pub(super) fn request_kind(&self) -> Kind {
+        match self.content {
+            PostContent::Outcome(_) => Kind::Outcome,
+            PostContent::Send(_) | PostContent::ResultError(_) => Kind::Send,
+        }
     }
 
     pub(super) fn body_len(&self) -> usize {

@@ -7,6 +7,7 @@ use super::outbox::{Outbox, Post};
 use crate::backend::{Exchange, Response};
 use crate::client::{Connection, Verdict};
 use crate::observe::counters::Counters;
+use protocol::balance::Kind;
 use protocol::http::Failure;
 use protocol::http::{HeaderLines, RequestTemplate};
 use protocol::mapping::{Admission, Answer, Identity, outgoing};
@@ -64,6 +65,15 @@ pub struct Disconnect {
 }
 
 impl Exchange for Request {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Connect(_) => Kind::Connect,
+            Self::Call(_) => Kind::Call,
+            Self::Post(_, post) => post.request_kind(),
+            Self::Disconnect(_) => Kind::Disconnect,
+        }
+    }
+
     fn deadline(&self) -> Instant {
         match self {
             Self::Connect(connect) => connect.deadline,

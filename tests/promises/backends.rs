@@ -192,6 +192,30 @@ fn a_backend_that_breaks_connections_off_is_left_alone() {
 }
 
 #[test]
+fn a_backend_that_hangs_is_left_alone() {
+    const ROUNDS: usize = 20;
+    let (hung, working) = (Backend::start(), Backend::start());
+    let proxy = Proxy::with(&hung)
+        .backend(&working)
+        .set("call_timeout", "300ms")
+        .start();
+    let mut clients: Vec<Client> = (0..10).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    hung.on("/", |_| Response::never());
+    let mut failed = 0;
+    for round in 0..ROUNDS {
+        for client in &mut clients {
+            client.send_call(&format!("m{round}"), "Echo", "{}");
+        }
+        for client in &mut clients {
+            let answer = client.json();
+            failed += usize::from(answer[0] == 4);
+        }
+    }
+    // At first, as many as were on their way to it; then one each time that it is probed.
+    assert!((1..=14).contains(&failed), "{failed} of {} failed", 10 * ROUNDS);
+}
+
+#[test]
 fn a_backend_that_comes_back_gets_its_share_of_connections_that_are_all_in_use() {
     let working = Backend::start();
     let mut other = Backend::start();

@@ -99,6 +99,24 @@ fn an_answer_that_is_cut_at_any_byte_is_an_internal_error() {
 }
 
 #[test]
+fn a_reset_is_not_the_end_of_an_answer() {
+    const ANSWERS: &[&str] = &["", "12", "{\"a\":1}"];
+    let hell = Hell::start(|action, stream| {
+        let answer = ANSWERS[action.parse::<usize>().unwrap()];
+        write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{answer}").unwrap();
+        rustix::net::sockopt::set_socket_linger(&*stream, Some(Duration::ZERO)).unwrap();
+    });
+    let proxy = hell.proxy().start();
+    let mut client = proxy.client("CP1");
+    for _ in 0..20 {
+        for number in 0..ANSWERS.len() {
+            let got = call(&mut client, &number.to_string());
+            assert!(got.starts_with("[4,\"m1\",\"InternalError\","), "{number}: {got}");
+        }
+    }
+}
+
+#[test]
 fn lengths_that_are_wrong_are_an_internal_error() {
     const CASES: &[(&str, &str, bool)] = &[
         ("TooLong", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}", false),

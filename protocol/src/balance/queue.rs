@@ -3,11 +3,28 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+/// What a request is about. Those of one kind have as long a time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// A connected client's Call.
+    Call,
+    /// What became of a push.
+    Outcome,
+    /// The question whether a client may come in.
+    Connect,
+    /// What a client sends without being asked, and does not wait for.
+    Send,
+    /// The notice that a client has gone.
+    Disconnect,
+}
+
 /// A request, and what choosing a connection for it depends on.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Job<R> {
     /// What is written.
     pub request: R,
+    /// What it is about.
+    pub kind: Kind,
     /// When its answer must be there.
     pub deadline: Instant,
     /// Of its content, in bytes.
@@ -19,9 +36,10 @@ pub struct Job<R> {
 impl<R> Job<R> {
     /// A request that has not been tried yet.
     #[must_use]
-    pub fn new(request: R, deadline: Instant, len: usize) -> Self {
+    pub fn new(request: R, kind: Kind, deadline: Instant, len: usize) -> Self {
         Self {
             request,
+            kind,
             deadline,
             len,
             is_retried: false,

@@ -25,7 +25,7 @@ impl Scene {
     }
 
     fn job(&self, request: u32) -> Job<u32> {
-        Job::new(request, self.now + Duration::from_secs(25), 100)
+        Job::new(request, Kind::Call, self.now + Duration::from_secs(25), 100)
     }
 
     fn take(&mut self) -> Vec<Output<u32>> {
@@ -56,7 +56,7 @@ impl Scene {
 
     /// The only request on `link` has its answer.
     fn answered(&mut self, link: LinkId) -> Vec<Output<u32>> {
-        self.balance.handle_answered(link);
+        self.balance.handle_answered(self.now, link);
         self.balance.handle_idle(self.now, link, &mut self.out);
         self.take()
     }
@@ -232,7 +232,7 @@ fn a_backend_is_left_alone_for_longer_each_time() {
         assert!(upstream.is_failing(now - Duration::from_nanos(1)), "{seconds}");
         assert!(!upstream.is_failing(now), "{seconds}");
     }
-    upstream.handle_answered();
+    upstream.handle_answered(now);
     upstream.fail(now, true);
     assert!(!upstream.is_failing(now + FAILING_PAUSE), "from the beginning again");
 }
@@ -314,7 +314,7 @@ fn who_waits_too_long_is_refused_and_nobody_else() {
     let mut scene = Scene::new(1, LIMITS);
     let begun = scene.now;
     for (request, seconds) in [(1, 30), (2, 10), (3, 20), (4, 10)] {
-        let job = Job::new(request, begun + Duration::from_secs(seconds), 1);
+        let job = Job::new(request, Kind::Call, begun + Duration::from_secs(seconds), 1);
         scene.balance.handle_request(begun, job, &mut scene.out).unwrap();
     }
     scene.take();
@@ -374,6 +374,93 @@ fn requests_share_a_connection_until_it_is_sent_or_full() {
     scene.balance.handle_request(scene.now, job, &mut scene.out).unwrap();
     assert_eq!(used(&scene.take()), [(link, 6)]);
     assert_eq!(used(&scene.ask(7)), []);
+}
+
+#[test]
+fn a_request_takes_an_idle_connection_before_it_shares_one() {
+    let limits = Limits {
+        connections_max: 2,
+        pipeline_max: 8,
+        ..LIMITS
+    };
+    let mut scene = Scene::new(1, limits);
+    scene.ask(1);
+    scene.ask(2);
+    let (first, second) = (scene.connected(0, true).0, scene.connected(0, true).0);
+    scene.balance.handle_sent();
+    // Both requests were the first one's.
+    scene.answered(first);
+    let links: Vec<_> = (3..7).flat_map(|number| used(&scene.ask(number))).collect();
+    assert_eq!(links, [(first, 3), (second, 4), (second, 5), (second, 6)]);
+}
+
+#[test]
+fn requests_of_different_kinds_share_no_connection() {
+    let limits = Limits {
+        connections_max: 1,
+        pipeline_max: 8,
+        ..LIMITS
+    };
+    let mut scene = Scene::new(1, limits);
+    let link = scene.idle_link(0);
+    scene.balance.handle_sent();
+    let kinds = [Kind::Call, Kind::Call, Kind::Connect, Kind::Call];
+    for (number, kind) in (1..).zip(kinds) {
+        let job = Job::new(number, kind, scene.now + Duration::from_secs(25), 1);
+        scene.balance.handle_request(scene.now, job, &mut scene.out).unwrap();
+    }
+    let at_once = scene.take();
+    assert_eq!(used(&at_once), [(link, 1), (link, 2), (link, 4)]);
+    scene.balance.handle_sent();
+    assert_eq!(used(&scene.answered(link)), [(link, 3)]);
+}
+
+#[test]
+fn a_request_that_is_late_blames_a_backend_that_has_answered_nothing_meanwhile() {
+    let sent = Instant::now() + Duration::from_secs(60);
+    let now = sent + Duration::from_secs(25);
+    for (answered, is_blamed) in [
+        (None, true),
+        (Some(sent - Duration::from_millis(1)), true),
+        (Some(sent), false),
+        (Some(now), false),
+    ] {
+        let mut upstream = Upstream::default();
+        if let Some(answered) = answered {
+            upstream.handle_answered(answered);
+        }
+        upstream.handle_timed_out(now, sent);
+        assert_eq!(upstream.is_failing(now), is_blamed, "{answered:?}");
+    }
+}
+
+#[test]
+fn an_address_that_is_gone_is_left_and_a_new_one_is_used() {
+    let mut scene = Scene::new(1, LIMITS);
+    scene.ask(1);
+    scene.ask(2);
+    let (idle, busy) = (scene.connected(0, true).0, scene.connected(0, true).0);
+    scene.answered(idle);
+    assert_eq!(scene.balance.handle_upstream(), 1);
+    scene.balance.handle_upstream_gone(scene.now, 0, &mut scene.out);
+    assert_eq!(scene.take(), [Output::Close(idle)]);
+    assert_eq!(connects(&scene.ask(3)), [(1, true)]);
+    assert_eq!(scene.answered(busy), [Output::Close(busy)]);
+    scene.ended(idle);
+    scene.ended(busy);
+    let (link, out) = scene.connected(1, true);
+    assert_eq!(used(&out), [(link, 3)]);
+    assert_eq!(scene.balance.handle_upstream(), 0, "its name is free again");
+}
+
+#[test]
+fn a_connect_to_an_address_that_is_gone_leads_nowhere() {
+    let mut scene = Scene::new(2, LIMITS);
+    scene.ask(1);
+    scene.balance.handle_upstream_gone(scene.now, 0, &mut scene.out);
+    let (link, out) = scene.connected(0, true);
+    assert_eq!((used(&out), connects(&out)), (vec![], vec![(1, true)]));
+    assert_eq!(out[0], Output::Close(link));
 }
 
 #[test]

@@ -16,6 +16,10 @@ pub(super) struct Upstream {
     pub(super) count: usize,
     /// Connects under way.
     pub(super) connects: usize,
+    /// When it last answered.
+    heard: Option<Instant>,
+    /// It is no backend any more, and what connections it has are to end.
+    pub(super) is_gone: bool,
     /// Since it last answered.
     failures: u32,
     /// After a failure it is left alone until then, if there is another.
@@ -56,7 +60,7 @@ impl Upstream {
         self.count - self.idle.len()
     }
 
-    /// It refused a connection, or ended one without an answer.
+    /// It refused a connection, ended one without an answer, or lets a request wait for longer than it may.
     pub(super) fn fail(&mut self, now: Instant, is_unreachable: bool) {
         if self.is_failing(now) && self.is_unreachable == is_unreachable {
             // What was under way together fails together: that is one failure.
@@ -76,8 +80,17 @@ impl Upstream {
         }
     }
 
+    /// A request that was sent at `sent` has no answer in time. That is evidence if nothing else was answered meanwhile: one that
+    /// answers others is only slow with this one.
+    pub(super) fn handle_timed_out(&mut self, now: Instant, sent: Instant) {
+        if self.heard.is_none_or(|heard| heard < sent) {
+            self.fail(now, false);
+        }
+    }
+
     /// It works.
-    pub(super) fn handle_answered(&mut self) {
+    pub(super) fn handle_answered(&mut self, now: Instant) {
+        self.heard = Some(now);
         if self.failures > 0 {
             self.failures = 0;
             self.failing_until = None;

@@ -22,6 +22,8 @@ pub(super) struct Link {
     pub(super) upstream: usize,
     /// In flight, in order.
     pub(super) jobs: VecDeque<Job<u32>>,
+    /// When they were.
+    pub(super) sent: Instant,
     /// Nothing of them was sent yet.
     pub(super) gathers: bool,
     /// It has been told to close, or has died: its end will be heard of.
@@ -41,6 +43,8 @@ pub(super) struct Connect {
 /// What is known of a backend.
 #[derive(Debug, Default)]
 pub(super) struct Record {
+    pub(super) is_gone: bool,
+    heard: Option<Instant>,
     failures: u32,
     until: Option<(Instant, Reason)>,
 }
@@ -117,6 +121,20 @@ impl Ledger {
             ensure!(is_new && is_shared, "{request} overtook {overtaken}");
         }
         let upstream = link.upstream;
+        ensure!(
+            !self.records[upstream].is_gone,
+            "{request} goes to {upstream}, which is gone"
+        );
+        let others = link.jobs.iter().map(|other| other.kind);
+        ensure!(
+            others.into_iter().all(|kind| kind == job.kind),
+            "{request} shares {id:?} with another kind"
+        );
+        if is_new && is_shared {
+            let mut good = (0..self.records.len()).filter(|other| self.records[*other].is_good());
+            let idle = good.find_map(|good| self.idle(good).find(|idle| !self.links[idle].dead));
+            ensure!(idle.is_none(), "{request} shares {id:?} while {idle:?} is idle");
+        }
         if is_new && !is_shared {
             self.check_choice(now, upstream)?;
         }
@@ -134,7 +152,7 @@ impl Ledger {
     /// A request that did not wait: its backend was a good choice.
     fn check_choice(&self, now: Instant, upstream: usize) -> Checked {
         let may_connect = self.count() < self.limits.connections_max;
-        let is_other_good = self.records.iter().any(|record| record.failures == 0);
+        let is_other_good = self.records.iter().any(Record::is_good);
         let record = &self.records[upstream];
         ensure!(
             !record.is_left_alone(now) || !is_other_good || !may_connect,
@@ -149,7 +167,7 @@ impl Ledger {
         }
         for (other, record) in self.records.iter().enumerate() {
             let has_idle = self.idle(other).next().is_some();
-            if record.failures == 0 && has_idle {
+            if record.is_good() && has_idle {
                 ensure!(
                     busy(upstream) <= busy(other),
                     "backend {upstream} is busier than {other}"
@@ -160,9 +178,12 @@ impl Ledger {
     }
 
     pub(super) fn connect(&mut self, upstream: usize, is_awaited: bool) -> Checked {
-        let is_good = |record: &Record| record.failures == 0;
         ensure!(
-            !is_awaited || is_good(&self.records[upstream]) || !self.records.iter().any(is_good),
+            !self.records[upstream].is_gone,
+            "backend {upstream} is connected to, which is gone"
+        );
+        ensure!(
+            !is_awaited || self.records[upstream].is_good() || !self.records.iter().any(Record::is_good),
             "backend {upstream} is connected to, which should be left alone"
         );
         self.connects.push(Connect {
@@ -263,8 +284,23 @@ impl Record {
         }
     }
 
-    pub(super) fn answered(&mut self) {
-        *self = Self::default();
+    pub(super) fn answered(&mut self, now: Instant) {
+        *self = Self {
+            is_gone: self.is_gone,
+            heard: Some(now),
+            ..Self::default()
+        };
+    }
+
+    /// A request that was sent then has no answer in time.
+    pub(super) fn timed_out(&mut self, now: Instant, sent: Instant) {
+        if self.heard.is_none_or(|heard| heard < sent) {
+            self.fail(now, Reason::Broken);
+        }
+    }
+
+    fn is_good(&self) -> bool {
+        self.failures == 0 && !self.is_gone
     }
 
     fn is_left_alone(&self, now: Instant) -> bool {

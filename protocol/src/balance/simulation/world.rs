@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::ledger::{Checked, Ledger, Link, Reason, ensure};
-use crate::balance::{Balance, ConnectFailure, Job, Limits, LinkId, Output, Refusal};
+use super::ledger::{Checked, Ledger, Link, Reason, Record, ensure};
+use crate::balance::{Balance, ConnectFailure, Job, Kind, Limits, LinkId, Output, Refusal};
 use crate::random::Random;
 
 /// A rule broken on purpose, by what the balance is told: the ledger has to notice.
@@ -20,6 +20,8 @@ pub(super) enum Fault {
     DeadlineForgotten,
     /// It does not hear of broken connections.
     FailureForgotten,
+    /// It does not hear of requests that have no answer in time.
+    TimeOutForgotten,
     /// It believes that a new request has been tried before.
     RefusedAtOnce,
     /// It does not hear of every connection's end.
@@ -92,6 +94,7 @@ impl World {
             83..90 => self.send(),
             90..96 => self.pass_time(),
             96 => self.withdraw(),
+            97 => self.look_up(),
             _ => self.change_mood(),
         }?;
         self.check()
@@ -134,7 +137,8 @@ impl World {
         self.count += 1;
         let deadline = self.now + Duration::from_millis([500, 5_000, 25_000][self.random.below(3)]);
         let len = [10, 1_000, 70_000][self.random.below(3)];
-        let mut job = Job::new(self.count, deadline, len);
+        let kind = [Kind::Call, Kind::Call, Kind::Connect][self.random.below(3)];
+        let mut job = Job::new(self.count, kind, deadline, len);
         job.is_retried = self.fault == Some(Fault::RefusedAtOnce);
         self.ledger.waiting.push_back((job.request, deadline));
         if self.fault == Some(Fault::Overtaken) && self.held.is_none() {
@@ -184,8 +188,11 @@ impl World {
                         self.happen(["connect that nobody awaits", "connect"][usize::from(is_awaited)]);
                     }
                     Output::Close(link) => {
-                        self.link(link)?.closing = true;
-                        self.happen("closed to make room");
+                        let link = self.link(link)?;
+                        link.closing = true;
+                        let upstream = link.upstream;
+                        let is_gone = self.ledger.records[upstream].is_gone;
+                        self.happen(["closed to make room", "closed since its address is gone"][usize::from(is_gone)]);
                     }
                     Output::Refuse(request, Refusal::Refused) => {
                         self.ledger.refuse(request)?;
@@ -274,6 +281,7 @@ impl World {
         let link = Link {
             upstream,
             jobs: VecDeque::new(),
+            sent: self.now,
             gathers: false,
             closing: false,
             dead: false,
@@ -321,6 +329,7 @@ impl World {
         match mood {
             Mood::Works => self.answer(id),
             Mood::Breaks => self.break_off(id),
+            Mood::Silent => self.time_out(id),
             _ if self.random.percent(30) => self.break_off(id),
             _ => self.answer(id),
         }
@@ -332,8 +341,8 @@ impl World {
         let (upstream, mut is_idle) = (link.upstream, link.jobs.is_empty() && !link.closing);
         self.ledger.ended += 1;
         self.happen("answer");
-        self.ledger.records[upstream].answered();
-        self.balance.handle_answered(id);
+        self.ledger.records[upstream].answered(self.now);
+        self.balance.handle_answered(self.now, id);
         is_idle |= self.fault == Some(Fault::BusyLinkIsIdle);
         if is_idle {
             self.balance.handle_idle(self.now, id, &mut self.out);
@@ -353,6 +362,48 @@ impl World {
             self.balance.handle_broken(self.now, id);
         }
         self.end(id)
+    }
+
+    /// Its requests have no answer in time.
+    fn time_out(&mut self, id: LinkId) -> Checked {
+        let now = self.now;
+        let link = self.link(id)?;
+        let (upstream, sent) = (link.upstream, link.sent);
+        let late = std::mem::take(&mut link.jobs);
+        link.closing = true;
+        self.ledger.ended += late.len();
+        self.happen("time-out");
+        for _ in late {
+            self.ledger.records[upstream].timed_out(now, sent);
+            if self.fault != Some(Fault::TimeOutForgotten) {
+                self.balance.handle_timed_out(now, id, sent);
+            }
+        }
+        self.end(id)
+    }
+
+    /// A name has another address, or one less.
+    fn look_up(&mut self) -> Checked {
+        let there: Vec<usize> = (0..self.moods.len())
+            .filter(|upstream| !self.ledger.records[*upstream].is_gone)
+            .collect();
+        if there.len() > 1 && (there.len() > 4 || self.random.percent(50)) {
+            let gone = there[self.random.below(there.len())];
+            self.ledger.records[gone].is_gone = true;
+            self.happen("address gone");
+            self.balance.handle_upstream_gone(self.now, gone, &mut self.out);
+            return self.act_on(None);
+        }
+        self.happen("new address");
+        let name = self.balance.handle_upstream();
+        ensure!(!there.contains(&name), "two backends are called {name}");
+        if name == self.moods.len() {
+            self.moods.push(Mood::Works);
+            self.ledger.records.push(Record::default());
+        }
+        self.moods[name] = Mood::Works;
+        self.ledger.records[name] = Record::default();
+        Ok(())
     }
 
     fn end(&mut self, id: LinkId) -> Checked {
@@ -388,8 +439,9 @@ impl World {
 
     /// The pass ends.
     fn send(&mut self) -> Checked {
-        for link in self.ledger.links.values_mut() {
+        for link in self.ledger.links.values_mut().filter(|link| link.gathers) {
             link.gathers = false;
+            link.sent = self.now;
         }
         self.balance.handle_sent();
         Ok(())
