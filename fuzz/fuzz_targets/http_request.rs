@@ -3,8 +3,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use protocol::http::{
-    Framing, HEADERS_MAX, check_upgrade, is_header_value_safe, is_request_decided, parse_request, write_request, write_switching_protocols,
+    Framing, HEADERS_MAX, is_header_value_safe, is_request_decided, parse_request, write_request, write_switching_protocols,
 };
+use protocol::websocket::{Tolerance, check_upgrade};
 
 const HEAD_LEN_MAX: usize = 1024;
 
@@ -61,7 +62,7 @@ fuzz_target!(|data: &[u8]| {
         assert!(head.headers(name).any(|same| same == value));
         assert!(!matches!(value.first(), Some(b' ' | b'\t')) && !matches!(value.last(), Some(b' ' | b'\t')));
     }
-    if let Ok(upgrade) = check_upgrade(&head) {
+    if let Ok(upgrade) = check_upgrade(&head, Tolerance::default()) {
         assert!(head.method == "GET" && head.framing == Framing::Length(0) && upgrade.key.len() == 24);
         write_switching_protocols(&mut Vec::new(), upgrade.key, None);
     }

@@ -4,12 +4,14 @@
 //!
 //! - [`outgoing`]: the requests to the backend, path, headers and body.
 //! - [`verdict`]: its answer to `/connect`; [`answer`]: its answer to `/call/…`.
+//! - [`client_path`]: the ClientId in the path of an opening handshake.
 //! - [`routes`]: what a request at the ingress asks for.
 //! - [`bodies`]: the JSON that ws2api itself writes.
 //! - [`identity`]: the headers that name a connection; [`forwarded`]: what of a client's own request is believed.
 
 pub mod answer;
 pub mod bodies;
+pub mod client_path;
 pub mod forwarded;
 pub mod identity;
 pub mod outgoing;

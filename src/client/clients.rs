@@ -12,7 +12,7 @@ use super::permit::Handshakes;
 use super::registry::Registry;
 use super::upgrade_rate::UpgradeRate;
 use super::verdict::Verdict;
-use crate::config::Core;
+use crate::config::Tolerated;
 use crate::env::Env;
 use protocol::http::HeaderLines;
 use protocol::mapping::{ConnectionId, Identity, forwarded};
@@ -101,7 +101,7 @@ impl<C: Conversation> Clients<C> {
             registry: RefCell::default(),
             asking_count: Cell::new(0),
             upgrade_rate: UpgradeRate::new(core.upgrades_per_second_max, env.reactor.now()),
-            session_limits: RefCell::new(session_limits(core).into()),
+            session_limits: RefCell::new(session_limits(env).into()),
             traced: RefCell::new(traced),
             boot: env.boot(),
             connections_begun: Cell::new(0),
@@ -168,7 +168,7 @@ impl<C: Conversation> Clients<C> {
         let core = &self.env.core;
         self.upgrade_rate
             .set(core.upgrades_per_second_max, self.env.reactor.now());
-        *self.session_limits.borrow_mut() = session_limits(core).into();
+        *self.session_limits.borrow_mut() = session_limits(&self.env).into();
     }
 
     /// True when no frame waits for the end of the pass.
@@ -241,7 +241,9 @@ impl<C: Conversation> Clients<C> {
 }
 
 /// What every session of a shard keeps to.
-fn session_limits(core: &Core) -> Limits {
+fn session_limits(env: &Env) -> Limits {
+    let core = &env.core;
+    let number_ids = env.node.tolerate.contains(&Tolerated::NumberIds);
     Limits {
         calls_in_flight: core.calls_in_flight,
         calls_queued: core.calls_queued,
@@ -251,7 +253,8 @@ fn session_limits(core: &Core) -> Limits {
         queued_len_max: core.message_max,
         push_timeout: core.push_timeout,
         bad_frames_max: u32::try_from(core.bad_frames_max).unwrap_or(u32::MAX),
-        number_ids: false,
+        push_hold: core.push_hold,
+        number_ids,
         json_depth_max: core.json_depth_max,
         ping_after: core.ping_after,
         dead_after: core.dead_after,

@@ -22,7 +22,7 @@ use shards::Timer;
 
 use super::clients::Clients;
 use super::conversation::Conversation;
-use super::end::{CLOSE_AWAY, CLOSE_LOST, CLOSE_REPLACED, CLOSE_WITHOUT_CODE, End};
+use super::end::{CLOSE_LOST, CLOSE_REPLACED, CLOSE_WITHOUT_CODE, End};
 use super::registry::Registered;
 use super::trace;
 use super::websocket::{self, CLOSE_TIMEOUT, WebSocket};
@@ -210,7 +210,7 @@ impl<C: Conversation> Connection<C> {
     /// The drain is at its end: closes it with 1001 whatever is under way.
     pub fn leave_now(&self) {
         let mut state = self.state.borrow_mut();
-        self.close_now(&mut state, CLOSE_AWAY, "going away", FailReason::Shutdown);
+        self.send_away(&mut state);
     }
 
     fn env(&self) -> &Env {
@@ -446,7 +446,7 @@ impl<C: Conversation> Connection<C> {
     /// After anything was decided outside of the connection's task: what the task must know of it.
     fn settle(&self, state: &mut State<C>) {
         if state.may_leave() {
-            self.close_now(state, CLOSE_AWAY, "going away", FailReason::Shutdown);
+            self.send_away(state);
         }
         if state.paused && state.wants_read() {
             state.paused = false;

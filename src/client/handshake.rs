@@ -112,7 +112,7 @@ async fn enter<C: Conversation>(
         Ok(checked) => checked,
         Err(refusal) => return refuse(env, socket, &refusal, deadline).await,
     };
-    let Some((subprotocol, name)) = subprotocol else {
+    let Some((subprotocol, names)) = subprotocol else {
         env.counters.handshakes_subprotocol.add();
         return finish_and_close(env, socket, key, deadline).await;
     };
@@ -120,13 +120,13 @@ async fn enter<C: Conversation>(
     if let Err(bound) = clients.check_bounds(now) {
         return refuse(env, socket, &Refusal::from_bound(bound), deadline).await;
     }
-    let (identity, lines) = introduce(clients, client, name, &head, &passing, peer);
+    let (identity, lines) = introduce(clients, client, names.map(|(name, _)| name), &head, &passing, peer);
     let admission = ask(clients, &identity, lines, deadline).await;
     if let Some(refusal) = Refusal::from_admission(admission) {
         return refuse(env, socket, &refusal, deadline).await;
     }
     let mut answer = Vec::with_capacity(ANSWER_LEN);
-    http::write_switching_protocols(&mut answer, key, identity.subprotocol());
+    http::write_switching_protocols(&mut answer, key, names.map(|(_, spelling)| spelling));
     // If it can't be written the client has gone; its end is noticed and reported like any other.
     let _ = send_all(env, &socket, &answer, deadline.max(now + LAST_WORD_TIMEOUT)).await;
     let session = C::new(

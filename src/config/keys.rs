@@ -11,20 +11,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::choice::{
+    CLIENT_ID_PLACE, ClientIdPlace, DRAIN_CLOSE, DrainClose, EXECUTOR, ExecutorKey, TOLERATED, Tolerated,
+};
 use super::setting::Setting;
 use super::value::{Kind, Raw, ValueError};
 use super::{BackendUrl, Network};
-
-/// What the configuration says of the executor.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ExecutorKey {
-    /// What measured best and is allowed.
-    Auto,
-    /// ws2api's own loop.
-    Plain,
-    /// glommio's, or no start.
-    Glommio,
-}
 
 /// Where a key may be written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -212,14 +204,23 @@ settings! {
     backends as "backend": Vec<BackendUrl> = Kind::Backends, "http://127.0.0.1:5000", Restart;
 
     ["The opening handshake"]
-    /// What comes before the ClientId in the path of a client's request; one path segment follows it.
-    path_prefix: String = Kind::PathPrefix, "/", Now;
-    /// Subprotocols that clients may speak, compared exactly; the client's order of preference wins.
+    /// What comes before the ClientId in the path of a client's request; one, or a list where a fleet has several URLs. Empty
+    /// segments around the ClientId are ignored.
+    path_prefix: Vec<String> = Kind::PathPrefixes, "/", Now;
+    /// Where the ClientId is behind that: it is the one segment there, or the last one of several.
+    client_id: ClientIdPlace = Kind::Choice(CLIENT_ID_PLACE), "one-segment", Now;
+    /// Subprotocols that clients may speak, compared exactly; the client's order of preference wins. `alias=name` echoes the
+    /// client's own spelling and means the name, as in `ocpp1.6j=ocpp1.6`.
     subprotocols: Vec<String> = Kind::Subprotocols, "ocpp2.1,ocpp2.0.1,ocpp1.6", Now;
     /// Refuse a client that offers no subprotocol at all. Off, since simple clients and tests offer none.
     subprotocol_required: bool = Kind::Flag, "false", Now;
-    /// Values of Origin that browsers may come from, such as `https://example.org`; empty lets every page in.
+    /// Values of Origin that clients may come with, such as `https://example.org`, or `file://` that some firmware sends;
+    /// empty lets everybody in. docs/security.md says what letting `file://` in means for browsers.
     origins: Vec<String> = Kind::Origins, "", Now;
+    /// What breaks RFC 6455 or OCPP-J and is let in all the same, since some firmware does it and nothing else can be meant:
+    /// `no-connection-header` (Upgrade without Connection), `any-key` (a Sec-WebSocket-Key of another length), `number-ids`
+    /// (MessageIds that are numbers, echoed as they came). docs/client.md says who needs which.
+    tolerate: Vec<Tolerated> = Kind::Choices(TOLERATED), "", NewClients;
     /// The user part of HTTP Basic must be the ClientId (OCPP security profiles 1 and 2), or the client gets 401.
     basic_user_is_client_id: bool = Kind::Flag, "true", Now;
     /// Headers of the client's request that /connect carries to the backend, so that it can decide whom to let in.
@@ -247,7 +248,7 @@ settings! {
     ["What the shards run on"]
     /// What runs a shard's tasks: `plain`, ws2api's own loop, which needs nothing of the system; `glommio`, which needs
     /// io_uring and 512 KiB of locked memory per shard; `auto` takes what measured best and is allowed: `plain`.
-    executor: ExecutorKey = Kind::Executor, "auto", Restart;
+    executor: ExecutorKey = Kind::Choice(EXECUTOR), "auto", Restart;
 
     ["The end"]
     /// From SIGTERM to the end of the process, at the latest: requests in flight finish, outcomes are delivered, clients
@@ -256,6 +257,9 @@ settings! {
     /// After SIGTERM, the closing of clients is spread over this time (at most 70 % of drain_timeout), so that they do not
     /// all reconnect at once.
     drain_spread: Duration = time(Duration::ZERO, HOUR), "10s", Now;
+    /// How clients are sent away then: with a close frame of code 1001, or `fin`, without one. Some chargers never come
+    /// back after a close frame, but do after a lost connection.
+    drain_close: DrainClose = Kind::Choice(DRAIN_CLOSE), "1001", Now;
 }
 
 settings! {
@@ -319,6 +323,9 @@ settings! {
     /// Pushes that wait for those; one more gets 429.
     /// So does one that would bring those that wait above message_max bytes together.
     pushes_queued: usize = count(0, 4096), "16", NewClients;
+    /// Pushes that waited over a reconnect wait for the client's first message, and no longer than this: some stacks lose
+    /// what comes with the 101. 0s sends them at once.
+    push_hold: Duration = time(Duration::ZERO, Duration::from_secs(10)), "500ms", NewClients;
     /// From the moment the frame was written to the client's answer; then the push ends as Timeout.
     push_timeout: Duration = time(TICK, HOUR), "30s", NewClients;
     /// Connections of the backend to the ingress that the shard holds; more are refused.

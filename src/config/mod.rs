@@ -7,6 +7,7 @@
 //! A [`Config`] that exists is sound: every value is within its bounds, every CPU usable, and no two keys conflict.
 
 mod backend_url;
+mod choice;
 mod cpu_ranges;
 mod error;
 mod file;
@@ -27,9 +28,10 @@ use std::io::Read as _;
 use std::path::Path;
 
 pub use backend_url::{BackendUrl, BackendUrlError};
+pub use choice::{ClientIdPlace, DrainClose, ExecutorKey, Tolerated};
 pub use cpu_ranges::cpu_ranges;
 pub use error::{ConfigError, Conflict, Place};
-pub use keys::{Core, ExecutorKey, KEYS, Key, Node, Scope, When};
+pub use keys::{Core, KEYS, Key, Node, Scope, When};
 pub use network::{Network, NetworkError};
 pub use reload::{Change, changes, merge};
 pub use render::{effects, sample};

@@ -98,13 +98,16 @@ mod tests {
             }
             Kind::Address => "127.0.0.1:4999".to_owned(),
             Kind::Backends => "http://127.0.0.1:7".to_owned(),
-            Kind::PathPrefix => "/x/".to_owned(),
+            Kind::PathPrefixes => "/x/".to_owned(),
+            Kind::Choice(words) | Kind::Choices(words) => {
+                let other = words.iter().find(|word| **word != key.default);
+                (*other.expect("a choice has two words")).to_owned()
+            }
             Kind::OptionalPath => "/token".to_owned(),
             Kind::Subprotocols => "other".to_owned(),
             Kind::Headers => "x-a".to_owned(),
             Kind::Origins => "https://example.org".to_owned(),
             Kind::Networks => "10.0.0.0/8".to_owned(),
-            Kind::Executor => "glommio".to_owned(),
         }
     }
 

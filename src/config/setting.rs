@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::units::{Size, Time, size_from, time_from};
 use super::value::{Kind, Raw, Refusal, ValueError, quote};
-use super::{BackendUrl, ExecutorKey, Network, words};
+use super::{BackendUrl, Network, words};
 
 /// A type that a key can have.
 pub(crate) trait Setting: Sized {
@@ -115,35 +115,49 @@ impl Setting for Option<PathBuf> {
     }
 }
 
-/// The start of a path.
-impl Setting for String {
-    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
-        assert_eq!(kind, Kind::PathPrefix, "the only single text");
-        let text = raw.text().ok_or_else(|| refuse(raw, Refusal::Type(kind)))?;
-        words::path_prefix(text).map_err(|why| refuse(raw, why.into()))
+/// A word that a key allows. The type of a key of [`Kind::Choice`], and in a list that of one of [`Kind::Choices`].
+pub(crate) trait Word: Copy + PartialEq + 'static {
+    /// Each with its spelling, in the order of the key's kind.
+    const WORDS: &'static [(&'static str, Self)];
+
+    /// As it is written.
+    fn spelling(self) -> &'static str {
+        let found = Self::WORDS.iter().find(|(_, word)| *word == self);
+        found.map_or("", |(spelling, _)| spelling)
     }
 
-    fn literal(&self, _: Kind) -> String {
-        quote(self)
+    /// The word that is spelled so.
+    fn find(text: &str) -> Option<Self> {
+        let found = Self::WORDS.iter().find(|(spelling, _)| *spelling == text);
+        found.map(|(_, word)| *word)
     }
 }
 
-impl Setting for ExecutorKey {
+/// One word.
+impl<W: Word> Setting for W {
     fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
-        match raw.text() {
-            Some("auto") => Ok(Self::Auto),
-            Some("plain") => Ok(Self::Plain),
-            Some("glommio") => Ok(Self::Glommio),
-            _ => Err(refuse(raw, Refusal::Type(kind))),
-        }
+        let text = match raw {
+            // `drain_close = 1001` is meant as `"1001"`.
+            Raw::Integer(number) => W::find(&number.to_string()),
+            raw => raw.text().and_then(W::find),
+        };
+        text.ok_or_else(|| refuse(raw, Refusal::Type(kind)))
     }
 
     fn literal(&self, _: Kind) -> String {
-        quote(match self {
-            Self::Auto => "auto",
-            Self::Plain => "plain",
-            Self::Glommio => "glommio",
-        })
+        quote(self.spelling())
+    }
+}
+
+/// Several words.
+impl<W: Word> Setting for Vec<W> {
+    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
+        list(raw, kind, |text| W::find(text).ok_or(Refusal::Type(kind)))
+    }
+
+    fn literal(&self, _: Kind) -> String {
+        let words: Vec<&str> = self.iter().map(|word| word.spelling()).collect();
+        list_literal(&words)
     }
 }
 
@@ -153,9 +167,14 @@ impl Setting for Vec<String> {
             Kind::Subprotocols => words::subprotocol,
             Kind::Headers => words::header,
             Kind::Origins => words::origin,
+            Kind::PathPrefixes => words::path_prefix,
             _ => unreachable!("{kind} is not a list of texts"),
         };
-        list(raw, kind, |text| Ok(one(text)?))
+        let texts = list(raw, kind, |text| Ok(one(text)?))?;
+        if texts.is_empty() && kind == Kind::PathPrefixes {
+            return Err(refuse(raw, Refusal::Empty(kind)));
+        }
+        Ok(texts)
     }
 
     fn literal(&self, _: Kind) -> String {
@@ -207,6 +226,9 @@ fn list<T: PartialEq>(raw: &Raw, kind: Kind, one: impl Fn(&str) -> Result<T, Ref
         }
         _ => return Err(refuse(raw, Refusal::Type(kind))),
     };
+    if texts.len() > LIST_LEN_MAX {
+        return Err(refuse(raw, Refusal::TooMany(LIST_LEN_MAX)));
+    }
     let mut values = Vec::with_capacity(texts.len());
     for text in texts {
         let error = |why| ValueError { got: quote(text), why };
@@ -219,6 +241,9 @@ fn list<T: PartialEq>(raw: &Raw, kind: Kind, one: impl Fn(&str) -> Result<T, Ref
     Ok(values)
 }
 
+/// No list of the configuration is as long; each entry is looked at for every client that comes.
+const LIST_LEN_MAX: usize = 128;
+
 fn list_literal<T: fmt::Display>(items: &[T]) -> String {
     let items: Vec<String> = items.iter().map(|item| quote(&item.to_string())).collect();
     format!("[{}]", items.join(", "))
@@ -227,6 +252,7 @@ fn list_literal<T: fmt::Display>(items: &[T]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::choice::{DRAIN_CLOSE, DrainClose, TOLERATED, Tolerated};
 
     fn round_trip<T: Setting + PartialEq + fmt::Debug>(kind: Kind, words: &str, literal: &str) {
         let value = T::parse(&Raw::Words(words.to_owned()), kind).expect(words);
@@ -259,7 +285,10 @@ mod tests {
         round_trip::<Duration>(time, "60m", "\"1h\"");
         round_trip::<bool>(Kind::Flag, "true", "true");
         round_trip::<SocketAddr>(Kind::Address, "[::1]:80", "\"[::1]:80\"");
-        round_trip::<String>(Kind::PathPrefix, "/a", "\"/a/\"");
+        round_trip::<Vec<String>>(Kind::PathPrefixes, "/a, /", "[\"/a/\", \"/\"]");
+        round_trip::<Vec<String>>(Kind::Subprotocols, "a,b=a", "[\"a\", \"b=a\"]");
+        round_trip::<DrainClose>(Kind::Choice(DRAIN_CLOSE), "fin", "\"fin\"");
+        round_trip::<Vec<Tolerated>>(Kind::Choices(TOLERATED), "any-key", "[\"any-key\"]");
         round_trip::<Option<PathBuf>>(Kind::OptionalPath, "", "\"\"");
         round_trip::<Option<PathBuf>>(Kind::OptionalPath, "/a \"b\"\\\t", "\"/a \\\"b\\\"\\\\\\u0009\"");
         round_trip::<Vec<String>>(Kind::Subprotocols, "a, b", "[\"a\", \"b\"]");

@@ -42,8 +42,12 @@ pub enum Kind {
     Address,
     /// One or several URLs of the backend.
     Backends,
-    /// The start of a URL's path.
-    PathPrefix,
+    /// Starts of a URL's path.
+    PathPrefixes,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Some of these words.
+    Choices(&'static [&'static str]),
     /// A file, or nothing.
     OptionalPath,
     /// Names of WebSocket subprotocols.
@@ -54,8 +58,6 @@ pub enum Kind {
     Origins,
     /// IP networks.
     Networks,
-    /// What runs a shard's tasks.
-    Executor,
 }
 
 /// Says what is allowed.
@@ -68,12 +70,13 @@ impl fmt::Display for Kind {
             Kind::Time { min, max } => write!(f, "a duration from {} to {}", Time(min), Time(max)),
             Kind::Address => f.write_str("an IP address and a port, such as \"127.0.0.1:4000\" or \"[::1]:4000\""),
             Kind::Backends => f.write_str("one or several of http://host:port[/prefix] and unix:/path[:/prefix]"),
-            Kind::PathPrefix => f.write_str("a path such as \"/ocpp/\""),
+            Kind::PathPrefixes => f.write_str("one or several paths such as \"/ocpp/\""),
+            Kind::Choice(words) => write!(f, "one of {}", words.join(", ")),
+            Kind::Choices(words) => write!(f, "a list of {}", words.join(", ")),
             Kind::OptionalPath => f.write_str("the path of a file, or \"\" for none"),
             Kind::Subprotocols => f.write_str("a list of subprotocol names such as \"ocpp1.6\""),
             Kind::Headers => f.write_str("a list of header names such as \"user-agent\""),
             Kind::Origins => f.write_str("a list of origins such as \"https://example.org\""),
-            Kind::Executor => f.write_str("\"auto\", \"plain\" or \"glommio\""),
             Kind::Networks => f.write_str("a list of networks such as \"10.0.0.0/8\" and \"2001:db8::/32\""),
         }
     }
@@ -186,6 +189,9 @@ pub enum Refusal {
     /// The same item again.
     #[error("listed twice")]
     Twice,
+    /// Longer than a list may be.
+    #[error("more than {0}")]
+    TooMany(usize),
     /// An empty list where one item is needed.
     #[error("at least one is needed; allowed is {0}")]
     Empty(Kind),

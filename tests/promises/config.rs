@@ -334,9 +334,9 @@ fn what_the_file_says_wrong_is_refused_with_its_line() {
              -._~!$&'()*+,;=:@ without . or .. segments",
         ),
         (
-            "origins = [\"*\"]",
-            "ws2api.toml:1: origins = \"*\": an origin is scheme://host or scheme://host:port, in lower case, \
-             without a path; leave the list empty for any",
+            "origins = [\"https://a,https://b\"]",
+            "ws2api.toml:1: origins = \"https://a,https://b\": the value of an Origin header is visible ASCII without commas; \
+             leave the list empty for any",
         ),
         // Two keys together.
         (

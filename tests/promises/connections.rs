@@ -209,3 +209,34 @@ fn a_disconnect_that_fails_is_not_repeated_but_counted() {
     assert_eq!(told, [json!("CP1"), json!("CP3")]);
     assert_eq!(proxy.count("disconnects_lost"), 2);
 }
+
+#[test]
+fn pushes_that_waited_over_a_reconnect_wait_for_the_first_message() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).set("push_hold", "10s").start();
+    let mut old = proxy.client("CP1");
+    proxy.push("CP1", "Reset", "p1", "{}").expect(202);
+    old.expect("[2,\"p1\",\"Reset\",{}]");
+    assert_eq!(
+        proxy.push("CP1", "Reset", "p2", "{}").expect(202).json()["status"],
+        "queued"
+    );
+    let mut new = proxy.client("CP1");
+    old.expect_close(4001);
+    new.expect_nothing();
+    new.send_call("m1", "Echo", "{}");
+    new.expect("[2,\"p2\",\"Reset\",{}]");
+    new.expect("[3,\"m1\",{}]");
+}
+
+#[test]
+fn pushes_that_waited_over_a_reconnect_are_sent_to_a_silent_client_all_the_same() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).set("push_hold", "100ms").start();
+    let mut old = proxy.client("CP1");
+    for message_id in ["p1", "p2"] {
+        proxy.push("CP1", "Reset", message_id, "{}").expect(202);
+    }
+    old.expect("[2,\"p1\",\"Reset\",{}]");
+    proxy.client("CP1").expect("[2,\"p2\",\"Reset\",{}]");
+}

@@ -438,3 +438,15 @@ fn in_mid_traffic_with_a_stuck_backend_it_ends_in_time_and_everybody_is_told() {
     accepted.sort();
     assert_eq!(outcomes, accepted);
 }
+
+#[test]
+fn clients_are_sent_away_without_a_close_frame_where_so_configured() {
+    let backend = Backend::start();
+    let mut proxy = Proxy::with(&backend).set("drain_close", "fin").start();
+    let mut client = proxy.client("CP1");
+    proxy.signal(Signal::TERM);
+    assert_eq!(client.message(), Message::End);
+    assert_eq!(backend.take("/disconnect").json()["code"], 1006);
+    drop(client);
+    assert_eq!(proxy.wait().code(), Some(0));
+}

@@ -285,3 +285,19 @@ fn message_types_5_and_6_are_ignored_before_ocpp_2_1() {
     }
     assert_eq!(backend.seen("/send").len() + backend.seen("/resulterror").len(), 0);
 }
+
+#[test]
+fn message_ids_that_are_numbers_are_echoed_where_they_are_tolerated() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).set("tolerate", "number-ids").start();
+    let mut client = proxy.client_of("ocpp1.6", "CP1");
+    client.send("[2,17,\"Heartbeat\",{}]");
+    client.expect("[3,17,{}]");
+    assert_eq!(backend.take("/call").segment(3), "17");
+    client.send("[2,\"17\",\"Heartbeat\",{}]");
+    client.expect("[3,\"17\",{}]");
+    proxy.push("CP1", "Reset", "5", "{}").expect(202);
+    client.expect("[2,\"5\",\"Reset\",{}]");
+    client.send("[3,5,{\"a\":1}]");
+    assert_eq!(backend.take("/result").text(), "{\"a\":1}");
+}

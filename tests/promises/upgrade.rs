@@ -177,8 +177,6 @@ fn a_bad_client_id_gets_404_and_the_backend_is_not_asked() {
     let cases = [
         "",
         "a/b",
-        "a/",
-        "/a",
         ".",
         "..",
         "%2E",
@@ -435,4 +433,108 @@ fn a_target_in_absolute_form_is_its_path() {
         Client::upgrade(http);
         assert_eq!(backend.take("/connect").text(), format!("\"CP{number}\""));
     }
+}
+
+#[test]
+fn empty_segments_around_the_client_id_are_ignored() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend)
+        .shards(2)
+        .set("path_prefix", "/,/ocpp/v16")
+        .start();
+    for target in ["//CP1", "/CP1/", "/ocpp/v16/CP1", "/ocpp/v16//CP1/"] {
+        Handshake::target(target).open(proxy.listen);
+        assert_eq!(backend.take("/connect").text(), "\"CP1\"", "{target}");
+    }
+    for target in ["/", "//", "/ocpp/v16/", "/a/CP1", "/ocpp/v16/a/CP1"] {
+        assert_eq!(Handshake::target(target).refused(proxy.listen).status, 404, "{target}");
+    }
+}
+
+#[test]
+fn the_last_segment_is_the_client_id_where_so_configured() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).set("client_id", "last-segment").start();
+    for target in ["/CP1", "/steve/websocket/CentralSystemService/CP1", "/a/CP1/"] {
+        Handshake::target(target).open(proxy.listen);
+        assert_eq!(backend.take("/connect").text(), "\"CP1\"", "{target}");
+    }
+}
+
+#[test]
+fn the_query_reaches_the_backend_with_connect() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    Handshake::target("/CP1?token=a%20b&c")
+        .header("X-Query", "forged")
+        .open(proxy.listen);
+    let request = backend.take("/connect");
+    assert_eq!(request.header("x-query"), Some("token=a%20b&c"));
+    assert_eq!(request.head.count("x-query"), 1);
+    proxy.client("CP2");
+    assert_eq!(backend.take("/connect").head.count("x-query"), 0);
+}
+
+#[test]
+fn an_alias_of_a_subprotocol_is_echoed_and_means_its_name() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend)
+        .shards(2)
+        .set("subprotocols", "ocpp2.0.1,ocpp1.6,ocpp1.6j=ocpp1.6,OCPP1.6=ocpp1.6")
+        .start();
+    for offer in ["ocpp1.6j", "OCPP1.6", "x, ocpp1.6j"] {
+        let mut client = Handshake::new("CP1").subprotocols(offer).open(proxy.listen);
+        assert_eq!(client.subprotocol(), offer.rsplit(", ").next(), "{offer}");
+        assert_eq!(backend.take("/connect").header("x-subprotocol"), Some("ocpp1.6"));
+        client.send_call("m1", "..", "{}");
+        client.expect_error("m1", "FormationViolation");
+        assert_eq!(
+            proxy.http().get("/clients/CP1").expect(200).json()["subprotocol"],
+            "ocpp1.6"
+        );
+    }
+}
+
+#[test]
+fn what_is_tolerated_is_let_in_and_nothing_else() {
+    let backend = Backend::start();
+    let strict = Proxy::start(&backend);
+    let mild = Proxy::with(&backend)
+        .set("tolerate", "no-connection-header,any-key")
+        .start();
+    let cases = [
+        (Handshake::new("CP1").without("Connection"), true),
+        (Handshake::new("CP1").replace("Sec-WebSocket-Key", "c2hvcnQ="), true),
+        (Handshake::new("CP1").replace("Sec-WebSocket-Key", "x"), true),
+        (Handshake::new("CP1").replace("Connection", "keep-alive"), false),
+        (Handshake::new("CP1").without("Upgrade"), false),
+        (Handshake::new("CP1").without("Sec-WebSocket-Key"), false),
+        (Handshake::new("CP1").replace("Sec-WebSocket-Key", "a b"), false),
+    ];
+    for (handshake, is_tolerated) in cases {
+        assert_eq!(handshake.refused(strict.listen).status, 400);
+        if is_tolerated {
+            let reply = handshake.send(mild.listen).any_reply();
+            assert_eq!(reply.status, 101, "{reply:?}");
+            backend.take("/connect");
+        } else {
+            assert_eq!(handshake.refused(mild.listen).status, 400);
+        }
+    }
+}
+
+#[test]
+fn an_origin_of_firmware_can_be_let_in() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend)
+        .set("origins", "https://example.org,file://")
+        .start();
+    Handshake::new("CP1").header("Origin", "file://").open(proxy.listen);
+    assert_eq!(
+        Handshake::new("CP2")
+            .header("Origin", "https://evil.example")
+            .refused(proxy.listen)
+            .status,
+        403
+    );
 }

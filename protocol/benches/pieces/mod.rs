@@ -8,7 +8,7 @@ use protocol::http::{HeaderLines, RequestTemplate, parse_request, parse_response
 use protocol::mapping::answer::{Answer, Reply, map};
 use protocol::ocpp::frame::Reading;
 use protocol::ocpp::{Limits, Output, Session, Subprotocol, Text, frame};
-use protocol::websocket::check_upgrade;
+use protocol::websocket::{Tolerance, check_upgrade};
 
 /// A piece and its name.
 pub struct Piece {
@@ -105,6 +105,7 @@ fn limits() -> Limits {
         pushes_queued: 16,
         queued_len_max: 1 << 20,
         push_timeout: Duration::from_secs(30),
+        push_hold: Duration::ZERO,
         bad_frames_max: 20,
         number_ids: false,
         json_depth_max: 128,
@@ -157,7 +158,7 @@ fn read_upgrade() -> Piece {
                     Sec-WebSocket-Protocol: ocpp1.6\r\n\r\n";
     piece("read and check an upgrade request", || {
         let head = parse_request(black_box(request), HEAD_MAX).ok().flatten();
-        assert!(check_upgrade(&head.expect("a whole head")).is_ok());
+        assert!(check_upgrade(&head.expect("a whole head"), Tolerance::default()).is_ok());
     })
 }
 

@@ -53,6 +53,8 @@ pub struct Session {
     bad_frames: u32,
     subprotocol: Subprotocol,
     phase: Phase,
+    /// The client has sent a message.
+    has_spoken: bool,
     #[cfg(test)]
     pub(super) fault: Option<Fault>,
 }
@@ -100,6 +102,7 @@ impl Session {
             bad_frames: 0,
             subprotocol,
             phase: Phase::Open,
+            has_spoken: false,
             #[cfg(test)]
             fault: None,
         }
@@ -119,6 +122,10 @@ impl Session {
             return;
         }
         self.handle_heard(now);
+        self.has_spoken = true;
+        if self.pushes.release(None) {
+            self.send_pushes(out);
+        }
         if let Some(event) = idle_text(text) {
             out.push(Output::Count(event));
             return;
@@ -176,6 +183,9 @@ impl Session {
             self.answered_ids.get_or_insert_default().remember_deferred(message_id);
             let reply = Reply::error("InternalError", Failure::Deadline.description());
             self.answer_call(now, index, &reply, out);
+        }
+        if self.pushes.release(Some(now)) {
+            self.send_pushes(out);
         }
         if !self.wants_read() {
             return;

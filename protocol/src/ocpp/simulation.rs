@@ -97,6 +97,7 @@ const EVERYTHING: &[&str] = &[
     "call result",
     "call error",
     "bad answer",
+    "held pushes are sent",
     "late answer",
     "bad frame",
     "closed for bad frames",

@@ -23,8 +23,10 @@ pub enum Negotiated<'c> {
     Chosen {
         /// The rules that hold from now on.
         subprotocol: Subprotocol,
-        /// Its configured name, for the header.
+        /// Its name, for everybody but the client.
         name: &'c str,
+        /// As the client spells it, for the answer's header.
+        spelling: &'c str,
     },
     /// None offered, none needed: 101 without the header, [`Subprotocol::None`].
     NoneOffered,
@@ -37,7 +39,7 @@ pub enum Negotiated<'c> {
 /// Chooses among what the client offers, in the client's order, comparing exactly.
 ///
 /// `offered`: the values of its `Sec-WebSocket-Protocol` header lines, in order; each may list several. `configured`:
-/// at most 256 names. `required`: whether a client that offers none is refused.
+/// names, or `alias=name` where clients spell one in their own way. `required`: whether a client that offers none is refused.
 pub fn negotiate<'c, 'o, S: AsRef<str>>(
     offered: impl IntoIterator<Item = &'o str>,
     configured: &'c [S],
@@ -51,10 +53,12 @@ pub fn negotiate<'c, 'o, S: AsRef<str>>(
         .filter(|name| !name.is_empty())
     {
         any = true;
-        if let Some(index) = configured.iter().position(|own| own.as_ref() == name) {
+        let own = configured.iter().map(|own| split_alias(own.as_ref()));
+        if let Some((index, (spelling, name))) = own.enumerate().find(|(_, (spelling, _))| *spelling == name) {
             return Negotiated::Chosen {
                 subprotocol: Subprotocol::from_configured(name, index),
-                name: configured[index].as_ref(),
+                name,
+                spelling,
             };
         }
     }
@@ -71,7 +75,7 @@ impl Subprotocol {
             "ocpp1.6" => Self::Ocpp16,
             "ocpp2.0.1" => Self::Ocpp201,
             "ocpp2.1" => Self::Ocpp21,
-            _ => Self::Other(u8::try_from(index).expect("at most 256 names are configured")),
+            _ => u8::try_from(index).map_or(Self::None, Self::Other),
         }
     }
 
@@ -82,7 +86,9 @@ impl Subprotocol {
             Self::Ocpp16 => Some("ocpp1.6"),
             Self::Ocpp201 => Some("ocpp2.0.1"),
             Self::Ocpp21 => Some("ocpp2.1"),
-            Self::Other(index) => configured.get(usize::from(index)).map(AsRef::as_ref),
+            Self::Other(index) => configured
+                .get(usize::from(index))
+                .map(|own| split_alias(own.as_ref()).1),
         }
     }
 
@@ -122,6 +128,11 @@ impl Subprotocol {
     }
 }
 
+/// What clients write, and the name that it stands for. A name itself has no `=`: it is a token.
+fn split_alias(configured: &str) -> (&str, &str) {
+    configured.split_once('=').unwrap_or((configured, configured))
+}
+
 /// Without optional white space (RFC 9110, 5.6.3).
 fn trim(name: &str) -> &str {
     name.trim_matches([' ', '\t'])
@@ -134,7 +145,35 @@ mod tests {
     const CONFIGURED: [&str; 4] = ["ocpp2.1", "ocpp2.0.1", "ocpp1.6", "meter"];
 
     fn chosen(subprotocol: Subprotocol, name: &str) -> Negotiated<'_> {
-        Negotiated::Chosen { subprotocol, name }
+        Negotiated::Chosen {
+            subprotocol,
+            name,
+            spelling: name,
+        }
+    }
+
+    #[test]
+    fn an_alias_is_echoed_and_means_its_name() {
+        let configured = ["ocpp2.0.1", "ocpp1.6", "ocpp1.6j=ocpp1.6", "OCPP1.6=ocpp1.6", "m=meter"];
+        for (offered, subprotocol, name) in [
+            ("ocpp1.6j", Subprotocol::Ocpp16, "ocpp1.6"),
+            ("OCPP1.6", Subprotocol::Ocpp16, "ocpp1.6"),
+            ("m", Subprotocol::Other(4), "meter"),
+        ] {
+            let expected = Negotiated::Chosen {
+                subprotocol,
+                name,
+                spelling: offered,
+            };
+            assert_eq!(negotiate([offered], &configured, false), expected);
+            assert_eq!(subprotocol.name(&configured), Some(name));
+        }
+        assert_eq!(negotiate(["ocpp1.6J"], &configured, false), Negotiated::NoneInCommon);
+        let many: Vec<String> = (0..300).map(|number| format!("p{number}")).collect();
+        assert!(
+            matches!(negotiate(["p299"], &many, false), Negotiated::Chosen { .. }),
+            "and no end of the process"
+        );
     }
 
     #[test]
@@ -187,6 +226,7 @@ mod tests {
             let Negotiated::Chosen {
                 subprotocol,
                 name: chosen,
+                ..
             } = negotiate([name], &CONFIGURED, false)
             else {
                 panic!("{name} is configured");

@@ -63,11 +63,20 @@ impl UpgradeRefusal {
     }
 }
 
+/// What a handshake may lack. Nothing else could be meant by what is tolerated.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tolerance {
+    /// `Connection: Upgrade`, beside `Upgrade: websocket` and a key.
+    pub no_connection_header: bool,
+    /// A `Sec-WebSocket-Key` of 16 bytes in base64: any one to 128 visible characters are answered.
+    pub any_key: bool,
+}
+
 /// Checks a client's opening handshake (RFC 6455, 4.2.1). That there is exactly one `Host` was checked with the head.
 ///
 /// # Errors
 /// [`UpgradeRefusal`]; the backend is not asked.
-pub fn check_upgrade<'b>(head: &RequestHead<'b>) -> Result<Upgrade<'b>, UpgradeRefusal> {
+pub fn check_upgrade<'b>(head: &RequestHead<'b>, tolerance: Tolerance) -> Result<Upgrade<'b>, UpgradeRefusal> {
     if head.method != "GET" {
         return Err(UpgradeRefusal::Method);
     }
@@ -81,7 +90,8 @@ pub fn check_upgrade<'b>(head: &RequestHead<'b>) -> Result<Upgrade<'b>, UpgradeR
     if !head.has_token("upgrade", "websocket") {
         return Err(UpgradeRefusal::Upgrade);
     }
-    if !head.has_token("connection", "upgrade") {
+    let is_tolerated = tolerance.no_connection_header && head.header("connection").is_none();
+    if !head.has_token("connection", "upgrade") && !is_tolerated {
         return Err(UpgradeRefusal::Connection);
     }
     let mut versions = head.headers("sec-websocket-version");
@@ -90,7 +100,7 @@ pub fn check_upgrade<'b>(head: &RequestHead<'b>) -> Result<Upgrade<'b>, UpgradeR
     }
     let mut keys = head.headers("sec-websocket-key");
     match (keys.next(), keys.next()) {
-        (Some(key), None) if is_key(key) => Ok(Upgrade { key }),
+        (Some(key), None) if is_key(key) || tolerance.any_key && is_answerable(key) => Ok(Upgrade { key }),
         _ => Err(UpgradeRefusal::Key),
     }
 }
@@ -118,6 +128,12 @@ fn is_key(key: &[u8]) -> bool {
     }
 }
 
+/// Whether `Sec-WebSocket-Accept` can be made of it without doubt about what it is.
+fn is_answerable(key: &[u8]) -> bool {
+    (1..=KEY_LEN_MAX).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic)
+}
+
+const KEY_LEN_MAX: usize = 128;
 const KEY_DIGITS: usize = 22;
 const ACCEPT_LEN: usize = 28;
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -134,7 +150,7 @@ mod tests {
         let head = parse_request(request.as_bytes(), 8192)
             .expect("a proper head")
             .expect("a complete head");
-        check_upgrade(&head).map(|upgrade| upgrade.key.to_vec())
+        check_upgrade(&head, Tolerance::default()).map(|upgrade| upgrade.key.to_vec())
     }
 
     #[test]

@@ -7,9 +7,10 @@ use async_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::{Connection, Phase, State};
 use crate::client::conversation::Conversation;
-use crate::client::end::{CLOSE_LOST, End};
+use crate::client::end::{CLOSE_AWAY, CLOSE_LOST, End};
 use crate::client::trace;
 use crate::client::websocket::{self, CLOSE_TIMEOUT};
+use crate::config::DrainClose;
 use crate::observe::counters::Ended;
 use protocol::mapping::bodies::{self, Disconnection};
 use protocol::ocpp::{FailReason, Push};
@@ -83,6 +84,26 @@ impl<C: Conversation> Connection<C> {
             },
         );
         self.start_closing(state, code, reason);
+    }
+
+    /// The process ends: with a close frame, or with the end of the connection alone where `drain_close` wants it so.
+    pub(super) fn send_away(&self, state: &mut State<C>) {
+        if self.env().node.drain_close == DrainClose::CloseFrame {
+            return self.close_now(state, CLOSE_AWAY, "going away", FailReason::Shutdown);
+        }
+        let end = End {
+            code: CLOSE_LOST,
+            reason: "going away",
+            pushes: FailReason::Shutdown,
+            replaced_by: None,
+            ended: Ended::Closed(CLOSE_AWAY),
+        };
+        self.finish(state, &end);
+        if state.phase == Phase::Open {
+            state.phase = Phase::Lingering(self.env().reactor.now() + CLOSE_TIMEOUT);
+            self.finish_lingering_send(state);
+            state.wake();
+        }
     }
 
     pub(super) fn start_closing(&self, state: &mut State<C>, code: u16, reason: &str) {

@@ -1,20 +1,23 @@
 //! Checks an upgrade request as far as that needs no state.
 
 use super::refusal::Refusal;
+use crate::config::{ClientIdPlace, Tolerated};
 use crate::env::Env;
 use protocol::http::{RequestHead, parse_request};
+use protocol::mapping::client_path::client_segment;
 use protocol::mapping::forwarded;
 use protocol::ocpp::subprotocol::negotiate;
 use protocol::ocpp::{ClientId, Negotiated, Subprotocol};
 use protocol::proxy_protocol;
-use protocol::websocket::check_upgrade;
+use protocol::websocket::{Tolerance, check_upgrade};
 
 /// A request that is good as far as it can be told without the backend.
 pub(super) struct Checked<'h> {
     pub(super) client: ClientId,
     pub(super) key: &'h [u8],
-    /// `None`: offered, but none in common; the handshake is finished and the connection closed at once.
-    pub(super) subprotocol: Option<(Subprotocol, Option<&'h str>)>,
+    /// Its rules, its name, and how the client spells it. `None`: offered, but none in common; the handshake is finished and the
+    /// connection closed at once.
+    pub(super) subprotocol: Option<(Subprotocol, Option<(&'h str, &'h str)>)>,
     pub(super) head: RequestHead<'h>,
     /// The headers that `/connect` carries.
     pub(super) passing: Vec<(&'h str, &'h str)>,
@@ -36,13 +39,19 @@ pub(super) fn check<'h>(env: &'h Env, head: &'h [u8], is_trusted: bool) -> Resul
             return Err(bad(error.status()));
         }
     };
-    let upgrade = check_upgrade(&request).map_err(|refusal| Refusal::from_upgrade(refusal, bad(refusal.status())))?;
+    let tolerance = Tolerance {
+        no_connection_header: node.tolerate.contains(&Tolerated::NoConnectionHeader),
+        any_key: node.tolerate.contains(&Tolerated::AnyKey),
+    };
+    let upgrade =
+        check_upgrade(&request, tolerance).map_err(|refusal| Refusal::from_upgrade(refusal, bad(refusal.status())))?;
     if request.len != head.len() {
         // Nothing may come before the 101 (RFC 6455, 4.1): who passes it on is who gets smuggled to (CVE-2026-2833).
         return Err(bad(400));
     }
-    let path = request.target.split_once('?').map_or(request.target, |(path, _)| path);
-    let segment = path.strip_prefix(&*node.path_prefix).ok_or_else(bad_id)?;
+    let (path, query) = request.target.split_once('?').unwrap_or((request.target, ""));
+    let is_last = node.client_id == ClientIdPlace::LastSegment;
+    let segment = client_segment(path, &node.path_prefix, is_last).ok_or_else(bad_id)?;
     let client = ClientId::from_percent_encoded(segment).map_err(|_| bad_id())?;
     let is_allowed = |origin: &[u8]| node.origins.iter().any(|allowed| allowed.as_bytes() == origin);
     if !node.origins.is_empty() && !request.headers("origin").all(is_allowed) {
@@ -59,14 +68,21 @@ pub(super) fn check<'h>(env: &'h Env, head: &'h [u8], is_trusted: bool) -> Resul
         });
     }
     let trusted_headers = if is_trusted { &node.trusted_headers[..] } else { &[] };
-    let passing = forwarded::passing_headers(&request, &node.forward_headers, trusted_headers)
+    let mut passing = forwarded::passing_headers(&request, &node.forward_headers, trusted_headers)
         .map_err(|error| bad(error.status()))?;
+    if !query.is_empty() {
+        passing.push((QUERY, query));
+    }
     let offered = request
         .headers("sec-websocket-protocol")
         .filter_map(|value| str::from_utf8(value).ok());
     let negotiated = negotiate(offered, &node.subprotocols, node.subprotocol_required);
     let subprotocol = match negotiated {
-        Negotiated::Chosen { subprotocol, name } => Some((subprotocol, Some(name))),
+        Negotiated::Chosen {
+            subprotocol,
+            name,
+            spelling,
+        } => Some((subprotocol, Some((name, spelling)))),
         Negotiated::NoneOffered => Some((Subprotocol::None, None)),
         Negotiated::Required => {
             return Err(refused(400, |counters| &counters.handshakes_subprotocol));
@@ -81,3 +97,6 @@ pub(super) fn check<'h>(env: &'h Env, head: &'h [u8], is_trusted: bool) -> Resul
         passing,
     })
 }
+
+/// The query of the request's target: browsers can put a token nowhere else.
+const QUERY: &str = "X-Query";

@@ -20,6 +20,8 @@ pub struct Limits {
     pub queued_len_max: usize,
     /// From the moment that a push's frame was written to its answer.
     pub push_timeout: Duration,
+    /// Pushes that waited over a reconnect wait until the client has sent its first message, and no longer than this: some clients lose what comes with the 101.
+    pub push_hold: Duration,
     /// So many bad frames in a row close the connection; at least 1.
     pub bad_frames_max: u32,
     /// MessageIds may be numbers.

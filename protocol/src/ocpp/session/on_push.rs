@@ -24,7 +24,7 @@ impl Session {
         if self.pushes.contains(push.message_id.as_str()) {
             return Err(PushRefusal::Pending);
         }
-        if self.pushes.in_flight() < self.limits.pushes_in_flight {
+        if self.pushes.in_flight() < self.limits.pushes_in_flight && !self.pushes.is_held() {
             debug_assert_eq!(self.pushes.queued(), 0, "pushes wait although there is room");
             self.pushes.push(push);
             self.send_pushes(out);
@@ -62,7 +62,7 @@ impl Session {
     /// Takes over the pushes that the replaced connection has not sent; they go before this session's own.
     ///
     /// One that has no place here, or whose MessageId is pending here, ends as `Replaced`, not sent.
-    pub fn adopt(&mut self, _now: Instant, pushes: Vec<Push>, out: &mut Vec<Output>) {
+    pub fn adopt(&mut self, now: Instant, pushes: Vec<Push>, out: &mut Vec<Output>) {
         let reason = match self.phase {
             Phase::Open => FailReason::Replaced,
             Phase::Draining => FailReason::Shutdown,
@@ -82,6 +82,13 @@ impl Session {
             } else {
                 post(push, Outcome::Failed { reason, sent: false }, out);
             }
+        }
+        if !self.has_spoken
+            && !self.limits.push_hold.is_zero()
+            && let Some(deadline) = now.checked_add(self.limits.push_hold)
+        {
+            // Some clients lose what comes with the 101.
+            self.pushes.hold(adopted, deadline);
         }
         self.send_pushes(out);
     }

@@ -11,10 +11,19 @@ use crate::ocpp::output::{Push, PushKey, Text, Waiter};
 pub(super) enum PushState {
     /// Waits for others.
     Queued,
+    /// Adopted: waits until then for the client's first message.
+    Held(Instant),
     /// Its frame was handed to the socket.
     Sent(PushKey),
     /// Its frame has left; it ends at that time.
     Written(PushKey, Instant),
+}
+
+impl PushState {
+    /// Its frame was not handed to the socket yet.
+    fn waits(self) -> bool {
+        matches!(self, Self::Queued | Self::Held(_))
+    }
 }
 
 /// See the module.
@@ -25,10 +34,7 @@ pub(super) struct Pushes {
 
 impl Pushes {
     pub(super) fn in_flight(&self) -> usize {
-        self.list
-            .iter()
-            .take_while(|(state, _)| *state != PushState::Queued)
-            .count()
+        self.list.iter().take_while(|(state, _)| !state.waits()).count()
     }
 
     pub(super) fn queued(&self) -> usize {
@@ -37,7 +43,7 @@ impl Pushes {
 
     /// Bytes of the payloads that wait.
     pub(super) fn queued_len(&self) -> usize {
-        let queued = self.list.iter().filter(|(state, _)| *state == PushState::Queued);
+        let queued = self.list.iter().filter(|(state, _)| state.waits());
         queued.map(|(_, push)| push.payload.len()).sum()
     }
 
@@ -51,14 +57,14 @@ impl Pushes {
             .list
             .iter()
             .position(|(_, push)| push.waiter == Some(waiter) && push.message_id.as_str() == id)?;
-        Some((index, self.list[index].0 != PushState::Queued))
+        Some((index, !self.list[index].0.waits()))
     }
 
     /// The sent one of that id: what an answer answers.
     pub(super) fn find_sent(&self, id: &str) -> Option<usize> {
         self.list
             .iter()
-            .position(|(state, push)| *state != PushState::Queued && push.message_id.as_str() == id)
+            .position(|(state, push)| !state.waits() && push.message_id.as_str() == id)
     }
 
     pub(super) fn find_expired(&self, now: Instant) -> Option<usize> {
@@ -77,8 +83,8 @@ impl Pushes {
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let deadline = |state: &PushState| match state {
-            PushState::Written(_, deadline) => Some(*deadline),
-            _ => None,
+            PushState::Written(_, deadline) | PushState::Held(deadline) => Some(*deadline),
+            PushState::Queued | PushState::Sent(_) => None,
         };
         self.list.iter().filter_map(|(state, _)| deadline(state)).min()
     }
@@ -93,6 +99,31 @@ impl Pushes {
         self.insert(self.in_flight() + queued_before, push);
     }
 
+    /// The first that wait, `count` of them, do so until `deadline` for the client's first message.
+    pub(super) fn hold(&mut self, count: usize, deadline: Instant) {
+        let first = self.in_flight();
+        for (state, _) in self.list.iter_mut().skip(first).take(count) {
+            *state = PushState::Held(deadline);
+        }
+    }
+
+    /// Those held whose time is over, or all of them, wait for others only. True: there were some.
+    pub(super) fn release(&mut self, now: Option<Instant>) -> bool {
+        let mut any = false;
+        for (state, _) in &mut self.list {
+            if matches!(state, PushState::Held(deadline) if now.is_none_or(|now| *deadline <= now)) {
+                *state = PushState::Queued;
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Whether the next one is held.
+    pub(super) fn is_held(&self) -> bool {
+        self.list.iter().any(|(state, _)| matches!(state, PushState::Held(_)))
+    }
+
     fn insert(&mut self, index: usize, push: Push) {
         if self.list.is_empty() {
             self.list.reserve_exact(1);
@@ -102,7 +133,10 @@ impl Pushes {
 
     /// Marks the first that waits as sent. The payload is the caller's: it goes with the frame, and is kept no longer.
     pub(super) fn send_next(&mut self, key: PushKey) -> Option<(&Push, Text)> {
-        let (state, push) = self.list.iter_mut().find(|(state, _)| *state == PushState::Queued)?;
+        let (state, push) = self.list.iter_mut().find(|(state, _)| state.waits())?;
+        if matches!(state, PushState::Held(_)) {
+            return None;
+        }
         *state = PushState::Sent(key);
         let payload = std::mem::take(&mut push.payload);
         Some((push, payload))
@@ -117,7 +151,11 @@ impl Pushes {
     }
 
     pub(super) fn remove(&mut self, index: usize) -> Push {
-        let (_, push) = self.list.remove(index);
+        let (state, push) = self.list.remove(index);
+        if let PushState::Held(deadline) = state {
+            // Those behind it wait as long as it would have: nothing else would send them.
+            self.hold(1, deadline);
+        }
         if self.list.is_empty() {
             self.list = Vec::new();
         }

@@ -29,6 +29,7 @@ fn limits() -> Limits {
         pushes_queued: 2,
         queued_len_max: 1000,
         push_timeout: Duration::from_secs(30),
+        push_hold: Duration::ZERO,
         bad_frames_max: 20,
         number_ids: false,
         json_depth_max: 8,

@@ -140,7 +140,7 @@ impl World {
             .any(|pushed| pushed.push.message_id == push.message_id)
         {
             Err(PushRefusal::Pending)
-        } else if ledger.pushes_in_flight() < ledger.limits.pushes_in_flight {
+        } else if ledger.pushes_in_flight() < ledger.limits.pushes_in_flight && ledger.hold.is_none() {
             Ok(Accepted::Sent)
         } else if ledger.has_room_for(push.payload.len()) {
             Ok(Accepted::Queued)

@@ -229,6 +229,13 @@ impl World {
     }
 
     pub(super) fn client_says(&mut self, who: usize, frame: &Text) -> Checked {
+        let ledger = &mut self.clients[who].ledger;
+        if ledger.stage < Stage::Closing {
+            if ledger.hold.is_some() {
+                self.happen("held pushes are sent");
+            }
+            self.clients[who].ledger.has_spoken();
+        }
         self.act(who, |session, now, out| session.handle_text(now, frame, out))
     }
 }

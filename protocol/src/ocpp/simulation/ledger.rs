@@ -95,6 +95,9 @@ pub(super) struct Ledger {
     pub(super) last_result: Option<(String, String)>,
     pub(super) answered_deferred: Vec<String>,
     pub(super) outcomes: usize,
+    has_spoken: bool,
+    /// Adopted pushes wait until then for the client's first message.
+    pub(super) hold: Option<Instant>,
     heard_at: Instant,
     pinged: bool,
     ping_after: Duration,
@@ -128,6 +131,8 @@ impl Ledger {
             last_result: None,
             answered_deferred: Vec::new(),
             outcomes: 0,
+            has_spoken: false,
+            hold: None,
             heard_at: now,
             pinged: false,
             ping_after,
@@ -137,6 +142,17 @@ impl Ledger {
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard_at = now;
         self.pinged = false;
+    }
+
+    /// Pushes were adopted.
+    pub(super) fn hold(&mut self, now: Instant) {
+        self.hold = (!self.has_spoken).then_some(now + self.limits.push_hold);
+    }
+
+    /// The client has sent a message.
+    pub(super) fn has_spoken(&mut self) {
+        self.has_spoken = true;
+        self.hold = None;
     }
 
     /// The Call of that id that the client waits for.
@@ -195,6 +211,7 @@ impl Ledger {
             return;
         }
         let reads = self.wants_read();
+        self.hold = self.hold.filter(|deadline| *deadline > now);
         for index in 0..self.pushes.len() {
             if matches!(self.pushes[index].stage, PushStage::Written(deadline) if deadline <= now) {
                 let id = self.pushes[index].push.message_id.to_string();
@@ -350,6 +367,9 @@ impl Ledger {
         if over && self.stage < Stage::Closing {
             self.stage = Stage::Closing;
         }
+        if !self.pushes.iter().any(|pushed| pushed.stage == PushStage::Waiting) {
+            self.hold = None;
+        }
         self.check_done()?;
         self.check_session(session)?;
         Ok(effects)
@@ -475,11 +495,11 @@ impl Ledger {
             let within = pending.calls_in_flight <= calls_in_flight
                 && pending.calls_queued <= calls_queued
                 && pending.pushes_in_flight <= pushes_in_flight
-                && pending.pushes_queued <= pushes_queued;
+                && pending.pushes_in_flight + pending.pushes_queued <= pushes_in_flight + pushes_queued;
             ensure!(within, "beyond the limits: {pending:?}");
             if self.stage < Stage::Closing {
                 let idle = pending.calls_queued > 0 && pending.calls_in_flight < calls_in_flight
-                    || pending.pushes_queued > 0 && pending.pushes_in_flight < pushes_in_flight;
+                    || pending.pushes_queued > 0 && pending.pushes_in_flight < pushes_in_flight && self.hold.is_none();
                 ensure!(!idle, "something waits although there is room: {pending:?}");
                 ensure!(
                     session.wants_read() == self.wants_read(),
@@ -510,7 +530,7 @@ impl Ledger {
             _ => None,
         });
         let silence = self.wants_read().then(|| self.silence_deadline());
-        calls.chain(pushes).chain(silence).min()
+        calls.chain(pushes).chain(silence).chain(self.hold).min()
     }
 }
 

@@ -138,6 +138,7 @@ impl World {
             );
         }
         if !unsent.is_empty() {
+            ledger.hold(self.now);
             self.happen("adoption");
         }
         self.act(who, |session, now, out| session.adopt(now, unsent, out))

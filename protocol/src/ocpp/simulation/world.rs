@@ -59,6 +59,7 @@ impl World {
             // Some worlds have room for all that may wait, some do not.
             queued_len_max: 20 + random.below(150),
             push_timeout: Duration::from_secs(30),
+            push_hold: Duration::from_millis(500),
             bad_frames_max: 5,
             number_ids: false,
             json_depth_max: 16,

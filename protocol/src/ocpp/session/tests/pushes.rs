@@ -225,3 +225,36 @@ fn pushes_that_wait_are_bounded_in_bytes_too() {
     assert_eq!(pushed(&mut client, "half again", 20), Ok(Accepted::Queued));
     assert_eq!(pushed(&mut client, "one more", 1), Err(PushRefusal::Full));
 }
+
+#[test]
+fn adopted_pushes_wait_for_the_clients_first_message_and_no_longer_than_push_hold() {
+    let held = || {
+        let mut client = Conversation::with(
+            Subprotocol::Ocpp16,
+            Limits {
+                push_hold: Duration::from_secs(2),
+                ..limits()
+            },
+        );
+        client.session.adopt(client.now, vec![push("a", None)], &mut client.out);
+        assert!(client.shown().is_empty());
+        assert_eq!(client.pushed("b"), Ok(Accepted::Queued), "behind it");
+        assert_eq!(client.deadline(), Some(2));
+        client
+    };
+    let sent = r#"push 0 [2,"a","Reset",{"a": 1e999}]"#;
+    assert_eq!(held().says(" "), [sent, "count FrameEmpty"]);
+    assert_eq!(held().after(2), [sent]);
+    let mut client = held();
+    assert!(client.after(1).is_empty());
+    let mut early = Conversation::with(
+        Subprotocol::Ocpp16,
+        Limits {
+            push_hold: Duration::from_secs(2),
+            ..limits()
+        },
+    );
+    early.says("ping");
+    early.session.adopt(early.now, vec![push("a", None)], &mut early.out);
+    assert_eq!(early.shown(), [sent], "it has been heard");
+}
