@@ -12,6 +12,7 @@ use ws2api::config::{self, Config};
 use ws2api::demo;
 use ws2api::observe::log::{self, Format, Log};
 use ws2api::observe::profile::Profiles;
+use ws2api::observe::reloads;
 use ws2api::server::cpu_features;
 use ws2api::server::host;
 use ws2api::server::inherited_sockets::InheritedSockets;
@@ -154,6 +155,7 @@ fn serve(
         tracing::warn!(fix = warning.fix, "{}", warning.what);
     }
     let server = Server::start(config, passed, args.trace_client.clone()).map_err(|error| error.to_string())?;
+    reloads::succeeded();
     let profiles = Profiles::start(args.cpuprofile.clone(), args.memprofile.clone());
     let profiles = Arc::new(profiles.map_err(|error| error.to_string())?);
     let server::Addresses { listen, ingress, admin } = server.addresses;

@@ -5,4 +5,5 @@ pub mod counters;
 pub mod latency;
 pub mod log;
 pub mod profile;
+pub mod reloads;
 pub mod report;

@@ -7,6 +7,7 @@ use shards::mesh::NodeHandle;
 use crate::cli::ServeArgs;
 use crate::config::{self, Config, When};
 use crate::ingress::Token;
+use crate::observe::reloads;
 use crate::server::{host, ingress_token, sd_notify};
 use crate::shard::mail::{Control, Mail, Reload};
 
@@ -29,7 +30,10 @@ impl Source {
         sd_notify::reloading();
         match self.load() {
             Ok(reload) => self.apply(reload, outside),
-            Err(error) => tracing::error!("the configuration stays as it was: {error}"),
+            Err(error) => {
+                reloads::failed();
+                tracing::error!("the configuration stays as it was: {error}");
+            }
         }
         sd_notify::ready();
     }
@@ -70,6 +74,7 @@ impl Source {
             (Some(_), None) => "no token is asked for any more",
         };
         self.ingress_token.clone_from(&reload.ingress_token);
+        reloads::succeeded();
         let count = changes.iter().filter(|change| change.when != When::Restart).count();
         tracing::info!("configuration read again: {count} values changed, {token}");
     }

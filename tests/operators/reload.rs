@@ -20,6 +20,8 @@ fn bounds_and_token_change_while_clients_stay() {
         .arg("--config")
         .arg(config.to_str().unwrap())
         .start();
+    let read_first = of_the_process(&proxy, "config_last_reload_success_timestamp_seconds");
+    assert!(read_first > 1.7e9, "{read_first}");
     let mut first = proxy.client_of("ocpp2.0.1", "CP1");
     let list = |token: &str| {
         let header = ("Authorization", &*format!("Bearer {token}"));
@@ -42,10 +44,19 @@ fn bounds_and_token_change_while_clients_stay() {
     assert_eq!((list("first"), list("second")), (401, 200));
     assert_eq!(proxy.metric("clients_max"), [100.0, 100.0]);
 
+    assert_eq!(of_the_process(&proxy, "config_last_reload_successful"), 1.0);
+    let good = std::fs::read(&config).unwrap();
     std::fs::write(&config, "[defaults]\nclients_max = -1\n").unwrap();
     proxy.signal(Signal::HUP);
     let line = proxy.wait_log("the configuration stays as it was");
     assert!(line.contains("ERROR") && line.contains("clients_max"), "{line}");
+    assert_eq!(of_the_process(&proxy, "config_last_reload_successful"), 0.0);
+    std::fs::write(&config, good).unwrap();
+    proxy.signal(Signal::HUP);
+    eventually("a reload that succeeds", || {
+        (of_the_process(&proxy, "config_last_reload_successful") == 1.0).then_some(())
+    });
+    assert!(of_the_process(&proxy, "config_last_reload_success_timestamp_seconds") >= read_first);
     first.call(1);
     assert_eq!(proxy.metric("clients").iter().sum::<f64>(), 9.0);
     drop(more);
@@ -91,6 +102,15 @@ fn a_token_is_replaced_without_a_moment_without_one() {
     // What cannot be read changes nothing.
     write("a\nb\nc\n");
     reload("more than two lines", [401, 200]);
+}
+
+/// A metric without labels.
+fn of_the_process(proxy: &Proxy, name: &str) -> f64 {
+    let text = proxy.get("/metrics").expect(200).body;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("ws2api_{name} ")));
+    line.expect("the metric").parse().expect("a number")
 }
 
 fn file(name: &str) -> PathBuf {

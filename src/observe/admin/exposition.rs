@@ -11,6 +11,7 @@ use shards::pass::PASS_BOUNDS_US;
 use super::process::Process;
 use crate::observe::counters::{FAMILIES, SHED};
 use crate::observe::latency::{BOUNDS_US, LatencyCopy};
+use crate::observe::reloads;
 use crate::observe::report::{GAUGES, Report};
 
 pub(super) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -233,6 +234,19 @@ impl Snapshot {
         encoder
             .encode_descriptor("ws2api_log_lines_lost", help, None, MetricType::Counter)?
             .encode_counter::<NoLabelSet, u64, f64>(&crate::observe::log::lines_lost(), None)?;
+        let help = "1 if the configuration that was read last is what runs; 0 after a SIGHUP that found it wrong.";
+        encoder
+            .encode_descriptor("ws2api_config_last_reload_successful", help, None, MetricType::Gauge)?
+            .encode_gauge(&i64::from(reloads::is_successful()))?;
+        let help = "When the configuration that runs was read, in seconds since 1970.";
+        encoder
+            .encode_descriptor(
+                "ws2api_config_last_reload_success_timestamp_seconds",
+                help,
+                None,
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&(reloads::last_success() as i64))?;
         let mut metric =
             encoder.encode_descriptor("ws2api_build_info", "The version, as a label.", None, MetricType::Gauge)?;
         let labels = Labels(&[("version", env!("CARGO_PKG_VERSION"))]);
