@@ -17,6 +17,7 @@ use ws2api::server::cpu_features;
 use ws2api::server::host;
 use ws2api::server::inherited_sockets::InheritedSockets;
 use ws2api::server::reload::Source;
+use ws2api::server::run_mark::RunMark;
 use ws2api::server::runtime::Runtime;
 use ws2api::server::sd_notify;
 use ws2api::server::{self, Server};
@@ -151,11 +152,17 @@ fn serve(
     Profiles::prepare(args.cpuprofile.as_ref(), args.memprofile.as_ref()).map_err(|error| error.to_string())?;
     let _ = shards::fd_table::raise_limit();
     let _log = Log::start(args.log).map_err(|error| format!("the log: {error}"))?;
-    for warning in server::check::warnings(config, &host::Limits::read()) {
+    let limits = host::Limits::read();
+    tracing::info!("{}", first_line(config, args, &limits));
+    for warning in server::check::warnings(config, &limits) {
         tracing::warn!(fix = warning.fix, "{}", warning.what);
     }
     let server = Server::start(config, passed, args.trace_client.clone()).map_err(|error| error.to_string())?;
     reloads::succeeded();
+    let (mark, unclean) = RunMark::leave();
+    if let Some(words) = unclean {
+        tracing::warn!("{words}");
+    }
     let profiles = Profiles::start(args.cpuprofile.clone(), args.memprofile.clone());
     let profiles = Arc::new(profiles.map_err(|error| error.to_string())?);
     let server::Addresses { listen, ingress, admin } = server.addresses;
@@ -181,7 +188,32 @@ fn serve(
         .map_err(|error| error.to_string())?;
     let ended = server.join().map_err(|error| error.to_string());
     write_profiles(&profiles);
-    ended
+    let drained = ended?;
+    tracing::info!("{drained}");
+    mark.wipe();
+    Ok(())
+}
+
+/// What runs, from what, and how far the machine lets it go.
+fn first_line(config: &Config, args: &ServeArgs, limits: &host::Limits) -> String {
+    let file = args
+        .config
+        .as_ref()
+        .map_or_else(|| "no configuration file".to_owned(), |file| file.display().to_string());
+    let cpus: Vec<usize> = config.cores.iter().map(|core| core.cpu).collect();
+    let clients: usize = config.cores.iter().map(|core| core.clients_max).sum();
+    let limit = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+    let carried = host::clients_carried(config, limits).map_or_else(String::new, |clients| {
+        format!(" by default, of which this machine carries about {clients}")
+    });
+    format!(
+        "{}: {file}; shards: {} on CPUs {}; clients_max together: {clients}{carried}; files per shard: {}; memory: {} MiB",
+        cli::version().trim_end(),
+        cpus.len(),
+        config::cpu_ranges(&cpus),
+        limit(limits.open_files),
+        limit(limits.memory.map(|bytes| bytes >> 20)),
+    )
 }
 
 fn write_profiles(profiles: &Profiles) {

@@ -5,6 +5,7 @@ pub mod cpu_features;
 pub mod host;
 pub mod inherited_sockets;
 pub mod reload;
+pub mod run_mark;
 pub mod runtime;
 pub mod sd_notify;
 
@@ -26,7 +27,7 @@ use crate::env::home::IdHasher;
 use crate::ingress::Token;
 use crate::observe::admin::Admin;
 use crate::shard::mail::{Control, Mail};
-use crate::shard::{self, Plan};
+use crate::shard::{self, Drained, Plan};
 use protocol::ocpp::ClientId;
 
 /// Why the server did not start, or did not end well.
@@ -71,6 +72,7 @@ pub struct Server {
     /// Who may push.
     pub ingress_token: Option<Token>,
     node: node::Node<Mail>,
+    ends: mpsc::Receiver<Drained>,
 }
 
 /// Where it listens.
@@ -122,6 +124,7 @@ impl Server {
         let cpus: Vec<usize> = config.cores.iter().map(|core| core.cpu).collect();
         let mesh_queue = config.cores.iter().map(|core| core.mesh_queue).max().unwrap_or(1);
         let (started, starts) = mpsc::channel();
+        let (ended, ends) = mpsc::channel();
         let runtime = Runtime::choose(config)?;
         for row in runtime.rows() {
             tracing::info!("{row}");
@@ -133,7 +136,13 @@ impl Server {
             executor: runtime.executor,
             tables: runtime.tables,
         };
-        let node = node::start(&settings, move |shard| shard::run(shard, plan.clone(), started.clone()))?;
+        let node = node::start(&settings, move |shard| {
+            let (life, ended) = (shard::run(shard, plan.clone(), started.clone()), ended.clone());
+            async move {
+                // Nobody listens for this when the start has failed.
+                let _ = ended.send(life.await);
+            }
+        })?;
         for _ in &cpus {
             starts
                 .recv()
@@ -148,6 +157,7 @@ impl Server {
             addresses,
             ingress_token,
             node,
+            ends,
         })
     }
 
@@ -157,12 +167,13 @@ impl Server {
         self.node.outside.clone()
     }
 
-    /// Waits for the end.
+    /// Waits for the end, and says how it went.
     ///
     /// # Errors
     /// When a shard broke.
-    pub fn join(self) -> Result<(), ServeError> {
-        Ok(self.node.join()?)
+    pub fn join(self) -> Result<Drained, ServeError> {
+        self.node.join()?;
+        Ok(self.ends.try_iter().fold(Drained::default(), Drained::and))
     }
 }
 

@@ -11,6 +11,8 @@ mod reload;
 mod report;
 mod requests;
 
+pub use drain::Drained;
+
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
@@ -78,8 +80,8 @@ pub struct Shard {
     mesh: Rc<Mesh<Mail>>,
 }
 
-/// A shard's whole life. Says on `started` whether it serves.
-pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sender<Result<(), String>>) {
+/// A shard's whole life. Says on `started` whether it serves, and in the end how it went.
+pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sender<Result<(), String>>) -> Drained {
     let shards::Shard { arrivals, inbox, .. } = core_parts;
     let reactor = core_parts.reactor;
     let core = plan.cores[core_parts.index].clone();
@@ -101,7 +103,7 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
         Err(error) => {
             // Nobody listens for this when another shard has failed before.
             let _ = started.send(Err(error));
-            return;
+            return Drained::default();
         }
     };
     spawn(accept::receive(shard.clients.clone(), arrivals));
@@ -111,7 +113,7 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
     drop(started);
     let drain = env.drain.watch();
     std::future::poll_fn(|context| drain.poll_triggered(context)).await;
-    shard.leave().await;
+    shard.leave().await
 }
 
 fn bind(

@@ -218,7 +218,7 @@ No new clients; what is under way is finished within drain_timeout, clients leav
 at once.
 .TP
 .B SIGHUP
-Read the configuration and the token again. What changes is logged, and what would need a restart. A configuration that
+Read the configuration and the tokens again. What changes is logged, and what would need a restart. A configuration that
 is wrong changes nothing.
 .TP
 .B SIGUSR1
@@ -230,6 +230,9 @@ What is logged, such as \\fIwarn\\fR or \\fIdebug\\fR.
 .TP
 .B NOTIFY_SOCKET
 Where the service manager listens (sd_notify).
+.TP
+.B STATE_DIRECTORY
+Where a mark lies while it runs (StateDirectory= of systemd): the next start says it when the end before was none.
 .SH EXIT STATUS
 0 after a drain, 1 when it could not start or broke, 2 for a wrong command line, 130 after a second signal.
 ";

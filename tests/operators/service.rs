@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use support::Proxy;
 use support::program::{finish, path as program, run};
+use support::{Backend, Proxy, Response};
 
 #[test]
 fn the_service_manager_hears_ready_alive_reloading_and_stopping() {
@@ -46,6 +46,101 @@ fn the_service_manager_hears_ready_alive_reloading_and_stopping() {
         "{words}"
     );
     assert!(proxy.wait().success());
+}
+
+/// The log says what runs, with what and how far, before anything can go wrong.
+#[test]
+fn the_first_line_names_version_file_and_limits() {
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-first.toml", std::process::id()));
+    std::fs::write(&file, "[defaults]\nclients_max = 50\n").unwrap();
+    let proxy = Proxy::demo()
+        .shards(2)
+        .arg("--config")
+        .arg(file.to_str().unwrap())
+        .start();
+    proxy.wait_log("ws2api ");
+    let log = proxy.stderr();
+    let line = log.lines().next().unwrap();
+    for part in [
+        concat!("ws2api ", env!("CARGO_PKG_VERSION"), ": "),
+        file.to_str().unwrap(),
+        "shards: 2 on CPUs ",
+        "clients_max together: 100; files per shard: ",
+        "memory: ",
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+}
+
+/// One line, the last one, with all that a drain left behind.
+#[test]
+fn the_last_line_of_a_drain_says_how_it_went() {
+    let mut proxy = Proxy::demo().shards(2).set("drain_spread", "0s").start();
+    let clients: Vec<_> = (0..5)
+        .map(|number| proxy.client_of("ocpp1.6", &format!("CP{number}")))
+        .collect();
+    proxy.signal(Signal::TERM);
+    for mut client in clients {
+        client.expect_close(1001);
+    }
+    assert!(proxy.wait().success());
+    let last = proxy.wait_log("drained in ");
+    assert!(
+        last.contains(" s: 5 clients left, 0 were cut off with something under way, 0 posts were dropped"),
+        "{last}"
+    );
+    assert_eq!(proxy.stderr().lines().last(), Some(&*last));
+
+    // A Call that the backend never answers, a push that a client never answers, and an answer that the backend never takes.
+    let backend = Backend::start();
+    backend.on("/call", |_| Response::never());
+    backend.on("/result", |_| Response::new(503, ""));
+    let mut proxy = Proxy::with(&backend).set("drain_timeout", "1s").start();
+    let mut client = proxy.client_of("ocpp1.6", "CP1");
+    proxy.push("CP1", "Reset", "p1", "{}").expect(202);
+    client.expect("[2,\"p1\",\"Reset\",{}]");
+    client.send_result("p1", "{}");
+    backend.take("/result");
+    client.send_call("m1", "Heartbeat", "{}");
+    backend.take("/call");
+    let mut other = proxy.client_of("ocpp1.6", "CP2");
+    proxy.push("CP2", "Reset", "p2", "{}").expect(202);
+    other.expect("[2,\"p2\",\"Reset\",{}]");
+    let _third = proxy.client_of("ocpp1.6", "CP3");
+    proxy.signal(Signal::TERM);
+    assert!(proxy.wait().success());
+    let last = proxy.wait_log("drained in ");
+    assert!(
+        last.contains(" s: 1 clients left, 2 were cut off with something under way, 1 posts were dropped"),
+        "{last}"
+    );
+}
+
+#[test]
+fn an_end_that_was_none_is_said_at_the_next_start() {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-state", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let start = || {
+        Proxy::demo()
+            .shards(1)
+            .environment("STATE_DIRECTORY", &directory)
+            .start()
+    };
+    let mut first = start();
+    let pid = first.id();
+    first.signal(Signal::KILL);
+    assert_eq!(first.wait().code(), None);
+    let mut second = start();
+    let line = second.wait_log("the end before was unclean");
+    assert!(
+        line.contains("WARN") && line.contains(&format!("process {pid}, which served since 2")),
+        "{line}"
+    );
+    assert!(second.terminate().success());
+    let mut third = start();
+    assert!(third.terminate().success());
+    assert!(!third.stderr().contains("unclean"), "{}", third.stderr());
+    let _ = std::fs::remove_dir_all(directory);
 }
 
 /// Every metric that the alert rules and the dashboard name is documented, and so exists.
@@ -93,6 +188,12 @@ fn the_files_please_their_own_tools() {
         }
     }
     systemd_has_nothing_to_say();
+    // Whether or not something is to be changed here.
+    let (_, shown, said) = finish(Command::new("bash").arg("scripts/tune-host").current_dir(root));
+    assert!(
+        shown.contains("below about 10,000 clients nothing of this is needed"),
+        "{shown} {said}"
+    );
     let complete = "source <(\"$0\" completions bash); COMP_WORDS=(ws2api --lo); COMP_CWORD=1; _ws2api; echo ${COMPREPLY[@]}; \
         COMP_WORDS=(ws2api --log j); COMP_CWORD=2; _ws2api; echo ${COMPREPLY[@]}; \
         COMP_WORDS=(ws2api de); COMP_CWORD=1; _ws2api; echo ${COMPREPLY[@]}";
@@ -147,6 +248,7 @@ fn the_unit_fits_the_program() {
         "ExecReload=/bin/kill -HUP $MAINPID",
         "Sockets=ws2api.socket ws2api-ingress.socket",
         "WatchdogSec=30",
+        "StateDirectory=ws2api",
         "LimitNOFILE=1048576",
         "NoNewPrivileges=yes",
     ] {

@@ -81,7 +81,8 @@ impl World {
         let (started, _starts) = mpsc::channel();
         let mesh_queue = config.cores[0].mesh_queue;
         let simulation = Simulation::new(random.number(), shards_count, mesh_queue, |shard| {
-            shard::run(shard, plan.clone(), started.clone())
+            let life = shard::run(shard, plan.clone(), started.clone());
+            async move { drop(life.await) }
         });
         simulation.network().set_door(address(BACKEND), Door::Open);
         World {
