@@ -134,7 +134,7 @@ impl<C: Conversation> Clients<C> {
         self.registry.borrow().iter().cloned().collect()
     }
 
-    /// See [`Registry::page`].
+    /// Up to `limit` connections from `slot` on, and the slot to go on from; see `Registry::page`.
     pub fn page(&self, slot: usize, limit: usize) -> (Vec<Rc<Connection<C>>>, Option<usize>) {
         self.registry.borrow().page(slot, limit)
     }

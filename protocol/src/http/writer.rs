@@ -5,7 +5,7 @@
 
 use super::head::{is_target_byte, is_token_byte, is_value_byte};
 use super::vocabulary::reason;
-use crate::websocket::{UpgradeRefusal, accept_key};
+use crate::websocket::accept_key;
 
 /// The constant parts of the POSTs to one backend route, put together once at start.
 #[derive(Clone, Debug)]
@@ -151,15 +151,6 @@ pub fn write_response(out: &mut Vec<u8>, status: u16, headers: &[(&str, &str)], 
 pub fn write_continue(out: &mut Vec<u8>) {
     push_status_line(out, 100);
     out.extend_from_slice(b"\r\n");
-}
-
-/// Appends the answer to a handshake that is refused; the caller then closes.
-pub fn write_upgrade_refusal(out: &mut Vec<u8>, refusal: UpgradeRefusal) {
-    push_status_line(out, refusal.status());
-    out.extend_from_slice(CONTENT_LENGTH.as_bytes());
-    out.extend_from_slice(b"0\r\n");
-    push_headers(out, refusal.headers());
-    out.extend_from_slice(b"Connection: close\r\n\r\n");
 }
 
 /// Appends the 101 that opens a WebSocket (RFC 6455, 4.2.2). `key` is the client's `Sec-WebSocket-Key`.

@@ -38,7 +38,7 @@ pub enum UpgradeRefusal {
 }
 
 impl UpgradeRefusal {
-    /// The status to answer with: 400, 405 or 426. [`write_upgrade_refusal`](super::write_upgrade_refusal) writes it.
+    /// The status to answer with: 400, 405 or 426.
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
@@ -141,7 +141,7 @@ const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{parse_request, write_switching_protocols, write_upgrade_refusal};
+    use crate::http::{parse_request, write_response, write_switching_protocols};
 
     const GOOD: &str = "GET /CP1 HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -234,7 +234,7 @@ mod tests {
             (UpgradeRefusal::Key, "400 Bad Request", "Content-Length: 0"),
         ] {
             let mut out = Vec::new();
-            write_upgrade_refusal(&mut out, refusal);
+            write_response(&mut out, refusal.status(), refusal.headers(), b"", false);
             let out = String::from_utf8(out).unwrap();
             assert!(out.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{out}");
             assert!(out.contains(&format!("\r\n{line}\r\n")), "{out}");
