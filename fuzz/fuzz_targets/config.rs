@@ -17,7 +17,8 @@ fuzz_target!(|input: &[u8]| {
                 assert!(core.clients_max > 0 && core.calls_in_flight > 0 && core.pushes_in_flight > 0);
             }
             assert!(!found.node.backends.is_empty());
-            assert!(found.node.path_prefix.starts_with('/'));
+            assert!(!found.node.path_prefix.is_empty());
+            assert!(found.node.path_prefix.iter().all(|prefix| prefix.starts_with('/')));
             assert!(!found.render().is_empty());
             let _ = config::warnings(&found).len();
             let again = config::resolve(Some(("file", text)), &Overrides::default(), CPUS);
