@@ -1,22 +1,22 @@
 //! Messages between shards: a bounded ring for every ordered pair, one eventfd per receiver.
 //!
-//! A sender pushes, marks its ring in a word of the receiver's, fences, and writes the receiver's eventfd only if the
-//! receiver says that it may sleep. The receiver looks into marked rings only, so that a pass costs the same whatever
-//! the number of shards. A full ring refuses; it never blocks the sender. One more sender stands for the ordinary
-//! threads beside the shards.
+//! A sender pushes, rings the receiver's [`Doorbell`], and writes its eventfd only if it may sleep. The receiver looks into
+//! marked rings only, so that a pass costs the same whatever the number of shards. A full ring refuses; it never blocks the
+//! sender. One more sender stands for the ordinary threads beside the shards.
 //!
-//! The marks, flags and fences here are the only shared state between shards.
+//! The rings and doorbells are the only shared state between shards.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::OwnedFd;
 #[cfg(not(simulation))]
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex};
 
 use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
+
+use crate::doorbell::{Doorbell, WORD};
 
 /// The ring of that shard is full; the message comes back.
 #[derive(Debug)]
@@ -146,15 +146,7 @@ impl<M> Mesh<M> {
 
     /// Takes over what senders have marked; false when no ring is marked.
     fn take_marks(&self) -> bool {
-        let mut any = 0;
-        for (word, marks) in self.marked.borrow_mut().iter_mut().zip(&self.bells.marks[self.index].0) {
-            // The common case is none, and a load leaves the line with whoever has it.
-            if marks.load(Ordering::Relaxed) != 0 {
-                *word |= marks.swap(0, Ordering::Acquire);
-            }
-            any |= *word;
-        }
-        any != 0
+        self.bells.doorbells[self.index].take(&mut self.marked.borrow_mut())
     }
 }
 
@@ -170,11 +162,11 @@ impl<M> Mesh<M> {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.marked.borrow().iter().all(|word| *word == 0) && self.bells.marks[self.index].are_none()
+        self.marked.borrow().iter().all(|word| *word == 0) && self.bells.doorbells[self.index].is_silent()
     }
 
     pub(crate) fn announce_sleep(&self, asleep: bool) {
-        self.bells.announce(self.index, asleep);
+        self.bells.doorbells[self.index].announce_sleep(asleep);
     }
 }
 
@@ -202,71 +194,37 @@ impl<M> NodeHandle<M> {
     }
 }
 
-/// Who has mail, who may sleep, and how to wake them.
+/// Each shard's doorbell, and the descriptor that wakes it.
 #[derive(Debug)]
 pub(crate) struct Bells {
-    marks: Vec<Marks>,
-    sleepers: Vec<Flag>,
+    doorbells: Vec<Doorbell>,
     eventfds: Vec<OwnedFd>,
-}
-
-/// A flag on a cache line of its own: its neighbours belong to other cores.
-#[derive(Debug)]
-#[repr(align(128))]
-struct Flag(AtomicBool);
-
-/// Which of one receiver's incoming rings may have something: a bit each, in the order of its rings.
-#[derive(Debug)]
-#[repr(align(128))]
-struct Marks(Box<[AtomicU64]>);
-
-#[cfg(not(simulation))]
-impl Marks {
-    fn are_none(&self) -> bool {
-        self.0.iter().all(|word| word.load(Ordering::Relaxed) == 0)
-    }
 }
 
 impl Bells {
     fn new(count: usize) -> io::Result<Self> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let eventfds = (0..count).map(|_| eventfd(0, flags)).collect::<Result<_, _>>()?;
-        // A ring from each of the others and one from outside: as many as there are shards.
-        let marks = || Marks((0..count.div_ceil(WORD)).map(|_| AtomicU64::new(0)).collect());
         Ok(Self {
-            marks: (0..count).map(|_| marks()).collect(),
-            sleepers: (0..count).map(|_| Flag(AtomicBool::new(false))).collect(),
-            eventfds,
+            // A ring from each of the others and one from outside: as many as there are shards.
+            doorbells: (0..count).map(|_| Doorbell::new(count)).collect(),
+            eventfds: (0..count).map(|_| eventfd(0, flags)).collect::<Result<_, _>>()?,
         })
     }
 
     /// After something was put into the ring number `incoming` of `to`.
     fn ring(&self, to: usize, incoming: usize) {
-        self.marks[to].0[incoming / WORD].fetch_or(1 << (incoming % WORD), Ordering::Release);
-        fence(Ordering::SeqCst);
-        let sleeper = &self.sleepers[to].0;
-        if sleeper.load(Ordering::Relaxed) && sleeper.swap(false, Ordering::Relaxed) {
+        if self.doorbells[to].ring(incoming) {
             // Edge-triggered and never read: every write is an edge. It can't overflow in the life of a machine.
             let _ = rustix::io::write(&self.eventfds[to], &1_u64.to_ne_bytes());
         }
     }
-}
 
-#[cfg(not(simulation))]
-impl Bells {
+    #[cfg(not(simulation))]
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.eventfds.iter().map(AsFd::as_fd)
     }
-
-    fn announce(&self, index: usize, asleep: bool) {
-        self.sleepers[index].0.store(asleep, Ordering::Relaxed);
-        if asleep {
-            fence(Ordering::SeqCst);
-        }
-    }
 }
 
-const WORD: usize = u64::BITS as usize;
 const OUTSIDE_CAPACITY: usize = 64;
 
 #[cfg(all(test, not(simulation)))]
