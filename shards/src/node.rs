@@ -31,7 +31,22 @@ use crate::{cpu, fd_table, private_table, task, uring};
 pub struct Node<M> {
     /// Messages from ordinary threads to shards.
     pub outside: Arc<NodeHandle<M>>,
-    threads: Vec<JoinHandle<Result<(), StartError>>>,
+    threads: Vec<JoinHandle<()>>,
+    /// Each shard's end, as it comes.
+    ends: mpsc::Receiver<Result<(), StartError>>,
+}
+
+/// Tells a shard's end, also that of one that panics.
+struct Ending {
+    result: Result<(), StartError>,
+    ends: mpsc::Sender<Result<(), StartError>>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // Nobody listens any more when another one has ended wrongly before.
+        let _ = self.ends.send(std::mem::replace(&mut self.result, Ok(())));
+    }
 }
 
 /// Whether the system lets glommio run shards of this process. (How much memory may be locked is known for one shard.)
@@ -93,6 +108,7 @@ where
     let (report, reports) = mpsc::channel();
     // One more: this thread knows then, too, that no table is shared any longer.
     let barrier = Arc::new(Barrier::new(cpus.len() + 1));
+    let (tell_end, ends_told) = mpsc::channel();
     let mut threads = Vec::with_capacity(cpus.len());
     let mut gates = Vec::with_capacity(cpus.len());
     for (index, ((&cpu, mesh), receiver)) in cpus.iter().zip(meshes).zip(receivers).enumerate() {
@@ -108,13 +124,18 @@ where
             inherited: Inherited::new(settings.inherited.get(index), tables)?,
         };
         let (report, main, barrier) = (report.clone(), main.clone(), barrier.clone());
-        let thread = std::thread::Builder::new()
-            .name(format!("shard-{index}"))
-            .spawn(move || seed.grow(&report, &passed, &barrier, main))?;
+        let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn({
+            let ends = tell_end.clone();
+            move || {
+                let result = Err(ended(index, "it panicked"));
+                let mut ending = Ending { result, ends };
+                ending.result = seed.grow(&report, &passed, &barrier, main);
+            }
+        })?;
         threads.push(thread);
         gates.push(gate);
     }
-    drop(report);
+    drop((report, tell_end));
     let pass = || {
         let outcome = reports.iter().take(cpus.len()).collect::<Result<Vec<()>, StartError>>();
         for gate in &gates {
@@ -138,23 +159,25 @@ where
     Ok(Node {
         outside: Arc::new(outside),
         threads,
+        ends: ends_told,
     })
 }
 
 impl<M> Node<M> {
-    /// Waits until every shard has ended.
+    /// Waits until every shard has ended, or the first of them wrongly, whichever it is: then the others still run, and
+    /// whoever called this ends the process.
     ///
     /// # Errors
-    /// The first shard's failure, a panic among them.
+    /// [`StartError::Ended`] names the shard and its failure, a panic among them.
     pub fn join(self) -> Result<(), StartError> {
-        let mut result = Ok(());
-        for thread in self.threads {
-            let ended = thread
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("a shard panicked").into()));
-            result = result.and(ended);
+        for result in self.ends {
+            result?;
         }
-        result
+        for thread in self.threads {
+            // Each has told its end.
+            let _ = thread.join();
+        }
+        Ok(())
     }
 }
 
@@ -218,6 +241,7 @@ impl<M: Send + 'static> Seed<M> {
             Executor::Glommio => make_glommio().map(Some),
             Executor::Plain => Ok(None),
         };
+        let index = self.index;
         let glommio = answer(made, report, passed)?;
         let private = self.own_table();
         // Only when no table holds a copy of another's socket does closing one close it.
@@ -225,14 +249,13 @@ impl<M: Send + 'static> Seed<M> {
         match glommio {
             Some(glommio) => glommio.run(async {
                 let (reactor, post) = self.settle(private, report, passed, main)?;
-                Ok(reactor.run_in_glommio(&post).await?)
+                let result = reactor.run_in_glommio(&post).await;
+                result.map_err(|error| ended(index, error))
             }),
             None => {
-                task::enter();
+                let _tasks = task::Tasks::enter();
                 let (reactor, post) = self.settle(private, report, passed, main)?;
-                let ended = reactor.run(&post);
-                task::leave();
-                Ok(ended?)
+                reactor.run(&post).map_err(|error| ended(index, error))
             }
         }
     }
@@ -292,6 +315,11 @@ impl<M: Send + 'static> Seed<M> {
         });
         Ok((reactor, post))
     }
+}
+
+fn ended(shard: usize, reason: impl ToString) -> StartError {
+    let reason = reason.to_string();
+    StartError::Ended { shard, reason }
 }
 
 /// Reports how a step went, and goes on only if it went well for all.

@@ -4,7 +4,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-/// Why the node did not start.
+/// Why the node did not start, or did not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The thread could not be pinned.
@@ -44,6 +44,14 @@ pub enum StartError {
     /// No thread, or no descriptor.
     #[error("a shard could not be set up: {error}{hint}", error = .0, hint = hint(.0))]
     System(#[from] io::Error),
+    /// A shard has ended, and nobody had told it to.
+    #[error("shard {shard} has ended: {reason}")]
+    Ended {
+        /// Which.
+        shard: usize,
+        /// Its failure.
+        reason: String,
+    },
     /// Another shard failed to start.
     #[error("another shard did not start")]
     Aborted,

@@ -1,6 +1,6 @@
 //! Runs the tasks of a shard. Every one is started here, so that the reactor can tell whether anybody ran.
 //!
-//! A thread that has called [`enter`] keeps a queue of its own, which the reactor's loop runs; any other thread's tasks are
+//! A thread that has [`Tasks`] keeps a queue of its own, which the reactor's loop runs; any other thread's tasks are
 //! glommio's. A task is one allocation, which holds its future once.
 #![allow(clippy::disallowed_methods)]
 
@@ -52,13 +52,17 @@ pub(crate) fn polls() -> u64 {
     POLLS.get()
 }
 
-/// The calling thread runs its tasks itself from now on.
-pub(crate) fn enter() {
-    let queue = Queue {
-        ready: VecDeque::new(),
-        tasks: Slab::new(),
-    };
-    QUEUE.replace(Some(queue));
+/// As long as it lives, the calling thread runs its tasks itself. All that have not ended end with it.
+pub(crate) struct Tasks(());
+
+impl Tasks {
+    pub(crate) fn enter() -> Self {
+        QUEUE.replace(Some(Queue {
+            ready: VecDeque::new(),
+            tasks: Slab::new(),
+        }));
+        Self(())
+    }
 }
 
 /// Runs every task that is ready now, in turn. Those that they wake, and they themselves, come next time.
@@ -75,19 +79,20 @@ pub(crate) fn any_ready() -> bool {
     with_queue(|queue| !queue.ready.is_empty())
 }
 
-/// Ends all tasks of the calling thread, wherever they are.
-pub(crate) fn leave() {
-    // What a task drops may wake or start others.
-    loop {
-        let wakers: Vec<Waker> = with_queue(|queue| queue.tasks.iter().map(|(_, waker)| waker.clone()).collect());
-        wakers.iter().for_each(Waker::wake_by_ref);
-        let ready = with_queue(|queue| std::mem::take(&mut queue.ready));
-        if ready.is_empty() {
-            break;
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        // What a task drops may wake or start others.
+        loop {
+            let wakers: Vec<Waker> = with_queue(|queue| queue.tasks.iter().map(|(_, waker)| waker.clone()).collect());
+            wakers.iter().for_each(Waker::wake_by_ref);
+            let ready = with_queue(|queue| std::mem::take(&mut queue.ready));
+            if ready.is_empty() {
+                break;
+            }
+            drop(ready);
         }
-        drop(ready);
+        QUEUE.take();
     }
-    QUEUE.take();
 }
 
 fn schedule(runnable: Runnable) {

@@ -268,6 +268,16 @@ on_each_runtime! {
         assert!(error.to_string().contains("CPU 4000"), "{error}");
     }
 
+    fn the_first_shard_that_ends_wrongly_is_told_while_the_others_run(runtime) {
+        let settings = runtime.settings(&[0, 0, 0], 8);
+        let node = node::start::<Mail, _, _>(&settings, |shard| async move {
+            assert_ne!(shard.index, 1, "what no shard may do");
+            std::future::pending().await
+        });
+        let error = node.unwrap().join().unwrap_err();
+        assert_eq!(error.to_string(), "shard 1 has ended: it panicked");
+    }
+
     fn timers_fire_in_order_can_be_moved_and_leave_nothing_behind(runtime) {
         let (done, dones) = mpsc::channel();
         let settings = runtime.settings(&[0], 8);
