@@ -8,6 +8,7 @@ pub mod reloadable;
 use std::cell::{Cell, RefCell, RefMut};
 use std::hash::BuildHasher;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use shards::Reactor;
 
@@ -35,6 +36,7 @@ pub struct Env {
     /// Whether the shard drains.
     pub drain: Rc<DrainSignal>,
     hasher: IdHasher,
+    started: Instant,
     random: Cell<u64>,
     /// Where bytes are received that nobody keeps as they are: no task needs room of its own for them.
     scratch: RefCell<Box<[u8]>>,
@@ -55,6 +57,7 @@ impl Env {
             count,
             node: Reloadable::new(node),
             core: Reloadable::new(core),
+            started: reactor.now(),
             reactor,
             counters: Rc::default(),
             drain: Rc::default(),
@@ -72,6 +75,11 @@ impl Env {
     /// Tells this start of the process from others.
     pub fn boot(&self) -> u32 {
         self.hasher.hash_one("boot") as u32
+    }
+
+    /// How long the shard has been there.
+    pub fn uptime(&self) -> Duration {
+        self.reactor.now().saturating_duration_since(self.started)
     }
 
     /// True from the first word of the end.

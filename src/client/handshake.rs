@@ -5,6 +5,7 @@
 
 mod check;
 mod parcel;
+mod reason;
 mod refusal;
 
 use std::future::poll_fn;
@@ -21,6 +22,7 @@ use shards::{Socket, Timer, spawn};
 
 use self::check::{Checked, check};
 use self::parcel::Peer;
+use self::reason::Reason;
 use self::refusal::{Refusal, refuse};
 use super::clients::Clients;
 use super::connection::Connection;
@@ -72,7 +74,8 @@ pub(super) async fn begin<C: Conversation>(
     if let Err(parcel) = handover.try_send(home, parcel) {
         env.counters.handovers_failed.add();
         if let Ok(socket) = Socket::adopt(&env.reactor, parcel.socket) {
-            let refusal = Refusal::shed(|counters| &counters.handshakes_handover);
+            let refusal = Refusal::shed(Reason::Handover);
+            refusal.tell(env, peer.address, false);
             refuse(env, socket, &refusal, deadline).await;
         }
     }
@@ -110,19 +113,36 @@ async fn enter<C: Conversation>(
         passing,
     } = match checked {
         Ok(checked) => checked,
-        Err(refusal) => return refuse(env, socket, &refusal, deadline).await,
+        Err(refusal) => {
+            let is_traced = refusal.client.as_ref().is_some_and(|client| clients.is_traced(client));
+            refusal.tell(env, peer.address, is_traced);
+            return refuse(env, socket, &refusal, deadline).await;
+        }
     };
+    let tell = |refusal: &Refusal| refusal.tell(env, peer.address, clients.is_traced(&client));
     let Some((subprotocol, names)) = subprotocol else {
-        env.counters.handshakes_subprotocol.add();
+        let came = head.header("sec-websocket-protocol").map(String::from_utf8_lossy);
+        let refusal = Refusal::new(Reason::Subprotocol, 101).of(&client);
+        tell(&refusal.with_detail(&came.unwrap_or_default(), &env.node.subprotocols.join(" ")));
         return finish_and_close(env, socket, key, deadline).await;
     };
     let now = env.reactor.now();
     if let Err(bound) = clients.check_bounds(now) {
-        return refuse(env, socket, &Refusal::from_bound(bound), deadline).await;
+        let refusal = Refusal::from_bound(bound).of(&client);
+        tell(&refusal);
+        return refuse(env, socket, &refusal, deadline).await;
     }
-    let (identity, lines) = introduce(clients, client, names.map(|(name, _)| name), &head, &passing, peer);
+    let (identity, lines) = introduce(
+        clients,
+        client.clone(),
+        names.map(|(name, _)| name),
+        &head,
+        &passing,
+        peer,
+    );
     let admission = ask(clients, &identity, lines, deadline).await;
-    if let Some(refusal) = Refusal::from_admission(admission) {
+    if let Some(refusal) = Refusal::from_admission(admission).map(|refusal| refusal.of(&client)) {
+        tell(&refusal);
         return refuse(env, socket, &refusal, deadline).await;
     }
     let mut answer = Vec::with_capacity(ANSWER_LEN);

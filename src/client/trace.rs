@@ -1,8 +1,11 @@
 //! One client's frames in the log, for whoever looks into its troubles.
 
+use std::net::SocketAddr;
+
 use async_tungstenite::tungstenite::Message;
 
 use protocol::mapping::Identity;
+use protocol::ocpp::ClientId;
 
 /// A message in (`in`) or out.
 #[cold]
@@ -38,6 +41,12 @@ pub(super) fn show_end(identity: &Identity, code: u16, reason: &str) {
         reason = reason,
         "trace"
     );
+}
+
+/// A request of it that did not become a connection.
+#[cold]
+pub(super) fn show_refusal(client: &ClientId, address: SocketAddr, status: u16, why: &str, detail: &str) {
+    tracing::info!(client = client.as_str(), %address, direction = "refused", status, why, detail, "trace");
 }
 
 fn cut(text: &str) -> &str {

@@ -88,7 +88,17 @@ counters! {
         clients_kicked ["backend"],
     }
     "upgrades_refused" ["reason"], "Opening handshakes that did not become a client." {
-        handshakes_bad ["bad_request"],
+        handshakes_head ["head"],
+        handshakes_method ["method"],
+        handshakes_http_version ["http_version"],
+        handshakes_body ["body"],
+        handshakes_no_upgrade ["no_upgrade"],
+        handshakes_no_connection ["no_connection"],
+        handshakes_version ["version"],
+        handshakes_key ["key"],
+        handshakes_early_bytes ["early_bytes"],
+        handshakes_header_repeated ["header_repeated"],
+        handshakes_headers_too_many ["headers_too_many"],
         handshakes_client_id ["client_id"],
         handshakes_origin ["origin"],
         handshakes_user ["user"],

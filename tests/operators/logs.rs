@@ -133,3 +133,58 @@ fn ends_connection(address: SocketAddr, text: &str) {
     // It may be reset: what was sent is not read to its end.
     let _ = stream.read_to_end(&mut Vec::new());
 }
+
+#[test]
+fn a_refused_handshake_is_told_once_with_what_came_and_what_is_accepted() {
+    let proxy = Proxy::demo().shards(2).set("origins", "https://example.org").start();
+    for _ in 0..20 {
+        let refused = Handshake::new("CP1")
+            .header("Origin", "https://evil.example")
+            .refused(proxy.listen);
+        assert_eq!(refused.status, 403);
+        assert_eq!(
+            Handshake::new("CP2")
+                .subprotocols("ocpp9")
+                .send(proxy.listen)
+                .any_reply()
+                .status,
+            101
+        );
+    }
+    let line = proxy.wait_log("this Origin is not allowed here");
+    for word in [
+        "WARN",
+        "127.0.0.1",
+        "CP1",
+        "https://evil.example",
+        "https://example.org",
+    ] {
+        assert!(line.contains(word), "{word}: {line}");
+    }
+    let line = proxy.wait_log("no subprotocol in common");
+    assert!(line.contains("ocpp9") && line.contains("ocpp2.0.1"), "{line}");
+    let log = proxy.stderr();
+    for words in ["this Origin is not allowed here", "no subprotocol in common"] {
+        assert_eq!(log.matches(words).count(), 1, "{log}");
+    }
+}
+
+#[test]
+fn a_traced_client_that_is_refused_is_shown() {
+    let proxy = Proxy::demo()
+        .shards(2)
+        .set("origins", "https://example.org")
+        .arg("--log=json")
+        .arg("--trace-client=CP1")
+        .start();
+    for name in ["CP0", "CP1"] {
+        Handshake::new(name).header("Origin", "file://").refused(proxy.listen);
+    }
+    let line = proxy.wait_log("\"direction\":\"refused\"");
+    let line: Value = serde_json::from_str(&line).expect("a JSON object per line");
+    assert_eq!(
+        (&line["client"], &line["status"]),
+        (&Value::from("CP1"), &Value::from(403))
+    );
+    assert!(line["why"].as_str().unwrap().contains("Origin"), "{line}");
+}

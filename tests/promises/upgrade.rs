@@ -538,3 +538,57 @@ fn an_origin_of_firmware_can_be_let_in() {
         403
     );
 }
+
+#[test]
+fn a_refusal_says_why_in_its_body_and_is_counted_by_its_reason() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend)
+        .set("origins", "https://example.org")
+        .set("subprotocol_required", "true")
+        .start();
+    for (handshake, reason, word) in [
+        (
+            Handshake::new("CP1").without("Connection"),
+            "no_connection",
+            "Connection",
+        ),
+        (Handshake::new("CP1").without("Upgrade"), "no_upgrade", "Upgrade"),
+        (
+            Handshake::new("CP1").replace("Sec-WebSocket-Key", "x"),
+            "key",
+            "Sec-WebSocket-Key",
+        ),
+        (
+            Handshake::new("CP1").replace("Sec-WebSocket-Version", "8"),
+            "version",
+            "13",
+        ),
+        (
+            Handshake::new("CP1").followed_by("x"),
+            "early_bytes",
+            "nothing may follow",
+        ),
+        (Handshake::target("/a/b"), "client_id", "ClientId"),
+        (Handshake::new("CP1").header("Origin", "file://"), "origin", "Origin"),
+        (Handshake::new("CP1").basic("CP2", "x"), "user", "Basic"),
+        (
+            Handshake::new("CP1").header("Origin", "https://example.org"),
+            "subprotocol",
+            "subprotocol",
+        ),
+        (
+            Handshake::new("CP1")
+                .header("User-Agent", "a")
+                .header("User-Agent", "b"),
+            "header_repeated",
+            "repeated",
+        ),
+    ] {
+        let reply = handshake.refused(proxy.listen);
+        assert!(
+            reply.json()["error"].as_str().unwrap().contains(word),
+            "{reason}: {reply:?}"
+        );
+        assert_eq!(proxy.count_where("upgrades_refused", reason), 1, "{reason}");
+    }
+}

@@ -1,56 +1,67 @@
-//! Answers a request that does not become a client.
+//! Answers a request that does not become a client, and says why: to the client, and to whoever looks for it.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use shards::Socket;
 
+use super::reason::Reason;
 use crate::client::clients::BoundReached;
+use crate::client::trace;
 use crate::env::Env;
-use crate::observe::counters::Member;
 use crate::stream::{LAST_WORD_TIMEOUT, linger, send_all};
 use protocol::http;
-use protocol::mapping::Admission;
-use protocol::websocket::UpgradeRefusal;
+use protocol::mapping::{Admission, bodies};
+use protocol::ocpp::ClientId;
 
 /// Why a request does not become a client.
 #[derive(Debug)]
 pub(super) struct Refusal {
+    pub(super) reason: Reason,
     pub(super) status: u16,
     pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) count: Member,
+    /// Whose request, as far as it could be told.
+    pub(super) client: Option<ClientId>,
+    /// What came, and what would have been accepted. For the log alone.
+    pub(super) detail: String,
 }
 
 impl Refusal {
-    pub(super) fn new(status: u16, count: Member) -> Self {
+    pub(super) fn new(reason: Reason, status: u16) -> Self {
         Self {
+            reason,
             status,
             headers: Vec::new(),
-            count,
+            client: None,
+            detail: String::new(),
         }
     }
 
-    pub(super) fn shed(count: Member) -> Self {
+    pub(super) fn of(mut self, client: &ClientId) -> Self {
+        self.client = Some(client.clone());
+        self
+    }
+
+    /// `came` is the client's: of a long one the beginning is enough.
+    pub(super) fn with_detail(mut self, came: &str, accepted: &str) -> Self {
+        let came = &came[..came.floor_char_boundary(DETAIL_LEN_MAX)];
+        self.detail = format!("came: {}; accepted: {accepted}", came.escape_default());
+        self
+    }
+
+    pub(super) fn shed(reason: Reason) -> Self {
         let retry = ("Retry-After", RETRY_AFTER.to_owned());
         Self {
-            status: 503,
             headers: vec![retry],
-            count,
-        }
-    }
-
-    pub(super) fn from_upgrade(refusal: UpgradeRefusal, bad: Self) -> Self {
-        let headers = refusal.headers().iter();
-        Self {
-            headers: headers.map(|(name, value)| (*name, (*value).to_owned())).collect(),
-            ..bad
+            ..Self::new(reason, 503)
         }
     }
 
     pub(super) fn from_bound(bound: BoundReached) -> Self {
         Self::shed(match bound {
-            BoundReached::Draining => |counters| &counters.handshakes_draining,
-            BoundReached::ClientsMax => |counters| &counters.handshakes_full,
-            BoundReached::UpgradesPerSecondMax => |counters| &counters.handshakes_rate,
+            BoundReached::Draining => Reason::Draining,
+            BoundReached::ClientsMax => Reason::ClientsMax,
+            BoundReached::UpgradesPerSecondMax => Reason::UpgradesPerSecondMax,
         })
     }
 
@@ -58,25 +69,41 @@ impl Refusal {
         match admission {
             Admission::Admitted => None,
             Admission::Denied { status, headers } => Some(Self {
-                status,
                 headers,
-                count: |counters| &counters.handshakes_denied,
+                ..Self::new(Reason::Denied, status)
             }),
-            Admission::Unanswered { status: 503 } => Some(Self::shed(|counters| &counters.handshakes_overloaded)),
-            Admission::Unanswered { status: 504 } => {
-                Some(Self::new(504, |counters| &counters.handshakes_backend_timeout))
-            }
-            Admission::Unanswered { status } => Some(Self::new(status, |counters| &counters.handshakes_backend_failed)),
+            Admission::Unanswered { status: 503 } => Some(Self::shed(Reason::BackendOverloaded)),
+            Admission::Unanswered { status: 504 } => Some(Self::new(Reason::BackendTimeout, 504)),
+            Admission::Unanswered { status } => Some(Self::new(Reason::BackendFailed, status)),
+        }
+    }
+
+    /// Counts it, tells the log once in five minutes, and shows it to whoever traces that client.
+    pub(super) fn tell(&self, env: &Env, address: SocketAddr, is_traced: bool) {
+        (self.reason.counter())(&env.counters).add();
+        if is_traced && let Some(client) = &self.client {
+            trace::show_refusal(client, address, self.status, self.reason.text(), &self.detail);
+        }
+        if self.reason.is_to_be_told(env.uptime()) {
+            tracing::warn!(
+                reason = ?self.reason,
+                status = self.status,
+                %address,
+                client = self.client.as_ref().map(ClientId::as_str),
+                detail = self.detail,
+                "an opening handshake is refused: {}; more of this reason are counted and not told for five minutes",
+                self.reason.text(),
+            );
         }
     }
 }
 
 /// Answers, and closes so that the answer is not lost to a reset.
 pub(super) async fn refuse(env: &Env, socket: Socket, refusal: &Refusal, deadline: Instant) {
-    (refusal.count)(&env.counters).add();
     let mut answer = Vec::with_capacity(ANSWER_LEN);
     let headers: Vec<(&str, &str)> = refusal.headers.iter().map(|(name, value)| (*name, &**value)).collect();
-    http::write_response(&mut answer, refusal.status, &headers, b"", false);
+    let body = bodies::refusal(refusal.reason.text());
+    http::write_response(&mut answer, refusal.status, &headers, body.as_bytes(), false);
     let deadline = deadline.max(env.reactor.now() + LAST_WORD_TIMEOUT);
     if send_all(env, &socket, &answer, deadline).await.is_ok() {
         linger(env, &socket).await;
@@ -85,4 +112,5 @@ pub(super) async fn refuse(env: &Env, socket: Socket, refusal: &Refusal, deadlin
 
 /// For those who should not come back at once.
 const RETRY_AFTER: &str = "5";
-const ANSWER_LEN: usize = 256;
+const ANSWER_LEN: usize = 320;
+const DETAIL_LEN_MAX: usize = 200;
