@@ -1,4 +1,4 @@
-//! A WebSocket server that sends back what it gets, for a judge of the protocol (scripts/autobahn).
+//! Serves WebSockets and sends back what it gets, for a judge of the protocol (scripts/autobahn).
 //!
 //! It is the program's own client side, from accepting to the last word: listener, opening handshake, connection, every limit but
 //! `message_max`. Two things are different: the [`Conversation`] gives every message back in place of passing it on, and the

@@ -1,4 +1,4 @@
-//! Acts: the connections to the backend that carry requests, whatever those mean.
+//! Sends requests to the backend, whatever they mean, and keeps the connections that carry them.
 
 mod batch;
 mod connect;

@@ -1,4 +1,4 @@
-//! The command line → a [`Command`].
+//! Parses the command line into a [`Command`].
 //!
 //! [`FLAGS`] holds every flag once; the parser, the help text, and whatever else lists flags take them from it. Values
 //! are only split here: what a key allows is the configuration's business.

@@ -1,4 +1,4 @@
-//! Acts: the clients' side. Accepts, checks the opening handshake, asks the backend, and holds the WebSockets.
+//! Serves the clients: accepts, checks the opening handshake, asks the backend, and holds the WebSockets.
 
 pub mod accept;
 mod boundary;

@@ -1,4 +1,4 @@
-//! `ws2api demo`: the proxy with a small charging back end built in, so that there is something to try at once.
+//! Runs `ws2api demo`: the proxy with a small charging backend built in, so that there is something to try at once.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

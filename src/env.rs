@@ -1,5 +1,5 @@
-//! What every task of a shard may use: its place, its configuration, clock and sockets, its counters, and the word that it
-//! drains. Nothing here knows clients, backends or the ingress.
+//! Gives every task of a shard what it may use: its place, its configuration, clock and sockets, its counters, and
+//! whether it drains. Nothing here knows clients, backends or the ingress.
 
 pub mod drain_signal;
 pub mod home;

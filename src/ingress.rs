@@ -1,4 +1,4 @@
-//! Acts: the backend's way in. Pushes, deferred answers, and questions about clients, over strict HTTP/1.1.
+//! Serves the backend's way in: pushes, deferred answers, and questions about clients, over strict HTTP/1.1.
 
 mod answer;
 mod connection;

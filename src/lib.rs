@@ -1,4 +1,4 @@
-//! ws2api: very many WebSocket clients on one machine, served by a plain HTTP backend.
+//! Connects very many WebSocket clients on one machine to a plain HTTP backend.
 //!
 //! This library is the program's own: `src/main.rs` and the tests use it. None of it is an interface for others, and any of it
 //! changes without notice. What users rely on is the wire (docs/contract.md), the configuration, the command line and the metrics.

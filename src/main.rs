@@ -1,4 +1,4 @@
-//! The `ws2api` program: arguments → config → run → exit code. The one place that prints a fatal error.
+//! Runs the `ws2api` program: arguments → config → run → exit code. No other file prints a fatal error.
 
 use std::io::Write as _;
 use std::process::ExitCode;

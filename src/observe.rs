@@ -1,4 +1,4 @@
-//! Looks and never acts: what is counted and timed, the log, the admin listener, profiles.
+//! Looks and never acts: counts and times, writes the log, serves the admin listener, takes profiles.
 
 pub mod admin;
 pub mod counters;

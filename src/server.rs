@@ -1,4 +1,4 @@
-//! The whole process: reserves the ports, starts the shards, watches for signals, waits for the end.
+//! Runs the whole process: reserves the ports, starts the shards, watches for signals, waits for the end.
 
 pub mod check;
 pub mod cpu_features;

@@ -1,5 +1,5 @@
-//! What one shard owns, and its life: start, serve, and the end (shard/drain.rs). Here clients, ingress and backend are put
-//! together: they do not know each other, and none of them knows the shard.
+//! Starts a shard, serves on it, and ends it (shard/drain.rs). Here clients, ingress and backend are put together: they
+//! do not know each other, and none of them knows the shard.
 
 mod drain;
 mod for_clients;

@@ -1,4 +1,4 @@
-//! The load: one thread's WebSocket clients on one epoll, from a [`Schedule`] or in a closed loop.
+//! Makes the load: one thread's WebSocket clients on one epoll, from a [`Schedule`] or in a closed loop.
 //!
 //! A client costs its socket and the few fields of `Client`; what it must send and what it must get back is computed
 //! from its number, so nothing is remembered per message but one bit. Every answer is compared with the one

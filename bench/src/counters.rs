@@ -1,4 +1,4 @@
-//! What a load thread counts while it runs and hands over when it ends.
+//! Counts what a load thread does while it runs, to be handed over when it ends.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

@@ -1,4 +1,4 @@
-//! What stands around a run: the programs we start (or the addresses of running ones), and the machine.
+//! Starts the programs around a run (or finds the running ones at their addresses), and describes the machine.
 
 use std::fs;
 use std::net::SocketAddr;

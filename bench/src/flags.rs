@@ -1,4 +1,4 @@
-//! Values on command lines: durations, lists, addresses, and what the three programs share at their start.
+//! Parses values on command lines: durations, lists, addresses, and what the three programs share at their start.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;

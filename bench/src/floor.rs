@@ -1,4 +1,4 @@
-//! One shard of the floor relay: see `bin/floor.rs` for what it is and is not.
+//! Runs one shard of the floor relay: see `bin/floor.rs` for what it is and is not.
 //!
 //! Everything a shard owns is in slabs; a token is the place in one of them and its kind. What another shard may do is
 //! put a frame for one of our clients into our mailbox.

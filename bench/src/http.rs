@@ -1,4 +1,5 @@
-//! HTTP/1.1 heads with a Content-Length: as much as both ends of a benchmark need. Chunked bodies are refused.
+//! Reads and writes HTTP/1.1 heads with a Content-Length: as much as both ends of a benchmark need. Chunked bodies are
+//! refused.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,4 +1,4 @@
-//! The latency harness: it speaks only the wire, and imports nothing of what it measures.
+//! Measures latency from outside: the harness speaks only the wire, and imports nothing of what it measures.
 //!
 //! Three programs: `hold120k` (the load, the checks and the report), `stub_backend` (the HTTP server behind the
 //! proxy) and `floor` (the least that any relay of this shape can do, to compare with).

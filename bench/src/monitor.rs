@@ -1,4 +1,4 @@
-//! A run under way: starts the load, steers it through its phases, reads the figures off second by second.
+//! Watches a run: starts the load, steers it through its phases, reads the figures off second by second.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};

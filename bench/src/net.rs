@@ -1,4 +1,4 @@
-//! Non-blocking TCP with answers that fit an edge-triggered loop.
+//! Reads and writes non-blocking TCP, with answers that fit an edge-triggered loop.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};

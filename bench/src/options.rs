@@ -1,4 +1,4 @@
-//! The flags of `hold120k`: what is given, and what each mode takes where nothing is given.
+//! Parses the flags of `hold120k`: what is given, and what each mode takes where nothing is given.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;

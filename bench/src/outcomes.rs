@@ -1,4 +1,4 @@
-//! Which pushes had an outcome at the backend: exactly one each, or which rule was broken.
+//! Checks which pushes had an outcome at the backend: exactly one each, or which rule was broken.
 //!
 //! Bounded: one bit per push number up to [`NUMBERS_MAX`], in pages that appear when used. Threads share it; the sums
 //! do not depend on the order of arrival.

@@ -1,4 +1,4 @@
-//! The HTML report: one file without scripts or anything to load, for light and dark screens and for paper.
+//! Writes the HTML report: one file without scripts or anything to load, for light and dark screens and for paper.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! Line charts as inline SVG: numbers in, text out. Colours come from the page's style sheet by class.
+//! Draws line charts as inline SVG: numbers in, text out. Colours come from the page's style sheet by class.
 
 use std::fmt::Write;
 

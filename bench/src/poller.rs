@@ -1,4 +1,4 @@
-//! One thread's edge-triggered epoll instance with a timer of nanosecond precision.
+//! Polls one thread's edge-triggered epoll instance, with a timer of nanosecond precision.
 //!
 //! `wait` fills an internal list; `event(k)` hands the k-th out by value, so that the caller's state stays free to
 //! change meanwhile. A token is the caller's; [`TIMER`] never comes out.

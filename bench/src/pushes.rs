@@ -1,4 +1,4 @@
-//! The pushes: one thread that plays the backend's side of the ingress, open loop, over kept connections.
+//! Sends the pushes: one thread plays the backend's side of the ingress, open loop, over kept connections.
 //!
 //! One request at a time per connection, the most recently used connection first; a push that finds none free opens
 //! another, up to a bound, and then waits, its latency counting from when it was due.

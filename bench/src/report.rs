@@ -1,4 +1,4 @@
-//! The figures of a run: one value that becomes the JSON file, the table on the terminal and the HTML page.
+//! Gathers the figures of a run in one value that becomes the JSON file, the table on the terminal and the HTML page.
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! The harness's own messages: built from numbers, so that each answer can be checked without remembering anything.
+//! Builds the harness's own messages from numbers, so that each answer can be checked without remembering anything.
 //!
 //! A Call of client 27, round 5 is `[2,"m1b.5","Heartbeat",{"k":"m1b.5xxxx"}]`: its payload names it, so an answer
 //! with another client's payload is seen. A push's payload names the client it is for and when it was due.

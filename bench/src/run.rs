@@ -1,4 +1,4 @@
-//! One run from its programs to its report: what the watch has seen, added up and judged.
+//! Takes one run from its programs to its report: what was counted is added up and judged.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};

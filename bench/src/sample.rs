@@ -1,4 +1,4 @@
-//! What processes and the kernel use, read from /proc once per second.
+//! Reads from /proc, once per second, what processes and the kernel use.
 
 use std::fs;
 

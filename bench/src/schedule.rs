@@ -1,4 +1,4 @@
-//! When what is due: connects spread over the ramp, messages over the interval, computed and never remembered.
+//! Computes when what is due: connects spread over the ramp, messages over the interval, nothing remembered.
 //!
 //! Open loop: nothing here depends on how the other side does, so a stall shows as latency of everything that was due
 //! meanwhile. Each thread has its own schedule; a thread's clients take turns in an order that has nothing to do with

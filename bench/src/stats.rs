@@ -1,4 +1,4 @@
-//! What the backend stub has counted: `GET /stats` as JSON, read back by the harness.
+//! Reads what the backend stub has counted: `GET /stats` as JSON.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

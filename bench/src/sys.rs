@@ -1,4 +1,5 @@
-//! What safe wrappers do not offer: a private file-descriptor table, one socket option, and children that do not outlive us.
+//! Wraps what safe wrappers do not offer: a private file-descriptor table, one socket option, and children that do not
+//! outlive us.
 #![allow(unsafe_code)]
 
 use std::io;

@@ -1,4 +1,4 @@
-//! A report as text for a terminal.
+//! Writes a report as text for a terminal.
 
 use std::fmt::Write;
 

@@ -1,4 +1,5 @@
-//! WebSocket frames (RFC 6455, 5.2) and the accept key of the opening handshake: as much as the harness needs.
+//! Reads and writes WebSocket frames (RFC 6455, 5.2) and the accept key of the opening handshake: as much as the
+//! harness needs.
 
 /// A text frame.
 pub const TEXT: u8 = 1;

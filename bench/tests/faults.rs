@@ -1,4 +1,5 @@
-//! The harness finds what is wrong: a scripted relay misbehaves in one way per test, and the report names it.
+//! Shows that the harness finds what is wrong: a scripted relay misbehaves in one way per test, and the report names
+//! it.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

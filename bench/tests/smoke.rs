@@ -1,4 +1,5 @@
-//! The three programs together, on free ports: the load finds nothing wrong with the floor, and finds what is wrong.
+//! Runs the three programs together, on free ports: the load finds nothing wrong with the floor, and finds what is
+//! wrong.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};

@@ -1,4 +1,4 @@
-"""A tiny charge point (OCPP 1.6). It boots, sends heartbeats, answers what it is asked, and comes back when it is cut off.
+"""Plays a tiny charge point (OCPP 1.6). It boots, sends heartbeats, answers what it is asked, and comes back when it is cut off.
 
 python3 -m pip install websockets
 python3 examples/charge-point/charge_point.py ws://127.0.0.1:4000/CP1

@@ -1,4 +1,4 @@
-//! Any bytes as a configuration file: no panic; what is accepted is sound, what is refused says where.
+//! Reads any bytes as a configuration file: no panic; what is accepted is sound, what is refused says where.
 #![no_main]
 
 use config::{Overrides, SHARDS_MAX};

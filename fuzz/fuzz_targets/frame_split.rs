@@ -1,4 +1,5 @@
-//! Any bytes as a client's text message and as a JSON body: no panic, no overflow, the oracle's verdict, exact slices.
+//! Reads any bytes as a client's text message and as a JSON body: no panic, no overflow, the oracle's verdict, exact
+//! slices.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

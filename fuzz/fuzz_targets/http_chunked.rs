@@ -1,4 +1,4 @@
-//! Any bytes as a chunked body: cut anywhere it is the same body, and it is the one that a decoder written the
+//! Reads any bytes as a chunked body: cut anywhere it is the same body, and it is the one that a decoder written the
 //! simple way, over the whole input, finds.
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! Any bytes as a request head: what is accepted has one reading, in pieces and in whole, and survives being written.
+//! Reads any bytes as a request head: what is accepted has one reading, in pieces and in whole, and survives being
+//! written.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

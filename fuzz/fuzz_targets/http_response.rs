@@ -1,4 +1,4 @@
-//! Any bytes as a response: one reading of the head, in pieces and in whole, and of the body after it.
+//! Reads any bytes as a response: one reading of the head, in pieces and in whole, and of the body after it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

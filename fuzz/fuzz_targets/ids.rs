@@ -1,4 +1,5 @@
-//! Any bytes as a path segment, a name and an offer of subprotocols: what is accepted is safe in a path and a header.
+//! Reads any bytes as a path segment, a name and an offer of subprotocols: what is accepted is safe in a path and a
+//! header.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

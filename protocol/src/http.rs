@@ -1,4 +1,4 @@
-//! HTTP/1.1 messages, strictly: bytes in, decisions out.
+//! Reads and writes HTTP/1.1 messages, strictly: bytes in, decisions out.
 //!
 //! No socket, clock, thread or async in here. A reader collects bytes and calls [`parse_request`] or
 //! [`parse_response`] until a head comes out, then drives a [`BodyDecoder`] (or takes the slice that [`whole_body`]

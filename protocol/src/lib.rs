@@ -1,4 +1,5 @@
-//! What ws2api decides. Bytes, times and random numbers come in as arguments; frames, requests and deadlines go out as values.
+//! Decides for ws2api. Bytes, times and random numbers come in as arguments; frames, requests and deadlines go out as
+//! values.
 //!
 //! Nothing here knows a socket, a clock, a thread or a task, and this package depends on nothing that does, so that a seeded
 //! simulation can drive it through every interleaving.

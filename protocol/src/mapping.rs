@@ -1,4 +1,5 @@
-//! OCPP-J ⇄ HTTP: how a client's frames become requests to the backend, and its answers and requests become frames.
+//! Maps OCPP-J to HTTP and back: a client's frames become requests to the backend, its answers and requests become
+//! frames.
 //!
 //! Tables and text, nothing else. Another dialect of the backend's HTTP would be another file beside each of these.
 //!

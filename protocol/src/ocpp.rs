@@ -1,4 +1,4 @@
-//! What ws2api decides: the OCPP-J conversation of one client, as pure functions and one state machine.
+//! Holds the OCPP-J conversation of one client, as pure functions and one state machine.
 //!
 //! Bytes, times and random numbers come in as arguments; frames, requests and deadlines go out as values. Nothing here
 //! knows a socket, a clock, a thread or a task, so that a seeded simulation can drive it through every interleaving.

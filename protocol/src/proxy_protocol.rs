@@ -1,5 +1,5 @@
-//! The PROXY protocol header that a load balancer puts before a connection (versions 1 and 2; HAProxy's
-//! proxy-protocol.txt). Read only where the config says that one comes.
+//! Parses the PROXY protocol header that a load balancer puts before a connection (versions 1 and 2; HAProxy's
+//! proxy-protocol.txt). It is read only where the config says that one comes.
 
 use std::net::SocketAddr;
 

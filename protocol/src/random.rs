@@ -1,4 +1,4 @@
-//! Seeded random inputs for the tests.
+//! Gives the tests random inputs from a seed.
 
 use std::hash::{BuildHasher, RandomState};
 

@@ -1,4 +1,4 @@
-//! WebSocket without its I/O (RFC 6455): the rules of the opening handshake, and the frames of both directions.
+//! Decides WebSocket without its I/O (RFC 6455): the rules of the opening handshake, and the frames of both directions.
 
 mod decoder;
 pub mod deflate;

@@ -1,5 +1,5 @@
-//! What `protocol::http` accepts, hyper accepts too, and sees the same message: `http-8`. Whatever hyper refuses, we
-//! refuse. The other way round we may be, and are, stricter.
+//! Holds `protocol::http` against hyper (`http-8`): what we accept, hyper accepts too, and sees the same message.
+//! Whatever hyper refuses, we refuse. The other way round we may be, and are, stricter.
 //!
 //! Messages are generated from a seed: proper parts, odd parts, and some bytes changed at the end. hyper runs over bytes
 //! in memory, without a runtime.

@@ -1,4 +1,4 @@
-//! Where things run: pinned cores, their sockets and timers, and the messages between them.
+//! Runs code on pinned cores, with their sockets and timers, and carries the messages between them.
 //!
 //! [`node::start`] makes one thread per core. Each runs its tasks in the loop of the [`reactor`] (or in glommio's executor,
 //! whose main future that loop is then): one edge-triggered epoll, one entry per [`socket::Socket`], one timing [`wheel`]. A shard

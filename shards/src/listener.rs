@@ -1,4 +1,5 @@
-//! Listening sockets: one per shard and port, spread by the kernel (`SO_REUSEPORT`); or passed in by whoever started us.
+//! Opens listening sockets: one per shard and port, spread by the kernel (`SO_REUSEPORT`); or takes those that were
+//! passed in.
 
 use std::future::poll_fn;
 use std::io;

@@ -1,4 +1,4 @@
-//! What a socket travels in from one shard to another.
+//! Defines what a socket travels in from one shard to another.
 
 use crate::socket::Descriptor;
 

@@ -1,4 +1,4 @@
-//! Describes the rounds of a shard's loop: what is put off to their end, how many there were, and how long they took.
+//! Describes the rounds of a shard's loop: what is deferred to their end, how many there were, and how long they took.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What wakes a shard: one edge-triggered epoll, the timing wheel and the mailbox.
+//! Wakes a shard's tasks: one edge-triggered epoll, the timing wheel and the mailbox are behind it.
 //!
 //! The loop of a shard runs every task that is ready, drains the mailbox, does what was put off to the end of the pass, and
 //! then waits in `epoll_wait`: until the next deadline if nobody has anything to do, not at all otherwise. Either it runs the

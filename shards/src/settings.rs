@@ -1,4 +1,4 @@
-//! What a node is started with.
+//! Lists what a node is started with.
 
 use std::os::fd::BorrowedFd;
 

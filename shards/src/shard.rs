@@ -1,4 +1,4 @@
-//! The parts that a shard is given when it starts.
+//! Names the parts that a shard is given when it starts.
 //!
 //! They are the same on real and on simulated shards; what they are made of is whatever this build has.
 

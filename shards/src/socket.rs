@@ -1,4 +1,4 @@
-//! A TCP or Unix stream socket in the shard's epoll.
+//! Reads and writes a TCP or Unix stream socket that is in the shard's epoll.
 
 use std::future::poll_fn;
 use std::io;

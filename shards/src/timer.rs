@@ -1,4 +1,4 @@
-//! A task's deadline, kept in its shard's wheel.
+//! Lets a task wait for a deadline, which its shard's wheel keeps.
 
 use std::future::poll_fn;
 use std::ptr;

@@ -1,4 +1,4 @@
-//! Whether the kernel lets this process use io_uring. The executor would panic where it does not.
+//! Finds out whether the kernel lets this process use io_uring. The executor would panic where it does not.
 #![allow(unsafe_code)]
 
 use std::io;

@@ -1,4 +1,4 @@
-//! A hierarchical timing wheel: many deadlines, O(1) to set and to cancel, no allocation per timer once warm.
+//! Keeps many deadlines in a hierarchical timing wheel: O(1) to set and to cancel, no allocation per timer once warm.
 //!
 //! Pure: time enters as a count of ticks. [`Wheel::insert`] gives a [`Key`]; [`Wheel::advance`] yields what has
 //! come due; [`Wheel::next_tick`] says how long nothing will. Deadlines beyond the horizon (about 194 days at

@@ -1,5 +1,5 @@
-//! The requests of one pass of the reactor leave together at its end: a backend is woken once for many, not for each. With
-//! `backend_pipeline_max` above 1, several share a connection.
+//! Sends the requests of one pass of the reactor together at its end: a backend is woken once for many, not for each.
+//! With `backend_pipeline_max` above 1, several share a connection.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

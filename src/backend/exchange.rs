@@ -1,4 +1,4 @@
-//! A request to the backend and what is to be done with its answer, whatever it is about.
+//! Pairs a request to the backend with what is to be done with its answer, whatever it is about.
 
 use std::time::Instant;
 

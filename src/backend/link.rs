@@ -1,5 +1,5 @@
-//! One keep-alive connection to a backend: a request (or a few that are written together), the answers in order, and
-//! whether there may be another.
+//! Runs one keep-alive connection to a backend: it writes a request (or a few together), reads the answers in order,
+//! and says whether there may be another.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! A shard's connections to the backend: does what [`Balance`] decides.
+//! Keeps a shard's connections to the backend, and does with them what [`Balance`] decides.
 //!
 //! [`Pool::submit`] gives a request to an idle connection, if there is one; it leaves at once, or in a pass with many events
 //! at its end ([`Pool::send_batch`]), with no task between. The answer comes through [`Exchange::finish`], exactly once for

@@ -1,4 +1,4 @@
-//! Where the backends are: their URLs' host names, looked up beside the shards, never on one.
+//! Knows where the backends are: it looks up the host names of their URLs beside the shards, never on one.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 

@@ -1,4 +1,4 @@
-//! The man page and the shells' completions, from the same tables as the parser and the help.
+//! Writes the man page and the shells' completions, from the same tables as the parser and the help.
 
 use std::fmt::Write as _;
 

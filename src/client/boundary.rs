@@ -1,4 +1,4 @@
-//! Where a client's messages end in the bytes that it sends (RFC 6455, 5.2), told without keeping any of them.
+//! Finds where a client's messages end in the bytes that it sends (RFC 6455, 5.2), without keeping any of them.
 //!
 //! Pure. It only counts: what breaks the rules is the WebSocket library's to find, and ends the connection anyway.
 

@@ -1,4 +1,4 @@
-//! One client's WebSocket: what its session decides is done here.
+//! Serves one client's WebSocket: does what its session decides.
 //!
 //! The connection's task reads and waits; whoever has news for the client writes the frame without waking the task: at
 //! once, or an answer of the backend in a pass with many events at its end, with those for other clients. The task is woken only

@@ -1,5 +1,5 @@
-//! What a connection does with its messages: a client's [`Session`], or for a judge of the WebSocket side something that needs no
-//! backend (examples/echo.rs).
+//! Gives a connection what it does with its messages: a client's [`Session`], or for a judge of the WebSocket side
+//! something that needs no backend (examples/echo.rs).
 
 use std::rc::Rc;
 use std::time::Instant;

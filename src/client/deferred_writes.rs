@@ -1,5 +1,5 @@
-//! The answers of one pass of the reactor leave together at its end: the side where the clients are is woken once for many, not
-//! for each. A frame waits in its connection's WebSocket; here is who has one.
+//! Sends the answers of one pass of the reactor together at its end: the side where the clients are is woken once for
+//! many, not for each. A frame waits in its connection's WebSocket; this list says who has one.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! How a connection ends: the close codes (RFC 6455, 7.4.1) and what everybody is told of it.
+//! Maps the causes of an end to close codes (RFC 6455, 7.4.1) and to what everybody is told of it.
 
 use crate::observe::counters::Ended;
 use protocol::mapping::ConnectionId;

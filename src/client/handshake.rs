@@ -1,4 +1,4 @@
-//! The opening handshake: from an accepted connection to a client, or to an answer that says why not.
+//! Takes an accepted connection through the opening handshake, to a client or to an answer that says why not.
 //!
 //! The shard that accepted reads the request, checks all that needs no state, and finds the ClientId's home shard; the
 //! rest happens there. The backend is asked last, and only about a request that is good in every other way.

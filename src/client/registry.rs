@@ -1,4 +1,4 @@
-//! A shard's clients by name, and in a stable order for listing.
+//! Finds a shard's clients by name, and lists them in a stable order.
 
 use std::collections::HashMap;
 use std::rc::Rc;

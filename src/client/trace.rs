@@ -1,4 +1,4 @@
-//! One client's frames in the log, for whoever looks into its troubles.
+//! Writes one client's frames to the log, for whoever looks into its faults.
 
 use std::net::SocketAddr;
 

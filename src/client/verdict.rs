@@ -1,4 +1,4 @@
-//! Keeps the backend's word on a new connection for the handshake that waits for it.
+//! Keeps the backend's verdict on a new connection for the handshake that waits for it.
 
 use std::cell::RefCell;
 use std::future::poll_fn;

@@ -1,4 +1,4 @@
-//! Frames that wait because the client does not read.
+//! Queues frames while the client does not read.
 
 use std::collections::VecDeque;
 use std::time::Instant;

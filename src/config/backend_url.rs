@@ -1,4 +1,4 @@
-//! Where the backend listens, and the path that its API begins with.
+//! Parses the URL of a backend: where it listens, and the path that its API begins with.
 
 use std::fmt;
 use std::net::Ipv6Addr;

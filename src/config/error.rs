@@ -1,4 +1,4 @@
-//! Why a configuration is refused, in words that say where and what is allowed.
+//! Says why a configuration is refused: where, and what is allowed.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! TOML text → what it sets, and where. No value is looked at yet: that is `resolve`'s.
+//! Reads a TOML text into what it sets, and where. It looks at no value yet: that is `resolve`'s.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};

@@ -1,4 +1,4 @@
-//! What ws2api is told: flags over a TOML file over defaults, resolved into one [`Config`].
+//! Resolves what ws2api is told into one [`Config`]: flags over a TOML file over defaults.
 //!
 //! [`load`] reads the file; the rest is pure. `keys` holds every key once, with its type, bounds, default and why. A
 //! flag or `--set` wins over everything the file says, `[[core]]` tables included. With `--cores` a shard keeps the

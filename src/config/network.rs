@@ -1,4 +1,4 @@
-//! IP networks: whose word about a client's address is believed.
+//! Parses IP networks, and says which addresses are in them: whose word about a client's address is believed.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! A [`Config`] as text for people, and the sample file with every key.
+//! Writes a [`Config`] as text for people, and the sample file with every key.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! File and flags, laid over the defaults → [`Config`], with what no single key can check.
+//! Lays file and flags over the defaults, which gives a [`Config`], and checks what no single key can check.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};

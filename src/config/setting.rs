@@ -1,4 +1,4 @@
-//! What was written → a field's type, within its key's bounds, and back.
+//! Turns what was written into a field's type, within its key's bounds, and back.
 //!
 //! Parsing a [`Setting::literal`] gives the same value again.
 

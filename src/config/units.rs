@@ -1,4 +1,4 @@
-//! Durations and sizes: a whole number and its unit, read and written.
+//! Reads and writes durations and sizes: a whole number and its unit.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Values as they are written, what is allowed of each, and why one is refused.
+//! Defines values as they are written, what is allowed of each, and why one is refused.
 //!
 //! A [`Raw`] is what a file or a flag held; its key's [`Kind`] knows type, unit and bounds. `setting` brings them together.
 

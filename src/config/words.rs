@@ -1,4 +1,4 @@
-//! Texts that go into HTTP heads or are compared with them: paths, names of headers and subprotocols, origins.
+//! Checks texts that go into HTTP heads or are compared with them: paths, names of headers and subprotocols, origins.
 
 use protocol::http::is_token;
 

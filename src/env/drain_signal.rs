@@ -1,4 +1,4 @@
-//! The word that the shard drains, for tasks that wait for something else meanwhile.
+//! Tells tasks that wait for something else that the shard drains.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! A shard's copy of what can be set anew while it runs.
+//! Holds a shard's copy of what can be set anew while it runs.
 
 use std::cell::Cell;
 use std::ops::Deref;

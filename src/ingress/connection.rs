@@ -1,4 +1,4 @@
-//! One connection of the backend to the ingress: requests one after the other, pipelined or not.
+//! Serves one connection of the backend to the ingress: requests one after the other, pipelined or not.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Ingress requests that wait for a push's outcome (`Prefer: wait`).
+//! Keeps the ingress requests that wait for a push's outcome (`Prefer: wait`).
 //!
 //! Exactly one outcome: it goes to the request while that waits. A request that was answered 504 has had its outcome;
 //! what comes later is dropped. If the request has gone unanswered, the outcome is posted like any other; so is one whose

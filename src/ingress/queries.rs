@@ -1,4 +1,4 @@
-//! Questions to other shards, and the tasks that wait for the replies.
+//! Asks other shards, and keeps the tasks that wait for the replies.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

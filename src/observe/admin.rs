@@ -1,5 +1,5 @@
-//! What operators ask: health, readiness, metrics, a status page. On ordinary threads; the shards are asked by message,
-//! and never wait for anything here.
+//! Answers operators: health, readiness, metrics, a status page. It runs on ordinary threads; the shards are asked by
+//! message, and never wait for anything here.
 
 mod alert_log;
 mod alerts;

@@ -1,4 +1,4 @@
-//! What a shard counts. One writer, no atomics: others ask for a copy.
+//! Counts what a shard does. There is one writer and no atomics: others ask for a copy.
 //!
 //! Counters come in families, as Prometheus knows them: a name, and labels that tell the members apart. The table below
 //! is the one place that says which there are; `docs/metrics.md` explains them, and a test compares the two.

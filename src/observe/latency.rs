@@ -1,4 +1,4 @@
-//! How long things take: an exact histogram per shard and kind, and what of it is copied for a scrape.
+//! Records how long things take: in an exact histogram per shard and kind, of which a scrape copies a part.
 //!
 //! [`Latency::record`] costs some nanoseconds and allocates nothing; the range is fixed. Values below 10 µs count as
 //! 10 µs, those above two minutes as two minutes: nothing that we wait for may last longer than its deadline.

@@ -1,4 +1,4 @@
-//! The log: lines on standard error, for people or as JSON, written by a thread of its own.
+//! Writes the log: lines on standard error, for people or as JSON, by a thread of its own.
 //!
 //! Whoever logs formats its line and leaves it in a bounded queue; when that is full the line is lost and counted. So a
 //! terminal that has stopped, or a full disk behind it, stops nobody else. Nothing here is called once per message, but

@@ -1,4 +1,4 @@
-//! Profiles in pprof format, as `go tool pprof` reads them: where CPU time goes, and who holds memory.
+//! Takes profiles in pprof format, as `go tool pprof` reads them: where CPU time goes, and who holds memory.
 
 mod cpu;
 mod heap;

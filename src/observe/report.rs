@@ -1,4 +1,4 @@
-//! What a shard says of itself when it is asked: a copy of what it counts, and how it is.
+//! Defines what a shard reports of itself when it is asked: a copy of what it counts, and how it is.
 
 use std::time::Duration;
 

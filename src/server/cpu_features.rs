@@ -1,5 +1,5 @@
-//! Whether this CPU has what the binary was built for (scripts/build-v3). Without it the process would end with SIGILL,
-//! at whatever point the first such instruction comes.
+//! Checks that this CPU has what the binary was built for (scripts/build-v3). Without it the process would end with
+//! SIGILL, at whatever point the first such instruction comes.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! Sockets that the service manager has opened for us (sd_listen_fds(3), systemd.socket(5)): clients that come while
-//! the service restarts wait in them instead of being refused.
+//! Takes the sockets that the service manager has opened for us (sd_listen_fds(3), systemd.socket(5)): clients that
+//! come while the service restarts wait in them instead of being refused.
 //!
 //! A socket says what it is for by its name (`FileDescriptorName=`): `listen`, `ingress` or `admin`. There is one for
 //! all shards, which then accept from one queue, or one per shard (`ReusePort=yes`), as if the shards had made them.

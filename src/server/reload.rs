@@ -1,4 +1,4 @@
-//! SIGHUP: the configuration is read again, and what can change in a server that runs does.
+//! Reads the configuration again at SIGHUP, and changes in a server that runs what can change there.
 
 use std::sync::Arc;
 

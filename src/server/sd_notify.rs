@@ -1,4 +1,4 @@
-//! Words to the service manager (sd_notify(3)): ready, reloading, stopping, alive. Silent where there is none.
+//! Notifies the service manager (sd_notify(3)): ready, reloading, stopping, alive. Does nothing where there is none.
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;

@@ -1,4 +1,4 @@
-//! The end of a shard: what is under way is finished, clients leave one after the other.
+//! Ends a shard: what is under way is finished, clients leave one after the other.
 
 use std::fmt;
 use std::rc::Rc;

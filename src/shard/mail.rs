@@ -1,4 +1,4 @@
-//! The messages between shards, and from the ordinary threads to a shard: data and nothing else.
+//! Defines the messages between shards, and from the ordinary threads to a shard: data and nothing else.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};

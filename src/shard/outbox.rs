@@ -1,4 +1,4 @@
-//! What the backend must learn at least once: `/result`, `/error`, `/send`, `/resulterror`.
+//! Posts what the backend must learn at least once: `/result`, `/error`, `/send`, `/resulterror`.
 //!
 //! A post is tried at once. If that fails it waits here, with a back-off that doubles, until `result_ttl` has passed;
 //! every try carries the same `Idempotency-Key`. When more than `results_queued_max` wait, the oldest is dropped and

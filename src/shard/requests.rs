@@ -1,4 +1,4 @@
-//! The requests that ws2api sends to the backend, and where each answer goes.
+//! Makes the requests that ws2api sends to the backend, and sends each answer where it belongs.
 
 use std::rc::Rc;
 use std::time::Instant;

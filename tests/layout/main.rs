@@ -1,4 +1,4 @@
-//! The source itself: which file knows which. `scripts/map` prints it.
+//! Holds the source to its layout: which file knows which. `scripts/map` prints it.
 
 mod circles;
 mod source;

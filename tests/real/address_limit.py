@@ -1,4 +1,4 @@
-"""How many clients one address may open, and what carriers have instead."""
+"""Shows how many clients one address may open, and what carriers have instead."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""HAProxy's admin socket: what an operator does there with socat."""
+"""Talks to HAProxy's admin socket, as an operator does with socat."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""Who comes in through a balancer, and who does not."""
+"""Shows who comes in through a balancer, and who does not."""
 
 from station import Refused, Station
 

@@ -1,4 +1,4 @@
-"""Real HTTP servers as the backend: each is started on a port of its own, and says what it is like."""
+"""Starts real HTTP servers as the backend: each is on a port of its own, and says what it is like."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""HAProxy and nginx, with the configuration that this repository ships, in front of two nodes."""
+"""Starts HAProxy and nginx, with the configuration that this repository ships, in front of two nodes."""
 
 import asyncio
 import hashlib

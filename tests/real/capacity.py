@@ -1,4 +1,4 @@
-"""A backend of so many workers, each busy for so long with a Call: what is more waits for one, as in RoadRunner."""
+"""Plays a backend of so many workers, each busy for so long with a Call: what is more waits for one, as in RoadRunner."""
 
 import asyncio
 import collections

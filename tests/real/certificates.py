@@ -1,4 +1,4 @@
-"""Certificates for one scene, made with OpenSSL: an authority, a server, clients by name."""
+"""Makes certificates for one scene with OpenSSL: an authority, a server, clients by name."""
 
 import ssl
 

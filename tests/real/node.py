@@ -1,4 +1,4 @@
-"""A ws2api under test."""
+"""Runs a ws2api under test."""
 
 import os
 import re

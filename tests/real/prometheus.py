@@ -1,4 +1,4 @@
-"""A Prometheus with config/prometheus.yml, and the exporter that looks at certificates."""
+"""Runs a Prometheus with config/prometheus.yml, and the exporter that looks at certificates."""
 
 from stage import ROOT, listens, until
 

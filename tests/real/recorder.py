@@ -1,4 +1,4 @@
-"""A backend that lets everybody in, echoes every Call, and remembers every request."""
+"""Plays a backend that lets everybody in, echoes every Call, and remembers every request."""
 
 import asyncio
 import collections

@@ -1,4 +1,4 @@
-"""Chargers' certificates that were revoked, while HAProxy runs."""
+"""Revokes chargers' certificates while HAProxy runs."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""Real backends under Calls and pushes: how they frame their answers, and that they may go and come back."""
+"""Holds real backends under Calls and pushes: how they frame their answers, and that they may go and come back."""
 
 import asyncio
 import re

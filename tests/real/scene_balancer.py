@@ -1,4 +1,4 @@
-"""A balancer in front of two nodes: who comes in, where everybody ends up, and a node that goes and comes back."""
+"""Puts a balancer in front of two nodes: who comes in, where everybody ends up, and a node that goes and comes back."""
 
 import asyncio
 import itertools

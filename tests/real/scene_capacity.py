@@ -1,4 +1,4 @@
-"""Twice the load that N workers carry: how much of what they can do is done, who waits, what fails; and when they slow down tenfold."""
+"""Offers twice the load that N workers carry: how much of what they can do is done, who waits, what fails; and when they slow down tenfold."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""Real charge points, each with its own WebSocket library, in front of the example application under `php -S`."""
+"""Connects real charge points, each with its own WebSocket library, to the example application under `php -S`."""
 
 import asyncio
 import json

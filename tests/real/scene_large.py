@@ -1,4 +1,4 @@
-"""config/haproxy-200000.cfg: what differs from haproxy.cfg, and that it does the same."""
+"""Runs config/haproxy-200000.cfg: what differs from haproxy.cfg, and that it does the same."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""One machine: config/haproxy-one.cfg and haproxy-one.toml as they stand, but for ports and paths."""
+"""Runs one machine: config/haproxy-one.cfg and haproxy-one.toml as they stand, but for ports and paths."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""More Calls than the workers carry, with fixed limits above, at and below their number: what is answered, what fails, who waits."""
+"""Sends more Calls than the workers carry, with fixed limits above, at and below their number: what is answered, what fails, who waits."""
 
 import asyncio
 import statistics

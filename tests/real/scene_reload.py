@@ -1,4 +1,4 @@
-"""A balancer is told to read its files again, under its clients: a new certificate, and nobody is lost."""
+"""Tells a balancer to read its files again, under its clients: a new certificate, and nobody is lost."""
 
 import asyncio
 import shutil

@@ -1,4 +1,4 @@
-"""The real RoadRunner behind ws2api: everything that a backend does, and everything that happens to one; with figures."""
+"""Runs the real RoadRunner behind ws2api: everything that a backend does, and everything that happens to one; with figures."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Where a scene plays: a folder, free ports, child processes. All of it is gone at the end, however it ends."""
+"""Gives a scene its stage: a folder, free ports, child processes. All of it is gone at the end, however it ends."""
 
 import asyncio
 import ctypes

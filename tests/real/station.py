@@ -1,4 +1,4 @@
-"""A client as a charge point is one: Calls one at a time, answers to pushes, and back again when it is cut off."""
+"""Plays a client as a charge point is one: Calls one at a time, answers to pushes, and back again when it is cut off."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-//! The floor: the least that any relay of this shape can do.
+//! Relays Calls and pushes with the least that any relay of this shape can do: the floor of the comparison.
 //!
 //! A client's frame in, a request of the same size out over a kept connection, its answer in, a frame out: four socket
 //! calls per message. Nothing is parsed but where a frame and an answer end; the handshake is answered without

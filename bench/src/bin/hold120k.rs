@@ -1,4 +1,4 @@
-//! `hold120k`: the latency harness. See `--help`; the library says how it works.
+//! Runs the latency harness. See `--help`; the library says how it works.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,4 +1,5 @@
-//! The HTTP backend of the benchmarks: says ok to every connect, echoes every Call's payload, counts every outcome.
+//! Plays the HTTP backend of the benchmarks: says ok to every connect, echoes every Call's payload, counts every
+//! outcome.
 //!
 //! N threads, each with its own SO_REUSEPORT listener, edge-triggered epoll and file-descriptor table; they share
 //! only the set of outcomes.

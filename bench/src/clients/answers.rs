@@ -1,4 +1,4 @@
-//! What comes back to a client, and whether it is right.
+//! Checks what comes back to a client.
 
 use std::mem;
 

@@ -1,4 +1,4 @@
-//! The clients' side of the floor: blind handshakes, frames in, frames out.
+//! Serves the clients' side of the floor: blind handshakes, frames in, frames out.
 
 use std::io::Write;
 use std::sync::PoisonError;

@@ -1,4 +1,4 @@
-//! The ingress of the floor: a push finds its client through the registry and another shard through its mailbox.
+//! Serves the ingress of the floor: a push finds its client through the registry and another shard through its mailbox.
 
 use std::io::Write;
 use std::sync::{Arc, PoisonError};

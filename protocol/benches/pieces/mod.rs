@@ -1,4 +1,5 @@
-//! The pure pieces that every message passes, as closures to be timed or counted: one call does the piece's work once.
+//! Makes closures of the pure pieces that every message passes, to be timed or counted: one call does the piece's work
+//! once.
 
 use std::hint::black_box;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! The requests that wait for a connection, in the order of arrival, each with a deadline.
+//! Queues the requests that wait for a connection, in the order of arrival, each with a deadline.
 
 use std::collections::VecDeque;
 use std::time::Instant;

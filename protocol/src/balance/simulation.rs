@@ -1,5 +1,5 @@
-//! Backends that come and go, connections that break, requests that wait, for 200,000 steps with a virtual clock: a balance
-//! against a [`Ledger`](ledger::Ledger) of what must be true.
+//! Drives a balance through 200,000 steps with a virtual clock, and compares it with a [`Ledger`](ledger::Ledger) of
+//! what must be true: backends come and go, connections break, requests wait.
 //!
 //! A failure prints its seed and step; `SIMULATION_SEED=… cargo test balance` repeats it.
 

@@ -1,4 +1,4 @@
-//! One of the backends, as far as choosing among them goes: its connections, and whether it can be relied on.
+//! Keeps what choosing among the backends needs of one: its connections, and whether it can be relied on.
 //!
 //! One that fails (refuses a connection, or ends one without an answer) is left alone for a while, longer each time, as
 //! long as there is another. Then it is open for one request at a time, until it has answered one.

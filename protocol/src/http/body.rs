@@ -1,4 +1,4 @@
-//! The body of a request or response, decoded as its bytes come.
+//! Decodes the body of a request or response as its bytes come.
 
 use super::chunked::ChunkedDecoder;
 use super::framing::Framing;

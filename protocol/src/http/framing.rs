@@ -1,4 +1,4 @@
-//! How a message's body is delimited: the one place that reads `Content-Length` and `Transfer-Encoding`.
+//! Decides how a message's body is delimited. No other file reads `Content-Length` and `Transfer-Encoding`.
 
 use super::head::HeadError;
 use super::headers::{Headers, is_token, trim};

@@ -1,4 +1,4 @@
-//! The head of a message: where it ends, and why it may be refused.
+//! Finds where the head of a message ends, and names why one is refused.
 
 /// No head may be longer, whatever the caller's bound, in bytes: positions in a head are kept in 16 bits.
 pub const HEAD_LEN_MAX: usize = u16::MAX as usize;

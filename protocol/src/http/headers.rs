@@ -1,4 +1,4 @@
-//! The header lines of one head, found by name.
+//! Finds the header lines of one head by name.
 
 use std::fmt;
 

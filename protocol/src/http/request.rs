@@ -1,4 +1,4 @@
-//! The head of a request.
+//! Parses the head of a request.
 
 use std::mem::MaybeUninit;
 use std::ops::Deref;

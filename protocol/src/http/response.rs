@@ -1,4 +1,4 @@
-//! The head of a response.
+//! Parses the head of a response.
 
 use std::mem::MaybeUninit;
 use std::ops::Deref;

@@ -1,4 +1,4 @@
-//! The words of HTTP, borrowed from `http-types`. Nothing else in the crate names that library.
+//! Borrows the words of HTTP from `http-types`. Nothing else in the crate names that library.
 
 pub use http_types::{Method, StatusCode};
 

@@ -1,4 +1,4 @@
-//! Messages that we write: appended whole to a buffer, without `format!`.
+//! Writes our messages: each is appended whole to a buffer, without `format!`.
 //!
 //! What goes into a head is asserted to be safe, because a CR or LF in a value would let whoever chose the value write
 //! headers and whole messages of their own.

@@ -1,4 +1,4 @@
-//! A Call as the client wrote it, and where its parts are.
+//! Keeps a Call as the client wrote it, and where its parts are.
 
 use std::borrow::Cow;
 

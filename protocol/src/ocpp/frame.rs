@@ -1,4 +1,5 @@
-//! One text message ↔ one frame (OCPP-J 1.6, 4.2; 2.0.1 part 4, 4.2; 2.1 part 4, 4.2 for types 5 and 6).
+//! Splits one text message into the parts of a frame, and builds one from them (OCPP-J 1.6, 4.2; 2.0.1 part 4, 4.2; 2.1
+//! part 4, 4.2 for types 5 and 6).
 //!
 //! Splitting hands out slices of the message: payloads, ids and error fields are never re-serialised. Building makes
 //! one allocation of the exact size.

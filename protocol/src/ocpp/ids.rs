@@ -1,4 +1,4 @@
-//! The names that travel in URLs, frames and headers: [`ClientId`], [`Action`] and [`MessageId`].
+//! Checks the names that travel in URLs, frames and headers: [`ClientId`], [`Action`] and [`MessageId`].
 //!
 //! Each is checked once, where it enters, and is safe everywhere afterwards: it can be one segment of a request path
 //! (some servers decode `%2F`, and would then see another path) and cannot split a header. All three keep the decoded

@@ -1,4 +1,4 @@
-//! JSON without values: validated, bounded in depth, cut into slices of the input. The only user of sonic-rs.
+//! Validates JSON without making values of it, bounds its depth, and cuts it into slices. No other file uses sonic-rs.
 //!
 //! sonic-rs checks structure, numbers and literals and finds where elements begin and end. Three of its ways are not
 //! ours, so a scan of our own goes first (one pass, no recursion): it recurses (a 10 KB message of `[` would end the

@@ -1,4 +1,4 @@
-//! What enters and leaves a [`Session`](super::session::Session) besides bytes and times.
+//! Defines what enters and leaves a [`Session`](super::session::Session) besides bytes and times.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! One client's conversation, as a state machine without I/O.
+//! Conducts one client's conversation, as a state machine without I/O.
 //!
 //! Everything that happens enters through `handle_*`, with the time; what is to be done is appended to `out`, in order;
 //! the next time that something happens by itself is [`Session::next_deadline`]. The caller owns the socket.

@@ -1,5 +1,5 @@
-//! Several clients, a backend and its pushes, for 100,000 steps and more, with a virtual clock and everything going wrong:
-//! sessions against a [`Ledger`](ledger::Ledger) of what must be true.
+//! Drives the sessions of several clients through 100,000 steps and more with a virtual clock, and compares them with a
+//! [`Ledger`](ledger::Ledger) of what must be true, while everything goes wrong around them.
 //!
 //! A failure prints its seed and step; `SIMULATION_SEED=… cargo test simulation` repeats it.
 

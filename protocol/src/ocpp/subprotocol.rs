@@ -1,4 +1,5 @@
-//! Which OCPP version a client speaks: negotiation (RFC 6455, 4.2.2; OCPP-J, 3.1.2), and what differs between them.
+//! Negotiates the OCPP version that a client speaks (RFC 6455, 4.2.2; OCPP-J, 3.1.2), and says what differs between
+//! them.
 
 /// The conversation's rules. The names themselves are the configured list's.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]

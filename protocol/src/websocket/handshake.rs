@@ -1,4 +1,4 @@
-//! The opening handshake of a WebSocket: its rules, not its I/O (RFC 6455, 4.2).
+//! Holds the rules of a WebSocket's opening handshake, not its I/O (RFC 6455, 4.2).
 
 use sha1::{Digest, Sha1};
 

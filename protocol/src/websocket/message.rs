@@ -1,4 +1,4 @@
-//! What a client can say: messages and control frames, each whole (RFC 6455, 5.4 to 5.6).
+//! Defines what a client can say: messages and control frames, each whole (RFC 6455, 5.4 to 5.6).
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Sockets that move between simulated shards.
+//! Moves sockets between simulated shards.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! A simulated listening socket.
+//! Stands in for a listening socket.
 
 use std::future::poll_fn;
 use std::io;

@@ -1,4 +1,5 @@
-//! The network between a shard and the world: bytes that take their time, windows that fill, ends and resets.
+//! Stands in for the network between a shard and the world: bytes take their time, windows fill, connections end or are
+//! reset.
 //!
 //! A connection is two pipes. What is sent flies for a while, arrives in pieces, and waits until it is read; a window
 //! bounds what is under way and unread. [`Peer`] is the end that the test's world holds.

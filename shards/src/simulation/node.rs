@@ -1,4 +1,4 @@
-//! A simulated node: its shards, and the loop that moves the clock.
+//! Runs the shards of a simulated node, in the loop that moves the clock.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;

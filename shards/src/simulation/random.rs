@@ -1,4 +1,4 @@
-//! The dice of a run: the same seed, the same run.
+//! Throws the dice of a run: the same seed gives the same run.
 
 /// SplitMix64: enough for choosing, and the same on every machine.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! The simulated reactor: a clock that jumps, the real timing wheel, and the network.
+//! Stands in for the reactor: its clock jumps; its timing wheel is the real one.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};

@@ -1,4 +1,4 @@
-//! A simulated stream socket: the methods of the real one.
+//! Stands in for a stream socket, with the methods of the real one.
 
 use std::future::pending;
 use std::io;

@@ -1,4 +1,4 @@
-//! Tasks of simulated shards: all on this thread, in an order that the dice choose now and then.
+//! Runs the tasks of simulated shards: all on this thread, in an order that the dice choose now and then.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! How a connection ends, whatever the cause: once for everybody else, then for the client.
+//! Ends a connection, whatever the cause: once for everybody else, then for the client.
 
 use std::task::Poll;
 

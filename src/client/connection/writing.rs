@@ -1,4 +1,4 @@
-//! Frames on their way to the client: at once, at the end of the pass, or behind those that the socket did not take.
+//! Writes frames to the client: at once, at the end of the pass, or behind those that the socket did not take.
 
 use std::task::Poll;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Which of the alerts are told to the log, and when: each kind when it begins, seldom while it lasts, when it is over.
+//! Decides which of the alerts are logged, and when: each kind when it begins, seldom while it lasts, when it is over.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! One connection to the admin listener: requests without a body, one after another, on a thread of its own.
+//! Serves one connection to the admin listener: requests without a body, one after another, on a thread of its own.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;

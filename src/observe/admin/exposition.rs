@@ -1,4 +1,4 @@
-//! The metrics as text: OpenMetrics, made by prometheus-client, and Prometheus' own older format made from it.
+//! Writes the metrics as text: OpenMetrics, by prometheus-client, and Prometheus' own older format, made from it.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What the kernel says of this process: memory, CPU time, descriptors. Read beside the shards.
+//! Reads what the kernel says of this process: memory, CPU time, descriptors. No shard waits for it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

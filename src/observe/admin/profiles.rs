@@ -1,4 +1,4 @@
-//! `/debug/pprof/…`: profiles of the running server, under the names that Go programs use.
+//! Serves `/debug/pprof/…`: profiles of the running server, under the names that Go programs use.
 
 use std::time::Duration;
 

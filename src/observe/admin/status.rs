@@ -1,4 +1,4 @@
-//! The status page and its data.
+//! Serves the status page and its data.
 
 use std::fmt::Write as _;
 

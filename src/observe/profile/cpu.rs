@@ -1,4 +1,4 @@
-//! Where CPU time goes: a thread collects what the sampler takes, and counts equal stacks.
+//! Profiles CPU time: a thread collects what the sampler takes, and counts equal stacks.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,4 +1,4 @@
-//! Who holds memory: jemalloc's sampling, compiled in and off until asked for.
+//! Profiles memory: jemalloc's sampling is compiled in, and off until asked for.
 
 use jemalloc_pprof::{JemallocProfCtl, PROF_CTL};
 

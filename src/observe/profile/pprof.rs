@@ -1,4 +1,4 @@
-//! Stacks → the profile.proto of pprof, with names: the reader needs neither our binary nor its symbols.
+//! Writes stacks as pprof's profile.proto, with names: the reader needs neither our binary nor its symbols.
 
 use std::collections::HashMap;
 use std::io::Write as _;

@@ -1,4 +1,4 @@
-//! What must be true of a balance, kept apart from it: requests, connections, who has failed.
+//! Keeps what must be true of a balance, apart from it: requests, connections, who has failed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};

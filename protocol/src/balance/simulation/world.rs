@@ -1,4 +1,4 @@
-//! The world of one run: backends with moods, connections, requests, the clock, the dice.
+//! Holds the world of one run: backends with moods, connections, requests, the clock, the dice.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! The table of bad frames, and the bytes of the good ones.
+//! Holds the splitting against the table of bad frames, and the building against the bytes of good ones.
 
 use serde_json::value::RawValue;
 

@@ -1,4 +1,4 @@
-//! serde_json is the oracle: what it takes, we take; what it refuses, we refuse; slices are the same bytes.
+//! Takes serde_json as the oracle: what it takes, we take; what it refuses, we refuse; slices are the same bytes.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! What later messages may still refer to after a Call is over.
+//! Remembers what later messages may still refer to after a Call is over.
 
 use std::collections::VecDeque;
 

@@ -1,5 +1,5 @@
-//! The Calls of one client that have no answer yet, in the order of arrival: first those at the backend, then those
-//! that wait.
+//! Lists the Calls of one client that have no answer yet, in the order of arrival: first those at the backend, then
+//! those that wait.
 //!
 //! The first is kept inline, so that a client with one Call at a time costs no allocation; the list of the others is
 //! given back when it is empty.

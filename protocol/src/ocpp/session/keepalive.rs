@@ -1,4 +1,4 @@
-//! How long a client has said nothing: when it is pinged, when it is dead.
+//! Decides when a client that says nothing is pinged, and when it counts as dead.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! A client's Calls on their way to the backend, and the answers on their way back.
+//! Takes a client's Calls on their way to the backend, and the answers on their way back.
 
 use std::time::Instant;
 

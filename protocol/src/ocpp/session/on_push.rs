@@ -1,4 +1,4 @@
-//! The backend's pushes on their way to the client, and their outcomes.
+//! Takes the backend's pushes on their way to the client, and their outcomes on their way back.
 
 use std::time::Instant;
 

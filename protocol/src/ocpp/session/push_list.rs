@@ -1,4 +1,5 @@
-//! The pushes of one client that have no outcome yet, in order: first those whose frame was sent, then those that wait.
+//! Lists the pushes of one client that have no outcome yet, in order: first those whose frame was sent, then those that
+//! wait.
 //!
 //! One list, given back when it is empty. It is as short as `pushes_in_flight` and `pushes_queued` say.
 

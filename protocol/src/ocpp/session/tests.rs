@@ -1,4 +1,4 @@
-//! One promise each; what needs many of them at once is in the simulation.
+//! Shows one promise in each test; what needs many of them at once is in the simulation.
 
 mod calls;
 mod life;

@@ -1,4 +1,4 @@
-//! What the backend does: answers at once, late, never; pushes.
+//! Plays the backend, which answers at once, late or never, and pushes.
 
 use super::ledger::{Call, CallStage, PushStage, Pushed, Stage, ensure};
 use super::world::{Checked, Request, World};

@@ -1,4 +1,4 @@
-//! What clients say: Calls, answers, nonsense.
+//! Plays the clients, which send Calls, answers and nonsense.
 
 use super::ledger::{Call, CallStage, PushStage, Pushed, Stage};
 use super::world::{Checked, World};

@@ -1,5 +1,5 @@
-//! What must be true of one connection, kept apart from the session and much simpler: lists of what is open, and what the
-//! step under way has to bring about. [`Ledger::settle`] compares that with what came out.
+//! Keeps what must be true of one connection, apart from the session and much simpler: lists of what is open, and what
+//! the step under way has to bring about. [`Ledger::settle`] compares that with what came out.
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What happens to connections: slow writes, time, shutdown, loss, replacement.
+//! Plays what happens to connections: slow writes, time, shutdown, loss, replacement.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The world of one run: connections, requests at the backend, the clock, the dice.
+//! Holds the world of one run: connections, requests at the backend, the clock, the dice.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;

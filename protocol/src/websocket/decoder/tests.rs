@@ -1,4 +1,4 @@
-//! Streams of a client, cut in every way: what comes out is what the frames say, or the error that they deserve.
+//! Cuts streams of a client in every way: what comes out is what the frames say, or the error that they deserve.
 
 use super::*;
 use crate::random::Random;

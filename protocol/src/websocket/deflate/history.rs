@@ -1,4 +1,4 @@
-//! The last bytes of one direction's compressed messages, in the clear.
+//! Keeps the last bytes of one direction's compressed messages, in the clear.
 
 /// At most a window's worth of plain text; its memory is taken when the first message comes.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -1,4 +1,4 @@
-//! A client's Calls, deferred ones, and OCPP 2.1's SEND and CallResultError.
+//! Tests a client's Calls, deferred ones, and OCPP 2.1's SEND and CallResultError.
 
 use super::*;
 

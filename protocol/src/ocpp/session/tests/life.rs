@@ -1,4 +1,4 @@
-//! Bad frames, silence, shutdown, bytes.
+//! Tests bad frames, a client that is silent, shutdown, and the bound in bytes.
 
 use super::*;
 

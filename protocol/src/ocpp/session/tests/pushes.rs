@@ -1,4 +1,4 @@
-//! The backend's pushes and their outcomes.
+//! Tests the backend's pushes and their outcomes.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Streams of many messages against a peer that keeps one stream for ever.
+//! Sends streams of many messages to and from a peer that keeps one stream for ever.
 
 use super::*;
 use crate::random::Random;
