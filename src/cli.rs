@@ -56,7 +56,7 @@ pub struct ServeArgs {
 /// One flag.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Flag {
-    /// Without its dashes.
+    /// The long name, without its dashes.
     pub name: &'static str,
     /// Its single letter.
     pub short: Option<char>,
@@ -64,7 +64,7 @@ pub struct Flag {
     pub value: Option<&'static str>,
     /// Whether it may be given again to add to the first.
     pub repeats: bool,
-    /// One sentence.
+    /// One sentence for the help text and the man page.
     pub help: &'static str,
 }
 
@@ -169,7 +169,7 @@ pub enum CliError {
     /// There is no such flag.
     #[error("unknown flag {flag}{}; see ws2api --help", did_you_mean(.meant.as_deref()))]
     UnknownFlag {
-        /// With its dashes.
+        /// The flag as it was written, with its dashes.
         flag: String,
         /// What was probably meant.
         meant: Option<String>,
@@ -177,7 +177,7 @@ pub enum CliError {
     /// A flag's value is not there.
     #[error("{flag} needs a value: {flag} {value}")]
     MissingValue {
-        /// With its dashes.
+        /// The flag as it was written, with its dashes.
         flag: String,
         /// What it is called.
         value: &'static str,
@@ -185,7 +185,7 @@ pub enum CliError {
     /// A flag that has no value was given one.
     #[error("{flag} has no value")]
     UnexpectedValue {
-        /// With its dashes.
+        /// The flag as it was written, with its dashes.
         flag: String,
     },
     /// A word that is neither a flag nor a command.
@@ -205,7 +205,7 @@ pub enum CliError {
     /// A flag of `check` without it.
     #[error("{flag} belongs to check: ws2api check FILE {flag}")]
     CheckOnly {
-        /// With its dashes.
+        /// The flag as it was written, with its dashes.
         flag: &'static str,
     },
     /// `--set` without `=`.
@@ -226,7 +226,7 @@ pub enum CliError {
         /// As it was given.
         got: String,
     },
-    /// Not a ClientId.
+    /// `--trace-client` with what is no ClientId.
     #[error("--trace-client {got}: a ClientId is 1 to 128 bytes without control characters, / or \\")]
     TraceClient {
         /// As it was given.
@@ -235,7 +235,7 @@ pub enum CliError {
     /// Not UTF-8 where text is needed.
     #[error("{flag} has a value that is not UTF-8")]
     NotUtf8 {
-        /// With its dashes.
+        /// The flag as it was written, with its dashes.
         flag: String,
     },
 }

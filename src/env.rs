@@ -27,11 +27,11 @@ pub struct Env {
     pub count: usize,
     /// The whole node's config.
     pub node: Reloadable<Node>,
-    /// This shard's.
+    /// This shard's part of the configuration.
     pub core: Reloadable<Core>,
     /// Clock, timers, sockets.
     pub reactor: Rc<Reactor>,
-    /// What is counted.
+    /// What this shard has counted.
     pub counters: Rc<Counters>,
     /// Whether the shard drains.
     pub drain: Rc<DrainSignal>,

@@ -28,7 +28,7 @@ use crate::shard::mail::{ClientReply, ClientRequest, Mail, PushOutcome};
 pub struct Ingress {
     env: Rc<Env>,
     home: Weak<dyn Home>,
-    /// Who may push.
+    /// The token that requests must carry; `None`: everybody may push.
     token: Reloadable<Option<Token>>,
     connections_count: Cell<usize>,
     queries: Queries,

@@ -1,4 +1,4 @@
-//! Runs the `ws2api` program: arguments → config → run → exit code. No other file prints a fatal error.
+//! Runs the `ws2api` program: arguments → config → run → exit code. Every fatal error ends here.
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -38,18 +38,18 @@ pub enum ServeError {
     Listen {
         /// The key of the address.
         key: &'static str,
-        /// The address.
+        /// The address as it was configured.
         address: SocketAddr,
-        /// The kernel's word.
+        /// The kernel's error.
         error: io::Error,
     },
     /// A socket that was passed in.
     #[error(transparent)]
     InheritedSockets(#[from] ActivationError),
-    /// The token file.
+    /// The file of the ingress token cannot be used.
     #[error("ingress_token_file = {}: {error}", .file.display())]
     Token {
-        /// The file.
+        /// The file's path.
         file: PathBuf,
         /// What is wrong with it.
         error: io::Error,
@@ -60,7 +60,7 @@ pub enum ServeError {
     /// A shard could not serve.
     #[error("{0}")]
     Shard(String),
-    /// Signals or threads.
+    /// Signals or threads could not be set up.
     #[error("can't be set up: {0}")]
     System(#[from] io::Error),
 }
@@ -69,20 +69,20 @@ pub enum ServeError {
 pub struct Server {
     /// Real addresses, ports chosen.
     pub addresses: Addresses,
-    /// Who may push.
+    /// The token that pushes must carry; `None`: everybody may push.
     pub ingress_token: Option<Token>,
     node: node::Node<Mail>,
     ends: mpsc::Receiver<Drained>,
 }
 
-/// Where it listens.
+/// The addresses that a server listens on.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
-    /// For clients.
+    /// The address that clients connect to.
     pub listen: SocketAddr,
-    /// For the backend.
+    /// The address that the backend pushes to.
     pub ingress: SocketAddr,
-    /// For operators.
+    /// The address of metrics and the status page.
     pub admin: SocketAddr,
 }
 
@@ -263,11 +263,11 @@ fn refresh_addresses(backends: &[BackendUrl], outside: &Arc<NodeHandle<Mail>>) -
                     continue;
                 }
                 for shard in 0..outside.shards_count() {
-                    let news = Control::Addresses {
+                    let addresses = Control::Addresses {
                         index: *index,
                         addresses: addresses.clone(),
                     };
-                    let _ = outside.try_send(shard, Mail::Control(news));
+                    let _ = outside.try_send(shard, Mail::Control(addresses));
                 }
             }
         }

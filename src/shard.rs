@@ -41,15 +41,15 @@ use protocol::ocpp::ClientId;
 pub struct Plan {
     /// The whole node's config.
     pub node: Arc<Node>,
-    /// Each shard's.
+    /// Each shard's part of the configuration, by its index.
     pub cores: Arc<[Core]>,
-    /// Where clients come.
+    /// The listeners that clients connect to.
     pub listen: Listening,
     /// Where the backend comes.
     pub ingress: Listening,
     /// Per backend, what its name had.
     pub addresses: Arc<[Vec<SocketAddr>]>,
-    /// Who may push.
+    /// The token that pushes must carry; `None`: everybody may push.
     pub ingress_token: Option<Token>,
     /// Keyed at the start: nobody can choose ids that crowd one shard.
     pub hasher: IdHasher,

@@ -25,7 +25,7 @@ use crate::websocket;
 /// When clients send Calls.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Traffic {
-    /// Never.
+    /// A client never sends.
     Silent,
     /// When the schedule says so, whatever became of the one before.
     OpenLoop,

@@ -47,7 +47,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Adds one.
+    /// Counts one more.
     pub fn bump(&self, count: Count) {
         let cell = &self.cells[count as usize];
         cell.store(cell.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -58,7 +58,7 @@ impl Counts {
         self.cells[count as usize].store(value, Ordering::Relaxed);
     }
 
-    /// Reads one.
+    /// Reads one count.
     #[must_use]
     pub fn get(&self, count: Count) -> u64 {
         self.cells[count as usize].load(Ordering::Relaxed)
@@ -84,7 +84,7 @@ impl Totals {
         totals
     }
 
-    /// Reads one.
+    /// Reads one count.
     #[must_use]
     pub fn get(&self, count: Count) -> u64 {
         self.sums[count as usize]

@@ -67,9 +67,9 @@ impl Drop for Running {
 /// Where a relay serves.
 #[derive(Clone, Copy, Debug)]
 pub struct Relay {
-    /// Clients.
+    /// The address that clients connect to.
     pub listen: SocketAddr,
-    /// Pushes.
+    /// The address that pushes go to.
     pub ingress: SocketAddr,
 }
 

@@ -80,10 +80,10 @@ pub fn connect(address: SocketAddr, source: Option<Ipv4Addr>) -> io::Result<Owne
     }
 }
 
-/// Why nothing (more) can be read.
+/// What a read gave.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Received {
-    /// So many bytes.
+    /// So many bytes were read, at least one.
     Bytes(usize),
     /// Nothing now; an event will come.
     Nothing,

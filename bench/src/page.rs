@@ -7,7 +7,7 @@ use crate::options::Mode;
 use crate::plot::{Chart, Scale, Series, escape};
 use crate::report::{Percentiles, Report, Second};
 
-/// The page.
+/// Renders the report as one HTML page.
 #[must_use]
 pub fn render(report: &Report) -> String {
     let mut out = String::with_capacity(256 << 10);

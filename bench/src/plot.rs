@@ -9,7 +9,7 @@ pub struct Series {
     pub name: &'static str,
     /// Class of the style sheet: `a`, `b` or `c`.
     pub class: &'static str,
-    /// x rises.
+    /// Pairs of x and y; x rises.
     pub points: Vec<(f64, f64)>,
     /// The space below the line is tinted.
     pub filled: bool,
@@ -27,7 +27,7 @@ pub enum Scale {
 /// A chart with shared axes.
 #[derive(Clone, Debug)]
 pub struct Chart {
-    /// Heading.
+    /// The heading above the chart.
     pub title: &'static str,
     /// One line below it.
     pub note: String,

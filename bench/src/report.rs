@@ -18,7 +18,7 @@ pub struct Report {
     pub started_unix: u64,
     /// Where it ran.
     pub machine: Machine,
-    /// How.
+    /// What was asked of the run: mode, clients, rates and times.
     pub scene: Scene,
     /// Empty: all is well.
     pub problems: Vec<String>,
@@ -30,11 +30,11 @@ pub struct Report {
     pub counts: Counted,
     /// Latencies from due, in microseconds.
     pub latency: LatencyReport,
-    /// Per second.
+    /// Messages, pushes and connects per second.
     pub rates: Rates,
-    /// Over the measurement.
+    /// CPU time of the programs over the measurement.
     pub cpu: Cpu,
-    /// At its end.
+    /// Memory of the programs at the measurement's end.
     pub memory: Memory,
     /// Second by second.
     pub seconds: Vec<Second>,
@@ -232,7 +232,7 @@ pub struct Second {
 pub struct CurvePoint {
     /// 0 to 100.
     pub percentile: f64,
-    /// Latency at it.
+    /// The latency at that percentile, in microseconds.
     pub micros: u64,
 }
 
@@ -243,14 +243,14 @@ pub struct Floor {
     pub us_per_message: f64,
     /// Ours divided by it.
     pub ratio: f64,
-    /// Its rate.
+    /// Its messages per second of the measurement.
     pub messages_per_second: f64,
-    /// Its latencies.
+    /// Its latencies of Calls.
     pub calls: Percentiles,
 }
 
 impl Percentiles {
-    /// Reads them off.
+    /// Reads the percentiles off a histogram.
     #[must_use]
     pub fn of(histogram: &Histogram<u64>) -> Self {
         if histogram.is_empty() {
@@ -288,7 +288,7 @@ pub fn curve(histogram: &Histogram<u64>) -> Vec<CurvePoint> {
 }
 
 impl Report {
-    /// Nothing failed.
+    /// Whether nothing failed.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.problems.is_empty()

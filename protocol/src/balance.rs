@@ -45,7 +45,7 @@ pub enum Output<R> {
     Use {
         /// It is idle or still gathers requests.
         link: LinkId,
-        /// What to write.
+        /// The request to write, or that nothing is left to write but a connection's end.
         job: Job<R>,
     },
     /// Open a connection, and report how that went.

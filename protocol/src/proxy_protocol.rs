@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use ppp::{HeaderResult, PartialResult, v1, v2};
 
-/// A header.
+/// What a whole header says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ProxyHeader {
     /// Its length in bytes; the connection's own begin there.

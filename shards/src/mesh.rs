@@ -4,7 +4,7 @@
 //! marked rings only, so that a pass costs the same whatever the number of shards. A full ring refuses; it never blocks the
 //! sender. One more sender stands for the ordinary threads beside the shards.
 //!
-//! The rings and doorbells are the only shared state between shards.
+//! Beside the queue of the log, the rings and doorbells are the only state that shards share and change.
 
 use std::cell::{Cell, RefCell};
 use std::io;

@@ -14,7 +14,7 @@ pub struct Settings<'a> {
     pub inherited: &'a [Vec<BorrowedFd<'a>>],
     /// What runs the tasks of a shard.
     pub executor: Executor,
-    /// Where descriptors live.
+    /// Whether each shard has a descriptor table of its own.
     pub tables: Tables,
 }
 

@@ -20,7 +20,7 @@ pub enum StartError {
          `executor = \"plain\"` needs none of it"
     )]
     IoUring {
-        /// The executor's words.
+        /// The executor's own message.
         reason: String,
     },
     /// Too little memory may be locked for the rings.
@@ -38,7 +38,7 @@ pub enum StartError {
          profile may forbid it (containers), and /proc must be mounted; `executor = \"plain\"` does without"
     )]
     Table {
-        /// The kernel's words.
+        /// The kernel's own message.
         reason: String,
     },
     /// No thread, or no descriptor.

@@ -8,7 +8,7 @@ use super::exchange::Exchange;
 use super::link::Link;
 use protocol::balance::{Job, LinkId};
 
-/// What is gathered.
+/// The requests that were submitted in this pass and are not yet written.
 pub(super) struct Batch<E: Exchange> {
     /// Each connection, and where its requests end in `bytes`.
     links: Vec<(Rc<Link<E>>, usize)>,

@@ -22,7 +22,7 @@ pub trait Exchange: 'static {
 /// A backend's whole answer.
 #[derive(Debug)]
 pub struct Response<'a> {
-    /// Status and headers.
+    /// The answer's status and headers.
     pub head: &'a ResponseHead<'a>,
     /// Decoded from any transfer coding.
     pub content: &'a [u8],

@@ -44,7 +44,7 @@ pub struct Pool<E: Exchange> {
 /// One address of a backend.
 #[derive(Clone)]
 struct Upstream {
-    /// Of the config.
+    /// The backend's index in the configuration.
     backend: usize,
     place: Place,
     template: Rc<RequestTemplate>,

@@ -30,7 +30,7 @@ pub struct Clients<C: Conversation = Session> {
     /// Handshakes that have asked the backend.
     asking_count: Cell<usize>,
     upgrade_rate: UpgradeRate,
-    /// For every session.
+    /// The limits that a session takes when it begins.
     session_limits: RefCell<Rc<Limits>>,
     /// The client whose frames are shown in the log.
     traced: RefCell<Option<ClientId>>,

@@ -112,7 +112,7 @@ impl<C: Conversation> Connection<C> {
         })
     }
 
-    /// Who it is.
+    /// The client's id, connection and address, as the backend is told.
     pub fn identity(&self) -> &Rc<Identity> {
         &self.identity
     }

@@ -8,7 +8,7 @@ use protocol::ocpp::Pending;
 /// A client, for people and programs.
 #[derive(Clone, Debug)]
 pub struct Description {
-    /// Who.
+    /// The client's id, connection and address.
     pub identity: Identity,
     /// The client's own, behind the proxies that we trust.
     pub address: String,
@@ -19,7 +19,7 @@ pub struct Description {
 }
 
 impl Description {
-    /// As JSON.
+    /// The description as a JSON object, as `GET /clients/<ClientId>` answers it.
     #[must_use]
     pub fn json(&self) -> String {
         let since = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(self.since_ms)).to_string();

@@ -17,7 +17,7 @@ pub struct Registry<C> {
 
 /// What a registry holds.
 pub trait Registered {
-    /// Who it is.
+    /// The identity that holds the name under which it is found.
     fn identity(&self) -> &Identity;
 }
 

@@ -29,7 +29,7 @@ pub(super) fn show(identity: &Identity, direction: &str, message: &Message) {
     );
 }
 
-/// Its end.
+/// Logs that the connection ended, and how.
 #[cold]
 pub(super) fn show_end(identity: &Identity, code: u16, reason: &str) {
     let (client, connection) = (identity.client.as_str(), identity.connection.to_string());
@@ -53,5 +53,5 @@ fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(SHOWN_LEN_MAX)]
 }
 
-/// Of each message.
+/// The bytes of a message that are logged at most.
 const SHOWN_LEN_MAX: usize = 4096;

@@ -19,7 +19,7 @@ pub enum BackendUrl {
     },
     /// `unix:/path[:/prefix]`
     Unix {
-        /// Of the socket.
+        /// The socket's path in the file system.
         path: PathBuf,
         /// What request paths begin with.
         prefix: String,

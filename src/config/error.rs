@@ -9,9 +9,9 @@ use super::value::ValueError;
 pub enum Place {
     /// A line of a file; lines count from 1.
     File {
-        /// As it was named.
+        /// The file's path as it was given.
         file: String,
-        /// Of the key.
+        /// The line of the key, from 1.
         line: usize,
     },
     /// A flag, with its dashes.
@@ -36,7 +36,7 @@ pub enum ConfigError {
     /// The file cannot be read.
     #[error("{file}: {reason}")]
     Read {
-        /// As it was named.
+        /// The file's path as it was given.
         file: String,
         /// The operating system's words.
         reason: String,
@@ -44,15 +44,15 @@ pub enum ConfigError {
     /// The file is far larger than any configuration.
     #[error("{file}: a configuration has at most {limit} bytes")]
     TooLarge {
-        /// As it was named.
+        /// The file's path as it was given.
         file: String,
-        /// In bytes.
+        /// The bound, in bytes.
         limit: u64,
     },
-    /// Not TOML.
+    /// The file is not TOML.
     #[error("{place}: {message}")]
     Syntax {
-        /// Of the first wrong character.
+        /// Where the first wrong character is.
         place: Place,
         /// The TOML parser's words.
         message: String,
@@ -60,7 +60,7 @@ pub enum ConfigError {
     /// There is no such key.
     #[error("{place}: unknown key \"{key}\"{}", did_you_mean(.meant))]
     UnknownKey {
-        /// Of the key.
+        /// Where the key is written.
         place: Place,
         /// As it was written.
         key: String,
@@ -70,23 +70,23 @@ pub enum ConfigError {
     /// A key of the whole node inside `[defaults]` or `[[core]]`.
     #[error("{place}: \"{key}\" holds for the whole node; write it above the first [table]")]
     NodeKey {
-        /// Of the key.
+        /// Where the key is written.
         place: Place,
-        /// Its name.
+        /// The key's name.
         key: &'static str,
     },
     /// A key of shards outside `[defaults]` and `[[core]]`.
     #[error("{place}: \"{key}\" holds per shard; write it in [defaults], or in a [[core]] for one shard")]
     CoreKey {
-        /// Of the key.
+        /// Where the key is written.
         place: Place,
-        /// Its name.
+        /// The key's name.
         key: &'static str,
     },
     /// `[defaults]` or `[[core]]` is something else.
     #[error("{place}: \"{key}\" is written as {form}")]
     Table {
-        /// Of the key.
+        /// Where the key is written.
         place: Place,
         /// `defaults` or `core`.
         key: &'static str,
@@ -96,51 +96,51 @@ pub enum ConfigError {
     /// A value that its key does not allow.
     #[error("{place}: {key} = {error}")]
     Value {
-        /// Of the key.
+        /// Where the key is written.
         place: Place,
-        /// Its name.
+        /// The key's name.
         key: &'static str,
-        /// What is allowed.
+        /// What was written, and what is allowed.
         error: Box<ValueError>,
     },
     /// `cpu` where there is no one shard, or through `--set`.
     #[error("{place}: \"cpu\" belongs to one shard; write it in [[core]], or name CPUs with --cores")]
     CpuOutsideCore {
-        /// Of the key.
+        /// Where the key is written.
         place: Place,
     },
     /// A `[[core]]` without `cpu`.
     #[error("{place}: this [[core]] needs a \"cpu\"; usable are {usable}")]
     CpuMissing {
-        /// Of the table.
+        /// Where the table begins.
         place: Place,
-        /// For example `0-3,8`.
+        /// The CPUs that the process may use, such as `0-3,8`.
         usable: String,
     },
     /// `cpu` is not the number of a CPU.
     #[error("{place}: cpu = {got}: not the number of a CPU; usable are {usable}")]
     CpuNumber {
-        /// Of the key.
+        /// Where the key is written.
         place: Place,
         /// As it was written.
         got: String,
-        /// For example `0-3,8`.
+        /// The CPUs that the process may use, such as `0-3,8`.
         usable: String,
     },
     /// A CPU that this machine does not have, or that this process may not use.
     #[error("{place}: CPU {cpu} is not usable by this process; usable are {usable}")]
     CpuUnusable {
-        /// Of the key.
+        /// Where the key is written.
         place: Place,
-        /// The CPU.
+        /// The number of the CPU.
         cpu: usize,
-        /// For example `0-3,8`.
+        /// The CPUs that the process may use, such as `0-3,8`.
         usable: String,
     },
     /// More shards than ws2api supports, or none.
     #[error("{place}: {count} shards; allowed are 1 to {limit}")]
     ShardCount {
-        /// Of the last one.
+        /// Where the last shard is written.
         place: Place,
         /// How many were asked for.
         count: usize,
@@ -150,11 +150,11 @@ pub enum ConfigError {
     /// Two keys whose values do not go together.
     #[error("{place}: {key} = {value}: {conflict}")]
     Conflict {
-        /// Of the key that was set last.
+        /// Where that key is written which was set last.
         place: Place,
-        /// Its name.
+        /// The key's name.
         key: &'static str,
-        /// Its value.
+        /// The key's value, as it would be written.
         value: String,
         /// What it conflicts with.
         conflict: Box<Conflict>,
@@ -169,9 +169,9 @@ pub enum Conflict {
         "ping_after ({ping_after}) must be less than dead_after ({dead_after}), so that a pong can arrive in between"
     )]
     PingAfterDead {
-        /// Its value.
+        /// The value of `ping_after`, as it would be written.
         ping_after: String,
-        /// Its value.
+        /// The value of `dead_after`, as it would be written.
         dead_after: String,
     },
     /// Two listeners on one port.
@@ -179,7 +179,7 @@ pub enum Conflict {
     SamePort {
         /// The other listener's key.
         other: &'static str,
-        /// Its address.
+        /// The other listener's address.
         address: String,
     },
     /// `subprotocol_required` with no subprotocols.
@@ -188,7 +188,7 @@ pub enum Conflict {
     /// A header of `trusted_headers` that is in `forward_headers` too.
     #[error("{header} is in forward_headers too, so anybody could send it")]
     TrustedAndForwarded {
-        /// Its name.
+        /// The header's name.
         header: String,
     },
     /// `trusted_headers` without `trusted_proxies`.

@@ -68,7 +68,7 @@ pub struct Overrides {
 pub struct Override {
     /// The flag, with its dashes; errors name it.
     pub flag: String,
-    /// The key.
+    /// The key's name, such as `clients_max`.
     pub key: String,
     /// The flag's words; several for a flag that was repeated to make a list.
     pub values: Vec<String>,

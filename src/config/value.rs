@@ -174,10 +174,10 @@ pub struct ValueError {
 /// Why a value is refused, and what is allowed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refusal {
-    /// Of another type.
+    /// The value has another type; inside is what is allowed.
     #[error("allowed is {0}{example}", example = example(.0))]
     Type(Kind),
-    /// Beyond the bounds.
+    /// The value is beyond the bounds; inside is what is allowed.
     #[error("out of range; allowed is {0}")]
     Range(Kind),
     /// A duration that is a bare number.

@@ -6,14 +6,14 @@ use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
-/// Said once; everybody who watches is woken.
+/// Is triggered once, and then wakes every task that watches it.
 #[derive(Debug, Default)]
 pub struct DrainSignal {
-    said: Cell<bool>,
+    triggered: Cell<bool>,
     watchers: RefCell<Slab<Option<Waker>>>,
 }
 
-/// One task's ear for the signal.
+/// One task's watch on the signal, until it is dropped.
 #[derive(Debug)]
 pub struct DrainWatch {
     signal: Rc<DrainSignal>,
@@ -21,9 +21,9 @@ pub struct DrainWatch {
 }
 
 impl DrainSignal {
-    /// Says it.
+    /// Triggers the signal, for good: wakes every task that watches it.
     pub fn trigger(&self) {
-        self.said.set(true);
+        self.triggered.set(true);
         for (_, waker) in self.watchers.borrow_mut().iter_mut() {
             if let Some(waker) = waker.take() {
                 waker.wake();
@@ -31,9 +31,9 @@ impl DrainSignal {
         }
     }
 
-    /// Whether it was said.
+    /// Whether the signal was triggered.
     pub fn is_triggered(&self) -> bool {
-        self.said.get()
+        self.triggered.get()
     }
 
     /// A watch for one task.

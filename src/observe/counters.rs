@@ -17,7 +17,7 @@ use protocol::ocpp::{Event, FailReason, Outcome, PushRefusal};
 pub struct Family {
     /// Without the prefix `ws2api_` and the suffix `_total`.
     pub name: &'static str,
-    /// One sentence.
+    /// One sentence that explains the family, for `# HELP`.
     pub help: &'static str,
     /// What tells its members apart.
     pub labels: &'static [&'static str],
@@ -241,9 +241,9 @@ pub type Member = fn(&Counters) -> &Count;
 pub enum Ended {
     /// With the client's close frame.
     Left,
-    /// Without one.
+    /// The connection was lost, without a close frame.
     Lost,
-    /// `dead_after`.
+    /// The client was silent for `dead_after`.
     Silent,
     /// `send_queue_bytes` or `send_timeout`.
     NotReading,

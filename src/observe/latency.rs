@@ -19,7 +19,7 @@ pub struct Latency {
 pub struct LatencyCopy {
     /// How many fell into each bucket, the last being those above the last bound.
     pub buckets: [u64; BOUNDS_US.len() + 1],
-    /// Of all together.
+    /// The sum of all measured times.
     pub sum: Duration,
     /// The exact quantiles of [`QUANTILES`] since the start, and the maximum.
     pub quantiles: [Duration; QUANTILES.len()],
@@ -63,7 +63,7 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// Adds one.
+    /// Records one measured time.
     pub fn record(&self, elapsed: Duration) {
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         self.micros.borrow_mut().saturating_record(micros);

@@ -22,20 +22,20 @@ pub struct Profiles {
 /// Why a profile could not be taken or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
-    /// The file.
+    /// The file that the profile goes to cannot be written.
     #[error("-{flag} {}: {error}", .file.display())]
     File {
-        /// Which flag.
+        /// The flag's name, without its dash.
         flag: &'static str,
-        /// Its value.
+        /// The file that the flag names.
         file: PathBuf,
-        /// The kernel's word.
+        /// The kernel's error.
         error: std::io::Error,
     },
-    /// The CPU profile.
+    /// The CPU profile cannot be taken.
     #[error("-cpuprofile: {0}")]
     Cpu(#[from] Busy),
-    /// The heap profile.
+    /// The heap profile cannot be taken.
     #[error("-memprofile: {0}")]
     Heap(String),
 }

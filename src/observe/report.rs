@@ -10,9 +10,9 @@ use crate::observe::latency::LatencyCopy;
 /// A copy of what a shard counts, and how it is.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Which shard.
+    /// The shard's index.
     pub shard: usize,
-    /// Its CPU.
+    /// The number of the CPU that the shard is pinned to.
     pub cpu: usize,
     /// The kernel's id of its thread.
     pub thread: i32,
@@ -22,19 +22,19 @@ pub struct Report {
     pub shed: Vec<u64>,
     /// How it is now.
     pub gauges: Gauges,
-    /// Calls.
+    /// How long Calls took, from the client's frame to its answer.
     pub calls: LatencyCopy,
-    /// Requests to the backend.
+    /// How long requests to the backend took.
     pub backend: LatencyCopy,
-    /// Pushes.
+    /// How long pushes took, from the frame to the client's answer.
     pub pushes: LatencyCopy,
     /// Rounds of the loop by their length, in the order of [`PASS_BOUNDS_US`] and one more.
     pub passes: [u64; PASS_BOUNDS_US.len() + 1],
     /// Time spent outside of `epoll_wait` since the start.
     pub busy: Duration,
-    /// It drains.
+    /// Whether the shard drains.
     pub draining: bool,
-    /// No backend can be connected to.
+    /// Whether no backend can be connected to.
     pub backend_down: bool,
 }
 

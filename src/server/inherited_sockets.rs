@@ -10,21 +10,21 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::net::{SocketType, sockopt};
 
-/// What was passed.
+/// The sockets that the service manager passed in, by what they are for.
 #[derive(Debug, Default)]
 pub struct InheritedSockets {
-    /// For clients.
+    /// Sockets that clients connect to.
     pub listen: Vec<Socket>,
-    /// For the backend.
+    /// Sockets that the backend pushes to.
     pub ingress: Vec<Socket>,
-    /// For operators.
+    /// Sockets of the admin listener.
     pub admin: Vec<Socket>,
 }
 
 /// A listening TCP socket.
 #[derive(Debug)]
 pub struct Socket {
-    /// Where it listens.
+    /// The address that the socket listens on.
     pub address: SocketAddr,
     fd: OwnedFd,
 }
@@ -35,15 +35,15 @@ pub enum ActivationError {
     /// LISTEN_FDS does not hold what sd_listen_fds(3) says.
     #[error("LISTEN_FDS={value}: {error}")]
     Descriptors {
-        /// As it was.
+        /// The variable's value.
         value: String,
-        /// What is wrong.
+        /// What is wrong with it.
         error: io::Error,
     },
     /// Nobody says what it is for.
     #[error("a socket is passed in as \"{name}\": FileDescriptorName= in its unit must be listen, ingress or admin")]
     Name {
-        /// As it was.
+        /// The socket's name, as it was passed.
         name: String,
     },
     /// Something else than a listening TCP socket.
@@ -51,13 +51,13 @@ pub enum ActivationError {
         "what is passed in as {name} is no listening TCP socket: its unit needs ListenStream=ADDRESS and Accept=no"
     )]
     Kind {
-        /// Its name.
+        /// The socket's name.
         name: String,
     },
     /// Connections to the rest would wait for ever.
     #[error("{count} sockets are passed in as {name}, for {listeners}: pass one for all of them, or one for each")]
     TooMany {
-        /// Their name.
+        /// The sockets' name.
         name: &'static str,
         /// How many they are.
         count: usize,

@@ -14,11 +14,11 @@ use crate::shard::mail::{Control, Mail, Reload};
 /// What runs, and what it was read from.
 #[derive(Debug)]
 pub struct Source {
-    /// What runs.
+    /// The configuration that runs.
     pub config: Config,
     /// Where it came from.
     pub args: ServeArgs,
-    /// Who may push.
+    /// The token that pushes must carry; `None`: everybody may push.
     pub ingress_token: Option<Token>,
     /// As they were before any thread was pinned.
     pub usable_cpus: Vec<usize>,
@@ -61,8 +61,8 @@ impl Source {
         self.config = config.clone();
         let reload = Arc::new(Reload { config, ..reload });
         for shard in 0..outside.shards_count() {
-            let news = Mail::Control(Control::Reload(reload.clone()));
-            if outside.try_send(shard, news).is_err() {
+            let mail = Mail::Control(Control::Reload(reload.clone()));
+            if outside.try_send(shard, mail).is_err() {
                 tracing::error!("shard {shard} is too busy to take the new configuration: send SIGHUP again");
             }
         }

@@ -6,7 +6,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 use std::time::Duration;
 
-/// All shards serve.
+/// Tells the service manager that all shards serve.
 pub fn ready() {
     send("READY=1");
 }
@@ -29,7 +29,7 @@ pub fn alive(words: &str) {
     send(&format!("WATCHDOG=1\nSTATUS={words}"));
 }
 
-/// Nobody listens, or does not want to: that is not ours to mend.
+/// Nobody listens, or does not want to: that is not ours to fix.
 fn send(text: &str) {
     let Some(address) = std::env::var_os("NOTIFY_SOCKET") else {
         return;

@@ -20,16 +20,16 @@ pub enum Mail {
     Ask {
         /// The shard that wants the reply.
         from: u16,
-        /// What it knows the request by.
+        /// The number by which that shard knows the request.
         token: u64,
-        /// The request.
+        /// What the ingress asks for.
         request: Box<ClientRequest>,
     },
     /// The reply to an `Ask`.
     Reply {
-        /// Of the `Ask`.
+        /// The token of the `Ask`.
         token: u64,
-        /// The reply.
+        /// What the home shard answers.
         reply: Box<ClientReply>,
     },
     /// A push's outcome, for the ingress request that waits for it on the receiver.
@@ -45,7 +45,7 @@ pub enum Control {
     Report(mpsc::Sender<Box<Report>>),
     /// Say how this client is.
     Describe {
-        /// Whom.
+        /// The client that is meant.
         client: ClientId,
         /// `None`: it is not connected.
         reply: mpsc::Sender<Option<Description>>,
@@ -70,43 +70,43 @@ pub enum Control {
 pub enum ClientRequest {
     /// `POST /call/…`
     Push {
-        /// To whom.
+        /// The client that gets the push.
         client: ClientId,
-        /// What.
+        /// The action, id and payload of the push.
         push: Push,
     },
     /// `POST /result/…` or `/error/…`: the backend answers a Call that it had deferred.
     Answer {
-        /// Whose Call.
+        /// The client that sent the Call.
         client: ClientId,
-        /// What it asked for.
+        /// The Call's action.
         action: Action,
         /// Which.
         message_id: MessageId,
         /// `/error`: the body has code, description and details.
         is_error: bool,
-        /// The body.
+        /// The body of the request.
         body: Bytes,
     },
     /// The request that waits for this push waits no longer.
     EndWait {
-        /// Whose push.
+        /// The client that the push is for.
         client: ClientId,
         /// Which.
         message_id: MessageId,
-        /// Who waited.
+        /// The request that waited.
         waiter: Waiter,
     },
     /// `GET /clients/<ClientId>`
     Describe {
-        /// Whom.
+        /// The client that is meant.
         client: ClientId,
     },
     /// `DELETE /clients/<ClientId>`
     Close {
-        /// Whom.
+        /// The client that is meant.
         client: ClientId,
-        /// Close code.
+        /// The close code (RFC 6455, 7.4).
         code: u16,
         /// Close reason, at most 123 bytes.
         reason: String,
@@ -115,7 +115,7 @@ pub enum ClientRequest {
     List {
         /// First slot of the registry.
         slot: usize,
-        /// At most so many.
+        /// Clients on the page at most.
         limit: usize,
     },
 }
@@ -125,28 +125,28 @@ pub enum ClientRequest {
 pub enum ClientReply {
     /// No such client here.
     NotConnected,
-    /// To `Push`.
+    /// To `Push`: the client's session has taken the push.
     Pushed {
-        /// Sent or queued.
+        /// Whether the push was sent or waits.
         accepted: Accepted,
-        /// Over which connection.
+        /// The client's connection that it goes over.
         connection: ConnectionId,
     },
-    /// To `Push`.
+    /// To `Push`: the session refuses the push.
     PushRefused(PushRefusal),
     /// To `EndWait`: the push was sent, or is over.
     WaitEnded,
     /// To `EndWait`: the push of this connection was not sent and never will be.
     WaitWithdrawn(Box<Identity>),
-    /// To `Answer`.
+    /// To `Answer`: whether the deferred answer was taken.
     Answered(Result<(), AnswerRefusal>),
-    /// To `Describe`.
+    /// To `Describe`: how the client is.
     Described(Description),
-    /// To `Close`.
+    /// To `Close`: the connection is being closed.
     Closed,
-    /// To `List`.
+    /// To `List`: one page of this shard's clients.
     Listed {
-        /// The clients.
+        /// The clients of the page, in the order of their slots.
         clients: Vec<Description>,
         /// Where the next page of this shard begins.
         next: Option<usize>,
@@ -165,9 +165,9 @@ pub enum AnswerRefusal {
 /// What every shard is told when the configuration was read again.
 #[derive(Debug)]
 pub struct Reload {
-    /// All of it.
+    /// The whole new configuration.
     pub config: Config,
-    /// Who may push.
+    /// The token that pushes must carry; `None`: everybody may push.
     pub ingress_token: Option<Token>,
 }
 

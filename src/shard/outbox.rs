@@ -53,9 +53,9 @@ pub struct Outbox {
 /// The outbox's bounds, from the shard's config.
 #[derive(Clone, Copy, Debug)]
 pub struct OutboxLimits {
-    /// `result_ttl`.
+    /// How long a post is tried again: `result_ttl`.
     pub ttl: Duration,
-    /// `results_queued_max`.
+    /// How many posts may wait: `results_queued_max`.
     pub waiting_max: usize,
     /// A single try takes no longer than a Call may.
     pub try_timeout: Duration,

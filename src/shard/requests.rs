@@ -41,7 +41,7 @@ pub struct Call {
 
 /// The question that precedes every connection.
 pub struct Connect {
-    /// Who queries.
+    /// The client that wants to come in.
     pub identity: Rc<Identity>,
     /// The identity's, and what of the client's request goes along: `forward_headers`, `trusted_headers`, the offered
     /// subprotocols.
@@ -54,13 +54,13 @@ pub struct Connect {
 
 /// The notice that a connection has ended.
 pub struct Disconnect {
-    /// Whose.
+    /// The client whose connection ended.
     pub identity: Rc<Identity>,
-    /// The JSON body.
+    /// The JSON object that says how it ended.
     pub body: Vec<u8>,
-    /// Given up then.
+    /// When the notice is given up.
     pub deadline: Instant,
-    /// Counts a loss.
+    /// Where a lost notice is counted.
     pub counters: Rc<Counters>,
 }
 

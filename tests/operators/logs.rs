@@ -1,4 +1,4 @@
-//! The log is for people or for programs, names a trouble once, and shows one client's frames on demand.
+//! The log is for people or for programs, names an alert once, and shows one client's frames on demand.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

@@ -30,7 +30,7 @@ impl Links {
         link
     }
 
-    /// Whose it is.
+    /// The index of the backend that the connection leads to.
     pub(super) fn upstream(&self, link: LinkId) -> usize {
         self.upstreams[link.index()].expect("the connection is open")
     }

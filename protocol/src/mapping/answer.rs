@@ -23,7 +23,7 @@ pub enum Answer<'a> {
         /// The whole content, decoded from any transfer coding.
         content: &'a [u8],
     },
-    /// It did not.
+    /// The backend did not answer, for this reason.
     Failed(Failure),
 }
 
@@ -38,7 +38,7 @@ pub enum Reply<'a> {
         code: Cow<'a, str>,
         /// A JSON string, quotes included; at most [`DESCRIPTION_CHARACTERS_MAX`] characters.
         description: Cow<'a, str>,
-        /// A JSON object.
+        /// The error's details, a JSON object.
         details: &'a str,
     },
     /// Nothing yet: the backend answers later at the ingress.
@@ -83,7 +83,7 @@ pub fn map<'a>(answer: Answer<'a>, subprotocol: Subprotocol, depth_max: usize) -
 /// Why a body is not `{"code":…}`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ErrorBodyError {
-    /// Not JSON.
+    /// The body is not JSON.
     #[error(transparent)]
     Json(#[from] JsonError),
     /// Not an object that has a `code` of 1 to [`CODE_CHARACTERS_MAX`] characters.

@@ -3,38 +3,38 @@
 use crate::http::RequestHead;
 use crate::ocpp::{Action, ClientId, IdError, MessageId};
 
-/// A request's meaning.
+/// What a request asks for, read from its method and target.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Route {
     /// `POST /call/<Action>/<ClientId>/<MessageId>`
     Push {
-        /// What.
+        /// The OCPP action that is pushed.
         action: Action,
-        /// To whom.
+        /// The client that gets the push.
         client: ClientId,
-        /// The backend's id for it.
+        /// The push's id, chosen by the backend.
         message_id: MessageId,
     },
     /// `POST /result/…` and `POST /error/…`: the answer to a deferred Call.
     Answer {
-        /// Whose Call.
+        /// The client that sent the Call.
         client: ClientId,
-        /// What it asked for.
+        /// The Call's action.
         action: Action,
-        /// Which.
+        /// The Call's id, chosen by the client.
         message_id: MessageId,
-        /// `/error`.
+        /// True for `/error`, false for `/result`.
         is_error: bool,
     },
     /// `GET /clients/<ClientId>`
     Describe(ClientId),
     /// `DELETE /clients/<ClientId>?code=&reason=`
     Close {
-        /// Whom.
+        /// The client whose connection is closed.
         client: ClientId,
         /// 1000, 1001, 1008 and 1011 to 1013, or 3000 to 4999 (RFC 6455, 7.4).
         code: u16,
-        /// At most 123 bytes.
+        /// The close reason, at most 123 bytes.
         reason: String,
     },
     /// `GET /clients?after=&limit=`
@@ -49,9 +49,9 @@ pub enum Route {
 /// A place in the list of all clients: a shard, and a slot in its registry.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Cursor {
-    /// Index.
+    /// The shard's index, from 0.
     pub shard: usize,
-    /// Slot.
+    /// The first slot of its registry that the next page looks at.
     pub slot: usize,
 }
 
@@ -64,13 +64,13 @@ pub enum RouteError {
     /// 405
     #[error("method not allowed")]
     Method {
-        /// For `Allow`.
+        /// The methods of this path, as the `Allow` header lists them.
         allow: &'static str,
     },
     /// 400
     #[error("{part}: {error}")]
     Id {
-        /// Of the path.
+        /// The path segment that is wrong, by its name.
         part: &'static str,
         /// What is wrong with it.
         error: IdError,

@@ -16,7 +16,7 @@ pub enum Admission {
     },
     /// No word: 502, 503 or 504.
     Unanswered {
-        /// For the client.
+        /// The status of the client's answer.
         status: u16,
     },
 }

@@ -114,7 +114,7 @@ pub const NO_PAYLOAD: &str = "{}";
 /// How a client's messages are read.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
-    /// What was negotiated.
+    /// The subprotocol that was negotiated.
     pub subprotocol: Subprotocol,
     /// The deepest nesting; the frame's own array is the first level.
     pub depth_max: usize,

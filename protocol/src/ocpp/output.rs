@@ -17,7 +17,7 @@ pub use async_tungstenite::tungstenite::Utf8Bytes as Text;
 pub enum Output {
     /// Write this text message to the client.
     Send {
-        /// The message.
+        /// The text of the message.
         frame: Text,
         /// A push: report `handle_push_written` when the frame has left, its time counts from there.
         push: Option<PushKey>,
@@ -27,7 +27,7 @@ pub enum Output {
     Call {
         /// Names the Call in `handle_answer`.
         key: CallKey,
-        /// The client's message.
+        /// The Call as the client wrote it.
         text: CallText,
         /// `call_timeout` from now.
         deadline: Instant,
@@ -38,19 +38,19 @@ pub enum Output {
     Post {
         /// For the path: the pushed Call's (`/result`, `/error`), the answered Call's (`/resulterror`), its own (`/send`).
         action: Action,
-        /// For the path.
+        /// For the path: the id of the same message.
         message_id: MessageId,
-        /// What it learns.
+        /// The body, and the path's first segment.
         content: PostContent,
     },
     /// To the ingress request that waits for this push, in the place of a [`Output::Post`]. If that request has gone, it is
     /// posted after all.
     Outcome {
-        /// Of the push.
+        /// The push's action.
         action: Action,
-        /// Of the push.
+        /// The push's id.
         message_id: MessageId,
-        /// Who waits.
+        /// The ingress request that waits.
         waiter: Waiter,
         /// What became of it.
         outcome: Outcome,
@@ -59,7 +59,7 @@ pub enum Output {
     Ping,
     /// Close the WebSocket. Only `handle_end` has outputs (outcomes and counts) afterwards.
     Close {
-        /// RFC 6455, 7.4.1.
+        /// The close code (RFC 6455, 7.4.1).
         code: u16,
         /// At most 123 bytes of UTF-8.
         reason: &'static str,
@@ -68,7 +68,7 @@ pub enum Output {
     Drop,
     /// The client has answered a push, so long after its frame was written. Measure it, nothing else.
     PushAnswered {
-        /// The round trip.
+        /// The time between the frame's last byte and the answer.
         after: Duration,
     },
     /// Count this. Nothing else.
@@ -124,12 +124,12 @@ pub enum Outcome {
     Result(Bytes),
     /// The client's CallError as `{"code":…,"description":…,"details":…}`.
     Error {
-        /// That JSON.
+        /// The JSON object.
         body: Bytes,
     },
     /// The client has not answered and will not be heard.
     Failed {
-        /// Why.
+        /// The reason, as the backend is told.
         reason: FailReason,
         /// Whether the frame was handed to the socket: a repeat may run twice.
         sent: bool,

@@ -108,7 +108,7 @@ impl Session {
         }
     }
 
-    /// What was negotiated.
+    /// The subprotocol that was negotiated.
     pub fn subprotocol(&self) -> Subprotocol {
         self.subprotocol
     }

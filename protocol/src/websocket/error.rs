@@ -18,7 +18,7 @@ pub enum WebSocketError {
     /// A control frame of more than 125 bytes (5.5).
     #[error("control frame of {len} bytes")]
     ControlTooLong {
-        /// As declared.
+        /// The length that the frame declares, in bytes.
         len: u64,
     },
     /// A continuation of nothing (5.4).
@@ -36,7 +36,7 @@ pub enum WebSocketError {
     /// A message larger than `message_max`, compressed or not.
     #[error("message larger than {limit} bytes")]
     TooLong {
-        /// `message_max`.
+        /// The bound, `message_max`, in bytes.
         limit: usize,
     },
     /// A compressed message that cannot be inflated (RFC 7692, 7.2.2).

@@ -14,10 +14,10 @@ pub struct Upgrade<'b> {
 /// Why a request does not become a WebSocket. The client's fault, never ours.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum UpgradeRefusal {
-    /// Not GET.
+    /// The method is not GET.
     #[error("method other than GET")]
     Method,
-    /// Not HTTP/1.1.
+    /// The request is not HTTP/1.1.
     #[error("HTTP/1.0")]
     HttpVersion,
     /// A body, or the announcement of one.

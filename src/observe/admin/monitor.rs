@@ -17,7 +17,7 @@ pub(super) struct Snapshot {
     pub(super) process: Process,
 }
 
-/// What a shard did between two moments.
+/// What a shard did between two snapshots.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rates {
     /// Part of the time that it worked, 0 to 1.
@@ -46,7 +46,7 @@ pub(super) struct Second {
     pub(super) call_ms: [Option<f64>; 2],
 }
 
-/// What was seen history.
+/// What the monitor has seen, for the page and the alerts.
 #[derive(Debug, Default)]
 pub(super) struct History {
     pub(super) now: Option<Snapshot>,

@@ -13,12 +13,12 @@ pub(super) struct Process {
     pub(super) resident_bytes: Option<u64>,
     pub(super) virtual_bytes: Option<u64>,
     pub(super) cpu_seconds: Option<f64>,
-    /// Since 1970.
+    /// When the process started, in seconds since 1970.
     pub(super) start_seconds: Option<f64>,
     pub(super) threads: Option<u64>,
     /// In the table of the ordinary threads.
     pub(super) open_files: Option<u64>,
-    /// Of each table.
+    /// The limit of descriptors in each table.
     pub(super) open_files_max: Option<u64>,
     /// In each shard's own table.
     pub(super) shards_open_files: Vec<Option<u64>>,

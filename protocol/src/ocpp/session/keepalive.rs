@@ -40,12 +40,12 @@ impl Keepalive {
     }
 
     pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
-        let silence = if self.pinged {
+        let allowed = if self.pinged {
             limits.dead_after
         } else {
             self.ping_after().min(limits.dead_after)
         };
-        self.heard_at.checked_add(silence)
+        self.heard_at.checked_add(allowed)
     }
 
     /// What is due. A ping that comes late (the whole machine was stopped) still gives the client its time to answer.
