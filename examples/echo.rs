@@ -1,8 +1,9 @@
 //! Serves WebSockets and sends back what it gets, for a judge of the protocol (scripts/autobahn).
 //!
-//! It is the program's own client side, from accepting to the last word: listener, opening handshake, connection, every limit but
-//! `message_max`. Two things are different: the [`Conversation`] gives every message back in place of passing it on, and the
-//! [`Backend`] lets everybody in without being asked over HTTP. The path is a ClientId, as always: `/judge`.
+//! It is the program's own client side, from accepting to the last word: listener, opening handshake, connection, every
+//! limit but `message_max`. Two things are different: the [`Conversation`] gives every message back in place of passing
+//! it on, and the [`Backend`] lets everybody in without being asked over HTTP. The path is a ClientId, as always:
+//! `/judge`.
 //!
 //!     echo ADDRESS        prints `ready ADDRESS` once it listens, with the real port
 
@@ -94,7 +95,7 @@ impl Backend<Echo> for Everybody {
     }
 }
 
-/// What was put off in a pass leaves at its end, as in a shard.
+/// What was deferred in a pass leaves at its end, as in a shard.
 struct DeferredWrites(Rc<Clients<Echo>>);
 
 impl PassEnd for DeferredWrites {

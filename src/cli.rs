@@ -53,12 +53,12 @@ pub struct ServeArgs {
     pub strict: bool,
 }
 
-/// One flag.
+/// A flag of the command line, as the parser and the help need it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Flag {
     /// The long name, without its dashes.
     pub name: &'static str,
-    /// Its single letter.
+    /// Its short form, a single letter without the dash.
     pub short: Option<char>,
     /// What its value is called; `None`: it has none.
     pub value: Option<&'static str>,

@@ -29,7 +29,7 @@ pub struct Env {
     pub node: Reloadable<Node>,
     /// This shard's part of the configuration.
     pub core: Reloadable<Core>,
-    /// Clock, timers, sockets.
+    /// The shard's reactor: clock, timers, sockets.
     pub reactor: Rc<Reactor>,
     /// What this shard has counted.
     pub counters: Rc<Counters>,

@@ -26,9 +26,9 @@ use ws2api::shard::mail::Mail;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-// jemalloc reads this before anything is allocated. Heap profiles are compiled in and off; each thread that allocates pays
-// 13 ns per pair of calls for that. No huge pages: they cost a seventh less CPU with 100,000 clients, but twice the memory
-// when many hold half a message each. Whoever wants them sets MALLOC_CONF=thp:always (docs/performance.md).
+// jemalloc reads this before anything is allocated. Heap profiles are compiled in and off; each thread that allocates
+// pays 13 ns per pair of calls for that. No huge pages: they cost a seventh less CPU with 100,000 clients, but twice
+// the memory when many hold half a message each. Whoever wants them sets MALLOC_CONF=thp:always (docs/performance.md).
 #[allow(unsafe_code)]
 #[unsafe(export_name = "malloc_conf")]
 static MALLOC_CONF: &[u8] = b"prof:true,prof_active:false,lg_prof_sample:19\0";
@@ -118,13 +118,13 @@ fn block_signals() -> Result<SigSet, String> {
 }
 
 fn begin(args: &ServeArgs) -> Result<(), String> {
-    let passed = InheritedSockets::take().map_err(|error| error.to_string())?;
+    let inherited = InheritedSockets::take().map_err(|error| error.to_string())?;
     let config = load(args)?;
-    serve(&config, args, block_signals()?, passed, |_| String::new())
+    serve(&config, args, block_signals()?, inherited, |_| String::new())
 }
 
 fn demonstrate(mut args: ServeArgs) -> Result<(), String> {
-    let passed = InheritedSockets::take().map_err(|error| error.to_string())?;
+    let inherited = InheritedSockets::take().map_err(|error| error.to_string())?;
     let signals = block_signals()?;
     let backend = demo::start_backend().map_err(|error| format!("the demo's backend: {error}"))?;
     let mut overrides = config::Overrides::default();
@@ -136,14 +136,14 @@ fn demonstrate(mut args: ServeArgs) -> Result<(), String> {
     overrides.set.append(&mut args.overrides.set);
     overrides.cores = args.overrides.cores.take();
     args.overrides = overrides;
-    serve(&load(&args)?, &args, signals, passed, demo::guide)
+    serve(&load(&args)?, &args, signals, inherited, demo::guide)
 }
 
 fn serve(
     config: &Config,
     args: &ServeArgs,
     signals: SigSet,
-    passed: InheritedSockets,
+    inherited: InheritedSockets,
     guide: impl Fn(&server::Addresses) -> String,
 ) -> Result<(), String> {
     abort_on_panic(args.log);
@@ -157,7 +157,7 @@ fn serve(
     for warning in server::check::warnings(config, &limits) {
         tracing::warn!(fix = warning.fix, "{}", warning.what);
     }
-    let server = Server::start(config, passed, args.trace_client.clone()).map_err(|error| error.to_string())?;
+    let server = Server::start(config, inherited, args.trace_client.clone()).map_err(|error| error.to_string())?;
     reloads::succeeded();
     let (mark, unclean) = RunMark::leave();
     if let Some(words) = unclean {

@@ -87,16 +87,20 @@ pub struct Addresses {
 }
 
 impl Server {
-    /// Starts the shards; on return all of them serve. `passed`: sockets that are open already, used instead of the
+    /// Starts the shards; on return all of them serve. `inherited`: sockets that are open already, used instead of the
     /// configured addresses; `traced`: the client whose frames are logged.
     ///
     /// # Errors
     /// [`ServeError`] says in one line what was refused and what to change.
-    pub fn start(config: &Config, mut passed: InheritedSockets, traced: Option<ClientId>) -> Result<Self, ServeError> {
-        passed.check(config.cores.len())?;
-        let listen = Place::take("listen", config.node.listen, &passed.listen)?;
-        let ingress = Place::take("ingress", config.node.ingress, &passed.ingress)?;
-        let admin = match passed.admin.pop() {
+    pub fn start(
+        config: &Config,
+        mut inherited: InheritedSockets,
+        traced: Option<ClientId>,
+    ) -> Result<Self, ServeError> {
+        inherited.check(config.cores.len())?;
+        let listen = Place::take("listen", config.node.listen, &inherited.listen)?;
+        let ingress = Place::take("ingress", config.node.ingress, &inherited.ingress)?;
+        let admin = match inherited.admin.pop() {
             Some(socket) => socket.into(),
             None => std::net::TcpListener::bind(config.node.admin).map_err(|error| ServeError::Listen {
                 key: "admin",
@@ -132,7 +136,7 @@ impl Server {
         let settings = Settings {
             cpus: &cpus,
             mesh_capacity: mesh_queue,
-            inherited: &passed.per_shard(cpus.len()),
+            inherited: &inherited.per_shard(cpus.len()),
             executor: runtime.executor,
             tables: runtime.tables,
         };
@@ -150,7 +154,7 @@ impl Server {
                 .map_err(ServeError::Shard)?;
         }
         // What a shard closes from now on is closed.
-        drop((listen, ingress, passed));
+        drop((listen, ingress, inherited));
         Admin::new(node.outside.clone(), hasher).start(admin)?;
         refresh_addresses(&config.node.backends, &node.outside)?;
         Ok(Self {
@@ -203,14 +207,18 @@ enum Place {
 }
 
 impl Place {
-    fn take(key: &'static str, address: SocketAddr, passed: &[inherited_sockets::Socket]) -> Result<Self, ServeError> {
-        let Some(socket) = passed.first() else {
+    fn take(
+        key: &'static str,
+        address: SocketAddr,
+        inherited: &[inherited_sockets::Socket],
+    ) -> Result<Self, ServeError> {
+        let Some(socket) = inherited.first() else {
             let reserved = listener::reserve(address);
             return reserved
                 .map(Self::Reserved)
                 .map_err(|error| ServeError::Listen { key, address, error });
         };
-        let (count, is) = (passed.len(), socket.address);
+        let (count, is) = (inherited.len(), socket.address);
         tracing::info!(
             "{key}: {count} {} passed in, at {is}; the configured {address} is not used",
             if count == 1 { "socket was" } else { "sockets were" }

@@ -1,5 +1,5 @@
-//! Reads from and writes to a socket on behalf of a task that waits for nothing else: with a deadline, and without a buffer
-//! of its own.
+//! Reads from and writes to a socket on behalf of a task that waits for nothing else: with a deadline, and without a
+//! buffer of its own.
 
 use std::future::poll_fn;
 use std::io;
@@ -28,8 +28,8 @@ pub fn poll_recv(
     received
 }
 
-/// Waits for bytes and lends them to `take`. Returns their length; 0: the other side has closed or broken the connection, or
-/// `timer` has expired.
+/// Waits for bytes and lends them to `take`. Returns their length; 0: the other side has closed or broken the
+/// connection, or `timer` has expired.
 pub async fn recv(env: &Env, socket: &Socket, timer: &mut Timer, mut take: impl FnMut(&[u8])) -> usize {
     poll_fn(|context| match poll_recv(env, context, socket, &mut take) {
         Poll::Pending => timer.poll_expired(context).map(|()| 0),
@@ -58,8 +58,8 @@ pub async fn send_all(env: &Env, socket: &Socket, bytes: &[u8], deadline: Instan
     Ok(())
 }
 
-/// Closes our side, then reads and drops what the other one still sends, until it closes or time is up: an answer that was
-/// sent last is not lost to a reset.
+/// Closes our side, then reads and drops what the other one still sends, until it closes or time is up: an answer that
+/// was sent last is not lost to a reset.
 pub async fn linger(env: &Env, socket: &Socket) {
     socket.shutdown_write();
     let mut timer = Timer::new(&env.reactor);

@@ -24,7 +24,7 @@ use crate::schedule::{Schedule, Timing, share};
 use crate::stats::Stats;
 use crate::{http, sys};
 
-/// Everything at one moment.
+/// A snapshot of the whole run.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     pub at_ns: u64,
@@ -264,13 +264,13 @@ impl<'a> Monitor<'a> {
     }
 
     fn show(&self, seen: &Second, totals: &Totals) {
-        let trouble = totals.get(Count::Failed)
+        let faults = totals.get(Count::Failed)
             + totals.get(Count::Closed)
             + totals.get(Count::Wrong)
             + totals.get(Count::Duplicated)
             + totals.get(Count::Late);
         let line = format!(
-            "{:>4} s  {:>9} open  {:>7} msg/s  {:>6} push/s  p50 {:>8}  p99 {:>8}  p99.9 {:>8}  {} {:.2} cores {}  trouble {trouble}",
+            "{:>4} s  {:>9} open  {:>7} msg/s  {:>6} push/s  p50 {:>8}  p99 {:>8}  p99.9 {:>8}  {} {:.2} cores {}  faults {faults}",
             seen.second + 1,
             grouped(seen.connections),
             grouped(seen.messages),
@@ -344,7 +344,7 @@ fn load(options: &Options, environment: &Environment, start_ns: u64, thread: u32
     }
 }
 
-/// Cores that a process took between two moments.
+/// Cores that a process took between two snapshots.
 pub fn cores(begin: Process, end: Process, elapsed_ns: f64) -> f64 {
     end.cpu_us.saturating_sub(begin.cpu_us) as f64 * 1e3 / elapsed_ns
 }

@@ -50,8 +50,8 @@ pub fn set_bind_address_no_port(socket: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Has the kernel kill the child when the calling thread ends, however it ends: what a killed run leaves behind would disturb
-/// every later measurement.
+/// Has the kernel kill the child when the calling thread ends, however it ends: what a killed run leaves behind would
+/// disturb every later measurement.
 pub fn end_with_us(command: &mut Command) {
     // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
     unsafe { command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?)) };

@@ -1,12 +1,12 @@
 //! Decides which backend gets the next request, who is left alone, when to connect and whom to probe, without I/O.
 //!
-//! Requests, the news of connections and the time enter through `handle_*`; what is to be done comes out as [`Output`]s,
-//! in the order in which it is to be done. The caller owns the sockets, passes `now`, and calls
+//! Requests, the news of connections and the time enter through `handle_*`; what is to be done comes out as
+//! [`Output`]s, in the order in which it is to be done. The caller owns the sockets, passes `now`, and calls
 //! [`handle_deadline`](Balance::handle_deadline) at [`next_deadline`](Balance::next_deadline).
 //!
-//! Of several backends the least busy one comes first. One that fails (refuses connections, ends them without an answer, or
-//! answers nothing at all in a request's time) is left alone for a while, longer each time, and then probed: with a connection
-//! that no request waits for, and with one request at a time until it has answered one.
+//! Of several backends the least busy one comes first. One that fails (refuses connections, ends them without an
+//! answer, or answers nothing at all in a request's time) is left alone for a while, longer each time, and then probed:
+//! with a connection that no request waits for, and with one request at a time until it has answered one.
 //!
 //! Invariants:
 //! - There are never more than `connections_max` connections, connects under way included.
@@ -50,7 +50,7 @@ pub enum Output<R> {
     },
     /// Open a connection, and report how that went.
     Connect {
-        /// To this backend.
+        /// The backend's index in the configuration.
         upstream: usize,
         /// A request waits for it. Goes back with the report.
         is_awaited: bool,
@@ -146,8 +146,8 @@ impl<R> Balance<R> {
         Ok(())
     }
 
-    /// These requests were not sent, not a byte of them, because their connection is of no more use: they are the next that
-    /// get another.
+    /// These requests were not sent, not a byte of them, because their connection is of no more use: they are the next
+    /// that get another.
     pub fn handle_unsent(
         &mut self,
         now: Instant,
@@ -213,8 +213,8 @@ impl<R> Balance<R> {
         }
     }
 
-    /// A connect that is awaited takes long. Returns whether it still is: where another backend works, that one is asked too,
-    /// lest who waits depends on this one.
+    /// A connect that is awaited takes long. Returns whether it still is: where another backend works, that one is
+    /// asked too, lest who waits depends on this one.
     pub fn handle_slow_connect(&mut self, now: Instant, upstream: usize, out: &mut Vec<Output<R>>) -> bool {
         if !self.has_other_good(upstream) {
             return true;
@@ -287,8 +287,8 @@ impl<R> Balance<R> {
         self.upstreams.len() - 1
     }
 
-    /// This is no backend any more. Its connections end when they have nothing to do; requests go to the others, of which there
-    /// must be one.
+    /// This is no backend any more. Its connections end when they have nothing to do; requests go to the others, of
+    /// which there must be one.
     pub fn handle_upstream_gone(&mut self, now: Instant, upstream: usize, out: &mut Vec<Output<R>>) {
         let gone = &mut self.upstreams[upstream];
         gone.is_gone = true;
@@ -353,8 +353,8 @@ impl<R> Balance<R> {
         out.push(Output::Use { link, job });
     }
 
-    /// Adds a request to those of the connection that got the last one, if they are of one kind: a quick one does not wait behind
-    /// those that may take long.
+    /// Adds a request to those of the connection that got the last one, if they are of one kind: a quick one does not
+    /// wait behind those that may take long.
     fn share(&mut self, job: Job<R>, out: &mut Vec<Output<R>>) -> Result<(), Job<R>> {
         let pipeline_max = self.limits.pipeline_max;
         match &mut self.shared {
@@ -391,8 +391,8 @@ impl<R> Balance<R> {
         upstream.idle.pop()
     }
 
-    /// Sees to it, ahead of any need, that the least busy backend has a connection to take its share with, and probes one
-    /// that has been left alone for long enough. No request waits for these.
+    /// Sees to it, ahead of any need, that the least busy backend has a connection to take its share with, and probes
+    /// one that has been left alone for long enough. No request waits for these.
     fn level(&mut self, now: Instant, out: &mut Vec<Output<R>>) {
         if self.upstreams.len() == 1 || self.count() >= self.limits.connections_max {
             return;
@@ -451,9 +451,9 @@ impl<R> Balance<R> {
         });
     }
 
-    /// A connect has failed: the request that has waited longest is tried once more, and then given back as refused. While
-    /// other connections work, it waits for one of them instead: a backend that is busy also refuses. While another backend
-    /// has not failed, that one is tried, too.
+    /// A connect has failed: the request that has waited longest is tried once more, and then given back as refused.
+    /// While other connections work, it waits for one of them instead: a backend that is busy also refuses. While
+    /// another backend has not failed, that one is tried, too.
     fn blame_connect(&mut self, out: &mut Vec<Output<R>>) -> Option<Job<R>> {
         if !self.links.is_empty() {
             return None;
@@ -515,8 +515,8 @@ impl Shared {
 
 /// A connection with requests of so many bytes gets no further one.
 const SHARED_LEN_MAX: usize = 64 * 1024;
-/// Connects under way at once. A burst of requests must not become a burst of connects that overflows the backend's backlog:
-/// each that is done takes the next request, and so do the connections that there are.
+/// Connects under way at once. A burst of requests must not become a burst of connects that overflows the backend's
+/// backlog: each that is done takes the next request, and so do the connections that there are.
 const CONNECTS_AT_ONCE: usize = 16;
 /// Between a refused connect and the one retry.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);

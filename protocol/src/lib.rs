@@ -1,8 +1,8 @@
 //! Decides for ws2api. Bytes, times and random numbers come in as arguments; frames, requests and deadlines go out as
 //! values.
 //!
-//! Nothing here knows a socket, a clock, a thread or a task, and this package depends on nothing that does, so that a seeded
-//! simulation can drive it through every interleaving.
+//! Nothing here knows a socket, a clock, a thread or a task, and this package depends on nothing that does, so that a
+//! seeded simulation can drive it through every interleaving.
 //!
 //! - [`ocpp`]: the OCPP-J conversation of one client.
 //! - [`http`]: HTTP/1.1 messages, strictly.

@@ -1,4 +1,5 @@
-//! Tells what the calling thread's table of file descriptors has and may have, and takes over those that were passed in.
+//! Tells what the calling thread's table of file descriptors has and may have, and takes over those that were passed
+//! in.
 #![allow(unsafe_code)]
 
 use std::collections::HashSet;
@@ -44,7 +45,7 @@ pub fn open_descriptors() -> io::Result<HashSet<RawFd>> {
 ///
 /// # Errors
 /// When one of them is not open, with its number; when they were taken before.
-pub fn take_passed(count: usize) -> io::Result<Vec<OwnedFd>> {
+pub fn take_inherited(count: usize) -> io::Result<Vec<OwnedFd>> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::Relaxed) {
         return Err(io::ErrorKind::AlreadyExists.into());
@@ -61,13 +62,13 @@ pub fn take_passed(count: usize) -> io::Result<Vec<OwnedFd>> {
     Ok(passed)
 }
 
-/// Owns `fd` in the calling thread's table: a copy that `make_private` has kept, or a socket that its owner let go of on
-/// its way here.
+/// Owns `fd` in the calling thread's table: a copy that `make_private` has kept, or a socket that its owner let go of
+/// on its way here.
 #[cfg(not(simulation))]
 pub(crate) fn adopt(fd: RawFd) -> OwnedFd {
     assert!(is_open(fd), "what is kept, or on its way, is open");
-    // SAFETY: the number is open in this table, and nobody else here owns it: a copy's original is owned in another table,
-    // and whoever sent a socket has given its number up.
+    // SAFETY: the number is open in this table, and nobody else here owns it: a copy's original is owned in another
+    // table, and whoever sent a socket has given its number up.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 

@@ -1,10 +1,10 @@
 //! Moves sockets between shards: over one `SOCK_SEQPACKET` pair per receiving shard.
 //!
 //! What is handed over during a pass of the reactor leaves together, up to [`BATCH_MAX`] sockets in a packet: the
-//! system call then costs 2 µs a socket instead of 6 to 10. One pair per receiver, with the sending end in every
-//! table, keeps the number of descriptors linear in the shards; packets are atomic, so senders can share it.
-//! Each socket travels with the bytes that were read from it so far: itself (`SCM_RIGHTS`) into another table, as its number
-//! where all shards share one.
+//! system call then costs 2 µs a socket instead of 6 to 10. One pair per receiver, with the sending end in every table,
+//! keeps the number of descriptors linear in the shards; packets are atomic, so senders can share it. Each socket
+//! travels with the bytes that were read from it so far: itself (`SCM_RIGHTS`) into another table, as its number where
+//! all shards share one.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

@@ -1,8 +1,9 @@
 //! Runs code on pinned cores, with their sockets and timers, and carries the messages between them.
 //!
-//! [`node::start`] makes one thread per core. Each runs its tasks in the loop of the [`reactor`] (or in glommio's executor,
-//! whose main future that loop is then): one edge-triggered epoll, one entry per [`socket::Socket`], one timing [`wheel`]. A shard
-//! owns what it has; another shard gets a message ([`mesh`]) or a socket ([`handover`]), never a reference.
+//! [`node::start`] makes one thread per core. Each runs its tasks in the loop of the [`reactor`] (or in glommio's
+//! executor, whose main future that loop is then): one edge-triggered epoll, one entry per [`socket::Socket`], one
+//! timing [`wheel`]. A shard owns what it has; another shard gets a message ([`mesh`]) or a socket ([`handover`]),
+//! never a reference.
 //!
 //! Nothing here knows what the bytes mean.
 

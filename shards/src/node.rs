@@ -1,8 +1,8 @@
 //! Starts all shards of this process: they are made together and start together.
 //!
-//! The order matters. Threads, executors (glommio's rings and helper threads), eventfds and socket pairs come first; then
-//! every shard that is to have a descriptor table of its own gives up the shared one and closes the copies that are not its
-//! own; then it opens its epoll and whatever its user opens.
+//! The order matters. Threads, executors (glommio's rings and helper threads), eventfds and socket pairs come first;
+//! then every shard that is to have a descriptor table of its own gives up the shared one and closes the copies that
+//! are not its own; then it opens its epoll and whatever its user opens.
 #![allow(clippy::disallowed_methods)]
 
 use std::cell::RefCell;
@@ -26,7 +26,7 @@ use crate::shard::{Handler, Inbox, Shard};
 use crate::start_error::StartError;
 use crate::{cpu, fd_table, private_table, task, uring};
 
-/// The running shards.
+/// The running shards and their threads.
 #[derive(Debug)]
 pub struct Node<M> {
     /// Messages from ordinary threads to shards.
@@ -401,5 +401,6 @@ const GLOMMIO_DESCRIPTORS: usize = 6;
 const PLAIN_DESCRIPTORS: usize = 2;
 const RING_DEPTH: usize = 128;
 const IO_MEMORY_LEN: usize = 64 * 1024;
-/// No preemption: the reactor is the fairness. (glommio can park with runnable tasks if its timer fires before any ran.)
+/// No preemption: the reactor is the fairness. (glommio can park with runnable tasks if its timer fires before any
+/// ran.)
 const PREEMPT_TIMER: Duration = Duration::from_secs(3600);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// What is put off until everybody who was ready in a pass has run. Sends, above all: one by one, with work between them, each
-/// finds its receiver asleep again.
+/// What is deferred until everybody who was ready in a pass has run. Sends, above all: one by one, with work between
+/// them, each finds its receiver asleep again.
 pub trait PassEnd: 'static {
-    /// Does what was put off. True when there was anything: it may have woken tasks, or put off something again.
+    /// Does what was deferred. True when there was anything: it may have woken tasks, or deferred something again.
     fn end_pass(&self) -> bool;
 }
 
@@ -20,7 +20,8 @@ pub struct Load {
     pub events: u64,
     /// Time spent outside of `epoll_wait`.
     pub busy: Duration,
-    /// The longest single round outside of `epoll_wait` since [`Reactor::take_longest_pass`](crate::Reactor::take_longest_pass).
+    /// The longest single round outside of `epoll_wait` since
+    /// [`Reactor::take_longest_pass`](crate::Reactor::take_longest_pass).
     pub longest_pass: Duration,
 }
 

@@ -1,5 +1,5 @@
-//! Gives a shard's thread a table of file descriptors of its own, so that no table is shared between cores and the limit
-//! counts per shard.
+//! Gives a shard's thread a table of file descriptors of its own, so that no table is shared between cores and the
+//! limit counts per shard.
 #![allow(unsafe_code)]
 
 use std::collections::HashSet;
@@ -29,7 +29,7 @@ pub(crate) fn probe() -> io::Result<()> {
 /// Whether `count` more descriptors can be opened at this moment. The executor panics where some of its can't.
 ///
 /// # Errors
-/// The kernel's word: EMFILE or ENFILE.
+/// The kernel's error: EMFILE or ENFILE.
 pub(crate) fn room_for(count: usize) -> io::Result<()> {
     let opened: io::Result<Vec<OwnedFd>> = (0..count).map(|_| Ok(eventfd(0, EventfdFlags::CLOEXEC)?)).collect();
     opened.map(drop)

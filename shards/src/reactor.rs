@@ -1,9 +1,9 @@
 //! Wakes a shard's tasks: one edge-triggered epoll, the timing wheel and the mailbox are behind it.
 //!
-//! The loop of a shard runs every task that is ready, drains the mailbox, does what was put off to the end of the pass, and
-//! then waits in `epoll_wait`: until the next deadline if nobody has anything to do, not at all otherwise. Either it runs the
-//! tasks itself ([`Reactor::run`]), or it is the main future of glommio's executor, which runs them while it yields
-//! ([`Reactor::run_in_glommio`]). Sockets enter once with `register` and are never modified.
+//! The loop of a shard runs every task that is ready, drains the mailbox, does what was deferred to the end of the
+//! pass, and then waits in `epoll_wait`: until the next deadline if nobody has anything to do, not at all otherwise.
+//! Either it runs the tasks itself ([`Reactor::run`]), or it is the main future of glommio's executor, which runs them
+//! while it yields ([`Reactor::run_in_glommio`]). Sockets enter once with `register` and are never modified.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -70,13 +70,13 @@ enum Sleep {
     },
 }
 
-/// Whose news is handled first in a pass.
+/// Whose events are handled first in a pass.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Urgency {
     /// Connections that came in.
     Usual = 0,
-    /// Connections that we opened: what they bring ends work that is under way, before new work is begun. And what a pass
-    /// sends leaves sorted by where it goes, so that a peer is woken once for all of it.
+    /// Connections that we opened: what they bring ends work that is under way, before new work is begun. And what a
+    /// pass sends leaves sorted by where it goes, so that a peer is woken once for all of it.
     First = 1,
 }
 
@@ -467,17 +467,17 @@ impl Entry {
         if flags.intersects(closed) {
             ready |= CLOSED;
         }
-        let mut news = 0;
+        let mut fresh = 0;
         if flags.intersects(closed | epoll::EventFlags::IN) {
-            news |= READABLE;
+            fresh |= READABLE;
         }
         if flags.intersects(broken | epoll::EventFlags::OUT) {
-            news |= WRITABLE;
+            fresh |= WRITABLE;
         }
-        self.ready.set(ready | news);
+        self.ready.set(ready | fresh);
         let awaited = self.awaited.get();
-        if awaited & news != 0 {
-            self.awaited.set(awaited & !news);
+        if awaited & fresh != 0 {
+            self.awaited.set(awaited & !fresh);
             self.waker.borrow().wake_by_ref();
         }
     }

@@ -9,8 +9,8 @@ pub struct Settings<'a> {
     pub cpus: &'a [usize],
     /// Messages that wait between two shards at the most.
     pub mesh_capacity: usize,
-    /// Per shard, descriptors that were opened before; a shard that is not in it has none. Several shards may have the same
-    /// one. Each gets a copy of its own, which is there when the node has started: the originals can be closed.
+    /// Per shard, descriptors that were opened before; a shard that is not in it has none. Several shards may have the
+    /// same one. Each gets a copy of its own, which is there when the node has started: the originals can be closed.
     pub inherited: &'a [Vec<BorrowedFd<'a>>],
     /// What runs the tasks of a shard.
     pub executor: Executor,
@@ -37,8 +37,8 @@ impl<'a> Settings<'a> {
 pub enum Executor {
     /// A queue that the reactor's own loop runs. It needs nothing of the system.
     Plain,
-    /// glommio's. It needs io_uring, 512 KiB of locked memory for each shard, and a table of descriptors for each: it keeps
-    /// its tasks, and with them their sockets, until the process or their table ends.
+    /// glommio's. It needs io_uring, 512 KiB of locked memory for each shard, and a table of descriptors for each: it
+    /// keeps its tasks, and with them their sockets, until the process or their table ends.
     Glommio,
 }
 

@@ -66,8 +66,8 @@ impl Socket {
         &self.reactor
     }
 
-    /// True when epoll has said that the peer has closed its side or that the connection is broken; data may still wait to be
-    /// read. Costs nothing; what happened since the last pass is not known yet.
+    /// True when epoll has said that the peer has closed its side or that the connection is broken; data may still wait
+    /// to be read. Costs nothing; what happened since the last pass is not known yet.
     #[must_use]
     pub fn peer_closed(&self) -> bool {
         self.entry().peer_closed()
@@ -108,14 +108,14 @@ impl Socket {
         self.entry().poll_closed(context)
     }
 
-    /// Asks the kernel, without waiting for epoll's word, whether nothing has come on a connection on which nothing is
+    /// Asks the kernel, without waiting for epoll, whether nothing has come on a connection on which nothing is
     /// expected: false for the end, an error, and bytes nobody asked for.
     #[must_use]
     pub fn ask_idle(&self) -> bool {
         !self.peer_closed() && matches!(self.peek(), Err(Errno::AGAIN))
     }
 
-    /// Asks the kernel, without waiting for epoll's word, whether the peer has closed its side or the connection is broken.
+    /// Asks the kernel, without waiting for epoll, whether the peer has closed its side or the connection is broken.
     /// Bytes that came before may hide the end until they are read.
     #[must_use]
     pub fn ask_ended(&self) -> bool {

@@ -29,7 +29,7 @@ pub enum StartError {
          (LimitMEMLOCK= in the systemd unit, --ulimit memlock=-1 in a container), or set `executor = \"plain\"`"
     )]
     LockedMemory {
-        /// The kernel's or the executor's words.
+        /// The kernel's or the executor's message.
         reason: String,
     },
     /// No descriptor table of one's own.

@@ -76,8 +76,8 @@ impl Timer {
         let woken = (waker.data(), ptr::from_ref(waker.vtable()));
         let is_woken = std::mem::replace(&mut self.woken, woken) == woken;
         if let Some(entry) = self.entry {
-            // An entry that is due earlier stays: when it fires, the task asks again. That it has not fired yet is known
-            // without a look at it, which would be one more line of memory for every message.
+            // An entry that is due earlier stays: when it fires, the task asks again. That it has not fired yet is
+            // known without a look at it, which would be one more line of memory for every message.
             let is_set = is_woken && entry.tick > self.reactor.timers.fired();
             if entry.at <= at && (is_set || self.reactor.timers.keep(entry.key, waker)) {
                 return;

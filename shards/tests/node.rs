@@ -289,7 +289,7 @@ on_each_runtime! {
     fn what_is_put_off_is_done_when_everybody_has_run_and_before_the_shard_sleeps(runtime) {
         let (done, dones) = mpsc::channel();
         let node = node::start::<Mail, _, _>(&runtime.settings(&[0], 8), move |shard| {
-            putting_off(shard.reactor.clone(), done.clone())
+            deferring(shard.reactor.clone(), done.clone())
         });
         let node = node.unwrap();
         for expected in ["ran", "1 left", "2 left"] {
@@ -301,13 +301,13 @@ on_each_runtime! {
     }
 }
 
-struct PutOff {
+struct Deferred {
     waiting: RefCell<Vec<u32>>,
     done: mpsc::Sender<&'static str>,
     left: Notice,
 }
 
-impl PassEnd for PutOff {
+impl PassEnd for Deferred {
     fn end_pass(&self) -> bool {
         let waiting = self.waiting.take();
         match waiting[..] {
@@ -348,20 +348,20 @@ impl Notice {
     }
 }
 
-async fn putting_off(reactor: Rc<Reactor>, done: mpsc::Sender<&'static str>) {
-    let put_off = Rc::new(PutOff {
+async fn deferring(reactor: Rc<Reactor>, done: mpsc::Sender<&'static str>) {
+    let deferred = Rc::new(Deferred {
         waiting: RefCell::default(),
         done,
         left: Notice::default(),
     });
-    let weak = Rc::downgrade(&put_off);
+    let weak = Rc::downgrade(&deferred);
     reactor.at_pass_end(weak);
-    let putting = put_off.clone();
+    let pushing = deferred.clone();
     spawn(async move {
-        putting.waiting.borrow_mut().push(1);
-        putting.done.send("ran").unwrap();
+        pushing.waiting.borrow_mut().push(1);
+        pushing.done.send("ran").unwrap();
     });
-    put_off.left.wait().await;
+    deferred.left.wait().await;
 }
 
 async fn timers(reactor: Rc<Reactor>, done: mpsc::Sender<u64>) {

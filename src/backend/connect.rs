@@ -16,7 +16,7 @@ use shards::{Reactor, Socket, Timer};
 pub enum Target {
     /// The addresses that its host name has; empty while it has none.
     Tcp(Vec<SocketAddr>),
-    /// A Unix socket.
+    /// The path of a Unix socket.
     Unix(PathBuf),
 }
 

@@ -189,7 +189,7 @@ impl<E: Exchange> Link<E> {
         Ok(())
     }
 
-    /// The connection's life.
+    /// Reads answers until the connection ends, and tells `owner`.
     pub(super) async fn run(self: Rc<Self>, owner: impl Owner<E>) {
         poll_fn(|context| self.poll(context, &owner)).await;
         owner.handle_ended(self.id);

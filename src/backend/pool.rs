@@ -32,7 +32,7 @@ pub struct Pool<E: Exchange> {
     balance: RefCell<Balance<E>>,
     /// An empty list, for what the balance wants done.
     outputs: Cell<Vec<Output<E>>>,
-    /// By their names.
+    /// Each address of each backend; the balance names them by their place here.
     upstreams: RefCell<Vec<Upstream>>,
     /// All that are open, by their names.
     links: RefCell<Vec<Option<Rc<Link<E>>>>>,

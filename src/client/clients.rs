@@ -129,7 +129,7 @@ impl<C: Conversation> Clients<C> {
         self.registry.borrow().get(client).cloned()
     }
 
-    /// All connections.
+    /// Every connection of this shard, in no order.
     pub fn all(&self) -> Vec<Rc<Connection<C>>> {
         self.registry.borrow().iter().cloned().collect()
     }

@@ -1,8 +1,8 @@
 //! Serves one client's WebSocket: does what its session decides.
 //!
 //! The connection's task reads and waits; whoever has news for the client writes the frame without waking the task: at
-//! once, or an answer of the backend in a pass with many events at its end, with those for other clients. The task is woken only
-//! for what must wait: a socket that is full, a deadline, an end.
+//! once, or an answer of the backend in a pass with many events at its end, with those for other clients. The task is
+//! woken only for what must wait: a socket that is full, a deadline, an end.
 //!
 //! Invariants: `finish` runs once, and from then on the connection is in no registry. The session is not touched
 //! while it borrows anything of ours.
@@ -51,7 +51,7 @@ struct State<C> {
     stream: Option<WebSocket>,
     timer: Timer,
     /// Only while the socket takes no more.
-    sending: Option<Box<WriteQueue>>,
+    queue: Option<Box<WriteQueue>>,
     phase: Phase,
     opened: Instant,
     finished: bool,
@@ -92,7 +92,7 @@ impl<C: Conversation> Connection<C> {
             session,
             stream: Some(stream),
             timer: Timer::new(&clients.env.reactor),
-            sending: None,
+            queue: None,
             phase: Phase::Open,
             opened: clients.env.reactor.now(),
             finished: false,
@@ -132,7 +132,7 @@ impl<C: Conversation> Connection<C> {
         self.state.borrow().session.pending()
     }
 
-    /// The connection's task.
+    /// Runs the connection's task: reads, waits for deadlines, and ends with the connection.
     pub async fn run(self: Rc<Self>) {
         poll_fn(|context| self.poll(context)).await;
         self.state.borrow_mut().release();
@@ -195,8 +195,8 @@ impl<C: Conversation> Connection<C> {
         self.leave_once(Leaving::OnceQuiet);
     }
 
-    /// The drain has waited long enough for clients: closes it with 1001, as soon as the Calls that are at the backend are
-    /// answered.
+    /// The drain has waited long enough for clients: closes it with 1001, as soon as the Calls that are at the backend
+    /// are answered.
     pub fn leave_once_answered(&self) {
         self.leave_once(Leaving::OnceAnswered);
     }
@@ -342,13 +342,13 @@ impl<C: Conversation> Connection<C> {
 
     fn handle_deadline(&self, state: &mut State<C>, out: &mut Vec<Output>) {
         let now = self.env().reactor.now();
-        let sending = state
-            .sending
+        let send_deadline = state
+            .queue
             .as_ref()
-            .map(|sending| sending.since + self.env().core.send_timeout);
+            .map(|queue| queue.since + self.env().core.send_timeout);
         match state.phase {
             Phase::Closing(deadline) | Phase::Lingering(deadline) if now >= deadline => state.phase = Phase::Over,
-            Phase::Open if sending.is_some_and(|deadline| now >= deadline) => self.end_slow(state),
+            Phase::Open if send_deadline.is_some_and(|deadline| now >= deadline) => self.end_slow(state),
             Phase::Open => state.session.handle_deadline(now, out),
             _ => {}
         }
@@ -359,12 +359,12 @@ impl<C: Conversation> Connection<C> {
             Phase::Closing(deadline) | Phase::Lingering(deadline) => Some(deadline),
             Phase::Over => None,
             Phase::Open => {
-                let sending = state
-                    .sending
+                let send_deadline = state
+                    .queue
                     .as_ref()
-                    .map(|sending| sending.since + self.env().core.send_timeout);
+                    .map(|queue| queue.since + self.env().core.send_timeout);
                 let session = state.session.next_deadline();
-                sending.into_iter().chain(session).min()
+                send_deadline.into_iter().chain(session).min()
             }
         }
     }
@@ -512,13 +512,13 @@ impl<C: Conversation> State<C> {
     /// The connection is over: nothing of it is needed but what a request at the backend refers to.
     fn release(&mut self) {
         self.stream = None;
-        self.sending = None;
+        self.queue = None;
         self.timer.set(None);
     }
 
     /// Gives back what a large frame needed, once everything has left.
     fn shrink(&mut self) {
-        if self.phase == Phase::Open && self.sending.is_none() && self.deferred_len == 0 && !self.owes_pong {
+        if self.phase == Phase::Open && self.queue.is_none() && self.deferred_len == 0 && !self.owes_pong {
             websocket::shrink(&mut self.stream);
         }
     }

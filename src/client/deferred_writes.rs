@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-/// The connections with frames that were put off to the end of the pass.
+/// The connections with frames that were deferred to the end of the pass.
 pub struct DeferredWrites<C> {
     connections: RefCell<Vec<Rc<C>>>,
     /// Bytes of all their frames.
@@ -21,12 +21,12 @@ impl<C> Default for DeferredWrites<C> {
 }
 
 impl<C> DeferredWrites<C> {
-    /// Whether a frame of `len` bytes may be put off; else it has to leave at once.
+    /// Whether a frame of `len` bytes may be deferred; else it has to leave at once.
     pub(super) fn has_room(&self, len: usize) -> bool {
         self.len.get() + len <= LEN_MAX
     }
 
-    /// Counts a frame of `len` bytes that was put off.
+    /// Counts a frame of `len` bytes that was deferred.
     pub(super) fn count(&self, len: usize) {
         self.len.set(self.len.get() + len);
     }

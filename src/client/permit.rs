@@ -16,7 +16,7 @@ pub struct Handshakes {
 pub struct HandshakePermit(Rc<Handshakes>);
 
 impl Handshakes {
-    /// Handshakes under way.
+    /// The number of handshakes under way.
     pub fn count(&self) -> usize {
         self.count.get()
     }

@@ -90,7 +90,7 @@ impl<C: Registered> Registry<C> {
         (page, None)
     }
 
-    /// All connections.
+    /// Every connection, in the order of slots.
     pub fn iter(&self) -> impl Iterator<Item = &Rc<C>> {
         self.connections.iter().map(|(_, connection)| connection)
     }

@@ -20,8 +20,8 @@ use crate::config::Core;
 /// A WebSocket of the library's.
 pub type WebSocket = WebSocketStream<Wire>;
 
-/// The socket as the library has it. Whoever waits for it is told once, by [`set_waker`](Self::set_waker): the library's own
-/// wakers are one for each direction, behind atomics, and renewed with every call.
+/// The socket as the library has it. Whoever waits for it is told once, by [`set_waker`](Self::set_waker): the
+/// library's own wakers are one for each direction, behind atomics, and renewed with every call.
 #[derive(Debug)]
 pub struct Wire {
     socket: Socket,
@@ -45,7 +45,7 @@ pub async fn open(socket: Socket, core: &Core) -> WebSocket {
     let config = WebSocketConfig::default()
         // Resident for every client; the library's default is 128 KiB.
         .read_buffer_size(core.read_buffer)
-        // What is put off waits here; all else is flushed behind the message.
+        // What is deferred waits here; all else is flushed behind the message.
         .write_buffer_size(DEFERRED_LEN_MAX)
         // One frame at a time is handed over, and a pong or a close beside it.
         .max_write_buffer_size(FRAMES_BUFFERED * (core.message_max + FRAME_OVERHEAD))
@@ -55,9 +55,9 @@ pub async fn open(socket: Socket, core: &Core) -> WebSocket {
     WebSocketStream::from_raw_socket(wire, Role::Server, Some(config)).await
 }
 
-/// Gives back the memory of a large frame once it has come or gone: the library keeps its buffers as large as they ever were. It
-/// gets new ones when it has nothing in the old ones; until then nothing happens. The caller knows that the connection is
-/// open and that all it wrote, pongs included, has left.
+/// Gives back the memory of a large frame once it has come or gone: the library keeps its buffers as large as they ever
+/// were. It gets new ones when it has nothing in the old ones; until then nothing happens. The caller knows that the
+/// connection is open and that all it wrote, pongs included, has left.
 pub fn shrink(stream: &mut Option<WebSocket>) {
     let Some(overgrown) = stream.take_if(|stream| stream.get_ref().can_shrink()) else {
         return;
@@ -84,7 +84,7 @@ impl Wire {
         &self.waker
     }
 
-    /// The socket.
+    /// The socket beneath the library's stream.
     pub fn socket(&self) -> &Socket {
         &self.socket
     }
@@ -130,8 +130,8 @@ pub fn read(stream: &mut WebSocket) -> Poll<Option<Result<Message, Error>>> {
     message
 }
 
-/// Like [`read`], for a connection that is open and owes no pong: the library is not asked when it has handed out all that
-/// came. It would clear its buffer for reading first, to find that there is nothing to read.
+/// Like [`read`], for a connection that is open and owes no pong: the library is not asked when it has handed out all
+/// that came. It would clear its buffer for reading first, to find that there is nothing to read.
 pub fn read_news(stream: &mut WebSocket) -> Poll<Option<Result<Message, Error>>> {
     let Wire {
         socket,
@@ -183,7 +183,8 @@ pub fn write(stream: &mut WebSocket, message: Message) -> Written {
     }
 }
 
-/// Hands over a message that leaves with the next [`flush`]; one that follows [`DEFERRED_LEN_MAX`] bytes of them may leave before.
+/// Hands over a message that leaves with the next [`flush`]; one that follows [`DEFERRED_LEN_MAX`] bytes of them may
+/// leave before.
 ///
 /// # Errors
 /// The connection is of no more use.

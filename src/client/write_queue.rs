@@ -38,7 +38,7 @@ impl WriteQueue {
         }
     }
 
-    /// Bytes that wait.
+    /// The bytes of all frames that wait.
     pub(super) fn len(&self) -> usize {
         self.writing_len + self.queued_len
     }

@@ -56,7 +56,7 @@ words! {
     ExecutorKey, EXECUTOR {
         /// What measured best and is allowed.
         Auto = "auto",
-        /// ws2api's own loop.
+        /// Tasks run in ws2api's own loop.
         Plain = "plain",
         /// glommio's, or no start.
         Glommio = "glommio",

@@ -38,7 +38,7 @@ pub enum ConfigError {
     Read {
         /// The file's path as it was given.
         file: String,
-        /// The operating system's words.
+        /// The operating system's message.
         reason: String,
     },
     /// The file is far larger than any configuration.
@@ -54,7 +54,7 @@ pub enum ConfigError {
     Syntax {
         /// Where the first wrong character is.
         place: Place,
-        /// The TOML parser's words.
+        /// The TOML parser's message.
         message: String,
     },
     /// There is no such key.

@@ -16,7 +16,7 @@ pub(super) struct Assignment {
     pub(super) place: Place,
 }
 
-/// One `[[core]]`.
+/// The keys of one `[[core]]`.
 #[derive(Clone, Debug)]
 pub(super) struct CoreTable {
     pub(super) place: Place,

@@ -17,14 +17,14 @@ use super::words::WordError;
 pub enum Kind {
     /// `true` or `false`.
     Flag,
-    /// A whole number.
+    /// A whole number within bounds.
     Count {
-        /// The least.
+        /// The least that is allowed.
         min: u64,
-        /// The most.
+        /// The most that is allowed.
         max: u64,
     },
-    /// Bytes.
+    /// A size in bytes, with an optional unit.
     Size {
         /// The least, in bytes.
         min: u64,
@@ -33,9 +33,9 @@ pub enum Kind {
     },
     /// A duration in whole milliseconds.
     Time {
-        /// The least.
+        /// The least that is allowed.
         min: Duration,
-        /// The most.
+        /// The most that is allowed.
         max: Duration,
     },
     /// An IP address and a port.
@@ -130,7 +130,7 @@ impl Raw {
         }
     }
 
-    /// The whole number.
+    /// The value, if it is a whole number.
     pub(super) fn integer(&self) -> Option<i64> {
         match self {
             Raw::Integer(number) => Some(*number),

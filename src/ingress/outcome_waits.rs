@@ -1,8 +1,8 @@
 //! Keeps the ingress requests that wait for a push's outcome (`Prefer: wait`).
 //!
 //! Exactly one outcome: it goes to the request while that waits. A request that was answered 504 has had its outcome;
-//! what comes later is dropped. If the request has gone unanswered, the outcome is posted like any other; so is one whose
-//! answer could not be written any more.
+//! what comes later is dropped. If the request has gone unanswered, the outcome is posted like any other; so is one
+//! whose answer could not be written any more.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -29,7 +29,7 @@ enum Wait {
         outcome: Option<Box<PushOutcome>>,
         waker: Option<Waker>,
     },
-    /// Answered 504.
+    /// The request was answered 504, and nobody waits any more.
     Answered,
     /// The backend hung up.
     Gone,
@@ -38,7 +38,7 @@ enum Wait {
 /// What a wait came to.
 #[derive(Debug)]
 pub enum Waited {
-    /// The push's outcome.
+    /// The push's outcome came in time.
     Outcome(Box<PushOutcome>),
     /// Not within the time that the request wanted to wait.
     TimedOut,
@@ -53,7 +53,8 @@ pub(super) enum Settle {
     Nothing,
     /// It is this push's outcome: posted if the answer cannot be written.
     Outcome(Box<PushOutcome>),
-    /// It is the 504 of a push that was sent: the outcome that comes is dropped, or posted if the answer cannot be written.
+    /// It is the 504 of a push that was sent: the outcome that comes is dropped, or posted if the answer cannot be
+    /// written.
     Wait(u64),
 }
 

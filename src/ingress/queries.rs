@@ -32,7 +32,7 @@ struct Ask {
 pub struct Overloaded;
 
 impl Queries {
-    /// None yet.
+    /// Makes an empty list of questions.
     pub fn new(env: &Rc<Env>, mesh: &Rc<Mesh<Mail>>) -> Self {
         Self {
             env: env.clone(),

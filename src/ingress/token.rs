@@ -1,6 +1,7 @@
 //! Knows the bearer token that every request at the ingress must carry, when one is configured.
 //!
-//! There may be two at once: while a token is replaced, those who send the new one and those who still send the old one are let in.
+//! There may be two at once: while a token is replaced, those who send the new one and those who still send the old one
+//! are let in.
 
 use std::path::Path;
 
@@ -45,7 +46,8 @@ impl Token {
         1 + usize::from(self.other.is_some())
     }
 
-    /// Whether an `Authorization` value is `Bearer` and this token, or one of the two. Takes the same time wherever they differ.
+    /// Whether an `Authorization` value is `Bearer` and this token, or one of the two. Takes the same time wherever
+    /// they differ.
     #[must_use]
     pub fn fits(&self, authorization: &[u8]) -> bool {
         let Some((scheme, token)) = authorization.split_at_checked(SCHEME.len()) else {

@@ -233,7 +233,7 @@ pub const SHED: &[(&str, Member)] = &[
     ("message_max", |counters| &counters.clients_too_large),
 ];
 
-/// Finds one counter.
+/// Finds one counter among a shard's.
 pub type Member = fn(&Counters) -> &Count;
 
 /// How a connection ended.
@@ -275,7 +275,7 @@ impl Count {
         self.0.set(count);
     }
 
-    /// The count.
+    /// The count since the start.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.get()

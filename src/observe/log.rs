@@ -13,7 +13,7 @@ use protocol::ocpp::json;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How lines look.
+/// The form of the log's lines.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Format {
     /// For people; coloured on a terminal.
@@ -36,7 +36,7 @@ enum Entry {
 }
 
 impl Format {
-    /// `text` or `json`.
+    /// The form that `--log` names: `text` or `json`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text {

@@ -61,8 +61,8 @@ impl Profiles {
         Ok(())
     }
 
-    /// Begins the CPU profile. Not before the shards have their own descriptor tables: while those are made, nobody else
-    /// may open or close a descriptor, and a profile's thread reads `/proc`.
+    /// Begins the CPU profile. Not before the shards have their own descriptor tables: while those are made, nobody
+    /// else may open or close a descriptor, and a profile's thread reads `/proc`.
     ///
     /// # Errors
     /// [`ProfileError`] names the flag.

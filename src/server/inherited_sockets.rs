@@ -79,7 +79,7 @@ impl InheritedSockets {
         }
         let value = variable("LISTEN_FDS");
         let taken = match value.parse() {
-            Ok(count) if count <= PASSED_MAX => shards::fd_table::take_passed(count),
+            Ok(count) if count <= PASSED_MAX => shards::fd_table::take_inherited(count),
             _ => Err(io::Error::other(format!("it is a number up to {PASSED_MAX}"))),
         };
         let descriptors = taken.map_err(|error| ActivationError::Descriptors { value, error })?;
@@ -88,20 +88,20 @@ impl InheritedSockets {
 
     /// `names`: in the order of the descriptors, with `:` between them.
     fn sort(descriptors: Vec<OwnedFd>, names: &str) -> Result<Self, ActivationError> {
-        let mut passed = Self::default();
+        let mut inherited = Self::default();
         let mut names = names.split(':');
         for fd in descriptors {
             let name = names.next().unwrap_or_default();
             let sockets = match name {
-                "listen" => &mut passed.listen,
-                "ingress" => &mut passed.ingress,
-                "admin" => &mut passed.admin,
+                "listen" => &mut inherited.listen,
+                "ingress" => &mut inherited.ingress,
+                "admin" => &mut inherited.admin,
                 _ => return Err(ActivationError::Name { name: name.to_owned() }),
             };
             let socket = Socket::new(fd).ok_or_else(|| ActivationError::Kind { name: name.to_owned() })?;
             sockets.push(socket);
         }
-        Ok(passed)
+        Ok(inherited)
     }
 
     /// Whether each socket has somebody who accepts from it.

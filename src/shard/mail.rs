@@ -41,7 +41,7 @@ pub enum Mail {
 /// What the process wants of a shard.
 #[derive(Debug)]
 pub enum Control {
-    /// Copy your counters.
+    /// Copy your counters and gauges for this receiver.
     Report(mpsc::Sender<Box<Report>>),
     /// Say how this client is.
     Describe {
@@ -81,7 +81,7 @@ pub enum ClientRequest {
         client: ClientId,
         /// The Call's action.
         action: Action,
-        /// Which.
+        /// The Call's id, chosen by the client.
         message_id: MessageId,
         /// `/error`: the body has code, description and details.
         is_error: bool,
@@ -92,7 +92,7 @@ pub enum ClientRequest {
     EndWait {
         /// The client that the push is for.
         client: ClientId,
-        /// Which.
+        /// The push's id, chosen by the backend.
         message_id: MessageId,
         /// The request that waited.
         waiter: Waiter,

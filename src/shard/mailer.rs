@@ -20,7 +20,7 @@ pub struct Mailer {
 }
 
 impl Mailer {
-    /// Nothing waits yet.
+    /// Makes a mailer without any waiting mail.
     pub fn new(env: &Rc<Env>, mesh: &Rc<Mesh<Mail>>) -> Rc<Self> {
         Rc::new(Self {
             env: env.clone(),

@@ -21,7 +21,7 @@ pub enum Kind {
 /// A request, and what choosing a connection for it depends on.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Job<R> {
-    /// What is written.
+    /// The request, as the caller gave it.
     pub request: R,
     /// What it is about.
     pub kind: Kind,

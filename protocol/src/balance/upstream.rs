@@ -88,7 +88,7 @@ impl Upstream {
         }
     }
 
-    /// It works.
+    /// A request was answered: the backend works.
     pub(super) fn handle_answered(&mut self, now: Instant) {
         self.heard = Some(now);
         if self.failures > 0 {

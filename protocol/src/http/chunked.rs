@@ -1,7 +1,8 @@
 //! Decodes the chunked transfer coding (RFC 9112, 7.1), byte by byte around the data and in slices within it.
 //!
 //! What it costs is bounded: a chunk of at least one byte has at most [`SIZE_DIGITS_MAX`] digits and two line ends
-//! around it, and chunk extensions and trailers, which are checked and dropped, share [`OVERHEAD_LEN_MAX`] bytes per body.
+//! around it, and chunk extensions and trailers, which are checked and dropped, share [`OVERHEAD_LEN_MAX`] bytes per
+//! body.
 
 use super::body::{BodyError, Decoded};
 use super::head::{is_token_byte, is_value_byte};

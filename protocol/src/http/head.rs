@@ -80,13 +80,13 @@ pub enum HeadError {
     /// A status that is no answer to our requests: 101, or outside 200 to 999 after the interim ones.
     #[error("unexpected status {status}")]
     Status {
-        /// The three digits.
+        /// The status, three digits.
         status: u16,
     },
     /// More interim responses than [`INTERIM_MAX`](super::INTERIM_MAX).
     #[error("more than {limit} interim responses")]
     InterimTooMany {
-        /// The bound.
+        /// How many are allowed.
         limit: usize,
     },
 }
@@ -164,8 +164,8 @@ pub(super) fn is_value_byte(byte: u8) -> bool {
     CLASSES[usize::from(byte)] & VALUE != 0
 }
 
-/// Whether `byte` may stand in a target: RFC 3986, 3.3 and 3.4, and what browsers leave as it is. The others have several
-/// meanings among servers.
+/// Whether `byte` may stand in a target: RFC 3986, 3.3 and 3.4, and what browsers leave as it is. The others have
+/// several meanings among servers.
 pub(super) fn is_target_byte(byte: u8) -> bool {
     CLASSES[usize::from(byte)] & TARGET != 0
 }

@@ -100,7 +100,8 @@ struct Line {
     value_len: u16,
 }
 
-/// As many as a backend, an upgrade of a charger or a push have; browsers send more. A head is moved some times before it is used.
+/// As many as a backend, an upgrade of a charger or a push have; browsers send more. A head is moved some times before
+/// it is used.
 const INLINE_LINES: usize = 12;
 const _: () = assert!(
     size_of::<Headers<'_>>() <= 8 * INLINE_LINES + 40,

@@ -12,8 +12,8 @@ use super::headers::{HEADERS_MAX, Headers};
 pub struct RequestHead<'b> {
     /// A token, as sent: methods are case-sensitive (RFC 9110, 9.1).
     pub method: &'b str,
-    /// In origin-form: begins with `/`, visible ASCII, no fragment (RFC 9112, 3.2.1). Of a target in absolute-form (3.2.2) the part
-    /// behind the authority, which says nothing that counts here.
+    /// In origin-form: begins with `/`, visible ASCII, no fragment (RFC 9112, 3.2.1). Of a target in absolute-form
+    /// (3.2.2) the part behind the authority, which says nothing that counts here.
     pub target: &'b str,
     /// HTTP/1.1; false is HTTP/1.0.
     pub http11: bool,
@@ -38,7 +38,8 @@ impl<'b> Deref for RequestHead<'b> {
 
 /// Reads the head at the start of `buf`. `Ok(None)`: no blank line yet, call again with more bytes.
 ///
-/// `head_len_max` bounds the head in bytes ([`HEAD_LEN_MAX`](super::HEAD_LEN_MAX) at most): a head of that length is read.
+/// `head_len_max` bounds the head in bytes ([`HEAD_LEN_MAX`](super::HEAD_LEN_MAX) at most): a head of that length is
+/// read.
 ///
 /// # Errors
 /// [`HeadError`], as early as a byte shows that no head will come; [`HeadError::status`] has the answer.

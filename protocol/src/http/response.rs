@@ -13,7 +13,7 @@ pub const INTERIM_MAX: usize = 16;
 /// A final response's head (RFC 9112, 4). Derefs to its [`Headers`].
 #[derive(Clone, Debug)]
 pub struct ResponseHead<'b> {
-    /// 200 to 999.
+    /// The status code, 200 to 999.
     pub status: u16,
     /// How the body is delimited.
     pub framing: Framing,

@@ -17,7 +17,8 @@ pub struct RequestTemplate {
 }
 
 impl RequestTemplate {
-    /// POSTs to `host` (the value of `Host`) at targets that begin with `prefix` (percent-encoded, `""` or begins with `/`).
+    /// POSTs to `host` (the value of `Host`) at targets that begin with `prefix` (percent-encoded, `""` or begins with
+    /// `/`).
     #[must_use]
     pub fn new(host: &str, prefix: &str) -> Self {
         assert!(

@@ -32,7 +32,7 @@ pub enum Answer<'a> {
 pub enum Reply<'a> {
     /// A CallResult with this payload: one JSON value.
     Result(&'a str),
-    /// A CallError.
+    /// The client gets a CallError.
     Error {
         /// A JSON string, quotes included.
         code: Cow<'a, str>,

@@ -79,7 +79,8 @@ pub struct Disconnection<'a> {
     pub replaced_by: Option<ConnectionId>,
 }
 
-/// Body of `/disconnect`: `{"clientId","connectionId","code","reason","seconds"}`, and `"replacedBy"` where there is one.
+/// Body of `/disconnect`: `{"clientId","connectionId","code","reason","seconds"}`, and `"replacedBy"` where there is
+/// one.
 #[must_use]
 pub fn disconnect(identity: &Identity, end: &Disconnection<'_>) -> String {
     let (mut code, mut seconds) = (itoa::Buffer::new(), itoa::Buffer::new());

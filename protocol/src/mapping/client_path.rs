@@ -1,7 +1,8 @@
 //! Finds the ClientId in the path of an opening handshake.
 
-/// The segment that is the ClientId, still percent-encoded: what is left of `path` behind the longest of `prefixes` (each begins and
-/// ends with `/`) that it begins with. Empty segments around it are ignored. `is_last` takes the last segment of several.
+/// The segment that is the ClientId, still percent-encoded: what is left of `path` behind the longest of `prefixes`
+/// (each begins and ends with `/`) that it begins with. Empty segments around it are ignored. `is_last` takes the last
+/// segment of several.
 #[must_use]
 pub fn client_segment<'p>(path: &'p str, prefixes: &[impl AsRef<str>], is_last: bool) -> Option<&'p str> {
     let prefix = prefixes

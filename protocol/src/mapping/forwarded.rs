@@ -18,10 +18,10 @@ pub struct Hops {
 }
 
 impl Hops {
-    /// Reads `X-Forwarded-For` from its right end, beginning with `peer`: a hop is believed what it says of the one before it
-    /// if `is_trusted` says so. What stands left of the client was written by the client, and goes nowhere. A hop that is no
-    /// address ends the chain, and the proxy that named it is the client. Hops may have ports (`203.0.113.7:5678`,
-    /// `[2001:db8::7]:80`); they are left off.
+    /// Reads `X-Forwarded-For` from its right end, beginning with `peer`: a hop is believed what it says of the one
+    /// before it if `is_trusted` says so. What stands left of the client was written by the client, and goes nowhere. A
+    /// hop that is no address ends the chain, and the proxy that named it is the client. Hops may have ports
+    /// (`203.0.113.7:5678`, `[2001:db8::7]:80`); they are left off.
     #[must_use]
     pub fn read(head: &RequestHead<'_>, peer: IpAddr, is_trusted: impl Fn(IpAddr) -> bool) -> Self {
         let mut client = peer;

@@ -39,7 +39,7 @@ impl ConnectionId {
         Self { text, number }
     }
 
-    /// 20 hexadecimal digits.
+    /// The id as 20 hexadecimal digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -65,8 +65,8 @@ impl fmt::Debug for ConnectionId {
 }
 
 impl Identity {
-    /// `subprotocol` is the negotiated one's name; `forwarded_for` the client's address, behind those of the proxies that
-    /// we trust. Both may stand in a header.
+    /// `subprotocol` is the negotiated one's name; `forwarded_for` the client's address, behind those of the proxies
+    /// that we trust. Both may stand in a header.
     #[must_use]
     pub fn new(client: ClientId, connection: ConnectionId, subprotocol: Option<&str>, forwarded_for: &str) -> Self {
         let encoded = client.encoded();

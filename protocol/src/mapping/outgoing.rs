@@ -28,8 +28,8 @@ pub fn post_body(content: &PostContent) -> &[u8] {
     }
 }
 
-/// Appends `POST /<segment>/<Action>/<ClientId>/<MessageId>` with an `Idempotency-Key`, and `X-Origin: ws2api` where it is not
-/// the client's word.
+/// Appends `POST /<segment>/<Action>/<ClientId>/<MessageId>` with an `Idempotency-Key`, and `X-Origin: ws2api` where it
+/// does not come from the client.
 pub fn write_post(
     template: &RequestTemplate,
     identity: &Identity,

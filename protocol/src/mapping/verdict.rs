@@ -2,10 +2,10 @@
 
 use crate::http::{Failure, ResponseHead};
 
-/// The backend's word on a new connection.
+/// The backend's verdict on a new connection.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Admission {
-    /// `"ok"`.
+    /// The backend answered `"ok"`: the client comes in.
     Admitted,
     /// The status for the client, and headers that pass through.
     Denied {
@@ -14,7 +14,7 @@ pub enum Admission {
         /// `WWW-Authenticate` and `Retry-After`.
         headers: Vec<(&'static str, String)>,
     },
-    /// No word: 502, 503 or 504.
+    /// The backend gave no verdict: 502, 503 or 504.
     Unanswered {
         /// The status of the client's answer.
         status: u16,

@@ -21,8 +21,8 @@ pub struct CallText {
 }
 
 impl CallText {
-    /// `raw_id`, `raw_action` and `payload` are slices of `message`, which has less than 4 GiB. The Action is a name written as a
-    /// JSON string, the id too or a number. A payload that is no slice of it is [`NO_PAYLOAD`].
+    /// `raw_id`, `raw_action` and `payload` are slices of `message`, which has less than 4 GiB. The Action is a name
+    /// written as a JSON string, the id too or a number. A payload that is no slice of it is [`NO_PAYLOAD`].
     pub(super) fn new(message: &Text, raw_id: &str, raw_action: &str, payload: &str) -> Self {
         let at = |part: &str| narrow(part.as_ptr() as usize - message.as_ptr() as usize);
         let range = message.as_bytes().as_ptr_range();
@@ -46,7 +46,7 @@ impl CallText {
         }
     }
 
-    /// The whole message.
+    /// The whole message, as it came.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -56,7 +56,7 @@ impl CallText {
         self.part(self.id_at, self.id_len.into())
     }
 
-    /// The MessageId.
+    /// The MessageId without its quotes, escapes resolved.
     pub fn message_id(&self) -> Cow<'_, str> {
         let raw = self.raw_id();
         if raw.starts_with('"') {
@@ -66,7 +66,7 @@ impl CallText {
         }
     }
 
-    /// The Action.
+    /// The Action without its quotes, escapes resolved.
     pub fn action(&self) -> Cow<'_, str> {
         let raw = self.part(self.action_at, self.action_len.into());
         json::unescape_string(raw).expect("checked on arrival")

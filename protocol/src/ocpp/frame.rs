@@ -37,21 +37,21 @@ pub enum Frame<'t> {
     CallError {
         /// Decoded; whatever a client sends, it only gets compared.
         message_id: Cow<'t, str>,
-        /// What is wrong.
+        /// The code, description and details that the client sent.
         error: RawError<'t>,
     },
     /// `[5, id, code, description, details]`: the client could not use our CallResult. OCPP 2.1 only.
     CallResultError {
         /// Decoded; whatever a client sends, it only gets compared.
         message_id: Cow<'t, str>,
-        /// What is wrong.
+        /// The code, description and details that the client sent.
         error: RawError<'t>,
     },
     /// `[6, id, action, payload]`: never answered. OCPP 2.1 only.
     Send {
-        /// Decoded and checked.
+        /// The MessageId, decoded and checked.
         message_id: MessageId,
-        /// Decoded and checked.
+        /// The Action, decoded and checked.
         action: Action,
         /// An object; [`NO_PAYLOAD`] for `null` and for none.
         payload: &'t str,
@@ -96,12 +96,12 @@ pub enum FrameError<'t> {
     Call {
         /// As the client wrote it, quotes included; at most [`RAW_ID_LEN_MAX`] bytes.
         raw_id: &'t str,
-        /// What is wrong.
+        /// Why the Call cannot be taken.
         fault: CallFault,
     },
     /// An answer (3 or 4) that cannot be used, but shows the push that it answers.
     Answer {
-        /// Decoded.
+        /// The MessageId, decoded and not checked.
         message_id: Cow<'t, str>,
     },
     /// A frame of a type that is never answered (3, 4, 5, 6): dropped.
@@ -150,7 +150,8 @@ impl CallFault {
     }
 }
 
-/// The longest MessageId that is echoed, in bytes of JSON: [`MESSAGE_ID_LEN_MAX`] bytes, each written `\u00XX`, and quotes.
+/// The longest MessageId that is echoed, in bytes of JSON: [`MESSAGE_ID_LEN_MAX`] bytes, each written `\u00XX`, and
+/// quotes.
 pub const RAW_ID_LEN_MAX: usize = 6 * MESSAGE_ID_LEN_MAX + 2;
 
 /// Splits one text message, without the byte order mark that some send in front of it (RFC 8259, 8.1).

@@ -35,9 +35,9 @@ pub enum IdError {
     /// More bytes than allowed. `len` is that of the decoded text; of the encoded one, where that alone is too long.
     #[error("{len} bytes, {limit} allowed")]
     TooLong {
-        /// Bytes found.
+        /// The text's length in bytes.
         len: usize,
-        /// Bytes allowed.
+        /// The bound, in bytes.
         limit: usize,
     },
     /// `.` or `..`, which mean something else in a path.

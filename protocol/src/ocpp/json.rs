@@ -23,7 +23,7 @@ pub enum JsonError {
     /// Arrays and objects nested deeper than allowed.
     #[error("nested deeper than {limit} at byte {at}")]
     TooDeep {
-        /// Levels allowed.
+        /// Levels of nesting that are allowed.
         limit: usize,
         /// Index of the bracket that was one too many.
         at: usize,
@@ -90,7 +90,8 @@ pub fn check_text(text: &str, depth_max: usize) -> Result<(), JsonError> {
 pub struct Elements<'t> {
     slices: [&'t str; ELEMENTS_MAX],
     count: usize,
-    /// Whether the text is one valid array and nothing else. The elements before an error are valid values all the same.
+    /// Whether the text is one valid array and nothing else. The elements before an error are valid values all the
+    /// same.
     pub end: Result<(), JsonError>,
 }
 
@@ -101,7 +102,8 @@ impl<'t> Elements<'t> {
     }
 }
 
-/// Cuts a JSON array into slices of its elements, in one pass each for depth and for grammar. The array counts as the first level of depth.
+/// Cuts a JSON array into slices of its elements, in one pass each for depth and for grammar. The array counts as the
+/// first level of depth.
 ///
 /// The elements before an error are handed out too: a frame that is broken behind its MessageId can be answered.
 pub fn split_array(text: &str, depth_max: usize) -> Elements<'_> {
@@ -290,8 +292,8 @@ fn scan(text: &[u8], depth_max: usize) -> Result<(), JsonError> {
     Ok(())
 }
 
-/// Whether a short text has no escape, and too few brackets for a depth above the limit: one pass without branches. Most
-/// messages are such; in longer ones the search for the ends of strings is faster.
+/// Whether a short text has no escape, and too few brackets for a depth above the limit: one pass without branches.
+/// Most messages are such; in longer ones the search for the ends of strings is faster.
 fn is_tame(text: &[u8], limit: usize) -> bool {
     if text.len() > usize::from(u8::MAX) {
         return false;

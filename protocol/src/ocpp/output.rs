@@ -22,8 +22,8 @@ pub enum Output {
         /// A push: report `handle_push_written` when the frame has left, its time counts from there.
         push: Option<PushKey>,
     },
-    /// `POST /call/<action>/<client>/<message_id>` with the payload of `text`. Exactly one `handle_answer` must follow, at the
-    /// latest when the deadline has passed, and also if the client has gone meanwhile.
+    /// `POST /call/<action>/<client>/<message_id>` with the payload of `text`. Exactly one `handle_answer` must follow,
+    /// at the latest when the deadline has passed, and also if the client has gone meanwhile.
     Call {
         /// Names the Call in `handle_answer`.
         key: CallKey,
@@ -36,15 +36,16 @@ pub enum Output {
     },
     /// The backend must learn this, at least once: `POST /<segment>/<action>/<client>/<message_id>`.
     Post {
-        /// For the path: the pushed Call's (`/result`, `/error`), the answered Call's (`/resulterror`), its own (`/send`).
+        /// For the path: the pushed Call's (`/result`, `/error`), the answered Call's (`/resulterror`), its own
+        /// (`/send`).
         action: Action,
         /// For the path: the id of the same message.
         message_id: MessageId,
         /// The body, and the path's first segment.
         content: PostContent,
     },
-    /// To the ingress request that waits for this push, in the place of a [`Output::Post`]. If that request has gone, it is
-    /// posted after all.
+    /// To the ingress request that waits for this push, in the place of a [`Output::Post`]. If that request has gone,
+    /// it is posted after all.
     Outcome {
         /// The push's action.
         action: Action,
@@ -207,7 +208,7 @@ pub enum DeferredRefusal {
     Answered,
 }
 
-/// What is counted.
+/// An event that the caller counts.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Event {
     /// Not JSON, not an array, or without a readable MessageId.
@@ -226,7 +227,8 @@ pub enum Event {
     FramePingText,
     /// A binary message: closed 1003.
     FrameBinary,
-    /// [`Event::FrameUnreadable`], [`Event::CallMalformed`] and [`Event::AnswerMalformed`] too often in a row: closed 1008.
+    /// [`Event::FrameUnreadable`], [`Event::CallMalformed`] and [`Event::AnswerMalformed`] too often in a row: closed
+    /// 1008.
     FramesBad,
     /// The same Call once more while it is open: it gets one answer.
     CallCoalesced,
@@ -251,10 +253,10 @@ pub struct Pending {
     pub calls_in_flight: usize,
     /// Calls that the backend has deferred.
     pub calls_deferred: usize,
-    /// Calls that wait.
+    /// Calls that wait for the backend.
     pub calls_queued: usize,
     /// Pushes whose frame was handed to the socket.
     pub pushes_in_flight: usize,
-    /// Pushes that wait.
+    /// Pushes whose frame is not sent yet.
     pub pushes_queued: usize,
 }

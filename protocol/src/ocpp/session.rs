@@ -88,7 +88,8 @@ pub(super) enum Fault {
 }
 
 impl Session {
-    /// A connection that has just been upgraded. `spread` is a random number: it spreads the pings of clients that came together.
+    /// A connection that has just been upgraded. `spread` is a random number: it spreads the pings of clients that came
+    /// together.
     pub fn new(subprotocol: Subprotocol, limits: Rc<Limits>, spread: u32, now: Instant) -> Self {
         debug_assert!(limits.calls_in_flight > 0);
         debug_assert!(limits.pushes_in_flight > 0);

@@ -40,7 +40,8 @@ pub enum Negotiated<'c> {
 /// Chooses among what the client offers, in the client's order, comparing exactly.
 ///
 /// `offered`: the values of its `Sec-WebSocket-Protocol` header lines, in order; each may list several. `configured`:
-/// names, or `alias=name` where clients spell one in their own way. `required`: whether a client that offers none is refused.
+/// names, or `alias=name` where clients spell one in their own way. `required`: whether a client that offers none is
+/// refused.
 pub fn negotiate<'c, 'o, S: AsRef<str>>(
     offered: impl IntoIterator<Item = &'o str>,
     configured: &'c [S],

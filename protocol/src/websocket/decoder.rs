@@ -1,7 +1,7 @@
 //! Reads a client's frames: bytes in, messages and control frames out (RFC 6455, 5).
 //!
-//! The caller owns the buffer that bytes are received into and calls [`Decoder::decode`] until it is empty. Each call looks at
-//! one frame at most, so that the caller can stop whenever it likes.
+//! The caller owns the buffer that bytes are received into and calls [`Decoder::decode`] until it is empty. Each call
+//! looks at one frame at most, so that the caller can stop whenever it likes.
 //!
 //! Invariants:
 //! - Between two messages a decoder is one empty pointer. What is kept of a frame, a header or a message in part goes into one
@@ -94,8 +94,8 @@ struct Message {
 }
 
 impl Decoder {
-    /// Takes one frame, or what there is of it, from the front of `input`; what is taken is unmasked in place. `None`: no message
-    /// ends there.
+    /// Takes one frame, or what there is of it, from the front of `input`; what is taken is unmasked in place. `None`:
+    /// no message ends there.
     ///
     /// # Errors
     /// [`WebSocketError`]; the connection has failed.

@@ -1,8 +1,8 @@
 //! Compresses messages by permessage-deflate (RFC 7692) with context takeover, without a codec for each client.
 //!
-//! What the algorithm needs between two messages is the last 2^bits bytes of plain text. So a client has a [`History`] for
-//! each direction, and all clients of a shard share one [`Codec`], which is primed with the history before each message.
-//! Messages that travel uncompressed do not enter the history.
+//! What the algorithm needs between two messages is the last 2^bits bytes of plain text. So a client has a [`History`]
+//! for each direction, and all clients of a shard share one [`Codec`], which is primed with the history before each
+//! message. Messages that travel uncompressed do not enter the history.
 
 mod codec;
 mod history;

@@ -1,6 +1,7 @@
 //! Masks and unmasks payloads in place (RFC 6455, 5.3).
 
-/// Applies `mask` to `bytes`, which begin `phase` bytes behind the start of the frame's payload. Masking twice is no change.
+/// Applies `mask` to `bytes`, which begin `phase` bytes behind the start of the frame's payload. Masking twice is no
+/// change.
 pub fn apply(mask: [u8; 4], phase: usize, bytes: &mut [u8]) {
     let key = u32::from_ne_bytes(mask);
     // The key as it falls on the first byte: rotated by whole bytes, in the order of memory.

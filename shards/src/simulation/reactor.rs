@@ -36,7 +36,7 @@ impl Reactor {
         *self.pass_end.borrow_mut() = Some(work);
     }
 
-    /// Always: whatever may be put off is.
+    /// Always: whatever may be deferred is.
     #[must_use]
     pub fn is_crowded(&self) -> bool {
         true

@@ -50,7 +50,7 @@ impl<C: Conversation> Connection<C> {
 
     /// Once the close frame has left, so does our side of the connection.
     pub(super) fn finish_lingering_send(&self, state: &mut State<C>) {
-        if let (None, Some(stream)) = (&state.sending, &state.stream) {
+        if let (None, Some(stream)) = (&state.queue, &state.stream) {
             stream.get_ref().socket().shutdown_write();
         }
     }

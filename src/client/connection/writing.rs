@@ -19,10 +19,10 @@ impl<C: Conversation> Connection<C> {
         if self.traced.get() {
             trace::show(&self.identity, "out", &message);
         }
-        if let Some(sending) = &mut state.sending {
+        if let Some(queue) = &mut state.queue {
             let len = message.len();
-            sending.push(message, push, now);
-            if sending.len() > self.env().core.send_queue_bytes && sending.len() > len {
+            queue.push(message, push, now);
+            if queue.len() > self.env().core.send_queue_bytes && queue.len() > len {
                 self.end_slow(state);
             }
             return;
@@ -37,7 +37,7 @@ impl<C: Conversation> Connection<C> {
                     state.session.handle_push_written(now, key, more);
                 }
             }
-            Written::Partly => state.sending = Some(Box::new(WriteQueue::new(push, len, now))),
+            Written::Partly => state.queue = Some(Box::new(WriteQueue::new(push, len, now))),
             Written::Failed => self.end_broken(state),
         }
     }
@@ -65,13 +65,13 @@ impl<C: Conversation> Connection<C> {
         self.clients.deferred_writes.count(len);
     }
 
-    /// The end of the pass: what was put off leaves.
+    /// The end of the pass: what was deferred leaves.
     pub(in crate::client) fn write_deferred(&self) {
         let mut state = self.state.borrow_mut();
         let len = std::mem::take(&mut state.deferred_len);
         let State {
             stream: Some(stream),
-            sending: None,
+            queue: None,
             ..
         } = &mut *state
         else {
@@ -83,7 +83,7 @@ impl<C: Conversation> Connection<C> {
             Poll::Ready(Err(_)) => self.end_broken(&mut state),
             Poll::Pending => {
                 let now = self.env().reactor.now();
-                state.sending = Some(Box::new(WriteQueue::new(None, len, now)));
+                state.queue = Some(Box::new(WriteQueue::new(None, len, now)));
             }
         }
         self.settle(&mut state);
@@ -94,7 +94,7 @@ impl<C: Conversation> Connection<C> {
         let now = self.env().reactor.now();
         while state.phase != Phase::Over {
             let State {
-                sending: Some(sending),
+                queue: Some(queue),
                 stream: Some(stream),
                 session,
                 ..
@@ -107,16 +107,16 @@ impl<C: Conversation> Connection<C> {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return self.end_lost(state),
             }
-            if let Some(key) = sending.writing.take() {
+            if let Some(key) = queue.writing.take() {
                 session.handle_push_written(now, key, out);
             }
-            match sending.next() {
+            match queue.next() {
                 Some((message, _)) => {
                     if websocket::enqueue(stream, message).is_err() {
                         return self.end_lost(state);
                     }
                 }
-                None => state.sending = None,
+                None => state.queue = None,
             }
         }
         self.act(state, out);
@@ -136,14 +136,14 @@ impl<C: Conversation> State<C> {
 
     /// A pong that the socket does not take waits like any other frame: a client may ping for ever and never read.
     pub(super) fn watch_pong(&mut self, now: Instant) {
-        if !std::mem::take(&mut self.owes_pong) || self.phase != Phase::Open || self.sending.is_some() {
+        if !std::mem::take(&mut self.owes_pong) || self.phase != Phase::Open || self.queue.is_some() {
             return;
         }
         if let Some(stream) = &mut self.stream
             && websocket::flush(stream).is_pending()
         {
             // There is never more than one: it does not count among the bytes that wait.
-            self.sending = Some(Box::new(WriteQueue::new(None, 0, now)));
+            self.queue = Some(Box::new(WriteQueue::new(None, 0, now)));
         }
     }
 }

@@ -16,8 +16,8 @@ use protocol::websocket::{Tolerance, check_upgrade};
 pub(super) struct Checked<'h> {
     pub(super) client: ClientId,
     pub(super) key: &'h [u8],
-    /// Its rules, its name, and how the client spells it. `None`: offered, but none in common; the handshake is finished and the
-    /// connection closed at once.
+    /// Its rules, its name, and how the client spells it. `None`: offered, but none in common; the handshake is
+    /// finished and the connection closed at once.
     pub(super) subprotocol: Option<(Subprotocol, Option<(&'h str, &'h str)>)>,
     pub(super) head: RequestHead<'h>,
     /// The headers that `/connect` carries.

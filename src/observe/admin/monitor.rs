@@ -26,7 +26,7 @@ pub(super) struct Rates {
     /// Messages from and to clients, per second.
     pub(super) received: f64,
     pub(super) sent: f64,
-    /// Per second.
+    /// Calls, pushes and connections begun and ended, per second.
     pub(super) calls: f64,
     pub(super) pushes: f64,
     pub(super) opened: f64,
@@ -56,7 +56,7 @@ pub(super) struct History {
     pub(super) silent: bool,
 }
 
-/// The monitor's notes.
+/// What the monitor has seen, shared with the status page.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Monitor(Arc<Mutex<History>>);
 

@@ -14,9 +14,9 @@ use crate::ocpp::output::CallKey;
 /// How far a Call has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum CallState {
-    /// Waits for others.
+    /// The Call waits for those before it.
     Queued,
-    /// At the backend.
+    /// The backend has the Call and has not answered.
     Sent,
     /// The backend has said that it answers later. Still takes its place among those in flight.
     Deferred,

@@ -10,7 +10,7 @@ use crate::ocpp::output::{Push, PushKey, Text, Waiter};
 /// How far a push has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum PushState {
-    /// Waits for others.
+    /// The push waits for those before it.
     Queued,
     /// Adopted: waits until then for the client's first message.
     Held(Instant),
@@ -90,7 +90,7 @@ impl Pushes {
         self.list.iter().filter_map(|(state, _)| deadline(state)).min()
     }
 
-    /// Behind all others.
+    /// Adds a push behind all others.
     pub(super) fn push(&mut self, push: Push) {
         self.insert(self.list.len(), push);
     }
