@@ -184,7 +184,7 @@ impl Shard {
 
     fn handle_mail(&self, mail: Mail) {
         match mail {
-            Mail::Ask { from, token, request } => {
+            Mail::Query { from, token, request } => {
                 let reply = Box::new(self.answer(*request));
                 self.mailer.send(from.into(), Mail::Reply { token, reply });
             }

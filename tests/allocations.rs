@@ -123,6 +123,6 @@ const ROUNDS: u64 = 200;
 const BATCHES: u64 = 10;
 /// The frame with the answer, which the WebSocket library takes as its own.
 const CALL_MAX: f64 = 1.0;
-/// As it passes the shard: the body; the client's list of pushes, which it has only while there are some; the frame; the
-/// answer's body; the answer; the post of the outcome, which may have to wait; and its key.
+/// As it passes the shard: the body; the client's list of pushes, which it has only while there are some; the frame;
+/// the answer's body; the answer; the post of the outcome, which may have to wait; and its key.
 const PUSH_MAX: f64 = 7.0;

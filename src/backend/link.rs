@@ -50,7 +50,8 @@ pub(super) struct Link<E: Exchange> {
 }
 
 struct State<E> {
-    /// Answered in this order. One, unless `backend_pipeline_max` allows more. `None`: given up, its answer is nobody's.
+    /// Answered in this order. One, unless `backend_pipeline_max` allows more. `None`: given up, its answer is
+    /// nobody's.
     in_flight: VecDeque<Option<Job<E>>>,
     /// Those in flight are gathered: nothing of them was written yet.
     gathering: bool,
@@ -131,7 +132,8 @@ impl<E: Exchange> Link<E> {
         }
     }
 
-    /// Takes back the requests that it works on and for which `is_given_up` says so. The connection is of no more use then.
+    /// Takes back the requests that it works on and for which `is_given_up` says so. The connection is of no more use
+    /// then.
     pub(super) fn give_up(&self, is_given_up: impl Fn(&E) -> bool) -> Vec<E> {
         let mut state = self.state.borrow_mut();
         let places = state.in_flight.iter_mut();
@@ -354,8 +356,8 @@ impl<E: Exchange> Link<E> {
         true
     }
 
-    /// Hands the oldest request's answer over. If it was the last, the connection goes back to its owner first, so that what
-    /// the answer sets off can use it; with `surplus` bytes after it, it is not used again.
+    /// Hands the oldest request's answer over. If it was the last, the connection goes back to its owner first, so that
+    /// what the answer sets off can use it; with `surplus` bytes after it, it is not used again.
     fn complete(
         &self,
         head: &ResponseHead<'_>,
@@ -394,8 +396,8 @@ impl<E: Exchange> Link<E> {
         }
     }
 
-    /// Gives up the requests whose deadline has passed. False when the connection is of no more use: it has waited for them
-    /// alone, or for none for too long.
+    /// Gives up the requests whose deadline has passed. False when the connection is of no more use: it has waited for
+    /// them alone, or for none for too long.
     fn expire(&self, owner: &impl Owner<E>) -> bool {
         let (expired, started, waits) = {
             let mut state = self.state.borrow_mut();

@@ -1,9 +1,9 @@
 //! Keeps a shard's connections to the backend, and does with them what [`Balance`] decides.
 //!
-//! [`Pool::submit`] gives a request to an idle connection, if there is one; it leaves at once, or in a pass with many events
-//! at its end ([`Pool::send_batch`]), with no task between. The answer comes through [`Exchange::finish`], exactly once for
-//! every request that was taken. A request is tried a second time only where it cannot have been executed: the connect
-//! failed, or nothing of it was written.
+//! [`Pool::submit`] gives a request to an idle connection, if there is one; it leaves at once, or in a pass with many
+//! events at its end ([`Pool::send_batch`]), with no task between. The answer comes through [`Exchange::finish`],
+//! exactly once for every request that was taken. A request is tried a second time only where it cannot have been
+//! executed: the connect failed, or nothing of it was written.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -127,8 +127,8 @@ impl<E: Exchange> Pool<E> {
         self.balance.borrow().connections_count()
     }
 
-    /// Replaces the addresses of backend `index` (its name was looked up again): connections to one that is gone end when they
-    /// have nothing to do.
+    /// Replaces the addresses of backend `index` (its name was looked up again): connections to one that is gone end
+    /// when they have nothing to do.
     pub fn set_addresses(self: &Rc<Self>, index: usize, addresses: &[SocketAddr]) {
         let upstreams = self.upstreams.borrow();
         let here = |upstream: &&Upstream| upstream.backend == index && !upstream.is_gone;
@@ -200,7 +200,8 @@ impl<E: Exchange> Pool<E> {
         }
     }
 
-    /// Tells the balance what has happened, and does what it decides. Requests leave now, unless more are to be expected.
+    /// Tells the balance what has happened, and does what it decides. Requests leave now, unless more are to be
+    /// expected.
     fn handle<T>(self: &Rc<Self>, event: impl FnOnce(&mut Balance<E>, Instant, &mut Vec<Output<E>>) -> T) -> T {
         let mut outputs = self.outputs.take();
         let result = event(&mut self.balance.borrow_mut(), self.reactor.now(), &mut outputs);

@@ -2,8 +2,8 @@
 
 use strsim::osa_distance;
 
-/// The candidate nearest to `wrong`, if it is near enough for a typing error: a third of the letters, at least one. A letter is
-/// inserted, removed, replaced or swapped with its neighbour.
+/// The candidate nearest to `wrong`, if it is near enough for a typing error: a third of the letters, at least one. A
+/// letter is inserted, removed, replaced or swapped with its neighbour.
 #[must_use]
 pub fn suggest<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let wrong = wrong.replace('-', "_").to_ascii_lowercase();

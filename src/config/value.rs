@@ -1,6 +1,7 @@
 //! Defines values as they are written, what is allowed of each, and why one is refused.
 //!
-//! A [`Raw`] is what a file or a flag held; its key's [`Kind`] knows type, unit and bounds. `setting` brings them together.
+//! A [`Raw`] is what a file or a flag held; its key's [`Kind`] knows type, unit and bounds. `setting` brings them
+//! together.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Tells where a configuration is allowed and still unwise: it opens a door, or contradicts itself. Nothing here stops the start.
+//! Tells where a configuration is allowed and still unwise: it opens a door, or contradicts itself. Nothing here stops
+//! the start.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -56,7 +56,8 @@ pub(super) fn path_prefix(text: &str) -> Result<String, WordError> {
     })
 }
 
-/// A value that a client writes into `Origin`: a page's scheme, host and port (RFC 6454, 6.2), `null`, or what firmware puts there.
+/// A value that a client writes into `Origin`: a page's scheme, host and port (RFC 6454, 6.2), `null`, or what firmware
+/// puts there.
 pub(super) fn origin(text: &str) -> Result<String, WordError> {
     let is_good = !text.is_empty() && text.len() <= ORIGIN_LEN_MAX;
     if is_good && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',') {

@@ -13,26 +13,26 @@ use shards::mesh::Mesh;
 use crate::env::Env;
 use crate::shard::mail::{ClientReply, ClientRequest, Mail};
 
-/// A shard's open questions. Bounded by the ingress connections: each asks one at a time.
+/// A shard's open queries. Bounded by the ingress connections: each asks one at a time.
 pub struct Queries {
     env: Rc<Env>,
     mesh: Rc<Mesh<Mail>>,
-    open: RefCell<HashMap<u64, Ask, foldhash::fast::RandomState>>,
+    open: RefCell<HashMap<u64, Query, foldhash::fast::RandomState>>,
     next: Cell<u64>,
 }
 
 #[derive(Default)]
-struct Ask {
+struct Query {
     reply: Option<ClientReply>,
     waker: Option<Waker>,
 }
 
-/// The other shard did not take the question, or did not reply in time.
+/// The other shard did not take the query, or did not reply in time.
 #[derive(Clone, Copy, Debug)]
 pub struct Overloaded;
 
 impl Queries {
-    /// Makes an empty list of questions.
+    /// Makes an empty list of queries.
     pub fn new(env: &Rc<Env>, mesh: &Rc<Mesh<Mail>>) -> Self {
         Self {
             env: env.clone(),
@@ -47,11 +47,11 @@ impl Queries {
         self.next.replace(self.next.get() + 1)
     }
 
-    /// The reply to a question. One that came too late is dropped.
+    /// The reply to a query. One that came too late is dropped.
     pub fn handle_reply(&self, token: u64, reply: ClientReply) {
-        if let Some(ask) = self.open.borrow_mut().get_mut(&token) {
-            ask.reply = Some(reply);
-            if let Some(waker) = ask.waker.take() {
+        if let Some(query) = self.open.borrow_mut().get_mut(&token) {
+            query.reply = Some(reply);
+            if let Some(waker) = query.waker.take() {
                 waker.wake();
             }
         }
@@ -63,8 +63,8 @@ impl Queries {
     /// `Overloaded`; the caller answers 503.
     pub async fn ask(&self, home: usize, request: ClientRequest) -> Result<ClientReply, Overloaded> {
         let token = self.next_token();
-        self.open.borrow_mut().insert(token, Ask::default());
-        let mail = Mail::Ask {
+        self.open.borrow_mut().insert(token, Query::default());
+        let mail = Mail::Query {
             from: self.env.index as u16,
             token,
             request: Box::new(request),
@@ -78,11 +78,11 @@ impl Queries {
         timer.set(Some(self.env.reactor.now() + REPLY_TIMEOUT));
         let reply = poll_fn(|context| {
             let mut open = self.open.borrow_mut();
-            let ask = open.get_mut(&token).expect("an ask is open until its reply is taken");
-            if let Some(reply) = ask.reply.take() {
+            let query = open.get_mut(&token).expect("a query is open until its reply is taken");
+            if let Some(reply) = query.reply.take() {
                 return Poll::Ready(Ok(reply));
             }
-            ask.waker = Some(context.waker().clone());
+            query.waker = Some(context.waker().clone());
             timer.poll_expired(context).map(|()| Err(Overloaded))
         })
         .await;

@@ -1,6 +1,6 @@
-//! Leaves a mark while the server runs, so that the next start can say that the end before was none: SIGKILL, a power failure, a
-//! shard that broke. It lies in the directory that the service manager gives (STATE_DIRECTORY, systemd.exec(5)); without one
-//! there is no mark.
+//! Leaves a mark while the server runs, so that the next start can say that the end before was none: SIGKILL, a power
+//! failure, a shard that broke. It lies in the directory that the service manager gives (STATE_DIRECTORY,
+//! systemd.exec(5)); without one there is no mark.
 
 use std::ffi::OsStr;
 use std::fs;

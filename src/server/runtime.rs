@@ -24,11 +24,12 @@ impl Runtime {
     /// Tries what this process may.
     ///
     /// # Errors
-    /// When the configuration names glommio, and something that it needs is refused: io_uring, locked memory, a table of
-    /// descriptors per shard.
+    /// When the configuration names glommio, and something that it needs is refused: io_uring, locked memory, a table
+    /// of descriptors per shard.
     pub fn choose(config: &Config) -> Result<Self, StartError> {
         let executor = match config.node.executor {
-            // It is at least as good as the other in every scene that was measured (docs/performance.md), and needs nothing.
+            // It is at least as good as the other in every scene that was measured (docs/performance.md), and needs
+            // nothing.
             ExecutorKey::Auto | ExecutorKey::Plain => Executor::Plain,
             ExecutorKey::Glommio => Executor::Glommio,
         };

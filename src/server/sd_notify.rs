@@ -18,7 +18,8 @@ pub fn reloading() {
     send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
 }
 
-/// The end begins, and takes `drain_timeout` at most: whatever the unit's TimeoutStopSec says, nothing is killed before that.
+/// The end begins, and takes `drain_timeout` at most: whatever the unit's TimeoutStopSec says, nothing is killed before
+/// that.
 pub fn stopping(drain_timeout: Duration) {
     let micros = (drain_timeout + STOP_MARGIN).as_micros();
     send(&format!("STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC={micros}"));

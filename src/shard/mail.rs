@@ -17,7 +17,7 @@ use protocol::ocpp::{Accepted, Action, ClientId, DeferredRefusal, MessageId, Out
 #[derive(Debug)]
 pub enum Mail {
     /// An ingress request about a client whose home is the receiver.
-    Ask {
+    Query {
         /// The shard that wants the reply.
         from: u16,
         /// The number by which that shard knows the request.
@@ -25,9 +25,9 @@ pub enum Mail {
         /// What the ingress asks for.
         request: Box<ClientRequest>,
     },
-    /// The reply to an `Ask`.
+    /// The reply to a `Query`.
     Reply {
-        /// The token of the `Ask`.
+        /// The token of the `Query`.
         token: u64,
         /// What the home shard answers.
         reply: Box<ClientReply>,

@@ -11,8 +11,8 @@ use shards::spawn;
 use super::mail::Mail;
 use crate::env::Env;
 
-/// A shard's replies and outcomes for others. One that finds a ring full waits here, in order, and is never lost. Bounded by the
-/// requests that they answer.
+/// A shard's replies and outcomes for others. One that finds a ring full waits here, in order, and is never lost.
+/// Bounded by the requests that they answer.
 pub struct Mailer {
     env: Rc<Env>,
     mesh: Rc<Mesh<Mail>>,

@@ -65,7 +65,8 @@ impl Monitor {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at what `reports` gives once a second, for ever; `tell` gets what is wrong each time, or `None` when a shard did not answer.
+    /// Looks at what `reports` gives once a second, for ever; `tell` gets what is wrong each time, or `None` when a
+    /// shard did not answer.
     pub(super) fn watch(&self, reports: impl Fn() -> Option<Vec<Report>>, mut tell: impl FnMut(Option<&[Alert]>)) {
         loop {
             let reports = reports();

@@ -21,8 +21,8 @@ pub fn warnings(config: &Config, limits: &Limits) -> Vec<Warning> {
     found.into_iter().flatten().collect()
 }
 
-/// About how many clients the machine carries, if `clients_max` is the default and the machine carries fewer: nobody has said
-/// then that there will be so many, so that it is no warning.
+/// About how many clients the machine carries, if `clients_max` is the default and the machine carries fewer: nobody
+/// has said then that there will be so many, so that it is no warning.
 #[must_use]
 pub fn clients_carried(config: &Config, limits: &Limits) -> Option<u64> {
     if config.keys_set.contains("clients_max") {
@@ -68,8 +68,8 @@ fn sum(config: &Config, of: impl Fn(&Core) -> usize) -> u64 {
     config.cores.iter().map(|core| of(core) as u64).sum()
 }
 
-/// How many clients a shard should be able to hold. The default of `clients_max` is a bound and no plan: who runs a hundred clients
-/// need not hear that there is no room for a hundred thousand.
+/// How many clients a shard should be able to hold. The default of `clients_max` is a bound and no plan: who runs a
+/// hundred clients need not hear that there is no room for a hundred thousand.
 fn clients_expected(config: &Config, core: &Core) -> usize {
     if config.keys_set.contains("clients_max") {
         core.clients_max
