@@ -79,6 +79,8 @@ fn load(args: &ServeArgs) -> Result<Config, String> {
 
 fn check(config: &Config, args: &ServeArgs) -> Result<(), String> {
     print(&config.render())?;
+    let rows = server::check::admission_rows(config).join("\n");
+    print(&format!("\n# Who gets in\n{rows}\n"))?;
     let warnings = if args.overrides.elsewhere {
         config::warnings(config)
     } else {

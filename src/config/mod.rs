@@ -35,6 +35,7 @@ pub use keys::{Core, KEYS, Key, Node, Scope, When};
 pub use network::{Network, NetworkError};
 pub use reload::{Change, changes, merge};
 pub use render::{effects, sample};
+pub use setting::Word;
 pub use suggest::suggest;
 pub use units::{Size, Time};
 pub use value::{Kind, Refusal, ValueError};

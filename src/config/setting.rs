@@ -116,7 +116,7 @@ impl Setting for Option<PathBuf> {
 }
 
 /// A word that a key allows. The type of a key of [`Kind::Choice`], and in a list that of one of [`Kind::Choices`].
-pub(crate) trait Word: Copy + PartialEq + 'static {
+pub trait Word: Copy + PartialEq + 'static {
     /// Each with its spelling, in the order of the key's kind.
     const WORDS: &'static [(&'static str, Self)];
 

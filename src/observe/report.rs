@@ -34,6 +34,8 @@ pub struct Report {
     pub busy: Duration,
     /// Whether the shard drains.
     pub draining: bool,
+    /// `tolerate`: breaches of the protocols that are let in.
+    pub tolerated: Vec<&'static str>,
     /// Whether no backend can be connected to.
     pub backend_down: bool,
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use rustix::net::{AddressFamily, SocketType, bind, socket};
 
 use super::{ServeError, host, ingress_token};
-use crate::config::{self, Config, Warning};
+use crate::config::{self, ClientIdPlace, Config, Warning, Word as _};
 
 /// Whether a start would find its token and its addresses here. A port that is in use is no fault: a server with this
 /// configuration may be running.
@@ -41,6 +41,31 @@ fn try_bind(address: SocketAddr) -> io::Result<()> {
     };
     let socket = socket(family, SocketType::STREAM, None)?;
     Ok(bind(&socket, &address)?)
+}
+
+/// Who gets in with this configuration, line by line: for whoever looks for why a charger does not connect.
+#[must_use]
+pub fn admission_rows(config: &Config) -> Vec<String> {
+    let node = &config.node;
+    let or_none = |list: String, none: &str| if list.is_empty() { none.to_owned() } else { list };
+    let place = match node.client_id {
+        ClientIdPlace::OneSegment => "<ClientId>",
+        ClientIdPlace::LastSegment => "…/<ClientId>",
+    };
+    let paths = node.path_prefix.iter().map(|prefix| format!("{prefix}{place}"));
+    let tolerated = node.tolerate.iter().map(|word| word.spelling()).collect::<Vec<_>>();
+    let none_offered = if node.subprotocol_required {
+        ", and no client without one"
+    } else {
+        ", or none at all"
+    };
+    vec![
+        format!("# path: {}", paths.collect::<Vec<_>>().join(" or ")),
+        format!("# subprotocol: {}{none_offered}", node.subprotocols.join(", ")),
+        format!("# Origin: {}", or_none(node.origins.join(", "), "any")),
+        format!("# tolerated: {}", or_none(tolerated.join(", "), "nothing that breaks RFC 6455 or OCPP-J")),
+        "# A charger does not connect? The log says why, once per reason and five minutes; docs/operating.md goes from there.".to_owned(),
+    ]
 }
 
 /// What is worth fixing before `config` runs here, on a machine with these limits; the gravest first.

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Shard;
+use crate::config::Word as _;
 use crate::observe::counters::SHED;
 use crate::observe::report::{Gauges, Report};
 
@@ -48,6 +49,7 @@ impl Shard {
             passes: self.env.reactor.pass_lengths().counts(),
             busy: load.busy,
             draining,
+            tolerated: self.env.node.tolerate.iter().map(|word| word.spelling()).collect(),
             backend_down,
         };
         report.gauges.report_seconds = start.elapsed().as_secs_f64();

@@ -101,3 +101,13 @@ fn status(proxy: &Proxy, query: &str) -> Option<Value> {
     let answer = proxy.get(&format!("/status.json{query}"));
     (answer.status == 200).then(|| answer.json())
 }
+
+#[test]
+fn what_is_tolerated_is_shown() {
+    let proxy = Proxy::demo().set("tolerate", "any-key,number-ids").start();
+    let status = eventually("the status", || {
+        let status = support::Http::connect(proxy.admin).get("/status.json").json();
+        (!status["shards"].as_array()?.is_empty()).then_some(status)
+    });
+    assert_eq!(status["tolerated"], serde_json::json!(["any-key", "number-ids"]));
+}

@@ -467,3 +467,21 @@ fn the_demo_serves_with_its_own_backend() {
     });
     drop(printed);
 }
+
+#[test]
+fn check_says_who_gets_in() {
+    let file = File::new(
+        "gets-in",
+        "tolerate = [\"number-ids\"]\npath_prefix = [\"/\", \"/ocpp\"]\norigins = [\"file://\"]\n",
+    );
+    let (code, text, _) = run(&["check", file.path()]);
+    assert_eq!(code, 0);
+    for line in [
+        "# path: /<ClientId> or /ocpp/<ClientId>",
+        "# Origin: file://",
+        "# tolerated: number-ids",
+        "# subprotocol: ocpp2.1, ocpp2.0.1, ocpp1.6, or none at all",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+}

@@ -44,6 +44,8 @@ class Fleet:
         token = self.stage.folder / "token"
         token.write_text(TOKEN + "\n")
         overrides = {"ingress_token_file": token, "backend": self.backend.url, "drain_spread": "2s", "drain_timeout": "5s"}
+        overrides["tolerate"] = "no-connection-header,any-key,number-ids"
+        overrides["subprotocols"] = "ocpp2.1,ocpp2.0.1,ocpp1.6,ocpp1.6j=ocpp1.6"
         overrides |= self.overrides
         arguments = ["--config", ROOT / "config/node.toml"]
         arguments += [part for key, value in overrides.items() for part in ("--set", f"{key}={value}")]

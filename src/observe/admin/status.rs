@@ -28,7 +28,10 @@ pub(super) fn json(history: &History, after: Option<u64>) -> Response {
         number(process.cpu_seconds),
         number(process.open_files_max.map(|count| count as f64)),
     );
-    text.push_str(r#","alerts":["#);
+    let tolerated = now.reports.first().map_or(&[][..], |report| &report.tolerated);
+    text.push_str(r#","tolerated":["#);
+    list(&mut text, tolerated, |text, word| text.push_str(&json::string(word)));
+    text.push_str(r#"],"alerts":["#);
     list(&mut text, &history.alerts, |text, alert| {
         let _ = write!(
             text,
