@@ -1,6 +1,6 @@
 <?php
 
-// A small charging back end for ws2api, with the library in ../../php. index.php (php -S, PHP-FPM) and ../roadrunner/worker.php see
+// A small charging backend for ws2api, with the library in ../../php. index.php (php -S, PHP-FPM) and ../roadrunner/worker.php see
 // to how requests come in and answers go out.
 
 declare(strict_types=1);
@@ -30,7 +30,7 @@ require __DIR__ . '/presence.php';
 
 final class Charging
 {
-    /** The vendor whose DataTransfers this back end knows. */
+    /** The vendor whose DataTransfers this backend knows. */
     private const VENDOR = 'ws2api.example';
 
     private readonly Push $push;

@@ -1,6 +1,6 @@
 <?php
 
-// The charging back end as a RoadRunner worker: started once, then a request after the other. .rr.yaml has how to start it.
+// The charging backend as a RoadRunner worker: started once, then a request after the other. .rr.yaml has how to start it.
 
 declare(strict_types=1);
 

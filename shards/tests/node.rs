@@ -272,7 +272,7 @@ on_each_runtime! {
         let settings = runtime.settings(&[0, 0, 0], 8);
         let node = node::start::<Mail, _, _>(&settings, |shard| async move {
             assert_ne!(shard.index, 1, "what no shard may do");
-            std::future::pending().await
+            std::future::pending::<()>().await;
         });
         let error = node.unwrap().join().unwrap_err();
         assert_eq!(error.to_string(), "shard 1 has ended: it panicked");

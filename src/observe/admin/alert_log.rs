@@ -15,7 +15,7 @@ pub(super) struct AlertLog {
 struct Known {
     began: Instant,
     seen: Instant,
-    told: Instant,
+    logged: Instant,
     lasts: bool,
 }
 
@@ -32,17 +32,17 @@ impl AlertLog {
     pub(super) fn take(&mut self, now: Instant, alerts: &[Alert]) -> Vec<Line> {
         let mut lines = Vec::new();
         for alert in alerts {
-            let told = self.known.get(&alert.kind).map(|known| (known.told, known.lasts));
-            let pause = if told.is_some_and(|(_, lasts)| lasts) {
+            let logged = self.known.get(&alert.kind).map(|known| (known.logged, known.lasts));
+            let pause = if logged.is_some_and(|(_, lasts)| lasts) {
                 LASTING_PAUSE
             } else {
                 KIND_PAUSE
             };
-            let is_due = told.is_none_or(|(told, _)| now.saturating_duration_since(told) >= pause);
+            let is_due = logged.is_none_or(|(logged, _)| now.saturating_duration_since(logged) >= pause);
             let known = self.known.entry(alert.kind.clone()).or_insert(Known {
                 began: now,
                 seen: now,
-                told: now,
+                logged: now,
                 lasts: true,
             });
             if !known.lasts {
@@ -50,7 +50,7 @@ impl AlertLog {
             }
             (known.seen, known.lasts) = (now, true);
             if is_due {
-                known.told = now;
+                known.logged = now;
                 let words = alert.words.clone();
                 lines.push(if alert.grave {
                     Line::Grave(words)
@@ -73,9 +73,9 @@ impl AlertLog {
     }
 }
 
-/// What comes and goes is told so often.
+/// What comes and goes is logged so often.
 const KIND_PAUSE: Duration = Duration::from_secs(30);
-/// What stays is told again.
+/// What stays is logged again.
 const LASTING_PAUSE: Duration = Duration::from_secs(300);
 const OVER_AFTER: Duration = Duration::from_secs(5);
 
@@ -92,19 +92,19 @@ mod tests {
         }];
         let start = Instant::now();
         let mut alert_log = AlertLog::default();
-        let mut told = Vec::new();
+        let mut logged = Vec::new();
         // Down for 400 s, up for 20, down for one, up again.
         for second in 0..460 {
             let down = second < 400 || second == 420;
             let now = start + Duration::from_secs(second);
             for line in alert_log.take(now, if down { &alert } else { &[] }) {
-                told.push((second, line));
+                logged.push((second, line));
             }
         }
         let grave = || Line::Grave("down".into());
         let over = |seconds| Line::Over(format!("over after {seconds} s: backend"));
         assert_eq!(
-            told,
+            logged,
             [
                 (0, grave()),
                 (300, grave()),
