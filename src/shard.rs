@@ -155,6 +155,7 @@ impl Shard {
             connections_max: core.backend_connections_max,
             pipeline_max: core.backend_pipeline_max,
             waiters_max: core.backend_waiters_max,
+            retry: core.backend_retry,
             idle_timeout: core.backend_idle_timeout,
             connect_timeout: core.connect_timeout,
             head_max: core.head_max,

@@ -14,6 +14,7 @@
 //! - At most `waiters_max` requests wait, not counting those that come back. They are served in the order of arrival.
 //! - Every request that was taken comes out again: to be used, to be refused, or withdrawn.
 
+mod later;
 mod links;
 mod queue;
 mod upstream;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 pub use self::links::LinkId;
 pub use self::queue::{Job, Kind};
 
+use self::later::Later;
 use self::links::Links;
 use self::queue::Queue;
 use self::upstream::Upstream;
@@ -34,8 +36,10 @@ pub struct Limits {
     pub connections_max: usize,
     /// Requests in flight on one of them; 1: none is pipelined.
     pub pipeline_max: usize,
-    /// Requests that wait for one.
+    /// Requests of each kind that wait for one.
     pub waiters_max: usize,
+    /// For so long a request is tried again that cannot have been executed.
+    pub retry: Duration,
 }
 
 /// What is to be done.
@@ -61,8 +65,17 @@ pub enum Output<R> {
     Close(LinkId),
     /// Answer this request: it was not sent.
     Refuse(R, Refusal),
-    /// A request is tried once more.
-    Retry,
+    /// A request is tried again.
+    Retry(Retry),
+}
+
+/// Why a request is tried again: it was not executed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Retry {
+    /// No connection could be opened.
+    Refused,
+    /// The backend had no worker for it.
+    NoWorkers,
 }
 
 /// Why a request is not sent.
@@ -90,12 +103,24 @@ pub struct Balance<R> {
     upstreams: Vec<Upstream>,
     links: Links,
     waiting: Queue<R>,
+    /// Those that were turned away and are tried again in a while.
+    later: Later<R>,
+    /// There is no connection, and nobody to open one to who has not failed.
+    down: Option<Down>,
     /// Connects under way, for whichever waiting request comes first.
     awaited: usize,
     /// The connection that got the last request, while it can get another one.
     shared: Option<Shared>,
     /// A connection is being closed so that another backend can have one.
     is_making_room: bool,
+}
+
+#[derive(Debug)]
+struct Down {
+    /// When the first connect failed.
+    since: Instant,
+    /// When the last one did.
+    failed: Instant,
 }
 
 #[derive(Debug)]
@@ -118,6 +143,8 @@ impl<R> Balance<R> {
             upstreams: (0..upstreams_count).map(|_| Upstream::default()).collect(),
             links: Links::default(),
             waiting: Queue::default(),
+            later: Later::default(),
+            down: None,
             awaited: 0,
             shared: None,
             is_making_room: false,
@@ -127,7 +154,7 @@ impl<R> Balance<R> {
     /// A new request: it gets an idle connection. If there is none, it shares one, or waits.
     ///
     /// # Errors
-    /// The request comes back when too many wait already.
+    /// The request comes back when too many of its kind wait already.
     pub fn handle_request(&mut self, now: Instant, job: Job<R>, out: &mut Vec<Output<R>>) -> Result<(), R> {
         self.level(now, out);
         if let Some(link) = self.checkout(now) {
@@ -138,10 +165,11 @@ impl<R> Balance<R> {
             Ok(()) => return Ok(()),
             Err(job) => job,
         };
-        if self.waiting.len() >= self.limits.waiters_max {
+        if self.waiting.len_of(job.kind) >= self.limits.waiters_max {
             return Err(job.request);
         }
-        self.waiting.push_back(job);
+        let came = Some(now);
+        self.waiting.push_back(Job { came, ..job });
         self.connect_more(now, out);
         Ok(())
     }
@@ -163,7 +191,7 @@ impl<R> Balance<R> {
             let first = jobs.next().expect("it was looked at");
             self.begin(link, first, out);
         }
-        jobs.rev().for_each(|job| self.waiting.push_front(job));
+        jobs.rev().for_each(|job| self.wait_again(now, job));
         self.connect_more(now, out);
     }
 
@@ -183,6 +211,7 @@ impl<R> Balance<R> {
         self.awaited -= usize::from(is_awaited);
         self.upstreams[upstream].connects -= 1;
         self.upstreams[upstream].handle_connected();
+        self.down = None;
         let link = self.links.insert(upstream);
         self.handle_idle(now, link, out);
         self.connect_more(now, out);
@@ -206,11 +235,15 @@ impl<R> Balance<R> {
             return;
         }
         self.upstreams[upstream].fail(now, true);
-        let refused = if is_awaited { self.blame_connect(out) } else { None };
-        self.connect_more(now, out);
-        if let Some(job) = refused {
-            out.push(Output::Refuse(job.request, Refusal::Refused));
+        if self.is_without_hope() {
+            let since = self.down.as_ref().map_or(now, |down| down.since);
+            self.down = Some(Down { since, failed: now });
         }
+        self.refuse(now, out);
+        if is_awaited && !self.waiting.is_empty() && self.links.is_empty() {
+            out.push(Output::Retry(Retry::Refused));
+        }
+        self.connect_more(now, out);
     }
 
     /// A connect that is awaited takes long. Returns whether it still is: where another backend works, that one is
@@ -236,13 +269,14 @@ impl<R> Balance<R> {
             out.push(Output::Close(link));
             return;
         }
-        let Some(first) = self.waiting.pop_front() else {
+        let Some(first) = self.waiting.pop() else {
             self.upstreams[upstream].idle.push(link);
             return;
         };
+        let kind = first.kind;
         self.begin(link, first, out);
         for _ in 1..self.limits.pipeline_max {
-            let Some(job) = self.waiting.pop_front() else { break };
+            let Some(job) = self.waiting.pop_of(kind) else { break };
             if let Err(job) = self.share(job, out) {
                 self.waiting.push_front(job);
                 break;
@@ -263,6 +297,19 @@ impl<R> Balance<R> {
     /// A backend has ended this connection without an answer to the request on it.
     pub fn handle_broken(&mut self, now: Instant, link: LinkId) {
         self.upstreams[self.links.upstream(link)].fail(now, false);
+    }
+
+    /// The backend had no worker for this request, and has not executed it.
+    ///
+    /// # Errors
+    /// It comes back when there is no time, or no room, for another try.
+    pub fn handle_turned_away(&mut self, now: Instant, job: Job<R>, out: &mut Vec<Output<R>>) -> Result<(), Job<R>> {
+        if self.later.len() >= self.limits.waiters_max {
+            return Err(job);
+        }
+        self.later.keep(now, job, self.limits.retry)?;
+        out.push(Output::Retry(Retry::NoWorkers));
+        Ok(())
     }
 
     /// A connection has ended, whoever ended it.
@@ -304,27 +351,45 @@ impl<R> Balance<R> {
         self.connect_more(now, out);
     }
 
-    /// Refuses the waiting requests whose deadline has passed.
+    /// Refuses the waiting requests whose time is over, and tries those again whose pause is.
     pub fn handle_deadline(&mut self, now: Instant, out: &mut Vec<Output<R>>) {
+        while let Some(job) = self.later.pop_due(now) {
+            if job.deadline > now
+                && let Some(link) = self.checkout(now)
+            {
+                self.begin(link, job, out);
+            } else {
+                self.wait_again(now, job);
+            }
+        }
         let expired = self.waiting.take_expired(now).into_iter();
         out.extend(expired.map(|job| Output::Refuse(job.request, Refusal::Deadline)));
+        self.refuse(now, out);
+        self.connect_more(now, out);
     }
 
     /// When [`handle_deadline`](Self::handle_deadline) is to be called; too early does no harm.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.waiting.next_deadline()
+        let hopeless = self.down.as_ref().and_then(|down| {
+            let refused = self.waiting.fronts().filter_map(|job| self.refused_at(down, job));
+            refused.min()
+        });
+        let times = [self.waiting.next_deadline(), self.later.next(), hopeless];
+        times.into_iter().flatten().min()
     }
 
     /// Takes out the waiting requests for which `is_given_up` says so.
     pub fn withdraw(&mut self, is_given_up: impl Fn(&R) -> bool) -> Vec<R> {
-        self.waiting.withdraw(is_given_up)
+        let mut given_up = self.waiting.withdraw(&is_given_up);
+        given_up.extend(self.later.withdraw(is_given_up));
+        given_up
     }
 
-    /// Requests that wait for a connection.
+    /// Requests that wait for a connection, or for their next try.
     #[must_use]
     pub fn waiting_count(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.later.len()
     }
 
     /// Connections open or being opened, and how many of them are idle.
@@ -419,7 +484,9 @@ impl<R> Balance<R> {
     /// Opens connections for the requests that wait.
     fn connect_more(&mut self, now: Instant, out: &mut Vec<Output<R>>) {
         while self.awaited < self.waiting.len() && self.connecting_count() < CONNECTS_AT_ONCE {
-            if self.count() >= self.limits.connections_max {
+            let is_full = self.count() >= self.limits.connections_max;
+            // One that is down is tried by one connect at a time.
+            if is_full || (self.down.is_some() && self.connecting_count() > 0) {
                 return;
             }
             let least = |(_, upstream): &(usize, &Upstream)| {
@@ -443,30 +510,45 @@ impl<R> Balance<R> {
         upstream.count += 1;
         upstream.connects += 1;
         self.awaited += usize::from(is_awaited);
-        let unreachable_for = upstream.unreachable_for(now);
         out.push(Output::Connect {
             upstream: index,
             is_awaited,
-            pause: unreachable_for.map(|duration| duration.min(RETRY_PAUSE)),
+            pause: upstream.pause(now),
         });
     }
 
-    /// A connect has failed: the request that has waited longest is tried once more, and then given back as refused.
-    /// While other connections work, it waits for one of them instead: a backend that is busy also refuses. While
-    /// another backend has not failed, that one is tried, too.
-    fn blame_connect(&mut self, out: &mut Vec<Output<R>>) -> Option<Job<R>> {
-        if !self.links.is_empty() {
-            return None;
+    /// A request that has had a connection, or should have, waits again. It comes before the others of its kind.
+    fn wait_again(&mut self, now: Instant, mut job: Job<R>) {
+        job.came.get_or_insert(now);
+        self.waiting.push_front(job);
+    }
+
+    /// Gives those back that have waited for long enough for a backend that is down. While connections work they wait for one of
+    /// them instead: a backend that is busy also refuses.
+    fn refuse(&mut self, now: Instant, out: &mut Vec<Output<R>>) {
+        if !self.is_without_hope() {
+            self.down = None;
         }
-        let is_any_good = self.is_any_good();
-        let waiting = self.waiting.front_mut()?;
-        if waiting.is_retried && !is_any_good {
-            return self.waiting.pop_front();
+        loop {
+            let Some(down) = &self.down else { return };
+            let is_hopeless = |job: &&Job<R>| self.refused_at(down, job).is_some_and(|at| at <= now);
+            let Some(kind) = self.waiting.fronts().find(is_hopeless).map(|job| job.kind) else {
+                return;
+            };
+            let job = self.waiting.pop_of(kind).expect("it is in front");
+            out.push(Output::Refuse(job.request, Refusal::Refused));
         }
-        // Nothing was sent: the one retry that is safe.
-        waiting.is_retried = true;
-        out.push(Output::Retry);
-        None
+    }
+
+    /// When a request is given up that waits for a backend that is down. One connect at least has to fail after it came.
+    fn refused_at(&self, down: &Down, job: &Job<R>) -> Option<Instant> {
+        let came = job.came.unwrap_or(down.since);
+        (down.failed > came).then(|| came.max(down.since) + self.limits.retry)
+    }
+
+    /// There is no connection, and nobody to open one to who has not failed.
+    fn is_without_hope(&self) -> bool {
+        self.links.is_empty() && !self.is_any_good()
     }
 
     /// True when the connections are used up, and this backend has more than its share of them while another one that
@@ -518,8 +600,6 @@ const SHARED_LEN_MAX: usize = 64 * 1024;
 /// Connects under way at once. A burst of requests must not become a burst of connects that overflows the backend's
 /// backlog: each that is done takes the next request, and so do the connections that there are.
 const CONNECTS_AT_ONCE: usize = 16;
-/// Between a refused connect and the one retry.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod simulation;

@@ -9,8 +9,10 @@ pub struct PoolLimits {
     pub connections_max: usize,
     /// Requests in flight on one of them; 1: none is pipelined.
     pub pipeline_max: usize,
-    /// Requests that wait for one.
+    /// Requests of each kind that wait for one.
     pub waiters_max: usize,
+    /// For so long a request is tried again that cannot have been executed.
+    pub retry: Duration,
     /// An unused connection is closed after this.
     pub idle_timeout: Duration,
     /// A connection must be open within this.

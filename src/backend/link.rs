@@ -22,6 +22,11 @@ use protocol::http::{
 pub(super) trait Owner<E: Exchange> {
     /// A request has been answered. `is_idle`: the connection has nothing to do, and may be given more.
     fn handle_answered(&self, link: LinkId, is_idle: bool);
+    /// The backend had no worker for a request, and has not executed it.
+    ///
+    /// # Errors
+    /// It comes back when it is not tried again.
+    fn handle_turned_away(&self, job: Job<E>) -> Result<(), Job<E>>;
     /// A request that was sent at `sent` has no answer in time.
     fn handle_timed_out(&self, link: LinkId, sent: Instant);
     /// The backend has ended the connection without an answer to the request on it.
@@ -61,6 +66,9 @@ struct State<E> {
     partial: Option<Box<Partial>>,
     timer: Timer,
     idle_since: Instant,
+    /// So long it may have nothing to do. The backend says at its first answer how long it waits itself.
+    idle_timeout: Duration,
+    has_answered: bool,
     started: Instant,
     waker: Option<Waker>,
     closed: bool,
@@ -96,6 +104,8 @@ impl<E: Exchange> Link<E> {
             partial: None,
             timer,
             idle_since: now,
+            idle_timeout: shared.limits.idle_timeout,
+            has_answered: false,
             started: now,
             waker: None,
             closed: false,
@@ -366,20 +376,25 @@ impl<E: Exchange> Link<E> {
         surplus: usize,
         owner: &impl Owner<E>,
     ) {
-        let (exchange, reusable) = {
+        let (job, elapsed, reusable) = {
             let mut state = self.state.borrow_mut();
             let job = state.in_flight.pop_front().expect("an answer is to a request");
             let now = self.socket.reactor().now();
-            if job.is_some() {
-                let elapsed = now.saturating_duration_since(state.started);
-                self.shared.counters.backend_latency.record(elapsed);
+            let elapsed = now.saturating_duration_since(state.started);
+            if !std::mem::replace(&mut state.has_answered, true)
+                && let Some(kept) = head.keep_alive_timeout()
+            {
+                // Ours ends first, lest a request meets the backend's end on its way.
+                state.idle_timeout = state.idle_timeout.min(kept - KEPT_MARGIN.min(kept / 2));
             }
             let mut reusable = false;
             if state.in_flight.is_empty() {
                 reusable = keep_alive && surplus == 0 && state.unsent.is_empty() && !self.socket.peer_closed();
-                state.closed |= !reusable;
                 state.idle_since = now;
-                state.timer.set(Some(now + self.shared.limits.idle_timeout));
+                let idle_timeout = state.idle_timeout;
+                reusable &= !idle_timeout.is_zero();
+                state.closed |= !reusable;
+                state.timer.set(Some(now + idle_timeout));
             } else {
                 state.watch_deadline();
                 if state.in_flight.iter().all(Option::is_none) {
@@ -387,13 +402,20 @@ impl<E: Exchange> Link<E> {
                     state.timer.set(Some(now + self.shared.limits.idle_timeout));
                 }
             }
-            (job.map(|job| job.request), reusable)
+            (job, elapsed, reusable)
         };
         owner.handle_answered(self.id, reusable);
-        if let Some(exchange) = exchange {
-            self.shared.counters.count_backend_answer(head.status);
-            exchange.finish(Ok(Response { head, content }));
+        // What was given up has had its end.
+        let Some(mut job) = job else { return };
+        if is_turned_away(head) {
+            match owner.handle_turned_away(job) {
+                Ok(()) => return,
+                Err(back) => job = back,
+            }
         }
+        self.shared.counters.backend_latency.record(elapsed);
+        self.shared.counters.count_backend_answer(head.status);
+        job.request.finish(Ok(Response { head, content }));
     }
 
     /// Gives up the requests whose deadline has passed. False when the connection is of no more use: it has waited for
@@ -518,6 +540,14 @@ fn decode(
     })
 }
 
+/// RoadRunner says so when its pool is exhausted: the request was not executed.
+fn is_turned_away(head: &ResponseHead<'_>) -> bool {
+    head.status >= 500
+        && head
+            .header("no-workers")
+            .is_some_and(|value| value.eq_ignore_ascii_case(b"true"))
+}
+
 fn head_failure(error: HeadError) -> Failure {
     match error {
         HeadError::TooLong { .. } => Failure::TooLarge,
@@ -533,5 +563,7 @@ fn body_failure(error: BodyError) -> Failure {
     }
 }
 
+/// A connection ends so long before the backend would end it.
+const KEPT_MARGIN: Duration = Duration::from_secs(1);
 /// A connection used so recently is written to without asking the kernel first.
 const TRUSTED_IDLE: Duration = Duration::from_millis(50);

@@ -1,9 +1,9 @@
 //! Keeps a shard's connections to the backend, and does with them what [`Balance`] decides.
 //!
-//! [`Pool::submit`] gives a request to an idle connection, if there is one; it leaves at once, or in a pass with many
-//! events at its end ([`Pool::send_batch`]), with no task between. The answer comes through [`Exchange::finish`],
-//! exactly once for every request that was taken. A request is tried a second time only where it cannot have been
-//! executed: the connect failed, or nothing of it was written.
+//! [`Pool::submit`] gives a request to an idle connection, if there is one; it leaves at once, or in a pass with many events
+//! at its end ([`Pool::send_batch`]), with no task between. The answer comes through [`Exchange::finish`], exactly once for
+//! every request that was taken. A request is tried again only where it cannot have been executed: the connect failed,
+//! nothing of it was written, or the backend says so.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -22,7 +22,7 @@ use super::exchange::Exchange;
 use super::limits::PoolLimits;
 use super::link::{Link, Owner, Shared};
 use crate::observe::counters::Counters;
-use protocol::balance::{Balance, ConnectFailure, Job, Limits, LinkId, Output, Refusal};
+use protocol::balance::{Balance, ConnectFailure, Job, Limits, LinkId, Output, Refusal, Retry};
 use protocol::http::{Failure, RequestTemplate};
 
 /// A shard's connections to all backends.
@@ -70,6 +70,7 @@ impl<E: Exchange> Pool<E> {
             connections_max: limits.connections_max,
             pipeline_max: limits.pipeline_max,
             waiters_max: limits.waiters_max,
+            retry: limits.retry,
         };
         let shared = Shared {
             limits,
@@ -230,7 +231,8 @@ impl<E: Exchange> Pool<E> {
                         self.shared.counters.backend_no_connection.add();
                         exchange.finish(Err(Failure::Deadline));
                     }
-                    Output::Retry => self.shared.counters.backend_retries.add(),
+                    Output::Retry(Retry::Refused) => self.shared.counters.backend_retries_refused.add(),
+                    Output::Retry(Retry::NoWorkers) => self.shared.counters.backend_retries_no_workers.add(),
                 }
             }
             if more.is_empty() {
@@ -345,6 +347,10 @@ impl<E: Exchange> Owner<E> for Rc<Pool<E>> {
                 balance.handle_idle(now, link, out);
             }
         });
+    }
+
+    fn handle_turned_away(&self, job: Job<E>) -> Result<(), Job<E>> {
+        self.handle(|balance, now, out| balance.handle_turned_away(now, job, out))
     }
 
     fn handle_timed_out(&self, link: LinkId, sent: Instant) {

@@ -341,10 +341,14 @@ settings! {
     /// It saves a third of the CPU under load, where the backend reads on while it answers and no answer takes long:
     /// those behind it wait. PHP's workers answer one at a time: leave it at 1 for them.
     backend_pipeline_max: usize = count(1, 64), "1", Restart;
-    /// Requests that wait for a connection; one more is answered at once as if the backend were down.
+    /// Requests of each kind (Calls, outcomes of pushes, /connect, SENDs, /disconnect) that wait for a connection; one more is
+    /// answered at once as if the backend were down.
     backend_waiters_max: usize = count(1, 1_000_000), "16384", Restart;
     /// A connection unused for this long is closed; keep it below the backend's own keep-alive time.
     backend_idle_timeout: Duration = time(TICK, DAY), "30s", Restart;
+    /// How long a request is tried again that cannot have been executed: no connection can be opened, or the backend says
+    /// `No-Workers: true`. Within its own time.
+    backend_retry: Duration = time(Duration::ZERO, HOUR), "5s", Restart;
     /// How long a new connection to the backend may take to open.
     connect_timeout: Duration = time(TICK, HOUR), "5s", Restart;
 }

@@ -199,8 +199,10 @@ counters! {
         backend_connects ["ok"],
         backend_connect_failures ["failed"],
     }
-    "backend_retries" [], "Requests tried once more because the first try can't have been executed." {
-        backend_retries [],
+    "backend_retries" ["reason"], "Requests tried again because they can't have been executed." {
+        backend_retries ["unsent"],
+        backend_retries_refused ["refused"],
+        backend_retries_no_workers ["no_workers"],
     }
     "backend_shed" [], "Requests shed by backend_waiters_max." { backend_shed [], }
     "posts_delivered" [], "Posts (/result, /error, /send, /resulterror) that the backend took." { posts_delivered [], }

@@ -126,7 +126,7 @@ fn the_word_ok_opens_the_connection_however_it_is_framed() {
 #[test]
 fn an_unreachable_backend_gives_502() {
     let backend = Backend::dead();
-    let proxy = Proxy::start(&backend);
+    let proxy = Proxy::with(&backend).set("backend_retry", "0s").start();
     assert_eq!(Handshake::new("CP1").refused(proxy.listen).status, 502);
 }
 

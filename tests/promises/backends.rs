@@ -328,7 +328,7 @@ impl Hole {
 #[test]
 fn a_dead_backend_gives_internal_error_and_a_returning_one_serves_without_our_restart() {
     let mut backend = Backend::start();
-    let proxy = Proxy::with(&backend).shards(2).start();
+    let proxy = Proxy::with(&backend).set("backend_retry", "0s").shards(2).start();
     let mut clients: Vec<Client> = (0..6).map(|number| proxy.client(&format!("CP{number}"))).collect();
     for round in 0..3 {
         for client in &mut clients {
@@ -353,7 +353,7 @@ fn a_dead_backend_gives_internal_error_and_a_returning_one_serves_without_our_re
 #[test]
 fn a_refused_connection_is_said_in_the_description() {
     let mut backend = Backend::start();
-    let proxy = Proxy::start(&backend);
+    let proxy = Proxy::with(&backend).set("backend_retry", "0s").start();
     let mut client = proxy.client("CP1");
     backend.stop();
     client.send_call("m1", "Echo", "{}");
@@ -361,12 +361,12 @@ fn a_refused_connection_is_said_in_the_description() {
 }
 
 #[test]
-fn a_refused_connection_is_tried_once_more() {
+fn a_refused_connection_is_tried_again_for_backend_retry() {
     let backend = Backend::dead();
-    let proxy = Proxy::start(&backend);
+    let proxy = Proxy::with(&backend).set("backend_retry", "300ms").start();
     assert_eq!(Handshake::new("CP1").refused(proxy.listen).status, 502);
-    assert_eq!(proxy.count_where("backend_connects", "failed"), 2);
-    assert_eq!(proxy.count("backend_retries"), 1);
+    assert!(proxy.count_where("backend_connects", "failed") >= 2);
+    assert!(proxy.count_where("backend_retries", "refused") >= 1);
 }
 
 #[test]
@@ -476,6 +476,131 @@ fn a_connection_that_the_backend_announces_to_close_is_not_used_again() {
         client.expect("[3,\"m2\",{}]");
         assert_ne!(backend.take("/call/Echo").connection, announced, "{action}");
     }
+}
+
+#[test]
+fn a_connection_is_not_kept_longer_than_the_backend_keeps_it() {
+    let backend = Backend::start();
+    backend.on("/connect", |_| {
+        Response::with_headers(200, &[("Keep-Alive", "timeout=1, max=100")], "\"ok\"")
+    });
+    let proxy = Proxy::with(&backend).set("backend_idle_timeout", "1h").start();
+    let _client = proxy.client("CP1");
+    // The proxy ends it: the backend only says when it would.
+    backend.wait_ended(1);
+}
+
+#[test]
+fn a_request_for_which_the_backend_had_no_worker_is_tried_again() {
+    for status in [500, 503] {
+        let backend = Backend::start();
+        let tries = std::sync::atomic::AtomicUsize::new(0);
+        backend.on("/call", move |request| {
+            match tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                0 | 1 => Response::with_headers(status, &[("No-Workers", "true")], "no free workers"),
+                _ => Response::json(&request.body),
+            }
+        });
+        let proxy = Proxy::start(&backend);
+        let mut client = proxy.client("CP1");
+        client.send_call("m1", "Echo", "{\"a\":1}");
+        client.expect("[3,\"m1\",{\"a\":1}]");
+        assert_eq!(backend.seen("/call").len(), 3);
+        assert_eq!(proxy.count_where("backend_retries", "no_workers"), 2);
+        assert_eq!(proxy.count_where("backend_answers", "5xx"), 0, "it was no answer");
+    }
+}
+
+#[test]
+fn a_backend_that_has_no_worker_for_long_is_asked_no_longer_than_backend_retry() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).set("backend_retry", "300ms").start();
+    let mut client = proxy.client("CP1");
+    backend.on("/", |_| Response::with_headers(500, &[("No-Workers", "true")], ""));
+    client.send_call("m1", "Echo", "{}");
+    assert!(client.expect_error("m1", "InternalError").contains("500"));
+    assert!(backend.seen("/call").len() > 1);
+    let refusal = Handshake::new("CP2").refused(proxy.listen);
+    assert_eq!(refusal.status, 503);
+    assert!(refusal.header("retry-after").is_some());
+}
+
+#[test]
+fn a_backend_that_restarts_within_backend_retry_costs_nobody_an_error() {
+    let mut backend = Backend::start();
+    let proxy = Proxy::with(&backend).set("backend_retry", "50s").start();
+    let mut clients: Vec<Client> = (0..20).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    backend.stop();
+    for client in &mut clients {
+        client.send_call("m1", "Echo", "{}");
+    }
+    let newcomer = Handshake::new("new").send(proxy.listen);
+    eventually("some refused connects", || {
+        (proxy.count_where("backend_connects", "failed") >= 3).then_some(())
+    });
+    backend.restart();
+    for client in &mut clients {
+        client.expect("[3,\"m1\",{}]");
+    }
+    Client::upgrade(newcomer);
+    assert_eq!(backend.seen("/call").len(), 20, "each once");
+    assert!(proxy.count_where("backend_retries", "refused") >= 2);
+}
+
+#[test]
+fn a_storm_of_handshakes_does_not_stand_before_a_call() {
+    const HANDSHAKES: usize = 40;
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).set("backend_connections_max", "1").start();
+    let (mut slow, mut client) = (proxy.client("slow"), proxy.client("CP1"));
+    let gate = backend.hold("/call/Slow", |_| Response::json("{}"));
+    slow.send_call("m1", "Slow", "{}");
+    backend.take("/call/Slow");
+    let waiting = |count: usize| {
+        eventually("requests that wait", || {
+            (proxy.metric("backend_waiting")[0] >= count as f64).then_some(())
+        });
+    };
+    let storm: Vec<_> = (0..HANDSHAKES)
+        .map(|number| Handshake::new(&format!("N{number}")).send(proxy.listen))
+        .collect();
+    waiting(HANDSHAKES);
+    client.send_call("m1", "Echo", "{}");
+    waiting(HANDSHAKES + 1);
+    gate.open();
+    client.expect("[3,\"m1\",{}]");
+    storm.into_iter().for_each(|http| drop(Client::upgrade(http)));
+    let order = backend.seen("/");
+    let before = order
+        .iter()
+        .take_while(|request| !request.target.starts_with("/call/Echo"));
+    let before = before.filter(|request| request.target == "/connect").count() - 2;
+    assert!(before <= 8, "{before} of {HANDSHAKES} handshakes before the Call");
+}
+
+#[test]
+fn requests_of_one_kind_take_no_place_of_another() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend)
+        .set("backend_connections_max", "1")
+        .set("backend_waiters_max", "2")
+        .start();
+    let (mut slow, mut client) = (proxy.client("slow"), proxy.client("CP1"));
+    let gate = backend.hold("/call/Slow", |_| Response::json("{}"));
+    slow.send_call("m1", "Slow", "{}");
+    backend.take("/call/Slow");
+    let waiting: Vec<_> = (0..2)
+        .map(|number| Handshake::new(&format!("N{number}")).send(proxy.listen))
+        .collect();
+    eventually("handshakes that wait", || {
+        (proxy.metric("backend_waiting")[0] >= 2.0).then_some(())
+    });
+    assert_eq!(Handshake::new("N2").refused(proxy.listen).status, 503);
+    client.send_call("m1", "Echo", "{}");
+    client.expect_nothing();
+    gate.open();
+    client.expect("[3,\"m1\",{}]");
+    waiting.into_iter().for_each(|http| drop(Client::upgrade(http)));
 }
 
 #[test]

@@ -282,7 +282,7 @@ fn an_answer_that_drips_is_taken_if_it_is_in_time() {
 }
 
 #[test]
-fn a_backend_that_drops_who_connects_is_unreachable_after_two_tries() {
+fn a_backend_that_drops_who_connects_is_unreachable() {
     // A full backlog: the kernel drops what comes, as a firewall would.
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
     rustix::net::bind(&socket, &std::net::SocketAddrV4::new([127, 0, 0, 1].into(), 0)).unwrap();
@@ -295,10 +295,11 @@ fn a_backend_that_drops_who_connects_is_unreachable_after_two_tries() {
     }
     let black_hole = Proxy::with_url(format!("http://{address}"))
         .set("connect_timeout", "200ms")
+        .set("backend_retry", "300ms")
         .set("handshake_timeout", "60s")
         .start();
     assert_eq!(support::Handshake::new("CP1").refused(black_hole.listen).status, 502);
-    assert_eq!(black_hole.count_where("backend_connects", "failed"), 2);
+    assert!(black_hole.count_where("backend_connects", "failed") >= 1);
 }
 
 #[test]

@@ -56,8 +56,8 @@ fn every_request_ends_once_and_no_bound_is_passed_whatever_the_backends_do() {
 fn a_broken_rule_is_noticed() {
     for (fault, complaints) in [
         (Fault::OneConnectionTooMany, &["connections"][..]),
-        (Fault::OneWaiterTooMany, &["wait"]),
-        (Fault::Overtaken, &["overtook", "was not tried again"]),
+        (Fault::OneWaiterTooMany, &["of one kind wait"]),
+        (Fault::Overtaken, &["overtook", "of one kind wait"]),
         (Fault::DeadlineForgotten, &["deadline"]),
         (Fault::FailureForgotten, &["left alone"]),
         (Fault::TimeOutForgotten, &["left alone"]),
@@ -97,7 +97,9 @@ const EVERYTHING: &[&str] = &[
     "connect without room",
     "slow connect",
     "slow connect awaited no longer",
-    "retry",
+    "tried again after a refusal",
+    "tried again after it was turned away",
+    "turned away for good",
     "refused",
     "answer",
     "broken",

@@ -13,6 +13,7 @@ const LIMITS: Limits = Limits {
     connections_max: 4,
     pipeline_max: 1,
     waiters_max: 8,
+    retry: Duration::from_secs(5),
 };
 
 impl Scene {
@@ -248,18 +249,140 @@ fn what_fails_together_is_one_failure() {
 }
 
 #[test]
-fn a_refused_connect_is_tried_once_more_after_a_pause() {
+fn a_refused_connect_is_tried_again_after_pauses_until_backend_retry_has_passed() {
     let mut scene = Scene::new(1, LIMITS);
     scene.ask(1);
-    let again = Output::Connect {
-        upstream: 0,
-        is_awaited: true,
-        pause: Some(RETRY_PAUSE),
-    };
-    assert_eq!(scene.refused(0, true), [Output::Retry, again]);
-    assert!(scene.balance.is_down());
-    assert_eq!(scene.refused(0, true), [Output::Refuse(1, Refusal::Refused)]);
+    scene.now += Duration::from_secs(10);
+    let begun = scene.now;
+    let mut pauses = Vec::new();
+    while scene.now < begun + LIMITS.retry - Duration::from_secs(1) {
+        let out = scene.refused(0, true);
+        let [
+            Output::Retry(Retry::Refused),
+            Output::Connect {
+                is_awaited: true,
+                pause: Some(pause),
+                ..
+            },
+        ] = out[..]
+        else {
+            panic!("{out:?}")
+        };
+        assert!(scene.balance.is_down());
+        pauses.push(pause);
+        scene.now += pause;
+    }
+    assert!(pauses.is_sorted(), "{pauses:?}");
+    assert_eq!(pauses[0], Duration::from_millis(100));
+    assert!(pauses.len() < 25, "{pauses:?}");
+    // Its wait before the backend went down does not count.
+    assert_eq!(scene.balance.next_deadline(), Some(begun + LIMITS.retry));
+    scene.now = begun + LIMITS.retry - Duration::from_millis(1);
+    assert_eq!(connects(&scene.refused(0, true)).len(), 1);
+    scene.now = begun + LIMITS.retry;
+    scene.balance.handle_deadline(scene.now, &mut scene.out);
+    assert_eq!(scene.take(), [Output::Refuse(1, Refusal::Refused)]);
+    assert_eq!(scene.refused(0, true), []);
     assert_eq!(scene.balance.connections_count(), (0, 0));
+}
+
+#[test]
+fn a_backend_that_is_back_in_time_serves_all_that_wait() {
+    let mut scene = Scene::new(1, LIMITS);
+    for number in 1..=4 {
+        scene.ask(number);
+    }
+    for _ in 0..4 {
+        scene.refused(0, true);
+    }
+    assert_eq!(scene.balance.connections_count().0, 1, "it is tried by one at a time");
+    scene.now += LIMITS.retry / 2;
+    let (link, out) = scene.connected(0, true);
+    assert_eq!((used(&out), connects(&out).len()), (vec![(link, 1)], 3));
+    for number in 2..=4 {
+        assert_eq!(used(&scene.answered(link)), [(link, number)]);
+    }
+}
+
+#[test]
+fn a_request_that_was_turned_away_is_tried_again_after_pauses() {
+    let mut scene = Scene::new(1, LIMITS);
+    let link = scene.idle_link(0);
+    let begun = scene.now;
+    let mut job = match scene.ask(1).pop() {
+        Some(Output::Use { job, .. }) => job,
+        other => panic!("{other:?}"),
+    };
+    let mut tries = 1;
+    loop {
+        scene.answered(link);
+        let kept = scene.balance.handle_turned_away(scene.now, job, &mut scene.out);
+        let Ok(()) = kept else { break };
+        assert_eq!(scene.take(), [Output::Retry(Retry::NoWorkers)]);
+        assert_eq!(scene.balance.waiting_count(), 1);
+        let due = scene.balance.next_deadline().expect("it is tried again");
+        scene
+            .balance
+            .handle_deadline(due - Duration::from_millis(1), &mut scene.out);
+        assert_eq!(scene.take(), [], "not yet");
+        scene.now = due;
+        scene.balance.handle_deadline(scene.now, &mut scene.out);
+        tries += 1;
+        job = match scene.take().pop() {
+            Some(Output::Use { job, .. }) => job,
+            other => panic!("{other:?}"),
+        };
+    }
+    // 50, 100, 200, 400, then 800 ms.
+    assert_eq!(tries, 10);
+    assert!(scene.now - begun <= LIMITS.retry);
+}
+
+#[test]
+fn each_kind_has_its_share_and_its_own_places() {
+    let limits = Limits {
+        connections_max: 1,
+        waiters_max: 100,
+        ..LIMITS
+    };
+    let mut scene = Scene::new(1, limits);
+    let link = scene.idle_link(0);
+    scene.ask(0);
+    let kinds = [Kind::Disconnect, Kind::Send, Kind::Connect, Kind::Outcome, Kind::Call];
+    let ask = |scene: &mut Scene, kind: Kind| {
+        let job = Job::new(kind as u32, kind, scene.now + Duration::from_secs(25), 100);
+        scene.balance.handle_request(scene.now, job, &mut scene.out)
+    };
+    for kind in kinds {
+        for _ in 0..100 {
+            ask(&mut scene, kind).unwrap();
+        }
+        assert_eq!(ask(&mut scene, kind), Err(kind as u32), "{kind:?} is full");
+    }
+    scene.take();
+    let mut served = [0; 5];
+    for _ in 0..160 {
+        let used = used(&scene.answered(link));
+        served[used[0].1 as usize] += 1;
+    }
+    assert_eq!(
+        served,
+        [80, 40, 20, 10, 10],
+        "Calls, outcomes, /connect, SENDs, /disconnect"
+    );
+}
+
+#[test]
+fn large_requests_cost_more() {
+    let mut queue = queue::Queue::default();
+    let deadline = Instant::now();
+    for number in 0..100 {
+        queue.push_back(Job::new(number, Kind::Send, deadline, 1024 * 1024));
+        queue.push_back(Job::new(number, Kind::Disconnect, deadline, 100));
+    }
+    let popped = (0..60).filter_map(|_| queue.pop());
+    let large = popped.filter(|job| job.kind == Kind::Send).count();
+    assert!(large <= 1, "{large}");
 }
 
 #[test]
@@ -279,6 +402,7 @@ fn a_refused_connect_goes_to_another_backend() {
     let mut scene = Scene::new(2, LIMITS);
     scene.ask(1);
     let out = scene.refused(0, true);
+    assert_eq!(out[0], Output::Retry(Retry::Refused));
     assert_eq!(connects(&out), [(1, true)]);
     let (link, out) = scene.connected(1, true);
     assert_eq!(used(&out), [(link, 1)]);

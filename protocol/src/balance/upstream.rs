@@ -44,10 +44,11 @@ impl Upstream {
         self.is_unreachable
     }
 
-    /// For how long it is to be left alone, if that is because it could not be connected to.
-    pub(super) fn unreachable_for(&self, now: Instant) -> Option<Duration> {
+    /// How long to wait before it is connected to, because it could not be the last time: longer each time.
+    pub(super) fn pause(&self, now: Instant) -> Option<Duration> {
         let until = self.failing_until.filter(|until| self.is_unreachable && now < *until)?;
-        Some(until - now)
+        let doublings = self.failures.saturating_sub(1).min(RETRY_DOUBLINGS);
+        Some((until - now).min(RETRY_PAUSE * 2_u32.pow(doublings)))
     }
 
     /// May be asked: it works, or it has been left alone for long enough to be given one request.
@@ -99,6 +100,10 @@ impl Upstream {
     }
 }
 
+/// Between a refused connect and the next one that a request waits for; twice as long each time.
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Up to 800 ms.
+const RETRY_DOUBLINGS: u32 = 3;
 /// A backend that failed is left alone for this long while there is another; for twice as long each time.
 const FAILING_PAUSE: Duration = Duration::from_secs(1);
 /// Up to 8 s.

@@ -2,6 +2,7 @@
 
 use std::mem::MaybeUninit;
 use std::ops::Deref;
+use std::time::Duration;
 
 use super::framing::{Framing, declared_framing};
 use super::head::{HEAD_LEN_MAX, HeadError, head_len, refusal};
@@ -30,6 +31,21 @@ impl<'b> Deref for ResponseHead<'b> {
 
     fn deref(&self) -> &Headers<'b> {
         &self.headers
+    }
+}
+
+impl ResponseHead<'_> {
+    /// For how long the other side keeps the connection when there is nothing to do, if it says so
+    /// (`Keep-Alive: timeout=SECONDS`; RFC 2068, 19.7.1.1).
+    #[must_use]
+    pub fn keep_alive_timeout(&self) -> Option<Duration> {
+        let mut parameters = self.elements("keep-alive");
+        let value = parameters.find_map(|one| {
+            let (name, value) = one.split_at_checked(b"timeout=".len())?;
+            name.eq_ignore_ascii_case(b"timeout=").then_some(value)
+        })?;
+        let seconds: u32 = str::from_utf8(value).ok()?.trim().parse().ok()?;
+        Some(Duration::from_secs(seconds.into()))
     }
 }
 

@@ -26,6 +26,8 @@ impl Admission {
     #[must_use]
     pub fn from_response(head: &ResponseHead<'_>, content: &[u8]) -> Self {
         let status = match head.status {
+            // It had no worker for it.
+            500.. if head.header("no-workers").is_some() => return Self::Unanswered { status: 503 },
             200..300 if is_ok(content) => return Self::Admitted,
             200..300 => 403,
             status @ (401 | 403 | 404 | 429 | 503) => status,

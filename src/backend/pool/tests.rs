@@ -81,6 +81,7 @@ impl Scene {
             connections_max: 4,
             pipeline_max,
             waiters_max: 4,
+            retry: Duration::ZERO,
             idle_timeout: DEADLINE,
             connect_timeout: DEADLINE,
             head_max: 1024,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::balance::{Job, Limits, LinkId};
+use crate::balance::{Job, Kind, Limits, LinkId};
 
 macro_rules! ensure {
     ($condition:expr, $($message:tt)*) => {
@@ -30,6 +30,16 @@ pub(super) struct Link {
     pub(super) closing: bool,
     /// It has died, and the balance does not know yet.
     pub(super) dead: bool,
+}
+
+/// A request that waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) request: u32,
+    pub(super) kind: Kind,
+    pub(super) deadline: Instant,
+    /// When it was last told to wait.
+    pub(super) since: Instant,
 }
 
 /// A connect under way.
@@ -61,12 +71,14 @@ pub(super) struct Ledger {
     pub(super) links: BTreeMap<LinkId, Link>,
     pub(super) connects: Vec<Connect>,
     pub(super) records: Vec<Record>,
-    /// In the order in which they have to be served, with their deadlines.
-    pub(super) waiting: VecDeque<(u32, Instant)>,
+    /// In the order in which those of one kind have to be served.
+    pub(super) waiting: VecDeque<Waiting>,
+    /// Those that were turned away wait for their next try.
+    pub(super) later: BTreeMap<u32, Waiting>,
     /// Their connection turned out to be dead: those that were handed out with them are not held up by that.
     pub(super) returned: Vec<u32>,
-    /// A connect was tried once more for them.
-    pub(super) retried: Vec<u32>,
+    /// Nobody could be connected to since then.
+    pub(super) down_since: Option<Instant>,
     /// Connects failed for want of room, and nothing has changed since.
     pub(super) no_room: bool,
     pub(super) taken: usize,
@@ -81,8 +93,9 @@ impl Ledger {
             connects: Vec::new(),
             records: (0..upstreams).map(|_| Record::default()).collect(),
             waiting: VecDeque::new(),
+            later: BTreeMap::new(),
             returned: Vec::new(),
-            retried: Vec::new(),
+            down_since: None,
             no_room: false,
             taken: 0,
             ended: 0,
@@ -109,13 +122,15 @@ impl Ledger {
             "{request} goes to {id:?}, which is busy with {}",
             link.jobs.len()
         );
-        let position = self.waiting.iter().position(|(waiting, _)| *waiting == request);
-        let Some(position) = position else {
-            return Err(format!("{request} does not wait"));
-        };
-        let earlier = self.waiting.iter().take(position);
+        let position = self.waiting.iter().position(|waiting| waiting.request == request);
+        ensure!(
+            position.is_some() || self.later.contains_key(&request),
+            "{request} does not wait"
+        );
+        let earlier = self.waiting.iter().take(position.unwrap_or(0));
+        let earlier = earlier.filter(|earlier| earlier.kind == job.kind);
         let overtaken = earlier
-            .map(|(earlier, _)| *earlier)
+            .map(|earlier| earlier.request)
             .find(|earlier| !self.returned.contains(earlier));
         if let Some(overtaken) = overtaken {
             ensure!(is_new && is_shared, "{request} overtook {overtaken}");
@@ -138,7 +153,7 @@ impl Ledger {
         if is_new && !is_shared {
             self.check_choice(now, upstream)?;
         }
-        self.waiting.remove(position);
+        self.take(request);
         let link = self.links.get_mut(&id).expect("it is open");
         link.jobs.push_back(job);
         link.gathers = true;
@@ -203,37 +218,56 @@ impl Ledger {
         Ok(())
     }
 
-    pub(super) fn refuse(&mut self, request: u32) -> Checked {
-        ensure!(
-            self.retried.contains(&request),
-            "{request} is refused and was not tried again"
-        );
+    pub(super) fn refuse(&mut self, now: Instant, request: u32) -> Checked {
         ensure!(self.links.is_empty(), "{request} is refused though a connection works");
-        let front = self.waiting.pop_front().map(|(request, _)| request);
+        let Some(waiting) = self.take(request) else {
+            return Err(format!("{request} does not wait"));
+        };
+        let tried_since = self.down_since.map(|since| since.max(waiting.since));
         ensure!(
-            front == Some(request),
-            "{request} is refused before {front:?}: overtook it"
+            tried_since.is_some_and(|since| now >= since + self.limits.retry),
+            "{request} is refused and was not tried again for long enough"
         );
         self.ended += 1;
         Ok(())
     }
 
     pub(super) fn expire(&mut self, now: Instant, request: u32) -> Checked {
-        let position = self.waiting.iter().position(|(waiting, _)| *waiting == request);
-        let Some((_, deadline)) = position.and_then(|position| self.waiting.remove(position)) else {
+        let Some(waiting) = self.take(request) else {
             return Err(format!("{request} does not wait"));
         };
-        ensure!(deadline <= now, "{request} is refused before its deadline");
+        ensure!(waiting.deadline <= now, "{request} is refused before its deadline");
         self.ended += 1;
         Ok(())
+    }
+
+    /// Takes one out of those that wait.
+    pub(super) fn take(&mut self, request: u32) -> Option<Waiting> {
+        let position = self.waiting.iter().position(|waiting| waiting.request == request);
+        match position {
+            Some(position) => self.waiting.remove(position),
+            None => self.later.remove(&request),
+        }
+    }
+
+    /// A connect has failed, or time has passed.
+    pub(super) fn note_down(&mut self, now: Instant, has_failed: bool) {
+        let is_down = self.links.is_empty() && !self.records.iter().any(Record::is_good);
+        if !is_down {
+            self.down_since = None;
+        } else if has_failed {
+            self.down_since.get_or_insert(now);
+        }
     }
 
     /// What holds between events.
     pub(super) fn check(&self) -> Checked {
         let awaited = self.connects.iter().filter(|connect| connect.is_awaited).count();
         let is_full = self.count() >= self.limits.connections_max || self.connects.len() >= 16;
+        // One connect at a time.
+        let is_down = self.down_since.is_some() && !self.connects.is_empty();
         ensure!(
-            self.waiting.is_empty() || awaited > 0 || is_full || self.no_room,
+            self.waiting.is_empty() || awaited > 0 || is_full || is_down || self.no_room,
             "{} wait and nothing is done for them",
             self.waiting.len()
         );
@@ -246,6 +280,10 @@ impl Ledger {
             );
         }
         Ok(())
+    }
+
+    pub(super) fn waiting_count(&self, kind: Kind) -> usize {
+        self.waiting.iter().filter(|waiting| waiting.kind == kind).count()
     }
 
     pub(super) fn count(&self) -> usize {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::ledger::{Checked, Ledger, Link, Reason, Record, ensure};
-use crate::balance::{Balance, ConnectFailure, Job, Kind, Limits, LinkId, Output, Refusal};
+use super::ledger::{Checked, Ledger, Link, Reason, Record, Waiting, ensure};
+use crate::balance::{Balance, ConnectFailure, Job, Kind, Limits, LinkId, Output, Refusal, Retry};
 use crate::random::Random;
 
 /// A rule broken on purpose, by what the balance is told: the ledger has to notice.
@@ -22,7 +22,7 @@ pub(super) enum Fault {
     FailureForgotten,
     /// It does not hear of requests that have no answer in time.
     TimeOutForgotten,
-    /// It believes that a new request has been tried before.
+    /// It believes that nothing is tried again.
     RefusedAtOnce,
     /// It does not hear of every connection's end.
     EndForgotten,
@@ -54,6 +54,7 @@ pub(super) struct World {
     count: u32,
     /// A request that the ledger has and the balance not yet.
     held: Option<Job<u32>>,
+    is_finishing: bool,
     /// How often each thing happened.
     pub(super) happened: BTreeMap<&'static str, usize>,
 }
@@ -65,10 +66,14 @@ impl World {
             connections_max: [1, 2, 3, 5, 8, 24][random.below(6)],
             pipeline_max: [1, 1, 2, 4][random.below(4)],
             waiters_max: [1, 4, 12, 40][random.below(4)],
+            retry: Duration::from_secs([0, 2, 5][random.below(3)]),
         };
         let upstreams = 1 + random.below(3);
         let mut believed = limits;
         believed.connections_max += usize::from(fault == Some(Fault::OneConnectionTooMany));
+        if fault == Some(Fault::RefusedAtOnce) {
+            believed.retry = Duration::ZERO;
+        }
         believed.waiters_max += usize::from(fault == Some(Fault::OneWaiterTooMany));
         Self {
             random,
@@ -80,6 +85,7 @@ impl World {
             out: Vec::new(),
             count: 0,
             held: None,
+            is_finishing: false,
             happened: BTreeMap::new(),
         }
     }
@@ -100,6 +106,15 @@ impl World {
         self.check()
     }
 
+    fn waiting(&self, job: &Job<u32>) -> Waiting {
+        Waiting {
+            request: job.request,
+            kind: job.kind,
+            deadline: job.deadline,
+            since: job.came.unwrap_or(self.now),
+        }
+    }
+
     fn happen(&mut self, what: &'static str) {
         *self.happened.entry(what).or_default() += 1;
     }
@@ -111,7 +126,7 @@ impl World {
         self.ledger.check()?;
         let waiting = self.balance.waiting_count();
         ensure!(
-            waiting == self.ledger.waiting.len(),
+            waiting == self.ledger.waiting.len() + self.ledger.later.len(),
             "{waiting} wait instead of {:?}",
             self.ledger.waiting
         );
@@ -119,7 +134,8 @@ impl World {
         let counts = (self.ledger.count(), idle.sum());
         let told = self.balance.connections_count();
         ensure!(told == counts, "connections: {told:?} instead of {counts:?}");
-        let earliest = self.ledger.waiting.iter().map(|(_, deadline)| *deadline).min();
+        let waiting = self.ledger.waiting.iter().chain(self.ledger.later.values());
+        let earliest = waiting.map(|waiting| waiting.deadline).min();
         if let Some(earliest) = earliest {
             let watched = self.balance.next_deadline();
             ensure!(
@@ -139,8 +155,10 @@ impl World {
         let len = [10, 1_000, 70_000][self.random.below(3)];
         let kind = [Kind::Call, Kind::Call, Kind::Connect][self.random.below(3)];
         let mut job = Job::new(self.count, kind, deadline, len);
-        job.is_retried = self.fault == Some(Fault::RefusedAtOnce);
-        self.ledger.waiting.push_back((job.request, deadline));
+        if let Some(held) = &self.held {
+            job.kind = held.kind;
+        }
+        self.ledger.waiting.push_back(self.waiting(&job));
         if self.fault == Some(Fault::Overtaken) && self.held.is_none() {
             self.held = Some(job);
             return Ok(());
@@ -153,23 +171,25 @@ impl World {
     }
 
     fn hand_in(&mut self, job: Job<u32>) -> Checked {
-        let request = job.request;
+        let (request, kind) = (job.request, job.kind);
         let taken = self.balance.handle_request(self.now, job, &mut self.out);
         if taken.is_err() {
-            let full = self.ledger.waiting.len() > self.ledger.limits.waiters_max;
+            // Whose pause is over waits, too.
+            let later = self.ledger.later.values().filter(|waiting| waiting.kind == kind);
+            let count = self.ledger.waiting_count(kind) + later.count();
+            let full = count > self.ledger.limits.waiters_max;
             ensure!(full, "{request} is shed though there is room");
-            self.ledger.waiting.retain(|(waiting, _)| *waiting != request);
+            self.ledger.take(request);
             self.happen("request shed");
             return self.act_on(None);
         }
         self.ledger.taken += 1;
         self.act_on(Some(request))?;
-        let waiting = &self.ledger.waiting;
-        let waits = waiting.back().is_some_and(|(last, _)| *last == request);
+        let waiting = self.ledger.waiting_count(kind);
+        let waits = self.ledger.waiting.back().is_some_and(|last| last.request == request);
         ensure!(
-            !waits || waiting.len() <= self.ledger.limits.waiters_max,
-            "{} wait",
-            waiting.len()
+            !waits || waiting <= self.ledger.limits.waiters_max,
+            "{waiting} of one kind wait"
         );
         Ok(())
     }
@@ -195,18 +215,15 @@ impl World {
                         self.happen(["closed to make room", "closed since its address is gone"][usize::from(is_gone)]);
                     }
                     Output::Refuse(request, Refusal::Refused) => {
-                        self.ledger.refuse(request)?;
+                        self.ledger.refuse(self.now, request)?;
                         self.happen("refused");
                     }
                     Output::Refuse(request, Refusal::Deadline) => {
                         self.ledger.expire(self.now, request)?;
                         self.happen("deadline");
                     }
-                    Output::Retry => {
-                        let front = self.ledger.waiting.front().map(|(request, _)| *request);
-                        self.ledger.retried.extend(front);
-                        self.happen("retry");
-                    }
+                    Output::Retry(Retry::Refused) => self.happen("tried again after a refusal"),
+                    Output::Retry(Retry::NoWorkers) => self.happen("tried again after it was turned away"),
                 }
             }
         }
@@ -216,7 +233,7 @@ impl World {
     fn write(&mut self, id: LinkId, job: Job<u32>, new: Option<u32>) -> Checked {
         if self.fault == Some(Fault::UseForgotten) && self.random.percent(2) {
             // As if it had been written: nobody answers it.
-            self.ledger.waiting.retain(|(request, _)| *request != job.request);
+            self.ledger.take(job.request);
             self.link(id)?.closing = true;
             return Ok(());
         }
@@ -268,12 +285,16 @@ impl World {
                 self.ledger.records[upstream].fail(self.now, Reason::Unreachable);
             }
             self.ledger.no_room = !is_noted;
+            if is_noted {
+                self.ledger.note_down(self.now, true);
+            }
             self.happen(["connect without room", "connect refused"][usize::from(is_noted)]);
             self.balance
                 .handle_connect_failed(self.now, upstream, is_awaited, failure, &mut self.out);
             return self.act_on(None);
         }
         self.ledger.no_room = false;
+        self.ledger.down_since = None;
         self.ledger.records[upstream].connected();
         let id = self
             .balance
@@ -327,6 +348,7 @@ impl World {
             return self.send();
         }
         match mood {
+            Mood::Works if !self.is_finishing && self.random.percent(10) => self.turn_away(id),
             Mood::Works => self.answer(id),
             Mood::Breaks => self.break_off(id),
             Mood::Silent => self.time_out(id),
@@ -346,6 +368,30 @@ impl World {
         is_idle |= self.fault == Some(Fault::BusyLinkIsIdle);
         if is_idle {
             self.balance.handle_idle(self.now, id, &mut self.out);
+        }
+        self.act_on(None)
+    }
+
+    /// The backend has no worker for a request.
+    fn turn_away(&mut self, id: LinkId) -> Checked {
+        let link = self.link(id)?;
+        let job = link.jobs.pop_front().expect("it works on one");
+        let (upstream, is_idle) = (link.upstream, link.jobs.is_empty() && !link.closing);
+        self.ledger.records[upstream].answered(self.now);
+        self.balance.handle_answered(self.now, id);
+        if is_idle {
+            self.balance.handle_idle(self.now, id, &mut self.out);
+        }
+        self.act_on(None)?;
+        let waiting = self.waiting(&job);
+        match self.balance.handle_turned_away(self.now, job, &mut self.out) {
+            Ok(()) => {
+                self.ledger.later.insert(waiting.request, waiting);
+            }
+            Err(_) => {
+                self.ledger.ended += 1;
+                self.happen("turned away for good");
+            }
         }
         self.act_on(None)
     }
@@ -429,7 +475,8 @@ impl World {
         link.closing = true;
         let unsent = std::mem::take(&mut link.jobs);
         for job in unsent.iter().rev() {
-            self.ledger.waiting.push_front((job.request, job.deadline));
+            let waiting = self.waiting(job);
+            self.ledger.waiting.push_front(waiting);
         }
         self.happen("unsent");
         self.balance
@@ -456,9 +503,11 @@ impl World {
             Some(Fault::DeadlineForgotten) => self.now - Duration::from_secs(3_600),
             _ => self.now,
         };
+        self.ledger.note_down(self.now, false);
         self.balance.handle_deadline(told, &mut self.out);
         self.act_on(None)?;
-        let late = self.ledger.waiting.iter().find(|(_, deadline)| *deadline <= self.now);
+        let mut waiting = self.ledger.waiting.iter().chain(self.ledger.later.values());
+        let late = waiting.find(|waiting| waiting.deadline <= self.now);
         ensure!(
             late.is_none() || self.held.is_some(),
             "{late:?} waits beyond its deadline"
@@ -471,11 +520,12 @@ impl World {
         let is_given_up = |request: &u32| request % 8 == remainder;
         for request in self.balance.withdraw(is_given_up) {
             ensure!(is_given_up(&request), "{request} was not to be withdrawn");
-            self.ledger.waiting.retain(|(waiting, _)| *waiting != request);
+            self.ledger.take(request);
             self.ledger.ended += 1;
             self.happen("withdrawn");
         }
-        let left = self.ledger.waiting.iter().find(|(request, _)| is_given_up(request));
+        let mut waiting = self.ledger.waiting.iter().chain(self.ledger.later.values());
+        let left = waiting.find(|waiting| is_given_up(&waiting.request));
         ensure!(left.is_none() || self.held.is_some(), "{left:?} was to be withdrawn");
         Ok(())
     }
@@ -493,7 +543,11 @@ impl World {
         if let Some(held) = self.held.take() {
             self.hand_in(held)?;
         }
-        for _ in 0..2_000 {
+        self.is_finishing = true;
+        for step in 0..2_000 {
+            if step % 50 == 0 {
+                self.pass_time()?;
+            }
             self.finish_connect()?;
             self.send()?;
             self.work()?;
