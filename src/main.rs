@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use nix::sys::signal::{SigSet, Signal};
-use shards::mesh::NodeHandle;
 use ws2api::cli::manual;
 use ws2api::cli::{self, Command, ServeArgs};
 use ws2api::config::{self, Config};
@@ -20,8 +19,7 @@ use ws2api::server::reload::Source;
 use ws2api::server::run_mark::RunMark;
 use ws2api::server::runtime::Runtime;
 use ws2api::server::sd_notify;
-use ws2api::server::{self, Server};
-use ws2api::shard::mail::Mail;
+use ws2api::server::{self, Remote, Server};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -174,7 +172,7 @@ fn serve(
     ))?;
     print(&guide(&server.addresses))?;
     sd_notify::ready();
-    let outside = server.outside();
+    let remote = server.remote();
     let mut source = Source {
         config: config.clone(),
         args: args.clone(),
@@ -185,7 +183,7 @@ fn serve(
         .name("signals".into())
         .spawn({
             let profiles = profiles.clone();
-            move || watch(signals, &outside, &profiles, &mut source)
+            move || watch(signals, &remote, &profiles, &mut source)
         })
         .map_err(|error| error.to_string())?;
     let ended = server.join().map_err(|error| error.to_string());
@@ -230,17 +228,17 @@ fn write_profiles(profiles: &Profiles) {
 }
 
 /// The first signal drains, the second ends.
-fn watch(signals: SigSet, outside: &Arc<NodeHandle<Mail>>, profiles: &Profiles, source: &mut Source) {
+fn watch(signals: SigSet, remote: &Remote, profiles: &Profiles, source: &mut Source) {
     let mut draining = false;
     while let Ok(signal) = signals.wait() {
         match signal {
             Signal::SIGUSR1 => write_profiles(profiles),
-            Signal::SIGHUP => source.read_again(outside),
+            Signal::SIGHUP => source.read_again(remote),
             _ if draining => std::process::exit(EXIT_SECOND_SIGNAL),
             _ => {
                 tracing::info!("{signal}: draining; once more ends at once");
                 sd_notify::stopping(source.config.node.drain_timeout);
-                server::drain(outside);
+                remote.drain();
                 draining = true;
             }
         }

@@ -26,6 +26,7 @@ use crate::config::{BackendUrl, Config, Node};
 use crate::env::home::IdHasher;
 use crate::ingress::Token;
 use crate::observe::admin::Admin;
+use crate::shard::control_plane::ControlPlane;
 use crate::shard::mail::{Control, Mail};
 use crate::shard::{self, Drained, Plan};
 use protocol::ocpp::ClientId;
@@ -73,6 +74,14 @@ pub struct Server {
     pub ingress_token: Option<Token>,
     node: node::Node<Mail>,
     ends: mpsc::Receiver<Drained>,
+    control: Arc<ControlPlane>,
+}
+
+/// The way to the shards, for signals.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    control: Arc<ControlPlane>,
+    outside: Arc<NodeHandle<Mail>>,
 }
 
 /// The addresses that a server listens on.
@@ -123,7 +132,9 @@ impl Server {
             ingress_token: ingress_token.clone(),
             hasher: IdHasher::default(),
             traced,
+            control: ControlPlane::new(config.cores.iter().map(|core| core.cpu)),
         };
+        let control = plan.control.clone();
         let hasher = plan.hasher.clone();
         let cpus: Vec<usize> = config.cores.iter().map(|core| core.cpu).collect();
         let mesh_queue = config.cores.iter().map(|core| core.mesh_queue).max().unwrap_or(1);
@@ -155,20 +166,24 @@ impl Server {
         }
         // What a shard closes from now on is closed.
         drop((listen, ingress, inherited));
-        Admin::new(node.outside.clone(), hasher).start(admin)?;
+        Admin::new(node.outside.clone(), control.clone(), hasher).start(admin)?;
         refresh_addresses(&config.node.backends, &node.outside)?;
         Ok(Self {
             addresses,
             ingress_token,
             node,
             ends,
+            control,
         })
     }
 
-    /// The way to the shards, for signals and the admin listener.
+    /// The way to the shards.
     #[must_use]
-    pub fn outside(&self) -> Arc<NodeHandle<Mail>> {
-        self.node.outside.clone()
+    pub fn remote(&self) -> Remote {
+        Remote {
+            control: self.control.clone(),
+            outside: self.node.outside.clone(),
+        }
     }
 
     /// Waits for the end, and says how it went.
@@ -192,11 +207,15 @@ fn ingress_token(node: &Node) -> Result<Option<Token>, ServeError> {
     node.ingress_token_file.as_ref().map(read).transpose()
 }
 
-/// Begins the end: no new clients; those that there are leave.
-pub fn drain(outside: &NodeHandle<Mail>) {
-    for shard in 0..outside.shards_count() {
-        // A shard that does not even take this is beyond draining; the second signal ends it.
-        let _ = outside.try_send(shard, Mail::Control(Control::Drain));
+impl Remote {
+    /// Begins the end: no new clients; those that there are leave.
+    pub fn drain(&self) {
+        self.control.drain(&self.outside);
+    }
+
+    /// Gives the shards a configuration that was read again.
+    pub fn reload(&self, config: Config, ingress_token: Option<Token>) {
+        self.control.reload(&self.outside, config, ingress_token);
     }
 }
 

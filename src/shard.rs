@@ -1,6 +1,7 @@
 //! Starts a shard, serves on it, and ends it (shard/drain.rs). Here clients, ingress and backend are put together: they
 //! do not know each other, and none of them knows the shard.
 
+pub mod control_plane;
 mod drain;
 mod for_clients;
 mod for_ingress;
@@ -24,6 +25,7 @@ use shards::mesh::Mesh;
 use shards::pass::PassEnd;
 use shards::spawn;
 
+use self::control_plane::{ControlPlane, Phase, ShardControl};
 use self::mail::{Control, Mail};
 use self::mailer::Mailer;
 use self::outbox::{Outbox, OutboxLimits};
@@ -55,6 +57,8 @@ pub struct Plan {
     pub hasher: IdHasher,
     /// The client whose frames are shown in the log.
     pub traced: Option<ClientId>,
+    /// What the process wants, and where the shard says how it is.
+    pub control: Arc<ControlPlane>,
 }
 
 /// Where a shard gets a listening socket from.
@@ -78,6 +82,8 @@ pub struct Shard {
     /// What other shards must learn.
     mailer: Rc<Mailer>,
     mesh: Rc<Mesh<Mail>>,
+    /// What the process wants, and where the shard says how it is.
+    control: ShardControl,
 }
 
 /// A shard's whole life. Says on `started` whether it serves, and in the end how it went.
@@ -113,7 +119,9 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
     drop(started);
     let drain = env.drain.watch();
     std::future::poll_fn(|context| drain.poll_triggered(context)).await;
-    shard.leave().await
+    let drained = shard.leave().await;
+    shard.control.end(shard.report());
+    drained
 }
 
 fn bind(
@@ -138,8 +146,12 @@ fn bind(
 
 impl PassEnd for Shard {
     fn end_pass(&self) -> bool {
+        let has_news = self.control.has_news();
+        if has_news {
+            self.obey();
+        }
         if self.pool.is_batch_empty() && self.clients.has_no_deferred_writes() {
-            return false;
+            return has_news;
         }
         // The backend first: it works while the clients get theirs.
         self.pool.send_batch();
@@ -180,7 +192,19 @@ impl Shard {
             pool,
             outbox,
             mesh,
+            control: ShardControl::new(plan.control.clone(), env.index),
         })
+    }
+
+    /// Does what the process wants and has not been done yet.
+    fn obey(&self) {
+        if let Some(reload) = self.control.take_reload() {
+            self.reload(&reload);
+        }
+        if self.control.plane().is_draining() && !self.env.is_draining() {
+            self.control.set_phase(Phase::Draining);
+            self.env.drain.trigger();
+        }
     }
 
     fn handle_mail(&self, mail: Mail) {
@@ -199,9 +223,7 @@ impl Shard {
                     .map(|connection| self.clients.describe(&connection));
                 drop(reply.send(description));
             }
-            Mail::Control(Control::Reload(reload)) => self.reload(&reload),
             Mail::Control(Control::Trace(client)) => self.clients.trace(client),
-            Mail::Control(Control::Drain) => self.env.drain.trigger(),
             Mail::Control(Control::Addresses { index, addresses }) => self.pool.set_addresses(index, &addresses),
         }
     }

@@ -1,9 +1,11 @@
 //! Answers operators: health, readiness, metrics, a status page. It runs on ordinary threads; the shards are asked by
-//! message, and never wait for anything here.
+//! message, and never wait for anything here. Health and readiness ask nobody: they read
+//! what the shards have written.
 
 mod alert_log;
 mod alerts;
 mod connection;
+mod connections;
 mod exposition;
 mod monitor;
 mod process;
@@ -12,7 +14,6 @@ mod status;
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -21,19 +22,23 @@ use shards::mesh::NodeHandle;
 use crate::env::home::{IdHasher, home_of};
 use crate::observe::report::Report;
 use crate::server::sd_notify;
+use crate::shard::control_plane::{ControlPlane, Phase, SILENT_AFTER};
 use crate::shard::mail::{Control, Mail};
 use alert_log::{AlertLog, Line};
 use connection::{Query, Response};
-use monitor::Monitor;
+use connections::{Connections, SlowAnswers};
+use monitor::{Monitor, Seen};
 use protocol::ocpp::ClientId;
 
 /// The way from the ordinary threads to the shards.
 #[derive(Clone, Debug)]
 pub struct Admin {
     outside: Arc<NodeHandle<Mail>>,
+    control: Arc<ControlPlane>,
     hasher: IdHasher,
     monitor: Monitor,
     peaks: Arc<Mutex<Vec<Peaks>>>,
+    slow_answers: SlowAnswers,
 }
 
 /// What each report resets, kept for the next scrape.
@@ -46,13 +51,15 @@ struct Peaks {
 impl Admin {
     /// For the shards behind `outside`, which find a client's home with `hasher`.
     #[must_use]
-    pub fn new(outside: Arc<NodeHandle<Mail>>, hasher: IdHasher) -> Self {
+    pub fn new(outside: Arc<NodeHandle<Mail>>, control: Arc<ControlPlane>, hasher: IdHasher) -> Self {
         let peaks = vec![Peaks::default(); outside.shards_count()];
         Self {
             outside,
+            control,
             hasher,
             monitor: Monitor::default(),
             peaks: Arc::new(Mutex::new(peaks)),
+            slow_answers: SlowAnswers::new(SLOW_ANSWERS_MAX),
         }
     }
 
@@ -65,51 +72,72 @@ impl Admin {
         std::thread::Builder::new()
             .name("monitor".into())
             .spawn(move || admin.tell())?;
-        let open = Arc::new(AtomicUsize::new(0));
+        let connections = Connections::new(CONNECTIONS_MAX);
         std::thread::Builder::new().name("admin".into()).spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
-                    open.fetch_sub(1, Ordering::Relaxed);
+            for (number, stream) in (1_u64..).zip(listener.incoming().flatten()) {
+                let Some(place) = connections.enter(&stream) else {
                     continue;
-                }
-                let (admin, counted) = (self.clone(), open.clone());
-                let spawned = std::thread::Builder::new()
-                    .name("admin-connection".into())
+                };
+                let admin = self.clone();
+                // Refused for want of threads, it is closed; its place is free again.
+                let _ = std::thread::Builder::new()
+                    .name(format!("admin-{}", number % NAMES))
                     .spawn(move || {
                         // A client that goes away is not our concern.
-                        let _ = connection::serve(stream, |query| admin.answer(query));
-                        counted.fetch_sub(1, Ordering::Relaxed);
+                        let _ = connection::serve(stream, |query| place.while_answering(|| admin.answer(query)));
                     });
-                if spawned.is_err() {
-                    open.fetch_sub(1, Ordering::Relaxed);
-                }
             }
         })?;
         Ok(())
     }
 
-    /// All shards' reports, in their order; `None` when one does not answer in time.
-    #[must_use]
-    pub fn reports(&self) -> Option<Vec<Report>> {
+    /// What the shards say of themselves, in their order, and who does not answer. One that has ended is as it was last.
+    fn reports(&self) -> Seen {
         let count = self.outside.shards_count();
         let (reply, replies) = mpsc::channel();
+        let mut seen = Seen::default();
+        let mut asked = 0;
         for shard in 0..count {
+            if let Some(last) = self.control.last_report(shard) {
+                seen.reports.push(last);
+                continue;
+            }
             let ask = Mail::Control(Control::Report(reply.clone()));
-            self.outside.try_send(shard, ask).ok()?;
+            // Who is known to be stuck gets no more mail: its ring would fill.
+            let is_silent = self.control.is_silent(shard, REPORT_TIMEOUT).is_some();
+            if !is_silent && self.outside.try_send(shard, ask).is_ok() {
+                asked += 1;
+            }
         }
         drop(reply);
         let deadline = Instant::now() + REPORT_TIMEOUT;
         let left = || deadline.saturating_duration_since(Instant::now());
-        let mut reports = Vec::with_capacity(count);
-        while reports.len() < count {
-            reports.push(*replies.recv_timeout(left()).ok()?);
+        for _ in 0..asked {
+            let Ok(report) = replies.recv_timeout(left()) else {
+                break;
+            };
+            seen.reports.push(*report);
         }
-        reports.sort_by_key(|report: &Report| report.shard);
-        for (peak, report) in self.peaks().iter_mut().zip(&reports) {
+        seen.reports.sort_by_key(|report: &Report| report.shard);
+        let mut peaks = self.peaks();
+        for report in &seen.reports {
+            let peak = &mut peaks[report.shard];
             peak.mesh_depth = peak.mesh_depth.max(report.gauges.mesh_queue_depth_max);
             peak.longest_pass = peak.longest_pass.max(report.gauges.loop_longest_pass_seconds);
         }
-        Some(reports)
+        drop(peaks);
+        let is_missing = |shard: &usize| seen.reports.iter().all(|report| report.shard != *shard);
+        let missing: Vec<usize> = (0..count).filter(is_missing).collect();
+        seen.silent = missing
+            .into_iter()
+            // It may have ended while it was asked.
+            .filter(|shard| self.control.phase(*shard) != Phase::Ended)
+            .map(|shard| {
+                let known = self.control.is_silent(shard, Duration::ZERO);
+                known.unwrap_or_else(|| self.control.silent(shard, REPORT_TIMEOUT))
+            })
+            .collect();
+        seen
     }
 
     fn peaks(&self) -> MutexGuard<'_, Vec<Peaks>> {
@@ -118,8 +146,9 @@ impl Admin {
 
     /// For `/metrics`: what was highest since the last time, whoever looked in between.
     fn take_peaks(&self, reports: &mut [Report]) {
-        for (peak, report) in self.peaks().iter_mut().zip(reports) {
-            let peak = std::mem::take(peak);
+        let mut peaks = self.peaks();
+        for report in reports {
+            let peak = std::mem::take(&mut peaks[report.shard]);
             report.gauges.mesh_queue_depth_max = peak.mesh_depth;
             report.gauges.loop_longest_pass_seconds = peak.longest_pass;
         }
@@ -131,46 +160,44 @@ impl Admin {
             return Response::text(400, "this is no ClientId\n");
         };
         let home = home_of(&self.hasher, &client, self.outside.shards_count());
+        if let Some(silent) = self.control.is_silent(home, REPORT_TIMEOUT) {
+            return Response::text(503, format!("{silent}\n"));
+        }
         let (reply, replies) = mpsc::channel();
         let ask = Mail::Control(Control::Describe { client, reply });
-        let asked = self.outside.try_send(home, ask).is_ok();
+        if self.outside.try_send(home, ask).is_err() {
+            return Response::text(503, format!("shard {home} is overloaded\n"));
+        }
         match replies.recv_timeout(REPORT_TIMEOUT) {
             Ok(Some(description)) => {
                 let text = format!(r#"{{"shard":{home},"client":{}}}"#, description.json());
                 Response::new(200, "application/json", text)
             }
             Ok(None) => Response::new(404, "application/json", format!(r#"{{"shard":{home}}}"#)),
-            Err(_) => Response::text(503, if asked { SILENT } else { "the shard is overloaded\n" }),
+            Err(_) => Response::text(503, format!("{}\n", self.control.silent(home, REPORT_TIMEOUT))),
         }
     }
 
     /// Looks at the shards for ever and tells the log and the service manager.
     fn tell(&self) {
         let mut alert_log = AlertLog::default();
-        let mut silent = false;
-        self.monitor.watch(
-            || self.reports(),
-            |alerts| {
-                let Some(alerts) = alerts else {
-                    // One that has drained has ended: that is no fault.
-                    if !silent && !self.monitor.history().is_draining() {
-                        tracing::error!("a shard does not answer");
-                    }
-                    silent = true;
-                    return;
-                };
-                silent = false;
-                for line in alert_log.take(Instant::now(), alerts) {
-                    match line {
-                        Line::Grave(words) => tracing::error!("{words}"),
-                        Line::Warning(words) => tracing::warn!("{words}"),
-                        Line::Over(words) => tracing::info!("{words}"),
-                    }
+        let see = || {
+            self.control.ask(&self.outside);
+            self.reports()
+        };
+        self.monitor.watch(see, |alerts| {
+            for line in alert_log.take(Instant::now(), alerts) {
+                match line {
+                    Line::Error(message) => tracing::error!("{message}"),
+                    Line::Warning(message) => tracing::warn!("{message}"),
+                    Line::Over(message) => tracing::info!("{message}"),
                 }
-                let words = alerts.first().map_or("all well", |alert| &alert.words);
-                sd_notify::alive(words);
-            },
-        );
+            }
+            let message = alerts.first().map_or("all well", |alert| &alert.message);
+            if self.control.first_silent().is_none() {
+                sd_notify::alive(message);
+            }
+        });
     }
 
     /// Who is traced, or from now on whose frames are in the log.
@@ -202,46 +229,56 @@ impl Admin {
 
     fn answer(&self, query: &Query<'_>) -> Response {
         match (query.method, query.path) {
-            ("GET", "/healthz") => self.with_reports(|_| Response::text(200, "ok\n")),
-            ("GET", "/readyz") => self.with_reports(|reports| {
-                if reports.iter().any(|report| report.draining) {
-                    Response::text(503, "draining\n")
-                } else {
-                    Response::text(200, "ready\n")
-                }
-            }),
+            ("GET", "/healthz") => match self.control.first_silent() {
+                Some(silent) => Response::text(503, format!("{silent}\n")),
+                None => Response::text(200, "ok\n"),
+            },
+            ("GET", "/readyz") => match self.control.first_silent() {
+                _ if self.control.is_draining() => Response::text(503, "draining\n"),
+                Some(silent) => Response::text(503, format!("{silent}\n")),
+                None => Response::text(200, "ready\n"),
+            },
+            _ => match self.slow_answers.begin() {
+                Some(_begun) => self.answer_slowly(query),
+                None => Response::text(503, "too many questions at once\n").with("Retry-After", "1"),
+            },
+        }
+    }
+
+    /// What may have to wait for a shard.
+    fn answer_slowly(&self, query: &Query<'_>) -> Response {
+        match (query.method, query.path) {
             ("GET", "/") => status::page(),
             ("GET", "/status.json") => {
                 let after = query.parameter("after").and_then(|number| number.parse().ok());
                 status::json(&self.monitor.history(), after)
             }
             ("GET", path) if path.starts_with(CLIENTS) => self.client(&path[CLIENTS.len()..]),
-            ("GET", "/metrics") => self.with_reports(|mut reports| {
-                self.take_peaks(&mut reports);
-                let process = process::Process::read(&reports);
-                let text = exposition::openmetrics(reports, process);
+            ("GET", "/metrics") => {
+                let mut seen = self.reports();
+                self.take_peaks(&mut seen.reports);
+                let process = process::Process::read(&seen.reports);
+                let text = exposition::openmetrics(seen, process);
                 if query.accepts("application/openmetrics-text") {
                     Response::new(200, exposition::OPENMETRICS, text)
                 } else {
                     Response::new(200, exposition::PROMETHEUS, exposition::classic(&text))
                 }
-            }),
+            }
             (_, "/trace") => self.trace(query),
             (_, path) if path.starts_with(profiles::PREFIX) => profiles::answer(query),
             ("GET", _) => Response::text(404, "try /, /healthz, /readyz or /metrics\n"),
             _ => Response::not_allowed("GET"),
         }
     }
-
-    fn with_reports(&self, answer: impl FnOnce(Vec<Report>) -> Response) -> Response {
-        match self.reports() {
-            Some(reports) => answer(reports),
-            None => Response::text(503, SILENT),
-        }
-    }
 }
 
 const CLIENTS: &str = "/clients/";
-const SILENT: &str = "a shard does not answer\n";
 const CONNECTIONS_MAX: usize = 32;
-const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The other places are for health checks.
+const SLOW_ANSWERS_MAX: usize = 24;
+/// So many threads in a row have different names.
+const NAMES: u64 = 1000;
+/// A shard that takes longer is left out: far longer than one that lives needs.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
+const _: () = assert!(REPORT_TIMEOUT.as_secs() < SILENT_AFTER.as_secs());

@@ -1,13 +1,11 @@
 //! Defines the messages between shards, and from the ordinary threads to a shard: data and nothing else.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 
 use bytes::Bytes;
 
 use crate::client::Description;
-use crate::config::Config;
-use crate::ingress::Token;
 use crate::observe::report::Report;
 use protocol::mapping::{ConnectionId, Identity};
 use protocol::ocpp::Waiter;
@@ -38,7 +36,7 @@ pub enum Mail {
     Control(Control),
 }
 
-/// What the process wants of a shard.
+/// What the process wants of a shard and can do without, if its ring is full. (What it cannot do without is in the control plane.)
 #[derive(Debug)]
 pub enum Control {
     /// Copy your counters and gauges for this receiver.
@@ -50,12 +48,8 @@ pub enum Control {
         /// `None`: it is not connected.
         reply: mpsc::Sender<Option<Description>>,
     },
-    /// The configuration was read again.
-    Reload(Arc<Reload>),
     /// Show every frame of this client in the log; `None`: of nobody.
     Trace(Option<ClientId>),
-    /// End: no new clients, and those that there are leave.
-    Drain,
     /// Backend `index` has these addresses now.
     Addresses {
         /// In the config's order.
@@ -160,15 +154,6 @@ pub enum AnswerRefusal {
     Deferred(DeferredRefusal),
     /// The body is not what it should be.
     Body,
-}
-
-/// What every shard is told when the configuration was read again.
-#[derive(Debug)]
-pub struct Reload {
-    /// The whole new configuration.
-    pub config: Config,
-    /// The token that pushes must carry; `None`: everybody may push.
-    pub ingress_token: Option<Token>,
 }
 
 /// A push's outcome on its way to the request that waits.

@@ -1,7 +1,7 @@
 //! Takes over a configuration that was read again.
 
 use super::Shard;
-use super::mail::Reload;
+use super::control_plane::Reload;
 
 impl Shard {
     /// What can change in a shard that runs does.

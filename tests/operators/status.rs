@@ -61,7 +61,7 @@ fn a_backend_that_is_down_is_said_in_words() {
     let is_said = |status: &Value| {
         let mut alerts = status["alerts"].as_array().unwrap().iter();
         alerts.any(|alert| {
-            alert["words"]
+            alert["message"]
                 .as_str()
                 .unwrap()
                 .contains("No backend can be connected to")

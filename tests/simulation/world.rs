@@ -1,14 +1,15 @@
 //! Holds the world of one run: who is in it, and what happens next.
 
 use std::net::SocketAddr;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use shards::simulation::network::Door;
 use shards::simulation::node::Simulation;
 use shards::simulation::random::Random;
 use ws2api::config::{self, Overrides};
-use ws2api::shard::mail::{Control, Mail};
+use ws2api::shard::control_plane::ControlPlane;
+use ws2api::shard::mail::Mail;
 use ws2api::shard::{self, Listening, Plan};
 
 use super::backend::Backend;
@@ -23,6 +24,7 @@ pub const BACKEND: &str = "10.0.0.1:5000";
 /// See the module.
 pub struct World {
     simulation: Simulation<Mail>,
+    control: Arc<ControlPlane>,
     random: Random,
     clients: Vec<Client>,
     backend: Backend,
@@ -77,7 +79,9 @@ impl World {
             ingress_token: None,
             hasher: Default::default(),
             traced: None,
+            control: ControlPlane::new(vec![0; shards_count]),
         };
+        let control = plan.control.clone();
         let (started, _starts) = mpsc::channel();
         let mesh_queue = config.cores[0].mesh_queue;
         let simulation = Simulation::new(random.number(), shards_count, mesh_queue, |shard| {
@@ -87,6 +91,7 @@ impl World {
         simulation.network().set_door(address(BACKEND), Door::Open);
         World {
             simulation,
+            control,
             random,
             clients: (0..CLIENTS).map(|number| Client::new(&format!("CP{number}"))).collect(),
             backend: Backend::new(),
@@ -243,10 +248,7 @@ impl World {
         }
         let pause = self.random.below(10);
         self.pass(Duration::from_millis(pause as u64));
-        let outside = self.simulation.outside();
-        for shard in 0..outside.shards_count() {
-            assert!(outside.try_send(shard, Mail::Control(Control::Drain)).is_ok());
-        }
+        self.control.drain(self.simulation.outside());
         let begun = self.simulation.now();
         while !self.simulation.has_ended() {
             self.pass(Duration::from_millis(100));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::alerts::Alert;
+use super::alerts::{Alert, Severity};
 
 /// What the log knows.
 #[derive(Debug, Default)]
@@ -17,12 +17,14 @@ struct Known {
     seen: Instant,
     logged: Instant,
     lasts: bool,
+    /// What was told, up to its first full stop.
+    what: String,
 }
 
 /// One line for the log.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Line {
-    Grave(String),
+    Error(String),
     Warning(String),
     Over(String),
 }
@@ -34,7 +36,10 @@ impl AlertLog {
         for alert in alerts {
             let logged = self.known.get(&alert.kind).map(|known| (known.logged, known.lasts));
             let pause = if logged.is_some_and(|(_, lasts)| lasts) {
-                LASTING_PAUSE
+                match alert.severity {
+                    Severity::Error => LASTING_ERROR_PAUSE,
+                    Severity::Warning => LASTING_PAUSE,
+                }
             } else {
                 KIND_PAUSE
             };
@@ -44,6 +49,7 @@ impl AlertLog {
                 seen: now,
                 logged: now,
                 lasts: true,
+                what: String::new(),
             });
             if !known.lasts {
                 known.began = now;
@@ -51,20 +57,20 @@ impl AlertLog {
             (known.seen, known.lasts) = (now, true);
             if is_due {
                 known.logged = now;
-                let words = alert.words.clone();
-                lines.push(if alert.grave {
-                    Line::Grave(words)
-                } else {
-                    Line::Warning(words)
+                known.what = first_sentence(&alert.message).to_owned();
+                let message = alert.message.clone();
+                lines.push(match alert.severity {
+                    Severity::Error => Line::Error(message),
+                    Severity::Warning => Line::Warning(message),
                 });
             }
         }
-        self.known.retain(|kind, known| {
+        self.known.retain(|_, known| {
             let quiet = now.saturating_duration_since(known.seen);
             if known.lasts && quiet >= OVER_AFTER {
                 known.lasts = false;
                 let lasted = known.seen.saturating_duration_since(known.began).as_secs();
-                lines.push(Line::Over(format!("over after {lasted} s: {kind}")));
+                lines.push(Line::Over(format!("over after {lasted} s: {}", known.what)));
             }
             // Remembered for as long as a repetition would be held back.
             quiet < OVER_AFTER + KIND_PAUSE
@@ -73,9 +79,15 @@ impl AlertLog {
     }
 }
 
+fn first_sentence(message: &str) -> &str {
+    let end = [". ", "; ", ": "].iter().filter_map(|end| message.find(end)).min();
+    message.get(..end.unwrap_or(message.len())).unwrap_or(message)
+}
+
 /// What comes and goes is logged so often.
 const KIND_PAUSE: Duration = Duration::from_secs(30);
 /// What stays is logged again.
+const LASTING_ERROR_PAUSE: Duration = Duration::from_secs(60);
 const LASTING_PAUSE: Duration = Duration::from_secs(300);
 const OVER_AFTER: Duration = Duration::from_secs(5);
 
@@ -87,8 +99,8 @@ mod tests {
     fn a_trouble_is_told_when_it_begins_when_it_stays_and_when_it_is_over() {
         let alert = [Alert {
             kind: "backend".into(),
-            grave: true,
-            words: "down".into(),
+            severity: Severity::Error,
+            message: "It is down. Do something.".into(),
         }];
         let start = Instant::now();
         let mut alert_log = AlertLog::default();
@@ -101,26 +113,19 @@ mod tests {
                 logged.push((second, line));
             }
         }
-        let grave = || Line::Grave("down".into());
-        let over = |seconds| Line::Over(format!("over after {seconds} s: backend"));
-        assert_eq!(
-            logged,
-            [
-                (0, grave()),
-                (300, grave()),
-                (404, over(399)),
-                (420, grave()),
-                (425, over(0))
-            ]
-        );
+        let error = || Line::Error("It is down. Do something.".into());
+        let over = |seconds| Line::Over(format!("over after {seconds} s: It is down"));
+        let lasting = (0..400).step_by(60).map(|second| (second, error()));
+        let end = [(404, over(399)), (420, error()), (425, over(0))];
+        assert_eq!(logged, lasting.chain(end).collect::<Vec<_>>());
     }
 
     #[test]
     fn what_comes_and_goes_is_told_seldom() {
         let alert = [Alert {
             kind: "shed".into(),
-            grave: false,
-            words: "too many".into(),
+            severity: Severity::Warning,
+            message: "too many".into(),
         }];
         let start = Instant::now();
         let mut alert_log = AlertLog::default();

@@ -1,38 +1,78 @@
-//! What is wrong right now, in words: for the status page and for the log.
+//! What is wrong right now, for the status page and for the log.
 
 use super::monitor::Snapshot;
 use crate::observe::counters::SHED;
 use crate::observe::report::{Gauges, Report};
+use crate::shard::control_plane::Silent;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Alert {
     /// Tells it from others as long as it lasts, whatever its numbers are.
     pub(super) kind: String,
-    /// Work is lost; otherwise it soon will be, or somebody wants it so.
-    pub(super) grave: bool,
-    /// A sentence.
-    pub(super) words: String,
+    pub(super) severity: Severity,
+    /// A sentence or two: what is wrong, where, what it means, what to do.
+    pub(super) message: String,
 }
 
-/// What is wrong between two moments, the gravest first.
+/// How bad an alert is.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Severity {
+    /// Work is lost.
+    Error,
+    /// It soon will be, or somebody wants it so.
+    Warning,
+}
+
+impl Severity {
+    /// Its name in /status.json.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// What is wrong between two moments, errors first.
 pub(super) fn alerts(before: Option<&Snapshot>, now: &Snapshot) -> Vec<Alert> {
     let mut found = Vec::new();
+    silent(&now.silent, &mut found);
     backend(&now.reports, &mut found);
     limits(now, &mut found);
     shed(before, now, &mut found);
     draining(&now.reports, &mut found);
-    found.sort_by_key(|alert| !alert.grave);
+    found.sort_by_key(|alert| alert.severity);
     found
+}
+
+fn silent(silent: &[Silent], found: &mut Vec<Alert>) {
+    for silent in silent {
+        let message = format!(
+            "{}: its clients are not served. `cat /proc/{}/task/{}/stack` and /debug/pprof/profile show what it does; with \
+             WatchdogSec the service manager ends the process.",
+            capitalized(&silent.to_string()),
+            std::process::id(),
+            silent.thread,
+        );
+        found.push(alert(&format!("shard {}", silent.shard), Severity::Error, message));
+    }
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn backend(reports: &[Report], found: &mut Vec<Alert>) {
     let down = shards(reports, |report| report.backend_down);
     if let Some(down) = down {
-        let words = format!(
+        let message = format!(
             "No backend can be connected to, says {down}. Clients stay connected; Calls get InternalError, new clients 502."
         );
-        found.push(alert("backend", true, words));
+        found.push(alert("backend", Severity::Error, message));
     }
     let waiting: f64 = reports.iter().map(|report| report.gauges.backend_waiting).sum();
     let is_full = |report: &Report| {
@@ -40,16 +80,16 @@ fn backend(reports: &[Report], found: &mut Vec<Alert>) {
         gauges.backend_waiting > 0.0 && gauges.backend_connections >= gauges.backend_connections_max
     };
     if let Some(full) = shards(reports, is_full) {
-        let words = format!(
+        let message = format!(
             "All connections to the backend are in use on {full}; {waiting} requests wait. The backend is slow, or has \
              more workers than backend_connections_max lets us use."
         );
-        found.push(alert("backend_connections", false, words));
+        found.push(alert("backend_connections", Severity::Warning, message));
     }
     let posts: f64 = reports.iter().map(|report| report.gauges.posts_waiting).sum();
     if posts >= POSTS_MANY {
-        let words = format!("{posts} outcomes (/result, /error) wait to be delivered to the backend.");
-        found.push(alert("posts", false, words));
+        let message = format!("{posts} outcomes (/result, /error) wait to be delivered to the backend.");
+        found.push(alert("posts", Severity::Warning, message));
     }
 }
 
@@ -69,11 +109,11 @@ fn limits(now: &Snapshot, found: &mut Vec<Alert>) {
             value / max
         };
         if let Some(full) = shards(&now.reports, |report| part(report) >= 1.0) {
-            let words = format!("{key} is reached on {full}: further {what} are refused or wait.");
-            found.push(alert(key, true, words));
+            let message = format!("{key} is reached on {full}: further {what} are refused or wait.");
+            found.push(alert(key, Severity::Error, message));
         } else if let Some(near) = shards(&now.reports, |report| part(report) >= NEAR) {
-            let words = format!("More than {}% of {key} are taken on {near}.", NEAR * 100.0);
-            found.push(alert(key, false, words));
+            let message = format!("More than {}% of {key} are taken on {near}.", NEAR * 100.0);
+            found.push(alert(key, Severity::Warning, message));
         }
     }
     if let Some(max) = now.process.open_files_max {
@@ -82,23 +122,23 @@ fn limits(now: &Snapshot, found: &mut Vec<Alert>) {
             open.is_some_and(|open| open as f64 >= NEAR * max as f64)
         };
         if let Some(near) = shards(&now.reports, is_near) {
-            let words = format!(
+            let message = format!(
                 "More than {}% of the {max} descriptors that a shard may open are open on {near}; then accepting pauses. \
                  Raise LimitNOFILE.",
                 NEAR * 100.0
             );
-            found.push(alert("open_files", false, words));
+            found.push(alert("open_files", Severity::Warning, message));
         }
     }
     let longest = |report: &&Report| report.gauges.loop_longest_pass_seconds;
     let slowest = now.reports.iter().max_by(|a, b| longest(a).total_cmp(&longest(b)));
     if let Some(report) = slowest.filter(|report| longest(report) >= PASS_LONG) {
-        let words = format!(
+        let message = format!(
             "Shard {} was busy for {:.0} ms at a stretch; whatever waited there waited that long.",
             report.shard,
             longest(&report) * 1000.0
         );
-        found.push(alert("loop", false, words));
+        found.push(alert("loop", Severity::Warning, message));
     }
 }
 
@@ -116,8 +156,8 @@ fn shed(before: Option<&Snapshot>, now: &Snapshot, found: &mut Vec<Alert>) {
         };
         let count = sum(now).saturating_sub(sum(before));
         if count > 0 {
-            let words = format!("{bound} was exceeded {count} times in {seconds:.0} s; the excess was refused.");
-            found.push(alert(&format!("shed {bound}"), true, words));
+            let message = format!("{bound} was exceeded {count} times in {seconds:.0} s; the excess was refused.");
+            found.push(alert(&format!("shed {bound}"), Severity::Error, message));
         }
     }
     let sum = |snapshot: &Snapshot, family, member| -> u64 {
@@ -127,8 +167,8 @@ fn shed(before: Option<&Snapshot>, now: &Snapshot, found: &mut Vec<Alert>) {
     let of = |family, member| sum(now, family, member).saturating_sub(sum(before, family, member));
     let since = |family| of(family, None);
     if of("accept_pauses", Some("descriptors")) > 0 {
-        let words = "Accepting pauses for want of descriptors or memory; new connections wait in the backlog.";
-        found.push(alert("accept", true, words.to_owned()));
+        let message = "Accepting pauses for want of descriptors or memory; new connections wait in the backlog.";
+        found.push(alert("accept", Severity::Error, message.to_owned()));
     }
     for (listener, key, missing, unexpected) in [
         ("listen", "proxy_protocol", "listen_missing", "listen_unexpected"),
@@ -140,40 +180,41 @@ fn shed(before: Option<&Snapshot>, now: &Snapshot, found: &mut Vec<Alert>) {
         ),
     ] {
         if of("proxy_headers_bad", Some(missing)) > 0 {
-            let words = format!(
+            let message = format!(
                 "What connects to {listener} begins without a PROXY protocol header, which {key} = true waits for: \
                  let the load balancer send it (send-proxy-v2), or take {key} away. These connections are closed."
             );
-            found.push(alert(&format!("{key} missing"), true, words));
+            found.push(alert(&format!("{key} missing"), Severity::Error, message));
         }
         if of("proxy_headers_bad", Some(unexpected)) > 0 {
-            let words = format!(
+            let message = format!(
                 "What connects to {listener} begins with a PROXY protocol header, and none is expected: set {key} = true \
                  where only the load balancer can connect, or take send-proxy away there. These connections get 400."
             );
-            found.push(alert(&format!("{key} unexpected"), true, words));
+            found.push(alert(&format!("{key} unexpected"), Severity::Error, message));
         }
     }
     let (failures, requests) = (since("backend_failures"), since("backend_requests"));
     if failures > 0 && failures * 100 >= requests {
-        let words = format!("{failures} of {requests} requests got no good answer from the backend in {seconds:.0} s.");
-        found.push(alert("backend_failures", true, words));
+        let message =
+            format!("{failures} of {requests} requests got no good answer from the backend in {seconds:.0} s.");
+        found.push(alert("backend_failures", Severity::Error, message));
     }
 }
 
 fn draining(reports: &[Report], found: &mut Vec<Alert>) {
     if reports.iter().any(|report| report.draining) {
         let clients: f64 = reports.iter().map(|report| report.gauges.clients).sum();
-        let words = format!("Draining: the server ends, {clients} clients are still to leave.");
-        found.push(alert("draining", false, words));
+        let message = format!("Draining: the server ends, {clients} clients are still to leave.");
+        found.push(alert("draining", Severity::Warning, message));
     }
 }
 
-fn alert(kind: &str, grave: bool, words: String) -> Alert {
+fn alert(kind: &str, severity: Severity, message: String) -> Alert {
     Alert {
         kind: kind.to_owned(),
-        grave,
-        words,
+        severity,
+        message,
     }
 }
 
@@ -226,6 +267,7 @@ mod tests {
         Snapshot {
             at: Instant::now(),
             reports: reports.collect(),
+            silent: Vec::new(),
             process: super::super::process::Process {
                 open_files_max: Some(1000),
                 shards_open_files: vec![Some(10), Some(899), Some(10)],
@@ -234,14 +276,17 @@ mod tests {
         }
     }
 
-    fn words(before: &Snapshot, now: &Snapshot) -> Vec<String> {
-        alerts(Some(before), now).into_iter().map(|alert| alert.words).collect()
+    fn messages(before: &Snapshot, now: &Snapshot) -> Vec<String> {
+        alerts(Some(before), now)
+            .into_iter()
+            .map(|alert| alert.message)
+            .collect()
     }
 
     #[test]
     fn nothing_is_wrong_with_a_quiet_node_or_just_below_a_bound() {
         let quiet = moment(|report| report.gauges.clients = 89.0);
-        assert_eq!(words(&quiet, &quiet), [""; 0]);
+        assert_eq!(messages(&quiet, &quiet), [""; 0]);
     }
 
     #[test]
@@ -249,21 +294,21 @@ mod tests {
         let quiet = moment(|_| {});
         let near = moment(|report| report.gauges.clients = if report.shard == 1 { 90.0 } else { 0.0 });
         assert_eq!(
-            words(&quiet, &near),
+            messages(&quiet, &near),
             ["More than 90% of clients_max are taken on shard 1."]
         );
         let full = moment(|report| report.gauges.clients = 100.0);
         assert_eq!(
-            words(&quiet, &full),
+            messages(&quiet, &full),
             ["clients_max is reached on all shards: further clients are refused or wait."]
         );
         let mut files = moment(|_| {});
         files.process.shards_open_files = vec![Some(900), Some(900), None];
-        assert!(words(&quiet, &files)[0].contains("on shards 0, 1; then accepting pauses"));
+        assert!(messages(&quiet, &files)[0].contains("on shards 0, 1; then accepting pauses"));
     }
 
     #[test]
-    fn what_was_refused_since_the_moment_before_is_grave_and_comes_first() {
+    fn what_was_refused_since_the_moment_before_is_an_error_and_comes_first() {
         let mut before = moment(|_| {});
         before.at -= Duration::from_secs(1);
         let now = moment(|report| {
@@ -274,9 +319,9 @@ mod tests {
         let found = alerts(Some(&before), &now);
         let kinds: Vec<&str> = found.iter().map(|alert| alert.kind.as_str()).collect();
         assert_eq!(kinds, ["backend", "shed clients_max", "draining"]);
-        assert!(found[0].words.contains("says shards 0, 1."), "{}", found[0].words);
+        assert!(found[0].message.contains("says shards 0, 1."), "{}", found[0].message);
         assert_eq!(
-            found[1].words,
+            found[1].message,
             "clients_max was exceeded 6 times in 1 s; the excess was refused."
         );
         assert!(alerts(None, &now).iter().all(|alert| !alert.kind.starts_with("shed")));

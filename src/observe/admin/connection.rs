@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::http::{parse_request, write_response};
 
@@ -61,13 +61,14 @@ impl Response {
 
 /// Answers requests until the client goes, or is silent for too long.
 pub(super) fn serve(mut stream: TcpStream, answer: impl Fn(&Query<'_>) -> Response) -> io::Result<()> {
-    stream.set_read_timeout(Some(IO_TIMEOUT))?;
-    stream.set_write_timeout(Some(IO_TIMEOUT))?;
     let mut buffer = Vec::new();
+    // For the request that comes next, whole.
+    let mut deadline = Instant::now() + REQUEST_TIMEOUT;
     loop {
         let (response, len, keep_alive) = match parse_request(&buffer, HEAD_LEN_MAX) {
             Ok(None) => {
                 let mut piece = [0; 2048];
+                stream.set_read_timeout(Some(left(deadline)?))?;
                 let count = match stream.read(&mut piece) {
                     // A profile's signal; sockets with a time-out are not restarted.
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -106,12 +107,39 @@ pub(super) fn serve(mut stream: TcpStream, answer: impl Fn(&Query<'_>) -> Respon
             &response.body,
             keep_alive,
         );
-        stream.write_all(&bytes)?;
+        write(&mut stream, &bytes)?;
         if !keep_alive {
             return Ok(());
         }
+        deadline = Instant::now() + REQUEST_TIMEOUT;
     }
 }
 
+/// Writes all of it, or has had its time.
+fn write(stream: &mut TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
+    while !bytes.is_empty() {
+        stream.set_write_timeout(Some(left(deadline)?))?;
+        match stream.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(len) => bytes = &bytes[len..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The time until `deadline`: never nothing, which sockets take for "for ever".
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    Ok(left.max(Duration::from_millis(1)))
+}
+
 const HEAD_LEN_MAX: usize = 8192;
-const IO_TIMEOUT: Duration = Duration::from_secs(30);
+/// From the end of an answer, or the beginning of the connection, to the end of the next request's head.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);

@@ -8,6 +8,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use shards::pass::PASS_BOUNDS_US;
 
+use super::monitor::Seen;
 use super::process::Process;
 use crate::observe::counters::{FAMILIES, SHED};
 use crate::observe::latency::{BOUNDS_US, LatencyCopy};
@@ -18,9 +19,9 @@ pub(super) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.
 pub(super) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All metrics in OpenMetrics format.
-pub(super) fn openmetrics(reports: Vec<Report>, process: Process) -> String {
+pub(super) fn openmetrics(seen: Seen, process: Process) -> String {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Snapshot { reports, process }));
+    registry.register_collector(Box::new(Exposition { seen, process }));
     let mut out = String::with_capacity(TEXT_LEN);
     text::encode(&mut out, &registry).expect("a string takes everything");
     out
@@ -48,8 +49,8 @@ pub(super) fn classic(openmetrics: &str) -> String {
 }
 
 #[derive(Debug)]
-struct Snapshot {
-    reports: Vec<Report>,
+struct Exposition {
+    seen: Seen,
     process: Process,
 }
 
@@ -63,7 +64,7 @@ impl EncodeLabelSet for Labels<'_> {
     }
 }
 
-impl Collector for Snapshot {
+impl Collector for Exposition {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let encoder = &mut encoder;
         self.counters(encoder)?;
@@ -113,13 +114,13 @@ impl Collector for Snapshot {
     }
 }
 
-impl Snapshot {
+impl Exposition {
     fn counters(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut first = 0;
         for family in FAMILIES {
             let name = format!("ws2api_{}", family.name);
             let mut metric = encoder.encode_descriptor(&name, family.help, None, MetricType::Counter)?;
-            for report in &self.reports {
+            for report in &self.seen.reports {
                 let shard = report.shard.to_string();
                 for (member, value) in family.members.iter().zip(&report.counters[first..]) {
                     let mut labels = vec![("shard", &*shard)];
@@ -138,7 +139,7 @@ impl Snapshot {
     fn shed(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Work refused because a bound was reached.";
         let mut metric = encoder.encode_descriptor("ws2api_shed", help, None, MetricType::Counter)?;
-        for report in &self.reports {
+        for report in &self.seen.reports {
             let shard = report.shard.to_string();
             for ((bound, _), value) in SHED.iter().zip(&report.shed) {
                 let labels = Labels(&[("shard", &*shard), ("bound", bound)]);
@@ -159,7 +160,7 @@ impl Snapshot {
     ) -> fmt::Result {
         let name = format!("ws2api_{name}");
         let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
-        for report in &self.reports {
+        for report in &self.seen.reports {
             if let Some(value) = value(report) {
                 let labels = Labels(&[("shard", &report.shard.to_string())]);
                 metric.encode_family(&labels)?.encode_gauge(&value)?;
@@ -177,7 +178,7 @@ impl Snapshot {
     ) -> fmt::Result {
         let name = format!("ws2api_{name}");
         let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
-        for report in &self.reports {
+        for report in &self.seen.reports {
             if let Some(value) = value(report) {
                 let labels = Labels(&[("shard", &report.shard.to_string())]);
                 metric
@@ -197,7 +198,7 @@ impl Snapshot {
     ) -> fmt::Result {
         let name = format!("ws2api_{name}");
         let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Histogram)?;
-        for report in &self.reports {
+        for report in &self.seen.reports {
             let copy = latency(report);
             let buckets = buckets(&BOUNDS_US, &copy.buckets);
             let labels = Labels(&[("shard", &report.shard.to_string())]);
@@ -212,7 +213,7 @@ impl Snapshot {
     fn passes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Rounds of the shard's loop: what waits in one is delayed by that much.";
         let mut metric = encoder.encode_descriptor("ws2api_loop_pass_seconds", help, None, MetricType::Histogram)?;
-        for report in &self.reports {
+        for report in &self.seen.reports {
             let buckets = buckets(&PASS_BOUNDS_US, &report.passes);
             let labels = Labels(&[("shard", &report.shard.to_string())]);
             let (sum, count) = (report.busy.as_secs_f64(), report.passes.iter().sum());
@@ -226,9 +227,17 @@ impl Snapshot {
     fn shards(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut metric =
             encoder.encode_descriptor("ws2api_shard_cpu", "The CPU of each shard.", None, MetricType::Gauge)?;
-        for report in &self.reports {
+        for report in &self.seen.reports {
             let labels = Labels(&[("shard", &report.shard.to_string())]);
             metric.encode_family(&labels)?.encode_gauge(&(report.cpu as i64))?;
+        }
+        let help = "0 while the shard does not answer: then its other metrics are missing.";
+        let mut metric = encoder.encode_descriptor("ws2api_shard_up", help, None, MetricType::Gauge)?;
+        let up = self.seen.reports.iter().map(|report| (report.shard, 1));
+        let down = self.seen.silent.iter().map(|silent| (silent.shard, 0));
+        for (shard, is_up) in up.chain(down) {
+            let labels = Labels(&[("shard", &shard.to_string())]);
+            metric.encode_family(&labels)?.encode_gauge(&i64::from(is_up))?;
         }
         let help = "Lines of the log that were lost because they came too fast.";
         encoder

@@ -8,12 +8,24 @@ use super::alerts::{Alert, alerts};
 use super::process::Process;
 use crate::observe::latency::LatencyCopy;
 use crate::observe::report::Report;
+use crate::shard::control_plane::Silent;
+
+/// What the shards said when they were asked.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// In the order of the shards.
+    pub(super) reports: Vec<Report>,
+    /// Those that did not answer.
+    pub(super) silent: Vec<Silent>,
+}
 
 /// All shards at one time.
 #[derive(Clone, Debug)]
 pub(super) struct Snapshot {
     pub(super) at: Instant,
+    /// One for each shard that has ever answered: of a silent one, the last.
     pub(super) reports: Vec<Report>,
+    pub(super) silent: Vec<Silent>,
     pub(super) process: Process,
 }
 
@@ -52,8 +64,6 @@ pub(super) struct History {
     pub(super) now: Option<Snapshot>,
     pub(super) alerts: Vec<Alert>,
     pub(super) seconds: VecDeque<Second>,
-    /// A shard did not answer last time.
-    pub(super) silent: bool,
 }
 
 /// What the monitor has seen, shared with the status page.
@@ -65,49 +75,48 @@ impl Monitor {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at what `reports` gives once a second, for ever; `tell` gets what is wrong each time, or `None` when a
-    /// shard did not answer.
-    pub(super) fn watch(&self, reports: impl Fn() -> Option<Vec<Report>>, mut tell: impl FnMut(Option<&[Alert]>)) {
+    /// Looks at what `see` gives once a second, for ever; `tell` gets what is wrong each time.
+    pub(super) fn watch(&self, see: impl Fn() -> Seen, mut tell: impl FnMut(&[Alert])) {
         loop {
-            let reports = reports();
+            let seen = see();
+            let at = Instant::now();
             let mut history = self.history();
-            match reports {
-                Some(reports) => {
-                    history.take(Snapshot {
-                        at: Instant::now(),
-                        process: Process::read(&reports),
-                        reports,
-                    });
-                    let alerts = history.alerts.clone();
-                    drop(history);
-                    tell(Some(&alerts));
-                }
-                None => {
-                    history.silent = true;
-                    drop(history);
-                    tell(None);
-                }
-            }
+            let now = Snapshot::new(at, seen, history.now.as_ref());
+            history.take(now);
+            let alerts = history.alerts.clone();
+            drop(history);
+            tell(&alerts);
             std::thread::sleep(PAUSE);
         }
     }
 }
 
-impl History {
-    /// Whether the shards were draining when they last answered.
-    pub(super) fn is_draining(&self) -> bool {
-        self.now
-            .as_ref()
-            .is_some_and(|now| now.reports.iter().any(|report| report.draining))
+impl Snapshot {
+    fn new(at: Instant, seen: Seen, before: Option<&Self>) -> Self {
+        let Seen { mut reports, silent } = seen;
+        let before = before.map_or(&[][..], |before| &before.reports);
+        let is_missing = |old: &&Report| silent.iter().any(|silent| silent.shard == old.shard);
+        reports.extend(before.iter().filter(is_missing).cloned());
+        reports.sort_by_key(|report| report.shard);
+        Self {
+            at,
+            process: Process::read(&reports),
+            reports,
+            silent,
+        }
     }
+}
 
+impl History {
     fn take(&mut self, now: Snapshot) {
-        self.silent = false;
         self.alerts = alerts(self.now.as_ref(), &now);
         if let Some(before) = &self.now {
             let seconds = now.at.saturating_duration_since(before.at).as_secs_f64();
             let mut calls = LatencyCopy::default();
-            let rates = before.reports.iter().zip(&now.reports).map(|(before, now)| {
+            let rates = now.reports.iter().map(|now| {
+                let Some(before) = before.reports.iter().find(|before| before.shard == now.shard) else {
+                    return Rates::default();
+                };
                 calls.merge(&now.calls.since(&before.calls));
                 Rates::between(before, now, seconds)
             });

@@ -20,9 +20,8 @@ pub(super) fn json(history: &History, after: Option<u64>) -> Response {
     };
     let process = &now.process;
     let mut text = format!(
-        r#"{{"version":"{}","silent":{},"startSeconds":{},"memoryBytes":{},"cpuSeconds":{},"openFilesMax":{}"#,
+        r#"{{"version":"{}","startSeconds":{},"memoryBytes":{},"cpuSeconds":{},"openFilesMax":{}"#,
         env!("CARGO_PKG_VERSION"),
-        history.silent,
         number(process.start_seconds),
         number(process.resident_bytes.map(|bytes| bytes as f64)),
         number(process.cpu_seconds),
@@ -35,9 +34,9 @@ pub(super) fn json(history: &History, after: Option<u64>) -> Response {
     list(&mut text, &history.alerts, |text, alert| {
         let _ = write!(
             text,
-            r#"{{"grave":{},"words":{}}}"#,
-            alert.grave,
-            json::string(&alert.words)
+            r#"{{"severity":"{}","message":{}}}"#,
+            alert.severity.name(),
+            json::string(&alert.message)
         );
     });
     text.push_str(r#"],"shards":["#);
@@ -45,7 +44,8 @@ pub(super) fn json(history: &History, after: Option<u64>) -> Response {
     list(&mut text, &now.reports, |text, report| {
         let own = rates.get(report.shard).copied().unwrap_or_default();
         let open_files = process.shards_open_files.get(report.shard).copied().flatten();
-        shard(text, report, &own, open_files);
+        let is_up = now.silent.iter().all(|silent| silent.shard != report.shard);
+        shard(text, report, &own, open_files, is_up);
     });
     text.push_str(r#"],"seconds":["#);
     let new = history
@@ -80,7 +80,7 @@ pub(super) fn json(history: &History, after: Option<u64>) -> Response {
     Response::new(200, "application/json", text)
 }
 
-fn shard(text: &mut String, report: &Report, rates: &Rates, open_files: Option<u64>) {
+fn shard(text: &mut String, report: &Report, rates: &Rates, open_files: Option<u64>, is_up: bool) {
     let gauges = &report.gauges;
     let _ = write!(
         text,
@@ -88,7 +88,7 @@ fn shard(text: &mut String, report: &Report, rates: &Rates, open_files: Option<u
             r#"{{"shard":{},"cpu":{},"clients":{},"clientsMax":{},"busy":{:.4},"received":{:.1},"sent":{:.1},"#,
             r#""calls":{:.1},"pushes":{:.1},"opened":{:.1},"closed":{:.1},"callMs":{},"backendMs":{},"pushMs":{},"#,
             r#""handshakes":{},"backendOpen":{},"backendIdle":{},"backendMax":{},"backendWaiting":{},"postsWaiting":{},"#,
-            r#""longestPassMs":{:.3},"openFiles":{},"backendUp":{},"draining":{}}}"#
+            r#""longestPassMs":{:.3},"openFiles":{},"backendUp":{},"draining":{},"up":{}}}"#
         ),
         report.shard,
         report.cpu,
@@ -114,6 +114,7 @@ fn shard(text: &mut String, report: &Report, rates: &Rates, open_files: Option<u
         number(open_files.map(|count| count as f64)),
         !report.backend_down,
         report.draining,
+        is_up,
     );
 }
 

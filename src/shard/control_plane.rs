@@ -1,0 +1,288 @@
+//! What the process wants of all its shards, and what each of them says of itself, as words that stay until they are read.
+//!
+//! A message can be refused by a full ring, and nobody answers one while a shard is busy. What stands here is neither lost nor
+//! waited for: the process writes a word and wakes the shards, and each compares it with the last one that it has seen at the
+//! end of every pass. Health and the watchdog read what the shards have written, and ask nobody.
+//!
+//! Each word has one writer: an ordinary thread (one at a time, by `writing`), or its shard.
+
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use shards::mesh::NodeHandle;
+
+use super::mail::Mail;
+use crate::config::Config;
+use crate::ingress::Token;
+use crate::observe::report::Report;
+
+/// Shared by the ordinary threads and all shards.
+#[derive(Debug)]
+pub struct ControlPlane {
+    epoch: Instant,
+    /// Grows with everything that the shards are to look at.
+    word: AtomicU64,
+    drains: AtomicBool,
+    /// The number of the last configuration.
+    reloads: AtomicU64,
+    /// Held by ordinary threads while they write, and by a shard while it takes a new configuration.
+    writing: Mutex<Option<Reload>>,
+    shards: Box<[ShardWords]>,
+}
+
+/// What one shard says of itself; no other writes to its cache lines.
+#[derive(Debug)]
+#[repr(align(128))]
+struct ShardWords {
+    cpu: usize,
+    thread: AtomicI32,
+    phase: AtomicU8,
+    /// The last word that it has looked at.
+    seen: AtomicU64,
+    /// When the first word was written that it has not looked at, in ms since the epoch: its only word of another's.
+    unseen_since_ms: AtomicU64,
+    last: OnceLock<Box<Report>>,
+}
+
+/// How far a shard's life has got.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Phase {
+    /// It takes clients.
+    Serving,
+    /// It ends: clients leave.
+    Draining,
+    /// Nothing of its own is under way. It answers for as long as others need it.
+    Drained,
+    /// Its thread is at its end.
+    Ended,
+}
+
+/// The configuration as it was read again. Its number grows with each.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    /// Tells it from those before.
+    pub number: u64,
+    /// All of it.
+    pub config: Arc<Config>,
+    /// Who may push.
+    pub ingress_token: Option<Token>,
+}
+
+/// Who does not answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Silent {
+    /// Its number.
+    pub shard: usize,
+    /// Its CPU.
+    pub cpu: usize,
+    /// The kernel's id of its thread.
+    pub thread: i32,
+    /// Since when.
+    pub lasts: Duration,
+}
+
+impl std::fmt::Display for Silent {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            shard,
+            cpu,
+            thread,
+            lasts,
+        } = self;
+        let seconds = lasts.as_secs();
+        write!(
+            formatter,
+            "shard {shard} (CPU {cpu}, thread {thread}) has not answered for {seconds} s"
+        )
+    }
+}
+
+impl ControlPlane {
+    /// One for shards on these CPUs, which are about to serve.
+    #[must_use]
+    pub fn new(cpus: impl IntoIterator<Item = usize>) -> Arc<Self> {
+        let shards = cpus.into_iter().map(|cpu| ShardWords {
+            cpu,
+            thread: AtomicI32::new(0),
+            phase: AtomicU8::new(Phase::Serving as u8),
+            seen: AtomicU64::new(0),
+            unseen_since_ms: AtomicU64::new(0),
+            last: OnceLock::new(),
+        });
+        Arc::new(Self {
+            epoch: Instant::now(),
+            word: AtomicU64::new(0),
+            drains: AtomicBool::new(false),
+            reloads: AtomicU64::new(0),
+            writing: Mutex::new(None),
+            shards: shards.collect(),
+        })
+    }
+
+    /// Asks every shard for a sign of life.
+    pub fn ask(&self, outside: &NodeHandle<Mail>) {
+        self.publish(&self.write(), outside);
+    }
+
+    /// Begins the end: no new clients, and those that there are leave.
+    pub fn drain(&self, outside: &NodeHandle<Mail>) {
+        let writing = self.write();
+        self.drains.store(true, Ordering::Relaxed);
+        self.publish(&writing, outside);
+    }
+
+    /// Gives every shard a configuration that was read again. One that has not taken the last one yet takes this one alone.
+    pub fn reload(&self, outside: &NodeHandle<Mail>, config: Config, ingress_token: Option<Token>) {
+        let mut writing = self.write();
+        let number = self.reloads.load(Ordering::Relaxed) + 1;
+        self.reloads.store(number, Ordering::Relaxed);
+        *writing = Some(Reload {
+            number,
+            config: Arc::new(config),
+            ingress_token,
+        });
+        self.publish(&writing, outside);
+    }
+
+    /// True once the end has begun.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.drains.load(Ordering::Relaxed)
+    }
+
+    /// True when no shard has anything under way.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        (0..self.shards.len()).all(|shard| self.phase(shard) >= Phase::Drained)
+    }
+
+    /// How far shard `shard` has got.
+    #[must_use]
+    pub fn phase(&self, shard: usize) -> Phase {
+        let phase = self.shards[shard].phase.load(Ordering::Acquire);
+        let known = [Phase::Serving, Phase::Draining, Phase::Drained, Phase::Ended];
+        known[usize::from(phase)]
+    }
+
+    /// Whether shard `shard` has not looked up for `bound`.
+    #[must_use]
+    pub fn is_silent(&self, shard: usize, bound: Duration) -> Option<Silent> {
+        let words = &self.shards[shard];
+        let is_behind = words.seen.load(Ordering::Acquire) < self.word.load(Ordering::Acquire);
+        if !is_behind || self.phase(shard) == Phase::Ended {
+            return None;
+        }
+        let since = Duration::from_millis(words.unseen_since_ms.load(Ordering::Acquire));
+        let lasts = self.epoch.elapsed().saturating_sub(since);
+        (lasts >= bound).then(|| self.silent(shard, lasts))
+    }
+
+    /// The first shard that has not looked up for so long that it is taken for stuck.
+    #[must_use]
+    pub fn first_silent(&self) -> Option<Silent> {
+        (0..self.shards.len()).find_map(|shard| self.is_silent(shard, SILENT_AFTER))
+    }
+
+    /// Whose report did not come, after that time.
+    #[must_use]
+    pub fn silent(&self, shard: usize, lasts: Duration) -> Silent {
+        let words = &self.shards[shard];
+        Silent {
+            shard,
+            cpu: words.cpu,
+            thread: words.thread.load(Ordering::Relaxed),
+            lasts,
+        }
+    }
+
+    /// What a shard that has ended said last.
+    #[must_use]
+    pub fn last_report(&self, shard: usize) -> Option<Report> {
+        self.shards[shard].last.get().map(|report| Report::clone(report))
+    }
+
+    fn write(&self) -> MutexGuard<'_, Option<Reload>> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whatever was written is there to be seen.
+    fn publish(&self, _writing: &MutexGuard<'_, Option<Reload>>, outside: &NodeHandle<Mail>) {
+        let word = self.word.load(Ordering::Relaxed);
+        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        for words in &self.shards {
+            if words.seen.load(Ordering::Relaxed) == word {
+                words.unseen_since_ms.store(now, Ordering::Release);
+            }
+        }
+        self.word.store(word + 1, Ordering::Release);
+        for shard in 0..self.shards.len() {
+            outside.wake(shard);
+        }
+    }
+}
+
+/// A shard's own view of the [`ControlPlane`].
+#[derive(Debug)]
+pub struct ShardControl {
+    plane: Arc<ControlPlane>,
+    index: usize,
+    seen: std::cell::Cell<u64>,
+    reloaded: std::cell::Cell<u64>,
+}
+
+impl ShardControl {
+    /// Shard `index`'s, whose thread this is.
+    #[must_use]
+    pub fn new(plane: Arc<ControlPlane>, index: usize) -> Self {
+        let thread = rustix::thread::gettid().as_raw_nonzero().get();
+        plane.shards[index].thread.store(thread, Ordering::Relaxed);
+        Self {
+            plane,
+            index,
+            seen: std::cell::Cell::new(0),
+            reloaded: std::cell::Cell::new(0),
+        }
+    }
+
+    /// Whether anything was written since this was last asked. From then on the shard counts as alive. Cheap: one load.
+    pub fn has_news(&self) -> bool {
+        let word = self.plane.word.load(Ordering::Acquire);
+        if word == self.seen.get() {
+            return false;
+        }
+        self.seen.set(word);
+        self.plane.shards[self.index].seen.store(word, Ordering::Release);
+        true
+    }
+
+    /// A configuration that this shard has not taken yet.
+    pub fn take_reload(&self) -> Option<Reload> {
+        if self.plane.reloads.load(Ordering::Relaxed) == self.reloaded.get() {
+            return None;
+        }
+        let reload = self.plane.write().clone()?;
+        (self.reloaded.replace(reload.number) < reload.number).then_some(reload)
+    }
+
+    /// The whole.
+    pub fn plane(&self) -> &ControlPlane {
+        &self.plane
+    }
+
+    /// Says how far this shard has got.
+    pub fn set_phase(&self, phase: Phase) {
+        let own = &self.plane.shards[self.index].phase;
+        own.store(phase as u8, Ordering::Release);
+    }
+
+    /// The shard's last words.
+    pub fn end(&self, report: Report) {
+        let own = &self.plane.shards[self.index];
+        let _ = own.last.set(Box::new(report));
+        self.set_phase(Phase::Ended);
+    }
+}
+
+/// A shard that has not looked up for so long is taken for stuck.
+pub const SILENT_AFTER: Duration = Duration::from_secs(5);
