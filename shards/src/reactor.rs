@@ -194,11 +194,11 @@ impl Reactor {
     pub(crate) fn run(&self, mailbox: &dyn Mailbox) -> io::Result<()> {
         let mut events = self.begin(mailbox)?;
         while !self.stopped.get() {
-            task::run_ready();
-            mailbox.drain();
-            // What puts something off once more is done again before anybody sleeps.
-            let was_put_off = self.end_pass() && self.end_pass();
-            let is_quiet = !(task::any_ready() || was_put_off);
+            let somebody_ran = task::run_ready();
+            let mail_count = mailbox.drain();
+            let was_put_off = self.end_pass();
+            // Who has worked looks for events once more before it sleeps: they come in crowds.
+            let is_quiet = !(somebody_ran || mail_count > 0 || was_put_off || task::any_ready());
             self.finish_pass(mailbox, &mut events, is_quiet)?;
         }
         Ok(())

@@ -65,13 +65,15 @@ impl Tasks {
     }
 }
 
-/// Runs every task that is ready now, in turn. Those that they wake, and they themselves, come next time.
-pub(crate) fn run_ready() {
+/// Runs every task that is ready now, in turn; false when there is none. Those that they wake, and they themselves, come next
+/// time.
+pub(crate) fn run_ready() -> bool {
     let count = with_queue(|queue| queue.ready.len());
     for _ in 0..count {
         let runnable = with_queue(|queue| queue.ready.pop_front());
         runnable.expect("only this function takes from it").run();
     }
+    count > 0
 }
 
 /// Whether a task is ready.

@@ -246,8 +246,8 @@ settings! {
     ingress_token_file: Option<PathBuf> = Kind::OptionalPath, "", Now;
 
     ["What the shards run on"]
-    /// What runs a shard's tasks: `plain`, ws2api's own loop, which needs nothing of the system; `glommio`, which needs
-    /// io_uring and 512 KiB of locked memory per shard; `auto` takes what measured best and is allowed: `plain`.
+    /// What runs a shard's tasks: `glommio`, which needs io_uring, 512 KiB of locked memory and a descriptor table per shard;
+    /// `plain`, ws2api's own loop, which needs nothing of the system; `auto` is glommio where it is allowed, else plain.
     executor: ExecutorKey = Kind::Choice(EXECUTOR), "auto", Restart;
 
     ["The end"]

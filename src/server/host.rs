@@ -8,6 +8,7 @@ use std::fs;
 use rustix::process::{Resource, getrlimit};
 
 pub use self::one_table::fit;
+pub(crate) use self::warnings::LOCKED_MEMORY_PER_SHARD;
 pub use self::warnings::{clients_carried, descriptors_max, warnings};
 
 /// Limits as read; `None` is no limit, or one that cannot be read here.

@@ -6,6 +6,7 @@ use shards::node;
 use shards::{Executor, StartError, Tables};
 
 use crate::config::{Config, ExecutorKey};
+use crate::server::host;
 
 /// What the shards run on.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,14 +28,15 @@ impl Runtime {
     /// When the configuration names glommio, and something that it needs is refused: io_uring, locked memory, a table
     /// of descriptors per shard.
     pub fn choose(config: &Config) -> Result<Self, StartError> {
+        let refused = node::probe_tables(Tables::Private).err();
         let executor = match config.node.executor {
-            // It is at least as good as the other in every scene that was measured (docs/performance.md), and needs
-            // nothing.
-            ExecutorKey::Auto | ExecutorKey::Plain => Executor::Plain,
+            ExecutorKey::Plain => Executor::Plain,
             ExecutorKey::Glommio => Executor::Glommio,
+            // Which one costs less is not decided in every scene (docs/performance.md).
+            ExecutorKey::Auto if refused.is_none() && glommio_is_allowed(config) => Executor::Glommio,
+            ExecutorKey::Auto => Executor::Plain,
         };
         node::probe(executor)?;
-        let refused = node::probe_tables(Tables::Private).err();
         if let (Executor::Glommio, Some(error)) = (executor, &refused) {
             return Err(StartError::Table {
                 reason: error.to_string(),
@@ -71,4 +73,11 @@ impl Runtime {
         };
         [format!("executor: {executor}{auto}"), tables]
     }
+}
+
+/// Whether all shards may have what glommio needs; what one needs is tried.
+fn glommio_is_allowed(config: &Config) -> bool {
+    let needed = config.cores.len() as u64 * host::LOCKED_MEMORY_PER_SHARD;
+    let limit = host::Limits::read().locked_memory;
+    limit.is_none_or(|limit| limit >= needed) && node::probe(Executor::Glommio).is_ok()
 }

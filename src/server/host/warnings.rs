@@ -222,7 +222,7 @@ const CLIENT_MEMORY: usize = 7 * 1024;
 /// Clients of a shard that every machine should carry, whatever was planned.
 const CLIENTS_UNPLANNED: usize = 1000;
 /// The rings and registered buffers of one executor.
-const LOCKED_MEMORY_PER_SHARD: u64 = 512 * 1024;
+pub(crate) const LOCKED_MEMORY_PER_SHARD: u64 = 512 * 1024;
 
 #[cfg(test)]
 mod tests {
