@@ -142,6 +142,12 @@ impl<E: Exchange> Link<E> {
         }
     }
 
+    /// True when it has no request: nothing is lost when it ends.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.state.borrow();
+        state.in_flight.is_empty() && !state.gathering
+    }
+
     /// Takes back the requests that it works on and for which `is_given_up` says so. The connection is of no more use
     /// then.
     pub(super) fn give_up(&self, is_given_up: impl Fn(&E) -> bool) -> Vec<E> {

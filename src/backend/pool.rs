@@ -183,6 +183,14 @@ impl<E: Exchange> Pool<E> {
         }
     }
 
+    /// Ends the connections that have no request: the shard is at its end, and nothing is to be asked any more.
+    pub fn close_idle(&self) {
+        let links = self.links.borrow();
+        for link in links.iter().flatten().filter(|link| link.is_idle()) {
+            link.close();
+        }
+    }
+
     /// True when nothing is gathered.
     pub fn is_batch_empty(&self) -> bool {
         self.batch.borrow().is_empty()

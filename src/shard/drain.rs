@@ -91,8 +91,12 @@ impl Shard {
         let posts_dropped = self.outbox.len();
         // The last frames and answers are with the kernel; their sockets close in order.
         let last_words = self.env.reactor.now() + LAST_WORDS;
-        self.wait_until(last_words.min(end), || self.env.reactor.sockets_count() <= OWN_SOCKETS)
-            .await;
+        self.wait_until(last_words.min(end), || {
+            // One that delivers a last /disconnect now is idle at a later look.
+            self.pool.close_idle();
+            self.env.reactor.sockets_count() <= OWN_SOCKETS
+        })
+        .await;
         Drained {
             // Handshakes that were under way may have become clients meanwhile.
             left: clients_count.saturating_sub(cut_off),
