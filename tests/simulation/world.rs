@@ -86,7 +86,7 @@ impl World {
         let mesh_queue = config.cores[0].mesh_queue;
         let simulation = Simulation::new(random.number(), shards_count, mesh_queue, |shard| {
             let life = shard::run(shard, plan.clone(), started.clone());
-            async move { drop(life.await) }
+            async move { _ = life.await }
         });
         simulation.network().set_door(address(BACKEND), Door::Open);
         World {
