@@ -155,16 +155,17 @@ impl<R> Balance<R> {
     ///
     /// # Errors
     /// The request comes back when too many of its kind wait already.
+    #[inline]
     pub fn handle_request(&mut self, now: Instant, job: Job<R>, out: &mut Vec<Output<R>>) -> Result<(), R> {
         self.level(now, out);
         if let Some(link) = self.checkout(now) {
             self.begin(link, job, out);
             return Ok(());
         }
-        let job = match self.share(job, out) {
-            Ok(()) => return Ok(()),
-            Err(job) => job,
-        };
+        if let Some(link) = self.share(&job) {
+            out.push(Output::Use { link, job });
+            return Ok(());
+        }
         if self.waiting.len_of(job.kind) >= self.limits.waiters_max {
             return Err(job.request);
         }
@@ -258,6 +259,7 @@ impl<R> Balance<R> {
     }
 
     /// A connection has nothing to do: the longest waiting requests get it, or it waits on top of the idle ones.
+    #[inline]
     pub fn handle_idle(&mut self, now: Instant, link: LinkId, out: &mut Vec<Output<R>>) {
         let upstream = self.links.upstream(link);
         if self.upstreams[upstream].is_gone {
@@ -277,14 +279,16 @@ impl<R> Balance<R> {
         self.begin(link, first, out);
         for _ in 1..self.limits.pipeline_max {
             let Some(job) = self.waiting.pop_of(kind) else { break };
-            if let Err(job) = self.share(job, out) {
+            let Some(link) = self.share(&job) else {
                 self.waiting.push_front(job);
                 break;
-            }
+            };
+            out.push(Output::Use { link, job });
         }
     }
 
     /// A backend has answered a request.
+    #[inline]
     pub fn handle_answered(&mut self, now: Instant, link: LinkId) {
         self.upstreams[self.links.upstream(link)].handle_answered(now);
     }
@@ -370,7 +374,11 @@ impl<R> Balance<R> {
 
     /// When [`handle_deadline`](Self::handle_deadline) is to be called; too early does no harm.
     #[must_use]
+    #[inline]
     pub fn next_deadline(&self) -> Option<Instant> {
+        if self.waiting_count() == 0 {
+            return None;
+        }
         let hopeless = self.down.as_ref().and_then(|down| {
             let refused = self.waiting.fronts().filter_map(|job| self.refused_at(down, job));
             refused.min()
@@ -406,6 +414,7 @@ impl<R> Balance<R> {
     }
 
     /// Gives an idle connection, which is not among the idle ones any more, its request.
+    #[inline]
     fn begin(&mut self, link: LinkId, job: Job<R>, out: &mut Vec<Output<R>>) {
         if self.limits.pipeline_max > 1 {
             self.shared = Some(Shared {
@@ -420,17 +429,16 @@ impl<R> Balance<R> {
 
     /// Adds a request to those of the connection that got the last one, if they are of one kind: a quick one does not
     /// wait behind those that may take long.
-    fn share(&mut self, job: Job<R>, out: &mut Vec<Output<R>>) -> Result<(), Job<R>> {
+    #[inline]
+    fn share(&mut self, job: &Job<R>) -> Option<LinkId> {
         let pipeline_max = self.limits.pipeline_max;
-        match &mut self.shared {
-            Some(shared) if shared.has_room(pipeline_max) && shared.kind == job.kind => {
-                shared.count += 1;
-                shared.len += job.len;
-                out.push(Output::Use { link: shared.link, job });
-                Ok(())
-            }
-            _ => Err(job),
-        }
+        let shared = self.shared.as_mut()?;
+        let has_room = shared.has_room(pipeline_max) && shared.kind == job.kind;
+        has_room.then(|| {
+            shared.count += 1;
+            shared.len += job.len;
+            shared.link
+        })
     }
 
     fn share_no_more(&mut self, link: LinkId) {
@@ -440,6 +448,7 @@ impl<R> Balance<R> {
     }
 
     /// An idle connection of the least busy backend.
+    #[inline]
     fn checkout(&mut self, now: Instant) -> Option<LinkId> {
         if !self.waiting.is_empty() {
             // They came first, and a connect is under way for them.
@@ -458,6 +467,7 @@ impl<R> Balance<R> {
 
     /// Sees to it, ahead of any need, that the least busy backend has a connection to take its share with, and probes
     /// one that has been left alone for long enough. No request waits for these.
+    #[inline]
     fn level(&mut self, now: Instant, out: &mut Vec<Output<R>>) {
         if self.upstreams.len() == 1 || self.count() >= self.limits.connections_max {
             return;

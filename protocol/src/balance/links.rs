@@ -7,6 +7,7 @@ pub struct LinkId(u32);
 impl LinkId {
     /// The names are small numbers: a table can be indexed with them.
     #[must_use]
+    #[inline]
     pub fn index(self) -> usize {
         self.0 as usize
     }
@@ -31,6 +32,7 @@ impl Links {
     }
 
     /// The index of the backend that the connection leads to.
+    #[inline]
     pub(super) fn upstream(&self, link: LinkId) -> usize {
         self.upstreams[link.index()].expect("the connection is open")
     }
@@ -41,6 +43,7 @@ impl Links {
         self.upstreams[link.index()].take().expect("the connection was open")
     }
 
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.free.len() == self.upstreams.len()
     }

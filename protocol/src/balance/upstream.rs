@@ -30,11 +30,13 @@ pub(super) struct Upstream {
 
 impl Upstream {
     /// Has failed, and has not answered since.
+    #[inline]
     pub(super) fn is_suspect(&self) -> bool {
         self.failures > 0
     }
 
     /// Is being left alone.
+    #[inline]
     pub(super) fn is_failing(&self, now: Instant) -> bool {
         self.failing_until.is_some_and(|until| now < until)
     }
@@ -52,11 +54,13 @@ impl Upstream {
     }
 
     /// May be asked: it works, or it has been left alone for long enough to be given one request.
+    #[inline]
     pub(super) fn is_open(&self, now: Instant) -> bool {
         self.failures == 0 || (!self.is_failing(now) && self.busy_count() == 0)
     }
 
     /// Requests that it works on, and connects under way.
+    #[inline]
     pub(super) fn busy_count(&self) -> usize {
         self.count - self.idle.len()
     }
@@ -90,6 +94,7 @@ impl Upstream {
     }
 
     /// A request was answered: the backend works.
+    #[inline]
     pub(super) fn handle_answered(&mut self, now: Instant) {
         self.heard = Some(now);
         if self.failures > 0 {
