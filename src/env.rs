@@ -35,6 +35,8 @@ pub struct Env {
     pub counters: Rc<Counters>,
     /// Whether the shard drains.
     pub drain: Rc<DrainSignal>,
+    /// Said at the end of the drain: nothing needs the ingress any more, on any shard.
+    pub end: Rc<DrainSignal>,
     hasher: IdHasher,
     started: Instant,
     random: Cell<u64>,
@@ -61,6 +63,7 @@ impl Env {
             reactor,
             counters: Rc::default(),
             drain: Rc::default(),
+            end: Rc::default(),
             hasher,
             random: Cell::new(seed | 1),
             scratch: RefCell::new(vec![0; SCRATCH_LEN].into()),

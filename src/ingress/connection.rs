@@ -43,7 +43,7 @@ pub(super) async fn serve(ingress: &Rc<Ingress>, socket: Socket, _peer: SocketAd
         socket,
         buffer: Vec::new(),
         timer: Timer::new(&ingress.env.reactor),
-        drain: ingress.env.drain.watch(),
+        end: ingress.env.end.watch(),
     };
     let end = reader.serve().await;
     if let Err(End::Last(answer)) = end {
@@ -61,7 +61,7 @@ struct Reader {
     buffer: Vec<u8>,
     /// One for all that it waits for, one after the other: most deadlines are later than the one before.
     timer: Timer,
-    drain: DrainWatch,
+    end: DrainWatch,
 }
 
 impl Reader {
@@ -107,7 +107,7 @@ impl Reader {
     }
 
     async fn respond(&mut self, mut answer: Answer, keep_alive: bool) -> Result<(), End> {
-        let keep_alive = keep_alive && !(self.env().is_draining() && self.buffer.is_empty());
+        let keep_alive = keep_alive && !(self.env().end.is_triggered() && self.buffer.is_empty());
         let settle = std::mem::take(&mut answer.settle);
         // The kernel takes an answer also for a peer that has closed; an outcome would be lost so.
         let gone = !matches!(settle, Settle::Nothing) && self.socket.ask_ended();
@@ -195,13 +195,13 @@ impl Reader {
             socket,
             buffer,
             timer,
-            drain,
+            end,
         } = self;
         let received = poll_fn(|context| {
             let received = poll_recv(&ingress.env, context, socket, |bytes| buffer.extend_from_slice(bytes));
             match received {
                 Poll::Ready(received) => Poll::Ready(received.is_ok_and(|len| len > 0)),
-                Poll::Pending if between_requests && drain.poll_triggered(context).is_ready() => Poll::Ready(false),
+                Poll::Pending if between_requests && end.poll_triggered(context).is_ready() => Poll::Ready(false),
                 Poll::Pending => timer.poll_expired(context).map(|()| false),
             }
         })

@@ -15,11 +15,11 @@ use protocol::http::write_response;
 /// Accepts at the ingress until the shard drains.
 pub async fn serve(ingress: Rc<Ingress>, mut listener: Listener) {
     let env = &ingress.env;
-    let drain = env.drain.watch();
+    let end = env.end.watch();
     let mut since_yield = 0_u64;
     loop {
         let next = poll_fn(|context| {
-            if drain.poll_triggered(context).is_ready() {
+            if end.poll_triggered(context).is_ready() {
                 return Poll::Ready(None);
             }
             listener.poll_accept(context).map(Some)

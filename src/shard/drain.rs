@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::Shard;
+use super::control_plane::Phase;
 use super::requests::Request;
 
 /// How the drain of a shard, or of all of them, went.
@@ -84,10 +85,15 @@ impl Shard {
         for client in self.clients.all() {
             client.leave_now();
         }
+        // Others may need this shard's ingress, and its answers about its clients, for longer than it does.
         self.wait_until(end, || {
-            self.is_quiet() && self.outbox.is_empty() && self.mailer.is_empty()
+            let is_drained = self.is_quiet() && self.outbox.is_empty() && self.mailer.is_empty();
+            self.control
+                .set_phase(if is_drained { Phase::Drained } else { Phase::Draining });
+            self.control.plane().is_drained()
         })
         .await;
+        self.env.end.trigger();
         let posts_dropped = self.outbox.len();
         // The last frames and answers are with the kernel; their sockets close in order.
         let last_words = self.env.reactor.now() + LAST_WORDS;

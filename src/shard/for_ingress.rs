@@ -7,12 +7,17 @@ use super::mail::{AnswerRefusal, ClientReply, ClientRequest, PushOutcome};
 use crate::ingress::Home;
 use protocol::mapping::routes::PAGE_MAX;
 use protocol::mapping::{Identity, Reply};
-use protocol::ocpp::{PostContent, WaitOver};
+use protocol::ocpp::{PostContent, PushRefusal, WaitOver};
 
 impl Home for Shard {
     fn answer(&self, request: ClientRequest) -> ClientReply {
         match request {
             ClientRequest::Push { client, push } => {
+                if self.env.is_draining() {
+                    // Also for a client that has left already: it is asked for again, and is elsewhere by then.
+                    self.env.counters.count_refused_push(Some(PushRefusal::Ending));
+                    return ClientReply::PushRefused(PushRefusal::Ending);
+                }
                 let Some(connection) = self.clients.find(&client) else {
                     self.env.counters.count_refused_push(None);
                     return ClientReply::NotConnected;

@@ -67,22 +67,31 @@ fn a_draining_proxy_is_not_ready_but_healthy() {
 }
 
 #[test]
-fn the_listeners_close_when_the_drain_begins() {
+fn the_clients_listener_closes_when_the_drain_begins_and_the_ingress_stays() {
     let backend = Backend::start();
-    let gate = backend.hold("/call", |_| Response::json("{}"));
+    backend.on("/call", |_| Response::with_headers(202, &[("X-Deferred", "1")], ""));
     let mut proxy = patient(&backend).shards(2).start();
     let mut client = proxy.client("CP1");
     client.send_call("m1", "Slow", "{}");
     backend.take("/call");
     proxy.signal(Signal::TERM);
-    for address in [proxy.listen, proxy.ingress] {
-        support::eventually("a refused connection", || match TcpStream::connect(address) {
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => Some(()),
-            _ => None,
-        });
+    support::eventually("a refused connection", || match TcpStream::connect(proxy.listen) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Some(()),
+        _ => None,
+    });
+    wait_draining(&proxy);
+    // Each of these over a new connection, which either shard may take.
+    for number in 0..6 {
+        proxy.push("CP1", "Reset", &format!("p{number}"), "{}").expect(503);
+        proxy.push("CP2", "Reset", &format!("p{number}"), "{}").expect(503);
+        proxy.http().request("GET", "/clients", &[], "").expect(200);
     }
-    gate.open();
-    client.expect("[3,\"m1\",{}]");
+    proxy
+        .http()
+        .request("POST", "/result/Slow/CP1/m1", &[], "{\"late\":1}")
+        .expect(204);
+    client.expect("[3,\"m1\",{\"late\":1}]");
+    client.expect_close(1001);
     assert_eq!(proxy.wait().code(), Some(0));
 }
 
@@ -171,10 +180,10 @@ fn a_push_to_a_draining_proxy_gets_503() {
     http.send(&request[request.len() - 1..]);
     let reply = http.reply().expect(503);
     assert!(reply.header("retry-after").is_some(), "{reply:?}");
-    http.expect_end();
     gate.open();
     client.expect("[3,\"m1\",{}]");
     client.expect_close(1001);
+    http.expect_end();
     assert_eq!(proxy.wait().code(), Some(0));
     assert_eq!(backend.seen("/error").len(), 0);
 }
