@@ -86,7 +86,7 @@ impl Backend<Echo> for Everybody {
 
     fn disconnect(&self, _: Rc<Identity>, _: Vec<u8>) {}
 
-    fn post(&self, _: Rc<Identity>, _: (Action, MessageId), _: PostContent) {
+    fn post(&self, _: &Connection<Echo>, _: (Action, MessageId), _: PostContent) {
         unreachable!("an echo posts nothing")
     }
 

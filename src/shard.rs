@@ -181,6 +181,7 @@ impl Shard {
         let limits = OutboxLimits {
             ttl: core.result_ttl,
             waiting_max: core.results_queued_max,
+            waiting_len_max: core.results_queued_bytes,
             try_timeout: core.call_timeout,
         };
         let outbox = Outbox::new(env.index, &env.reactor, env.counters.clone(), &pool, limits);

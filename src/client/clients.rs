@@ -67,11 +67,11 @@ pub trait Backend<C: Conversation = Session> {
         arrived: Instant,
     ) -> Result<(), Overloaded>;
 
-    /// `POST /disconnect`, best effort.
+    /// `POST /disconnect`, at least once.
     fn disconnect(&self, identity: Rc<Identity>, body: Vec<u8>);
 
-    /// `POST /result/…` and its like, at least once.
-    fn post(&self, identity: Rc<Identity>, names: (Action, MessageId), content: PostContent);
+    /// `POST /result/…` and its like, at least once. [`Connection::handle_post_over`] follows for what is the client's own word.
+    fn post(&self, connection: &Connection<C>, names: (Action, MessageId), content: PostContent);
 
     /// The outcome of a push whose request waits for it, on whichever shard.
     fn answer_push(&self, identity: &Identity, waiter: Waiter, call: (Action, MessageId), outcome: Outcome);
@@ -200,10 +200,12 @@ impl<C: Conversation> Clients<C> {
     }
 
     /// What the shard's own bounds say to one client more.
-    pub(super) fn check_bounds(&self, now: Instant) -> Result<(), BoundReached> {
+    pub(super) fn check_bounds(&self, client: &ClientId, now: Instant) -> Result<(), BoundReached> {
+        // It takes the place of its own older connection.
+        let replaces = self.registry.borrow().get(client).is_some();
         if self.env.is_draining() {
             Err(BoundReached::Draining)
-        } else if self.len() + self.asking_count.get() >= self.env.core.clients_max {
+        } else if !replaces && self.len() + self.asking_count.get() >= self.env.core.clients_max {
             Err(BoundReached::ClientsMax)
         } else if !self.upgrade_rate.try_take(now) {
             Err(BoundReached::UpgradesPerSecondMax)
@@ -250,6 +252,7 @@ fn session_limits(env: &Env) -> Limits {
         call_timeout: core.call_timeout,
         pushes_in_flight: core.pushes_in_flight,
         pushes_queued: core.pushes_queued,
+        posts_queued: core.posts_queued,
         queued_len_max: core.message_max,
         push_timeout: core.push_timeout,
         bad_frames_max: u32::try_from(core.bad_frames_max).unwrap_or(u32::MAX),

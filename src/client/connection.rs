@@ -42,6 +42,8 @@ pub struct Connection<C: Conversation = Session> {
     identity: Rc<Identity>,
     since: SystemTime,
     traced: Cell<bool>,
+    /// Of its own words, the lengths of those that were over while the session was busy.
+    posts_over: RefCell<Vec<usize>>,
     state: RefCell<State<C>>,
 }
 
@@ -108,6 +110,7 @@ impl<C: Conversation> Connection<C> {
             identity,
             since: SystemTime::now(),
             traced: Cell::new(traced),
+            posts_over: RefCell::default(),
             state: RefCell::new(state),
         })
     }
@@ -146,6 +149,20 @@ impl<C: Conversation> Connection<C> {
             .call_latency
             .record(self.env().reactor.now().saturating_duration_since(arrived));
         self.with_session(|session, now, out| session.handle_answer(now, key, answer, out));
+    }
+
+    /// Something that the client said has been delivered to the backend, or given up: `len` bytes of it.
+    pub fn handle_post_over(&self, len: usize) {
+        self.posts_over.borrow_mut().push(len);
+        // If the session is busy, it is told when it has done what it decided.
+        if let Ok(mut state) = self.state.try_borrow_mut() {
+            self.settle(&mut state);
+        }
+    }
+
+    /// For those that tell it something when there is something to be told.
+    pub fn weak(&self) -> Weak<Self> {
+        self.me.clone()
     }
 
     /// Pushes that its predecessor had not sent.
@@ -410,7 +427,7 @@ impl<C: Conversation> Connection<C> {
                     self.env().counters.count_outcome(outcome);
                 }
                 let backend = self.clients.backend();
-                backend.post(self.identity.clone(), (action, message_id), content);
+                backend.post(self, (action, message_id), content);
             }
             Output::Outcome {
                 action,
@@ -445,6 +462,9 @@ impl<C: Conversation> Connection<C> {
 
     /// After anything was decided outside of the connection's task: what the task must know of it.
     fn settle(&self, state: &mut State<C>) {
+        for len in self.posts_over.take() {
+            state.session.handle_post_over(self.env().reactor.now(), len);
+        }
         if state.may_leave() {
             self.send_away(state);
         }

@@ -29,6 +29,9 @@ pub trait Conversation: Sized + 'static {
     /// A push's frame has left.
     fn handle_push_written(&mut self, _now: Instant, _key: PushKey, _out: &mut Vec<Output>) {}
 
+    /// What the client said, so many bytes, has been delivered to the backend or given up.
+    fn handle_post_over(&mut self, _now: Instant, _len: usize) {}
+
     /// [`next_deadline`](Self::next_deadline) has passed.
     fn handle_deadline(&mut self, _now: Instant, _out: &mut Vec<Output>) {}
 
@@ -83,6 +86,10 @@ impl Conversation for Session {
 
     fn handle_push_written(&mut self, now: Instant, key: PushKey, out: &mut Vec<Output>) {
         self.handle_push_written(now, key, out);
+    }
+
+    fn handle_post_over(&mut self, now: Instant, len: usize) {
+        self.handle_post_over(now, len);
     }
 
     fn handle_deadline(&mut self, now: Instant, out: &mut Vec<Output>) {

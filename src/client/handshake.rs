@@ -127,7 +127,7 @@ async fn enter<C: Conversation>(
         return finish_and_close(env, socket, key, deadline).await;
     };
     let now = env.reactor.now();
-    if let Err(bound) = clients.check_bounds(now) {
+    if let Err(bound) = clients.check_bounds(&client, now) {
         let refusal = Refusal::from_bound(bound).of(&client);
         tell(&refusal);
         return refuse(env, socket, &refusal, deadline).await;

@@ -225,7 +225,7 @@ settings! {
     basic_user_is_client_id: bool = Kind::Flag, "true", Now;
     /// Headers of the client's request that /connect carries to the backend, so that it can decide whom to let in.
     forward_headers: Vec<String> = Kind::Headers, "authorization,user-agent,origin", Now;
-    /// Tell the backend of each ended connection with POST /disconnect (best effort).
+    /// Tell the backend of each ended connection with POST /disconnect.
     notify_disconnect: bool = Kind::Flag, "true", Now;
 
     ["Behind a load balancer"]
@@ -312,10 +312,16 @@ settings! {
     /// From when a Call is passed on to the backend to its answer; then the client gets InternalError. Its wait behind
     /// other Calls is not counted. Below the 30 s that clients commonly wait.
     call_timeout: Duration = time(TICK, HOUR), "25s", NewClients;
-    /// How long the delivery of a client's answer to /result or /error is tried again.
+    /// What a client has told the backend (answers to pushes, SENDs) and the backend has not taken yet; when all places are taken,
+    /// the client's socket is not read. So it is when that is message_max bytes together.
+    posts_queued: usize = count(1, 1024), "16", NewClients;
+    /// How long the delivery of /result, /error, /send, /resulterror and /disconnect is tried again.
     result_ttl: Duration = time(TICK, DAY), "60s", Restart;
-    /// Such answers that wait for a backend that is down; above this one is dropped and counted.
+    /// Of outcomes, of SENDs and of /disconnect, those that wait for a backend that is down; above this one of the same kind is
+    /// dropped and counted.
     results_queued_max: usize = count(1, 1_000_000), "16384", Restart;
+    /// The same in bytes, of each kind. One alone may be larger.
+    results_queued_bytes: usize = size(64 * KIB, 4096 * MIB), "64MiB", Restart;
 
     ["Pushes: backend to client"]
     /// Pushes that one client works on at once. OCPP expects 1.

@@ -212,7 +212,7 @@ counters! {
         posts_expired ["result_ttl"],
         posts_shed ["results_queued_max"],
     }
-    "disconnects_lost" [], "/disconnect notices that did not reach the backend." { disconnects_lost [], }
+    "disconnects_lost" [], "/disconnect notices given up: not taken within result_ttl, refused, or beyond results_queued_max." { disconnects_lost [], }
     "mesh_full" ["effect"], "Messages to another shard that found its queue full." {
         mesh_shed ["shed"],
         mesh_delayed ["delayed"],

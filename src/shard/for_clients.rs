@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Shard;
 use super::mail::{Mail, PushOutcome};
-use super::requests::{Call, Connect, Disconnect, Request};
+use super::requests::{Call, Connect, Request};
 use crate::client::{Backend, Connection, Overloaded, Verdict};
 use protocol::http::HeaderLines;
 use protocol::mapping::Identity;
@@ -46,19 +46,12 @@ impl Backend for Shard {
     }
 
     fn disconnect(&self, identity: Rc<Identity>, body: Vec<u8>) {
-        let disconnect = Disconnect {
-            identity,
-            body,
-            deadline: self.env.reactor.now() + self.env.core.call_timeout,
-            counters: self.env.counters.clone(),
-        };
-        if self.submit(Request::Disconnect(Box::new(disconnect))).is_err() {
-            self.env.counters.disconnects_lost.add();
-        }
+        self.outbox.disconnect(identity, body);
     }
 
-    fn post(&self, identity: Rc<Identity>, names: (Action, MessageId), content: PostContent) {
-        self.outbox.post(identity, names, content);
+    fn post(&self, connection: &Connection, names: (Action, MessageId), content: PostContent) {
+        let sender = Some(connection.weak());
+        self.outbox.post(connection.identity().clone(), names, content, sender);
     }
 
     fn answer_push(&self, identity: &Identity, waiter: Waiter, call: (Action, MessageId), outcome: Outcome) {

@@ -100,6 +100,6 @@ impl Home for Shard {
             ..
         } = outcome;
         let content = PostContent::Outcome(outcome);
-        self.outbox.post(Rc::new(identity), (action, message_id), content);
+        self.outbox.post(Rc::new(identity), (action, message_id), content, None);
     }
 }

@@ -1,11 +1,13 @@
-//! Posts what the backend must learn at least once: `/result`, `/error`, `/send`, `/resulterror`.
+//! Posts what the backend must learn at least once: `/result`, `/error`, `/send`, `/resulterror`, `/disconnect`.
 //!
 //! A post is tried at once. If that fails it waits here, with a back-off that doubles, until `result_ttl` has passed;
-//! every try carries the same `Idempotency-Key`. When more than `results_queued_max` wait, the oldest is dropped and
-//! counted.
+//! every try carries the same `Idempotency-Key`. Outcomes, SENDs and ends have a share each: of more than `results_queued_max`
+//! that wait, or more than `results_queued_bytes`, one of the same kind is dropped and counted. SENDs of one client keep their
+//! order, and so do its ends: one is at the backend at a time, also while it is tried again.
+
+mod share;
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
@@ -13,27 +15,46 @@ use std::time::{Duration, Instant};
 
 use shards::{Reactor, Timer, spawn};
 
+use self::share::{Evicted, Share};
 use super::requests::Request;
 use crate::backend::{Pool, Response};
+use crate::client::Connection;
 use crate::observe::counters::Counters;
 use protocol::balance::Kind;
 use protocol::http::Failure;
 use protocol::http::RequestTemplate;
 use protocol::mapping::Identity;
 use protocol::mapping::outgoing::{self, PostKey};
-use protocol::ocpp::{Action, MessageId, PostContent};
+use protocol::ocpp::{Action, ClientId, MessageId, PostContent};
 
 /// One thing that the backend must learn.
-#[derive(Debug)]
 pub struct Post {
     identity: Rc<Identity>,
-    action: Action,
-    message_id: MessageId,
-    content: PostContent,
+    notice: Notice,
     key: PostKey,
     first_try: Instant,
     deadline: Instant,
     tries: u32,
+    /// Whose own word it is, and of how many bytes: told when it is over.
+    sender: Option<(Weak<Connection>, usize)>,
+}
+
+/// What it learns.
+enum Notice {
+    /// What a client has said, or what became of a push.
+    Post(Action, MessageId, PostContent),
+    /// A connection has ended: the JSON body.
+    Disconnect(Vec<u8>),
+}
+
+/// How a post is over.
+#[derive(Clone, Copy)]
+enum End {
+    Delivered,
+    /// The backend does not want it.
+    Refused,
+    Expired,
+    Shed,
 }
 
 /// A shard's undelivered posts.
@@ -44,8 +65,9 @@ pub struct Outbox {
     counters: Rc<Counters>,
     pool: Weak<Pool<Request>>,
     limits: OutboxLimits,
-    waiting: RefCell<VecDeque<(Instant, Box<Post>)>>,
-    in_flight: Cell<usize>,
+    outcomes: RefCell<Share>,
+    sends: RefCell<Share>,
+    disconnects: RefCell<Share>,
     next_number: Cell<u64>,
     waker: RefCell<Option<Waker>>,
 }
@@ -55,8 +77,10 @@ pub struct Outbox {
 pub struct OutboxLimits {
     /// How long a post is tried again: `result_ttl`.
     pub ttl: Duration,
-    /// How many posts may wait: `results_queued_max`.
+    /// How many posts of each kind may wait: `results_queued_max`.
     pub waiting_max: usize,
+    /// How many bytes of each kind may wait: `results_queued_bytes`.
+    pub waiting_len_max: usize,
     /// A single try takes no longer than a Call may.
     pub try_timeout: Duration,
 }
@@ -76,8 +100,9 @@ impl Outbox {
             counters,
             pool: Rc::downgrade(pool),
             limits,
-            waiting: RefCell::new(VecDeque::new()),
-            in_flight: Cell::new(0),
+            outcomes: RefCell::default(),
+            sends: RefCell::default(),
+            disconnects: RefCell::default(),
             next_number: Cell::new(0),
             waker: RefCell::new(None),
         });
@@ -85,49 +110,66 @@ impl Outbox {
         outbox
     }
 
-    /// Posts `content` under these names.
+    /// Posts `content` under these names. If it is a client's own word, `sender` is told when it is over: delivered or given up.
     pub fn post(
         self: &Rc<Self>,
         identity: Rc<Identity>,
         (action, message_id): (Action, MessageId),
         content: PostContent,
+        sender: Option<Weak<Connection>>,
     ) {
+        let sender = sender.zip(content.client_len());
+        self.add(identity, Notice::Post(action, message_id, content), sender);
+    }
+
+    /// Tells of a connection that has ended.
+    pub fn disconnect(self: &Rc<Self>, identity: Rc<Identity>, body: Vec<u8>) {
+        self.add(identity, Notice::Disconnect(body), None);
+    }
+
+    /// Posts that are not delivered yet, `/disconnect` not counted.
+    pub fn len(&self) -> usize {
+        self.outcomes.borrow().count() + self.sends.borrow().count()
+    }
+
+    /// True when everything was delivered or given up.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0 && self.disconnects.borrow().count() == 0
+    }
+
+    pub(super) fn handle_response(self: &Rc<Self>, post: Box<Post>, response: Result<Response<'_>, Failure>) {
+        self.share(&post).borrow_mut().in_flight -= 1;
+        let end = match response.map(|response| response.head.status) {
+            Ok(200..300) => End::Delivered,
+            // The backend understood and does not want it: asking again would change nothing.
+            Ok(400..=407 | 409..=428 | 430..500) => End::Refused,
+            _ => return self.keep(post),
+        };
+        if let Some(next) = self.finish(post, end) {
+            self.try_post(next);
+        }
+    }
+
+    fn add(self: &Rc<Self>, identity: Rc<Identity>, notice: Notice, sender: Option<(Weak<Connection>, usize)>) {
         let key = PostKey {
             shard: self.index,
             number: self.next_number.replace(self.next_number.get() + 1),
         };
         let now = self.reactor.now();
-        let deadline = now + self.limits.try_timeout;
-        let post = Post {
+        let post = Box::new(Post {
             identity,
-            action,
-            message_id,
-            content,
+            notice,
             key,
             first_try: now,
-            deadline,
+            deadline: now + self.limits.try_timeout,
             tries: 0,
-        };
-        self.try_post(Box::new(post));
-    }
-
-    /// Posts that are not delivered yet.
-    pub fn len(&self) -> usize {
-        self.waiting.borrow().len() + self.in_flight.get()
-    }
-
-    /// True when everything was delivered or given up.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    pub(super) fn handle_response(self: &Rc<Self>, post: Box<Post>, response: Result<Response<'_>, Failure>) {
-        self.in_flight.set(self.in_flight.get() - 1);
-        match response.map(|response| response.head.status) {
-            Ok(200..300) => self.counters.posts_delivered.add(),
-            // The backend understood and does not want it: asking again would change nothing.
-            Ok(400..=407 | 409..=428 | 430..500) => self.counters.posts_refused.add(),
-            _ => self.keep(post),
+            sender,
+        });
+        let (kind, client) = (post.request_kind(), post.identity.clone());
+        let entered = self.share_of(kind).borrow_mut().enter(post);
+        match entered {
+            Some(post) => self.try_post(post),
+            None => self.make_room(kind, &client.client),
         }
     }
 
@@ -138,30 +180,93 @@ impl Outbox {
             self.counters.posts_shed.add();
             return;
         };
-        self.in_flight.set(self.in_flight.get() + 1);
+        let kind = post.request_kind();
+        self.share_of(kind).borrow_mut().in_flight += 1;
         if let Err(Request::Post(_, post)) = pool.submit(Request::Post(self.clone(), post)) {
-            self.in_flight.set(self.in_flight.get() - 1);
+            self.share_of(kind).borrow_mut().in_flight -= 1;
             self.keep(post);
         }
     }
 
+    /// It was not delivered: it is tried again, or its time is over.
     fn keep(&self, post: Box<Post>) {
         let now = self.reactor.now();
         let pause = BACK_OFF_FIRST * 2_u32.saturating_pow(post.tries.saturating_sub(1).min(BACK_OFF_DOUBLINGS));
-        let due = now + pause;
-        if due > post.first_try + self.limits.ttl {
-            self.counters.posts_expired.add();
+        if now + pause > post.first_try + self.limits.ttl {
+            self.give_up(post, End::Expired);
             return;
         }
-        let mut waiting = self.waiting.borrow_mut();
-        if waiting.len() >= self.limits.waiting_max {
-            waiting.pop_front();
-            self.counters.posts_shed.add();
-        }
-        waiting.push_back((due, post));
+        let (kind, identity) = (post.request_kind(), post.identity.clone());
+        self.wait(now + pause, post);
+        self.make_room(kind, &identity.client);
+    }
+
+    fn wait(&self, due: Instant, post: Box<Post>) {
+        self.share(&post).borrow_mut().wait(due, post);
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
+    }
+
+    fn make_room(&self, kind: Kind, client: &ClientId) {
+        loop {
+            let evicted = self.share_of(kind).borrow_mut().evict(client, &self.limits);
+            match evicted {
+                Some(Evicted::Behind(post)) => self.count_end(&post, End::Shed),
+                Some(Evicted::Due(post)) => self.give_up(post, End::Shed),
+                None => return,
+            }
+        }
+    }
+
+    /// It is over. What was behind it is tried in a later turn: it may be given up, too.
+    fn give_up(&self, post: Box<Post>, end: End) {
+        if let Some(next) = self.finish(post, end) {
+            self.wait(self.reactor.now(), next);
+        }
+    }
+
+    /// It is over, one way or another. Gives back what was behind it.
+    fn finish(&self, post: Box<Post>, end: End) -> Option<Box<Post>> {
+        let next = match post.is_in_order() {
+            true => self.share(&post).borrow_mut().next_of(post.client()),
+            false => None,
+        };
+        self.count_end(&post, end);
+        next
+    }
+
+    fn count_end(&self, post: &Post, end: End) {
+        let counters = &self.counters;
+        match (&post.notice, end) {
+            (Notice::Disconnect(_), End::Delivered) => {}
+            (Notice::Disconnect(_), _) => counters.disconnects_lost.add(),
+            (Notice::Post(..), End::Delivered) => counters.posts_delivered.add(),
+            (Notice::Post(..), End::Refused) => counters.posts_refused.add(),
+            (Notice::Post(..), End::Expired) => counters.posts_expired.add(),
+            (Notice::Post(..), End::Shed) => counters.posts_shed.add(),
+        }
+        if let Some((connection, len)) = &post.sender
+            && let Some(connection) = connection.upgrade()
+        {
+            connection.handle_post_over(*len);
+        }
+    }
+
+    fn share(&self, post: &Post) -> &RefCell<Share> {
+        self.share_of(post.request_kind())
+    }
+
+    fn share_of(&self, kind: Kind) -> &RefCell<Share> {
+        match kind {
+            Kind::Send => &self.sends,
+            Kind::Disconnect => &self.disconnects,
+            _ => &self.outcomes,
+        }
+    }
+
+    fn shares(&self) -> [&RefCell<Share>; 3] {
+        [&self.outcomes, &self.sends, &self.disconnects]
     }
 
     async fn retry(self: Rc<Self>) {
@@ -169,7 +274,7 @@ impl Outbox {
         loop {
             poll_fn(|context| {
                 *self.waker.borrow_mut() = Some(context.waker().clone());
-                let next = self.waiting.borrow().iter().map(|(due, _)| *due).min();
+                let next = self.shares().iter().filter_map(|share| share.borrow().next_due()).min();
                 timer.set(next);
                 if next.is_none() {
                     Poll::Pending
@@ -178,30 +283,29 @@ impl Outbox {
                 }
             })
             .await;
-            for post in self.take_due() {
-                self.counters.posts_retried.add();
-                self.try_post(post);
+            for share in self.shares() {
+                self.retry_due(share);
             }
             shards::yield_now().await;
         }
     }
 
-    // They stay in the boxes that they travel in.
-    #[allow(clippy::vec_box)]
-    fn take_due(&self) -> Vec<Box<Post>> {
+    fn retry_due(self: &Rc<Self>, share: &RefCell<Share>) {
         let now = self.reactor.now();
-        let mut due = Vec::new();
-        let mut left = VecDeque::new();
-        for (at, post) in self.waiting.borrow_mut().drain(..) {
-            // A few at a time: a backend that has just come back is not met by everything at once.
-            if at <= now && due.len() < RETRIES_AT_ONCE {
-                due.push(post);
-            } else {
-                left.push_back((at, post));
+        // A few at a time: a backend that has just come back is not met by everything at once.
+        for _ in 0..RETRIES_AT_ONCE {
+            let Some(post) = share.borrow_mut().pop_due(now) else {
+                return;
+            };
+            if now > post.first_try + self.limits.ttl {
+                self.give_up(post, End::Expired);
+                continue;
             }
+            if post.tries > 0 && matches!(post.notice, Notice::Post(..)) {
+                self.counters.posts_retried.add();
+            }
+            self.try_post(post);
         }
-        *self.waiting.borrow_mut() = left;
-        due
     }
 }
 
@@ -211,19 +315,51 @@ impl Post {
     }
 
     pub(super) fn request_kind(&self) -> Kind {
-        match self.content {
-            PostContent::Outcome(_) => Kind::Outcome,
-            PostContent::Send(_) | PostContent::ResultError(_) => Kind::Send,
+        match &self.notice {
+            Notice::Post(_, _, PostContent::Outcome(_)) => Kind::Outcome,
+            Notice::Post(_, _, PostContent::Send(_) | PostContent::ResultError(_)) => Kind::Send,
+            Notice::Disconnect(_) => Kind::Disconnect,
         }
     }
 
     pub(super) fn body_len(&self) -> usize {
-        outgoing::post_body(&self.content).len()
+        match &self.notice {
+            Notice::Post(_, _, content) => outgoing::post_body(content).len(),
+            Notice::Disconnect(body) => body.len(),
+        }
     }
 
     pub(super) fn write(&self, template: &RequestTemplate, out: &mut Vec<u8>) {
-        let names = (&self.action, &self.message_id);
-        outgoing::write_post(template, &self.identity, names, &self.content, self.key, out);
+        match &self.notice {
+            Notice::Post(action, message_id, content) => {
+                outgoing::write_post(template, &self.identity, (action, message_id), content, self.key, out);
+            }
+            Notice::Disconnect(body) => outgoing::write_disconnect(template, &self.identity, body, self.key, out),
+        }
+    }
+
+    /// Whether it keeps its place among those of its kind and client.
+    fn is_in_order(&self) -> bool {
+        self.request_kind() != Kind::Outcome
+    }
+
+    fn client(&self) -> &ClientId {
+        &self.identity.client
+    }
+
+    fn number(&self) -> u64 {
+        self.key.number
+    }
+
+    /// What it holds, about.
+    fn len(&self) -> usize {
+        self.body_len() + size_of::<Self>()
+    }
+
+    fn compact(&mut self) {
+        if let Notice::Post(_, _, content) = &mut self.notice {
+            content.compact();
+        }
     }
 }
 

@@ -6,7 +6,6 @@ use std::time::Instant;
 use super::outbox::{Outbox, Post};
 use crate::backend::{Exchange, Response};
 use crate::client::{Connection, Verdict};
-use crate::observe::counters::Counters;
 use protocol::balance::Kind;
 use protocol::http::Failure;
 use protocol::http::{HeaderLines, RequestTemplate};
@@ -19,10 +18,8 @@ pub enum Request {
     Connect(Box<Connect>),
     /// `POST /call/…`: a client's Call.
     Call(Call),
-    /// `POST /result/…` and its like, at least once.
+    /// `POST /result/…` and its like, and `POST /disconnect`: at least once.
     Post(Rc<Outbox>, Box<Post>),
-    /// `POST /disconnect`, best effort.
-    Disconnect(Box<Disconnect>),
 }
 
 /// A Call on its way to the backend.
@@ -52,25 +49,12 @@ pub struct Connect {
     pub verdict: Rc<Verdict>,
 }
 
-/// The notice that a connection has ended.
-pub struct Disconnect {
-    /// The client whose connection ended.
-    pub identity: Rc<Identity>,
-    /// The JSON object that says how it ended.
-    pub body: Vec<u8>,
-    /// When the notice is given up.
-    pub deadline: Instant,
-    /// Where a lost notice is counted.
-    pub counters: Rc<Counters>,
-}
-
 impl Exchange for Request {
     fn kind(&self) -> Kind {
         match self {
             Self::Connect(_) => Kind::Connect,
             Self::Call(_) => Kind::Call,
             Self::Post(_, post) => post.request_kind(),
-            Self::Disconnect(_) => Kind::Disconnect,
         }
     }
 
@@ -79,7 +63,6 @@ impl Exchange for Request {
             Self::Connect(connect) => connect.deadline,
             Self::Call(call) => call.deadline,
             Self::Post(_, post) => post.deadline(),
-            Self::Disconnect(disconnect) => disconnect.deadline,
         }
     }
 
@@ -88,7 +71,6 @@ impl Exchange for Request {
             Self::Connect(connect) => connect.identity.client.as_str().len(),
             Self::Call(call) => call.text.payload().len(),
             Self::Post(_, post) => post.body_len(),
-            Self::Disconnect(disconnect) => disconnect.body.len(),
         }
     }
 
@@ -97,9 +79,6 @@ impl Exchange for Request {
             Self::Connect(connect) => outgoing::write_connect(template, &connect.identity, &connect.lines, out),
             Self::Call(call) => outgoing::write_call(template, call.connection.identity(), &call.text, out),
             Self::Post(_, post) => post.write(template, out),
-            Self::Disconnect(disconnect) => {
-                outgoing::write_disconnect(template, &disconnect.identity, &disconnect.body, out);
-            }
         }
     }
 
@@ -121,11 +100,6 @@ impl Exchange for Request {
                 call.connection.handle_answer(call.key, call.arrived, answer);
             }
             Self::Post(outbox, post) => outbox.handle_response(post, response),
-            Self::Disconnect(disconnect) => {
-                if !response.is_ok_and(|response| (200..300).contains(&response.head.status)) {
-                    disconnect.counters.disconnects_lost.add();
-                }
-            }
         }
     }
 }

@@ -31,6 +31,7 @@ mod pipelining;
 mod pushes;
 mod restart;
 mod shards;
+mod shares;
 mod torture;
 mod upgrade;
 mod waits;

@@ -226,6 +226,31 @@ fn calls_of_the_largest_size_behind_a_stuck_backend() {
     assert!(grown <= CLIENTS as u64 * 5 * MIB, "{grown} bytes");
 }
 
+#[test]
+fn sends_of_the_largest_size_behind_a_stuck_backend() {
+    const SENDS: usize = 100;
+    let backend = Backend::start();
+    backend.on("/send", |_| Response::never());
+    let proxy = Proxy::start(&backend);
+    let body = payload(1024 * 1024 - 1024);
+    let client = proxy.client_of("ocpp2.1", "CP1");
+    let grown = growth(&proxy, || {
+        let support::http::Stream::Tcp(stream) = client.stream() else {
+            unreachable!()
+        };
+        stream.set_nonblocking(true).unwrap();
+        let mut frames = Vec::new();
+        for number in 0..SENDS {
+            let text = format!("[6,\"m{number}\",\"Data\",{body}]");
+            frames.extend(frame_bytes(true, TEXT, text.as_bytes()));
+        }
+        send_what_fits(stream, &frames);
+    });
+    client.reset();
+    // As many as may wait, each of the largest size, and what is being received.
+    assert!(grown <= 24 * MIB, "{grown} bytes");
+}
+
 /// Writes until the other side has not taken anything for a while.
 fn send_what_fits(mut stream: &std::net::TcpStream, mut bytes: &[u8]) {
     let mut idle = 0;

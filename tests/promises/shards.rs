@@ -378,6 +378,31 @@ fn a_full_shard_takes_another_client_when_one_has_left() {
 }
 
 #[test]
+fn a_full_shard_takes_a_client_that_replaces_its_own_connection() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).set("clients_max", "2").start();
+    let mut old = proxy.client("CP1");
+    let mut other = proxy.client("CP2");
+    // Again and again: nothing is left over of a place that was taken twice.
+    for _ in 0..3 {
+        let mut new = proxy.client("CP1");
+        assert_eq!(old.expect_close(4001), "replaced");
+        new.send_call("m1", "Echo", "{}");
+        new.expect("[3,\"m1\",{}]");
+        assert_eq!(Handshake::new("CP3").refused(proxy.listen).status, 503);
+        assert_eq!(proxy.metric("clients"), [2.0]);
+        old = new;
+    }
+    // The backend's no leaves the old one where it is.
+    backend.on("/connect", |_| Response::new(403, ""));
+    assert_eq!(Handshake::new("CP1").refused(proxy.listen).status, 403);
+    for client in [&mut old, &mut other] {
+        client.send_call("m2", "Echo", "{}");
+        client.expect("[3,\"m2\",{}]");
+    }
+}
+
+#[test]
 fn upgrades_beyond_the_rate_get_503() {
     let backend = Backend::start();
     let proxy = Proxy::with(&backend).set("upgrades_per_second_max", "5").start();

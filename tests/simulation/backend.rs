@@ -164,7 +164,9 @@ impl Connection {
                 Some(kind @ ("result" | "error")) => {
                     ledger.outcome_arrived(&id, header("Idempotency-Key: "), kind, &body, confirms);
                 }
-                Some("disconnect") => ledger.disconnect_arrived(header("X-Connection-Id: ")),
+                Some("disconnect") => {
+                    ledger.disconnect_arrived(header("X-Connection-Id: "), header("Idempotency-Key: "));
+                }
                 _ => {}
             }
             if !bytes.is_empty() || end != End::Stay {

@@ -28,7 +28,8 @@ pub struct Ledger {
     calls_seen: HashSet<String>,
     /// What the backend answered to a Call: the client may get nothing else.
     pub answers: HashMap<String, String>,
-    disconnects: HashSet<String>,
+    /// By connection, the `Idempotency-Key`.
+    disconnects: HashMap<String, String>,
     pub happened: BTreeMap<&'static str, usize>,
 }
 
@@ -92,11 +93,12 @@ impl Ledger {
     }
 
     /// A connection's end has reached the backend.
-    pub fn disconnect_arrived(&mut self, connection: &str) {
-        assert!(
-            self.disconnects.insert(connection.to_owned()),
-            "{connection} ended twice"
-        );
+    pub fn disconnect_arrived(&mut self, connection: &str, key: &str) {
+        let first = self
+            .disconnects
+            .entry(connection.to_owned())
+            .or_insert_with(|| key.to_owned());
+        assert_eq!(first, key, "{connection} ended twice");
     }
 
     /// Peace: nothing is under way any more.

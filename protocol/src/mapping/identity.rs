@@ -28,7 +28,7 @@ pub struct Identity {
 }
 
 impl ConnectionId {
-    /// `boot` tells this process's start from others; `number` counts the shard's connections (36 bits).
+    /// `boot` tells this process's start from others; `number` counts the shard's connections.
     #[must_use]
     pub fn new(boot: u32, shard: usize, number: u64) -> Self {
         let mut text = ArrayString::new();
@@ -39,7 +39,7 @@ impl ConnectionId {
         Self { text, number }
     }
 
-    /// The id as 20 hexadecimal digits.
+    /// The id as 20 hexadecimal digits or, after 2^36 connections of a shard, more.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -141,7 +141,8 @@ pub fn address_text(address: IpAddr) -> String {
 const CLIENT_ID: &str = "X-Client-Id";
 const SUBPROTOCOL: &str = "X-Subprotocol";
 const FORWARDED_FOR: &str = "X-Forwarded-For";
-const TEXT_LEN: usize = 20;
+/// 20 digits, and more for a shard that has had 2^36 connections.
+const TEXT_LEN: usize = 28;
 
 #[cfg(test)]
 mod tests {
@@ -153,6 +154,11 @@ mod tests {
         assert_eq!(id.as_str(), "deadbeef00500000004d");
         assert_ne!(id, ConnectionId::new(0xdead_beef, 6, 77));
         assert!(ConnectionId::new(1, 5, 78).is_newer_than(&id));
+        for number in [(1 << 36) - 1, 1 << 36, u64::MAX] {
+            let late = ConnectionId::new(0xdead_beef, 5, number);
+            assert_eq!(late.as_str(), format!("deadbeef005{number:09x}"));
+            assert!(late.is_newer_than(&id));
+        }
         assert!(!id.is_newer_than(&id));
     }
 

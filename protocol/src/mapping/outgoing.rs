@@ -62,9 +62,16 @@ pub fn write_post(
     template.write(out, &path, identity.lines(), extra, body);
 }
 
-/// Appends `POST /disconnect` with a body of [`bodies::disconnect`].
-pub fn write_disconnect(template: &RequestTemplate, identity: &Identity, body: &[u8], out: &mut Vec<u8>) {
-    template.write(out, &["/disconnect"], identity.lines(), &[], body);
+/// Appends `POST /disconnect` with a body of [`bodies::disconnect`] and an `Idempotency-Key`.
+pub fn write_disconnect(template: &RequestTemplate, identity: &Identity, body: &[u8], key: PostKey, out: &mut Vec<u8>) {
+    let key = key.text(identity);
+    template.write(
+        out,
+        &["/disconnect"],
+        identity.lines(),
+        &[("Idempotency-Key", &*key)],
+        body,
+    );
 }
 
 /// Tells one post of a process from all others, the same for every try.

@@ -34,7 +34,8 @@ pub enum Output {
         /// When the client's frame came.
         arrived: Instant,
     },
-    /// The backend must learn this, at least once: `POST /<segment>/<action>/<client>/<message_id>`.
+    /// The backend must learn this, at least once: `POST /<segment>/<action>/<client>/<message_id>`. If it has a
+    /// [`PostContent::client_len`], exactly one `handle_post_over` must follow. The SENDs of one client keep their order.
     Post {
         /// For the path: the pushed Call's (`/result`, `/error`), the answered Call's (`/resulterror`), its own
         /// (`/send`).
@@ -135,6 +136,30 @@ pub enum Outcome {
         /// Whether the frame was handed to the socket: a repeat may run twice.
         sent: bool,
     },
+}
+
+impl PostContent {
+    /// Bytes of the body, where it is the client's own word: that counts as the client's until it is delivered. `None` for what
+    /// is made here.
+    #[must_use]
+    pub fn client_len(&self) -> Option<usize> {
+        match self {
+            Self::Outcome(Outcome::Result(body) | Outcome::Error { body })
+            | Self::Send(body)
+            | Self::ResultError(body) => Some(body.len()),
+            Self::Outcome(Outcome::Failed { .. }) => None,
+        }
+    }
+
+    /// Copies a body that is part of something larger, so that no more of it is held than is needed.
+    pub fn compact(&mut self) {
+        if let Self::Outcome(Outcome::Result(body) | Outcome::Error { body })
+        | Self::Send(body)
+        | Self::ResultError(body) = self
+        {
+            *body = Bytes::copy_from_slice(body);
+        }
+    }
 }
 
 impl Outcome {

@@ -8,15 +8,18 @@
 //! - One outcome for each push that was accepted, never two.
 //! - A client's answers never wait behind its Calls.
 //! - Calls and pushes, in flight and queued, never exceed their limits.
+//! - What the client has told the backend and the backend has not taken yet is counted; at its bound the client is not read.
 //! - After [`Output::Close`] or [`Output::Drop`] nothing comes out but counts, until [`Session::handle_end`] gives the
 //!   outcomes; no deadline is left.
-//! - No heap while nothing is in flight, but what OCPP 2.1's CallResultError and deferred answers have to remember.
+//! - No heap while nothing is in flight or undelivered, but what OCPP 2.1's CallResultError and deferred answers have to
+//!   remember.
 
 mod answered_ids;
 mod call_list;
 mod keepalive;
 mod limits;
 mod on_call;
+mod on_post;
 mod on_push;
 mod push_list;
 #[cfg(test)]
@@ -31,12 +34,13 @@ use self::answered_ids::AnsweredIds;
 use self::call_list::{Call, CallState, Calls};
 use self::keepalive::{Keepalive, Silent};
 pub use self::limits::Limits;
+use self::on_post::Rare;
 use self::on_push::post;
 use self::push_list::Pushes;
 use super::call_text::CallText;
 use super::frame::{self, Frame, FrameError, NO_PAYLOAD, Reading};
 use super::json;
-use super::output::{Event, FailReason, Outcome, Output, Pending, PostContent, Push, Text};
+use super::output::{Event, FailReason, Outcome, Output, Pending, Push, Text};
 use super::subprotocol::Subprotocol;
 use crate::http::Failure;
 use crate::mapping::answer::Reply;
@@ -47,7 +51,7 @@ pub struct Session {
     limits: Rc<Limits>,
     calls: Calls,
     pushes: Pushes,
-    answered_ids: Option<Box<AnsweredIds>>,
+    rare: Option<Box<Rare>>,
     keepalive: Keepalive,
     key_next: u64,
     bad_frames: u32,
@@ -85,6 +89,8 @@ pub(super) enum Fault {
     PushTimeForgotten,
     /// One Call too many goes to the backend at once.
     OneCallTooMany,
+    /// What the client sends unasked is not counted.
+    SendsUncounted,
 }
 
 impl Session {
@@ -98,7 +104,7 @@ impl Session {
             limits,
             calls: Calls::default(),
             pushes: Pushes::default(),
-            answered_ids: None,
+            rare: None,
             key_next: 0,
             bad_frames: 0,
             subprotocol,
@@ -181,7 +187,7 @@ impl Session {
         while let Some(index) = self.calls.find_expired(now) {
             out.push(Output::Count(Event::CallDeferredTimeout));
             let message_id = self.calls.get(index).message_id();
-            self.answered_ids.get_or_insert_default().remember_deferred(message_id);
+            self.rare().answered_ids.remember_deferred(message_id);
             let reply = Reply::error("InternalError", Failure::Deadline.description());
             self.answer_call(now, index, &reply, out);
         }
@@ -217,9 +223,13 @@ impl Session {
         )
     }
 
-    /// Whether the socket is to be read. It is not while `calls_queued` wait, or as many bytes as may; silence means
-    /// nothing meanwhile.
+    /// Whether the socket is to be read. It is not while `calls_queued` wait or `posts_queued` are not delivered, or as many
+    /// bytes of either as may; silence means nothing meanwhile.
     pub fn wants_read(&self) -> bool {
+        self.undelivered().has_room(&self.limits) && self.has_room_for_call()
+    }
+
+    fn has_room_for_call(&self) -> bool {
         self.calls.in_flight() < self.limits.calls_in_flight
             || (self.calls.queued() < self.limits.calls_queued && self.calls.queued_len() < self.limits.queued_len_max)
     }
@@ -254,7 +264,10 @@ impl Session {
             out.push(Output::Count(Event::CallDropped));
         }
         self.calls.clear();
-        self.answered_ids = None;
+        if let Some(rare) = &mut self.rare {
+            rare.answered_ids = AnsweredIds::default();
+        }
+        self.drop_rare();
         let mut queued = self.pushes.take_queued();
         let sent = self.pushes.take_sent();
         for push in sent.filter(|_| !self.breaks(Fault::SentPushForgotten)) {
@@ -321,11 +334,7 @@ impl Session {
                 action,
                 payload,
             } => {
-                out.push(Output::Post {
-                    action,
-                    message_id,
-                    content: PostContent::Send(share(payload)),
-                });
+                self.handle_send(action, message_id, share(payload), out);
             }
             Frame::Ignored => unreachable!("counted by the caller"),
         }

@@ -69,6 +69,7 @@ fn a_broken_rule_is_noticed() {
         (Fault::SentPushForgotten, &["no outcome came out"]),
         (Fault::PushTimeForgotten, &["deadline"]),
         (Fault::OneCallTooMany, &["calls_in_flight"]),
+        (Fault::SendsUncounted, &["wants_read"]),
     ] {
         // A world with the smallest queues cannot show every fault.
         let errors: Vec<_> = (1..=8)
@@ -104,6 +105,9 @@ const EVERYTHING: &[&str] = &[
     "binary message",
     "send",
     "call result error",
+    "flood held up",
+    "post delivered",
+    "read again",
     "answer",
     "answer for a client that has gone",
     "deferral",

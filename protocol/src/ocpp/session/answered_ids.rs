@@ -4,23 +4,31 @@ use std::collections::VecDeque;
 
 use crate::ocpp::ids::{Action, MessageId};
 
-/// Made when there is something to remember, so that most clients have none. Two ids and [`DEFERRED_MAX`] more at most.
+/// Made when there is something to remember, so that most clients have none. [`RESULTS_MAX`] and [`DEFERRED_MAX`] ids at most.
 #[derive(Debug, Default)]
 pub(super) struct AnsweredIds {
-    /// The Call that got the last CallResult: what OCPP 2.1's CallResultError refers to.
-    result: Option<(MessageId, Action)>,
+    /// The Calls that got the last CallResults, the latest last: what OCPP 2.1's CallResultError refers to.
+    results: VecDeque<(MessageId, Action)>,
     /// Deferred Calls that have been answered, the latest last.
     deferred: VecDeque<MessageId>,
 }
 
 impl AnsweredIds {
+    pub(super) fn is_empty(&self) -> bool {
+        self.results.is_empty() && self.deferred.is_empty()
+    }
+
     pub(super) fn remember_result(&mut self, message_id: MessageId, action: Action) {
-        self.result = Some((message_id, action));
+        if self.results.len() == RESULTS_MAX {
+            self.results.pop_front();
+        }
+        self.results.push_back((message_id, action));
     }
 
     /// The Call of that id, once.
     pub(super) fn take_result(&mut self, message_id: &str) -> Option<(MessageId, Action)> {
-        self.result.take_if(|(id, _)| id.as_str() == message_id)
+        let index = self.results.iter().rposition(|(id, _)| id.as_str() == message_id)?;
+        self.results.remove(index)
     }
 
     pub(super) fn remember_deferred(&mut self, message_id: MessageId) {
@@ -35,5 +43,7 @@ impl AnsweredIds {
     }
 }
 
+/// A client that has sent several Calls may have read several answers before it says what is wrong with one.
+const RESULTS_MAX: usize = 4;
 /// Enough to tell "answered" from "never heard of" for a backend whose worker comes late.
 const DEFERRED_MAX: usize = 4;

@@ -15,7 +15,9 @@ pub struct Limits {
     pub pushes_in_flight: usize,
     /// Pushes that wait behind them; then they are refused.
     pub pushes_queued: usize,
-    /// Bytes of the Calls that wait, and of the pushes that wait: from there on it is as if there were too many of them.
+    /// What the client has told the backend and the backend has not taken: then the socket is not read. At least 1.
+    pub posts_queued: usize,
+    /// Bytes of the Calls that wait, of the pushes that wait, and of the posts: from there on it is as if there were too many of them.
     /// One alone may be longer.
     pub queued_len_max: usize,
     /// From the moment that a push's frame was written to its answer.

@@ -63,22 +63,18 @@ impl Session {
         let open = open.filter(|index| self.calls.get(*index).action() == *action);
         match open.map(|index| (index, self.calls.get(index).state)) {
             Some((index, CallState::Deferred)) => {
-                self.answered_ids
-                    .get_or_insert_default()
-                    .remember_deferred(message_id.clone());
+                self.rare().answered_ids.remember_deferred(message_id.clone());
                 self.answer_call(now, index, reply, out);
                 Ok(())
             }
             Some((index, CallState::Sent)) => {
-                self.answered_ids
-                    .get_or_insert_default()
-                    .remember_deferred(message_id.clone());
+                self.rare().answered_ids.remember_deferred(message_id.clone());
                 self.send_answer(index, reply, out);
                 self.calls.get_mut(index).state = CallState::Answered;
                 Ok(())
             }
-            _ => match &self.answered_ids {
-                Some(answered_ids) if answered_ids.has_deferred(message_id) => Err(DeferredRefusal::Answered),
+            _ => match &self.rare {
+                Some(rare) if rare.answered_ids.has_deferred(message_id) => Err(DeferredRefusal::Answered),
                 _ => Err(DeferredRefusal::NoneOpen),
             },
         }
@@ -100,7 +96,7 @@ impl Session {
                 return out.push(Output::Count(Event::CallCoalesced));
             }
         }
-        if !self.wants_read() {
+        if !self.has_room_for_call() {
             out.push(Output::Count(Event::CallShed));
             return out.push(refusal(call.text.raw_id(), "InternalError", "too many Calls wait"));
         }
@@ -112,18 +108,17 @@ impl Session {
         self.send_calls(now, out);
     }
 
-    /// Each can be reported once, and only the latest CallResult.
+    /// Each can be reported once, and only the latest CallResults.
     pub(super) fn handle_result_error(&mut self, message_id: &str, error: &RawError<'_>, out: &mut Vec<Output>) {
-        match self
-            .answered_ids
-            .as_mut()
-            .and_then(|answered_ids| answered_ids.take_result(message_id))
-        {
+        let answered_ids = self.rare.as_mut().map(|rare| &mut rare.answered_ids);
+        match answered_ids.and_then(|answered_ids| answered_ids.take_result(message_id)) {
             Some((message_id, action)) => {
+                let content = PostContent::ResultError(error.body().into());
+                self.count_post(&content);
                 out.push(Output::Post {
                     action,
                     message_id,
-                    content: PostContent::ResultError(error.body().into()),
+                    content,
                 });
             }
             None => out.push(Output::Count(Event::AnswerUnmatched)),
@@ -182,9 +177,8 @@ impl Session {
             push: None,
         });
         if self.subprotocol.has_send() && matches!(reply, Reply::Result(_)) {
-            self.answered_ids
-                .get_or_insert_default()
-                .remember_result(call.message_id(), call.action());
+            let (message_id, action) = (call.message_id(), call.action());
+            self.rare().answered_ids.remember_result(message_id, action);
         }
     }
 

@@ -126,6 +126,9 @@ impl Session {
             self.key_next += 1;
         }
         post(push, outcome, out);
+        if let Some(Output::Post { content, .. }) = out.last() {
+            self.count_post(content);
+        }
         self.send_pushes(out);
     }
 }

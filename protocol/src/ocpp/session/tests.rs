@@ -10,7 +10,7 @@ use super::*;
 use crate::mapping::answer::Answer;
 use crate::mapping::bodies;
 use crate::ocpp::ids::{Action, MessageId};
-use crate::ocpp::output::{Accepted, CallKey, DeferredRefusal, PushKey, PushRefusal, WaitOver, Waiter};
+use crate::ocpp::output::{Accepted, CallKey, DeferredRefusal, PostContent, PushKey, PushRefusal, WaitOver, Waiter};
 
 /// A session, its clock, and what comes out of it in words.
 struct Conversation {
@@ -27,6 +27,7 @@ fn limits() -> Limits {
         call_timeout: Duration::from_secs(25),
         pushes_in_flight: 1,
         pushes_queued: 2,
+        posts_queued: 3,
         queued_len_max: 1000,
         push_timeout: Duration::from_secs(30),
         push_hold: Duration::ZERO,

@@ -16,6 +16,27 @@ impl World {
         self.backend_answers_request(request, answer)
     }
 
+    /// Delivered, refused or given up: it is all the same to the client.
+    pub(super) fn backend_takes_post(&mut self) -> Checked {
+        if self.posts.is_empty() {
+            return Ok(());
+        }
+        let index = self.random.below(self.posts.len());
+        let (connection, len) = self.posts.remove(index);
+        // A session that has ended and has no request out is not there any more.
+        let Some(who) = self.clients.iter().position(|client| client.number == connection) else {
+            return Ok(());
+        };
+        self.happen("post delivered");
+        let ledger = &mut self.clients[who].ledger;
+        let read_before = ledger.wants_read();
+        ledger.deliver(self.now, len)?;
+        if !read_before && ledger.wants_read() {
+            self.happen("read again");
+        }
+        self.act(who, |session, now, _| session.handle_post_over(now, len))
+    }
+
     pub(super) fn backend_answers_request(&mut self, request: usize, answer: usize) -> Checked {
         let Request { connection, key, .. } = self.requests.remove(request);
         let (answer, rest) = ANSWERS[answer];

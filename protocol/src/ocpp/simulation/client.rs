@@ -186,8 +186,8 @@ impl World {
             return self.act(who, |session, _, out| session.handle_binary(out));
         }
         let result_error = self.random.percent(50);
-        let id = match (&ledger.last_result, self.random.percent(80)) {
-            (Some((id, _)), true) => id.clone(),
+        let id = match ledger.last_results.len() {
+            len if len > 0 && self.random.percent(80) => ledger.last_results[self.random.below(len)].0.clone(),
             _ => format!("c{count}"),
         };
         let text = match result_error {
@@ -209,8 +209,9 @@ impl World {
                 self.happen("send");
             } else {
                 ledger.bad_frames = 0;
-                match ledger.last_result.take_if(|(last, _)| *last == id) {
-                    Some((id, action)) => {
+                match ledger.last_results.iter().rposition(|(last, _)| *last == id) {
+                    Some(index) => {
+                        let (id, action) = ledger.last_results.remove(index);
                         let body = format!("{{\"code\":\"X\",\"description\":\"\",\"details\":{{\"n\":{count}}}}}");
                         let content = PostContent::ResultError(body.into());
                         ledger.expected.posts.push((content, action, id));
@@ -221,6 +222,31 @@ impl World {
             }
         }
         self.client_says(who, &text.into())
+    }
+
+    /// A client that sends without end, as far as it is read.
+    pub(super) fn client_floods(&mut self, who: usize) -> Checked {
+        for _ in 0..FLOOD {
+            let ledger = &self.clients[who].ledger;
+            if ledger.stage >= Stage::Closing || ledger.subprotocol != Subprotocol::Ocpp21 {
+                return Ok(());
+            }
+            if !ledger.wants_read() {
+                self.happen("flood held up");
+                return Ok(());
+            }
+            self.count += 1;
+            let body = format!("{{\"n\":{}}}", self.count);
+            let id = format!("s{}", self.count);
+            let text = format!("[6,\"{id}\",\"Notify\",{body}]");
+            let ledger = &mut self.clients[who].ledger;
+            ledger.heard(self.now);
+            ledger.bad_frames = 0;
+            let post = (PostContent::Send(body.into()), "Notify".to_owned(), id);
+            ledger.expected.posts.push(post);
+            self.client_says(who, &text.into())?;
+        }
+        Err("a client is read without end".to_owned())
     }
 
     pub(super) fn client_is_heard(&mut self, who: usize) -> Checked {
@@ -239,6 +265,9 @@ impl World {
         self.act(who, |session, now, out| session.handle_text(now, frame, out))
     }
 }
+
+/// More than any client may have waiting.
+const FLOOD: usize = 20;
 
 const BAD_FRAMES: &[(&str, Event)] = &[
     ("x", Event::FrameUnreadable),

@@ -77,6 +77,10 @@ pub(super) enum Effect {
         key: PushKey,
         id: String,
     },
+    /// The client's own word, of so many bytes.
+    Posted {
+        len: usize,
+    },
 }
 
 /// See the module.
@@ -91,8 +95,10 @@ pub(super) struct Ledger {
     pub(super) pushes: Vec<Pushed>,
     pub(super) expected: Expected,
     pub(super) bad_frames: u32,
-    /// OCPP 2.1: the Call that got the last CallResult.
-    pub(super) last_result: Option<(String, String)>,
+    /// OCPP 2.1: the Calls that got the last CallResults.
+    pub(super) last_results: Vec<(String, String)>,
+    /// The client's own words that the backend has not taken: their lengths.
+    pub(super) undelivered: Vec<usize>,
     pub(super) answered_deferred: Vec<String>,
     pub(super) outcomes: usize,
     has_spoken: bool,
@@ -128,7 +134,8 @@ impl Ledger {
             pushes: Vec::new(),
             expected: Expected::default(),
             bad_frames: 0,
-            last_result: None,
+            last_results: Vec::new(),
+            undelivered: Vec::new(),
             answered_deferred: Vec::new(),
             outcomes: 0,
             has_spoken: false,
@@ -170,7 +177,10 @@ impl Ledger {
             .frames
             .push(format!("[{},{}{}", &rest[..1], call.raw_id, &rest[1..]));
         if result && self.subprotocol == Subprotocol::Ocpp21 {
-            self.last_result = Some((call.id.clone(), call.action.clone()));
+            self.last_results.push((call.id.clone(), call.action.clone()));
+            if self.last_results.len() > 4 {
+                self.last_results.remove(0);
+            }
         }
         match (early, call.stage) {
             (true, CallStage::AtBackend(key, _)) => call.stage = CallStage::AnsweredEarly(key),
@@ -264,7 +274,9 @@ impl Ledger {
         let waiting = || self.calls.iter().filter(|call| call.stage == CallStage::Waiting);
         let len: usize = waiting().map(|call| call.frame.len()).sum();
         let room = waiting().count() < self.limits.calls_queued && len < self.limits.queued_len_max;
-        room || self.in_flight() < self.limits.calls_in_flight
+        let undelivered_len: usize = self.undelivered.iter().sum();
+        let may_say = self.undelivered.len() < self.limits.posts_queued && undelivered_len < self.limits.queued_len_max;
+        may_say && (room || self.in_flight() < self.limits.calls_in_flight)
     }
 
     /// Whether one push more, of `len` bytes, may wait.
@@ -328,6 +340,9 @@ impl Ledger {
                         expected == outcome,
                         "{message_id}: {expected:?} expected, {outcome:?} posted"
                     );
+                    if let Outcome::Result(body) | Outcome::Error { body } = outcome {
+                        effects.push(self.post(body.len()));
+                    }
                 }
                 Output::Post {
                     action,
@@ -336,6 +351,10 @@ impl Ledger {
                 } => {
                     let post = (content, action.to_string(), message_id.to_string());
                     take(&mut self.expected.posts, &post)?;
+                    let (PostContent::Send(body) | PostContent::ResultError(body)) = post.0 else {
+                        unreachable!("outcomes were looked at");
+                    };
+                    effects.push(self.post(body.len()));
                 }
                 Output::Outcome {
                     action,
@@ -373,6 +392,21 @@ impl Ledger {
         self.check_done()?;
         self.check_session(session)?;
         Ok(effects)
+    }
+
+    fn post(&mut self, len: usize) -> Effect {
+        self.undelivered.push(len);
+        Effect::Posted { len }
+    }
+
+    /// The backend has taken one of that length, or it was given up.
+    pub(super) fn deliver(&mut self, now: Instant, len: usize) -> Result<(), String> {
+        let read_before = self.wants_read();
+        take(&mut self.undelivered, &len)?;
+        if !read_before {
+            self.heard(now);
+        }
+        Ok(())
     }
 
     fn settle_frame(&mut self, frame: &Text) -> Result<(), String> {
@@ -497,6 +531,11 @@ impl Ledger {
                 && pending.pushes_in_flight <= pushes_in_flight
                 && pending.pushes_in_flight + pending.pushes_queued <= pushes_in_flight + pushes_queued;
             ensure!(within, "beyond the limits: {pending:?}");
+            let undelivered = self.undelivered.len();
+            ensure!(
+                undelivered <= self.limits.posts_queued,
+                "{undelivered} posts of one client"
+            );
             if self.stage < Stage::Closing {
                 let idle = pending.calls_queued > 0 && pending.calls_in_flight < calls_in_flight
                     || pending.pushes_queued > 0 && pending.pushes_in_flight < pushes_in_flight && self.hold.is_none();

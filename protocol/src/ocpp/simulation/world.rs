@@ -36,6 +36,8 @@ pub(super) struct World {
     /// Over, but the backend still works for them.
     pub(super) ended: Vec<Connection>,
     pub(super) requests: Vec<Request>,
+    /// What clients have told the backend: whose connection, and how long it is.
+    pub(super) posts: Vec<(usize, usize)>,
     pub(super) out: Vec<Output>,
     /// Numbers everything that has to be unique.
     pub(super) count: usize,
@@ -56,6 +58,7 @@ impl World {
             call_timeout: Duration::from_secs(25),
             pushes_in_flight: 1 + random.below(2),
             pushes_queued: random.below(4),
+            posts_queued: 1 + random.below(6),
             // Some worlds have room for all that may wait, some do not.
             queued_len_max: 20 + random.below(150),
             push_timeout: Duration::from_secs(30),
@@ -74,6 +77,7 @@ impl World {
             clients: Vec::new(),
             ended: Vec::new(),
             requests: Vec::new(),
+            posts: Vec::new(),
             out: Vec::new(),
             count: 0,
             accepted: 0,
@@ -123,7 +127,9 @@ impl World {
             50..75 => self.client_answers(who),
             75..82 => self.client_errs(who),
             82..86 => self.client_sends(who),
-            86..120 => self.backend_answers(),
+            86 => self.client_floods(who),
+            87..94 => self.backend_takes_post(),
+            94..120 => self.backend_answers(),
             120..130 => self.backend_answers_late(who),
             130..160 => self.backend_pushes(who),
             160..178 => self.socket_writes(who),
@@ -164,6 +170,7 @@ impl World {
                     });
                 }
                 Effect::Pushed { key, id } => socket.push_back((key, id)),
+                Effect::Posted { len } => self.posts.push((*number, len)),
             }
         }
         Ok(())
@@ -174,6 +181,9 @@ impl World {
         for _ in 0..200 {
             while !self.requests.is_empty() {
                 self.backend_answers_request(0, 1)?;
+            }
+            while !self.posts.is_empty() {
+                self.backend_takes_post()?;
             }
             for who in 0..CLIENTS {
                 while let Some((key, id)) = self.clients[who].socket.front().cloned() {

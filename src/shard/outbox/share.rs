@@ -1,0 +1,116 @@
+//! What of one kind is not delivered: what waits for another try, and what waits for one of the same client before it.
+//!
+//! Invariants: a client that has something in order has one of it under way, at the backend or waiting for another try, and
+//! the others behind it. No more than `waiting_max` wait, and no more bytes than `waiting_len_max` unless one alone is longer.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Instant;
+
+use super::{OutboxLimits, Post};
+use protocol::ocpp::ClientId;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Share {
+    /// By when they are tried again, and their numbers.
+    due: BTreeMap<(Instant, u64), Box<Post>>,
+    /// Who has something in order under way, and what is behind it.
+    behind: HashMap<ClientId, VecDeque<Box<Post>>>,
+    behind_count: usize,
+    /// Bytes of those that wait.
+    len: usize,
+    /// At the backend, or on the way there.
+    pub(super) in_flight: usize,
+}
+
+impl Share {
+    /// What is not delivered.
+    pub(super) fn count(&self) -> usize {
+        self.waiting_count() + self.in_flight
+    }
+
+    /// When the next one is to be tried.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.due.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// One that comes now. It is given back if it may be tried at once: none of its client is before it.
+    pub(super) fn enter(&mut self, mut post: Box<Post>) -> Option<Box<Post>> {
+        if !post.is_in_order() {
+            return Some(post);
+        }
+        match self.behind.entry(post.client().clone()) {
+            Entry::Vacant(none) => {
+                none.insert(VecDeque::new());
+                Some(post)
+            }
+            Entry::Occupied(mut before) => {
+                post.compact();
+                self.len += post.len();
+                self.behind_count += 1;
+                before.get_mut().push_back(post);
+                None
+            }
+        }
+    }
+
+    /// One that is tried at `due`.
+    pub(super) fn wait(&mut self, due: Instant, mut post: Box<Post>) {
+        post.compact();
+        self.len += post.len();
+        self.due.insert((due, post.number()), post);
+    }
+
+    /// The next that is due.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Box<Post>> {
+        let first = self.due.first_entry()?;
+        if first.key().0 > now {
+            return None;
+        }
+        let post = first.remove();
+        self.len -= post.len();
+        Some(post)
+    }
+
+    /// One of `client` is over that was under way: what was behind it is next.
+    pub(super) fn next_of(&mut self, client: &ClientId) -> Option<Box<Post>> {
+        let behind = self.behind.get_mut(client)?;
+        let Some(next) = behind.pop_front() else {
+            self.behind.remove(client);
+            return None;
+        };
+        self.behind_count -= 1;
+        self.len -= next.len();
+        Some(next)
+    }
+
+    /// One for which there is no room: of `client`, who brought the last one, or else the one that was to be tried next.
+    pub(super) fn evict(&mut self, client: &ClientId, limits: &OutboxLimits) -> Option<Evicted> {
+        let count = self.waiting_count();
+        if count <= limits.waiting_max && (self.len <= limits.waiting_len_max || count == 1) {
+            return None;
+        }
+        let own = self.behind.get_mut(client).and_then(VecDeque::pop_front);
+        if let Some(post) = own {
+            self.behind_count -= 1;
+            self.len -= post.len();
+            return Some(Evicted::Behind(post));
+        }
+        let (_, post) = self.due.pop_first()?;
+        self.len -= post.len();
+        Some(Evicted::Due(post))
+    }
+
+    fn waiting_count(&self) -> usize {
+        self.due.len() + self.behind_count
+    }
+}
+
+/// What has no room.
+pub(super) enum Evicted {
+    /// It was behind another one.
+    Behind(Box<Post>),
+    /// It was the first of its client, or in no order.
+    Due(Box<Post>),
+}
