@@ -80,6 +80,8 @@ impl Backend<Echo> for Everybody {
         Ok(())
     }
 
+    fn withdraw_connects(&self) {}
+
     fn call(&self, _: Rc<Connection<Echo>>, _: CallKey, _: CallText, _: Instant, _: Instant) -> Result<(), Overloaded> {
         unreachable!("an echo makes no Calls")
     }

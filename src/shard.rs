@@ -14,6 +14,7 @@ mod requests;
 
 pub use drain::Drained;
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
@@ -84,6 +85,8 @@ pub struct Shard {
     mesh: Rc<Mesh<Mail>>,
     /// What the process wants, and where the shard says how it is.
     control: ShardControl,
+    /// There are questions to be withdrawn: once in a pass, however many have gone.
+    has_withdrawals: Cell<bool>,
 }
 
 /// A shard's whole life. Says on `started` whether it serves, and in the end how it went.
@@ -150,6 +153,10 @@ impl PassEnd for Shard {
         if has_news {
             self.obey();
         }
+        if self.has_withdrawals.take() {
+            self.pool
+                .withdraw(|request| matches!(request, Request::Connect(connect) if connect.verdict.is_abandoned()));
+        }
         if self.pool.is_batch_empty() && self.clients.has_no_deferred_writes() {
             return has_news;
         }
@@ -194,6 +201,7 @@ impl Shard {
             outbox,
             mesh,
             control: ShardControl::new(plan.control.clone(), env.index),
+            has_withdrawals: Cell::new(false),
         })
     }
 

@@ -172,6 +172,14 @@ impl<E: Exchange> Pool<E> {
         self.balance.borrow().is_down()
     }
 
+    /// Gives up those that wait and for which `is_given_up` says so.
+    pub fn withdraw(&self, is_given_up: impl Fn(&E) -> bool) {
+        let withdrawn = self.balance.borrow_mut().withdraw(is_given_up);
+        for exchange in withdrawn {
+            exchange.finish(Err(Failure::Shutdown));
+        }
+    }
+
     /// Gives up every request for which `is_given_up` says so, waiting or at the backend.
     pub fn give_up(&self, is_given_up: impl Fn(&E) -> bool) {
         let mut given_up = self.balance.borrow_mut().withdraw(&is_given_up);

@@ -54,6 +54,9 @@ pub trait Backend<C: Conversation = Session> {
         verdict: Rc<Verdict>,
     ) -> Result<(), Overloaded>;
 
+    /// Some verdicts are abandoned: what was not asked yet need not be. Each has its (bad) answer all the same.
+    fn withdraw_connects(&self);
+
     /// `POST /call/…`. The answer comes through [`Connection::handle_answer`], with `key` and `arrived`.
     ///
     /// # Errors

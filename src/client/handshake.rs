@@ -140,7 +140,10 @@ async fn enter<C: Conversation>(
         &passing,
         peer,
     );
-    let admission = ask(clients, &identity, lines, deadline).await;
+    let Some(admission) = ask(clients, &socket, &identity, lines, deadline).await else {
+        env.counters.handshakes_unfinished.add();
+        return;
+    };
     if let Some(refusal) = Refusal::from_admission(admission).map(|refusal| refusal.of(&client)) {
         tell(&refusal);
         return refuse(env, socket, &refusal, deadline).await;
@@ -202,23 +205,35 @@ fn admit<C: Conversation>(clients: &Rc<Clients<C>>, connection: Rc<Connection<C>
     }
 }
 
+/// Asks the backend. `None`: the client has gone meanwhile, and is not let in. A question that the backend has not got yet is
+/// withdrawn then; the answer to another one is waited for, because an end follows an "ok".
 async fn ask<C: Conversation>(
     clients: &Clients<C>,
+    socket: &Socket,
     identity: &Rc<Identity>,
     lines: HeaderLines,
     deadline: Instant,
-) -> Admission {
+) -> Option<Admission> {
     let verdict = Rc::new(Verdict::default());
     let asked = clients
         .backend()
         .connect(identity.clone(), lines, deadline, verdict.clone());
     if asked.is_err() {
-        return Admission::Unanswered { status: 503 };
+        return Some(Admission::Unanswered { status: 503 });
     }
     clients.count_asking(1);
-    let admission = verdict.wait().await;
+    let mut has_gone = false;
+    let admission = poll_fn(|context| {
+        if !has_gone && socket.poll_closed(context).is_ready() {
+            has_gone = true;
+            verdict.abandon();
+            clients.backend().withdraw_connects();
+        }
+        verdict.poll(context)
+    })
+    .await;
     clients.count_asking(-1);
-    admission
+    (!has_gone || admission == Admission::Admitted).then_some(admission)
 }
 
 /// Reads the request, and the PROXY protocol header before it where one is due. `None`: the client went, or was slow.
@@ -273,6 +288,12 @@ async fn finish_and_close(env: &Env, socket: Socket, key: &[u8], deadline: Insta
         code: 1002.into(),
         reason: "no subprotocol in common".into(),
     };
+    // Its end wakes this task.
+    poll_fn(|context| {
+        stream.get_mut().set_waker(context.waker());
+        Poll::Ready(())
+    })
+    .await;
     let mut timer = Timer::new(&env.reactor);
     timer.set(Some(env.reactor.now() + LAST_WORD_TIMEOUT));
     let mut closing = std::pin::pin!(async {

@@ -312,13 +312,13 @@ settings! {
     /// From when a Call is passed on to the backend to its answer; then the client gets InternalError. Its wait behind
     /// other Calls is not counted. Below the 30 s that clients commonly wait.
     call_timeout: Duration = time(TICK, HOUR), "25s", NewClients;
-    /// What a client has told the backend (answers to pushes, SENDs) and the backend has not taken yet; when all places are taken,
-    /// the client's socket is not read. So it is when that is message_max bytes together.
+    /// What a client has told the backend (answers to pushes, SENDs) and the backend has not taken yet; when all places
+    /// are taken, the client's socket is not read. So it is when that is message_max bytes together.
     posts_queued: usize = count(1, 1024), "16", NewClients;
     /// How long the delivery of /result, /error, /send, /resulterror and /disconnect is tried again.
     result_ttl: Duration = time(TICK, DAY), "60s", Restart;
-    /// Of outcomes, of SENDs and of /disconnect, those that wait for a backend that is down; above this one of the same kind is
-    /// dropped and counted.
+    /// Of outcomes, of SENDs and of /disconnect, those that wait for a backend that is down; above this one of the same
+    /// kind is dropped and counted.
     results_queued_max: usize = count(1, 1_000_000), "16384", Restart;
     /// The same in bytes, of each kind. One alone may be larger.
     results_queued_bytes: usize = size(64 * KIB, 4096 * MIB), "64MiB", Restart;
@@ -347,8 +347,8 @@ settings! {
     /// It saves a third of the CPU under load, where the backend reads on while it answers and no answer takes long:
     /// those behind it wait. PHP's workers answer one at a time: leave it at 1 for them.
     backend_pipeline_max: usize = count(1, 64), "1", Restart;
-    /// Requests of each kind (Calls, outcomes of pushes, /connect, SENDs, /disconnect) that wait for a connection; one more is
-    /// answered at once as if the backend were down.
+    /// Requests of each kind (Calls, outcomes of pushes, /connect, SENDs, /disconnect) that wait for a connection; one
+    /// more is answered at once as if the backend were down.
     backend_waiters_max: usize = count(1, 1_000_000), "16384", Restart;
     /// A connection unused for this long is closed; keep it below the backend's own keep-alive time.
     backend_idle_timeout: Duration = time(TICK, DAY), "30s", Restart;

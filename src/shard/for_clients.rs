@@ -28,6 +28,10 @@ impl Backend for Shard {
         self.submit(Request::Connect(Box::new(connect)))
     }
 
+    fn withdraw_connects(&self) {
+        self.has_withdrawals.set(true);
+    }
+
     fn call(
         &self,
         connection: Rc<Connection>,

@@ -1,9 +1,9 @@
 //! Nobody takes more than a share of the way to the backend: what one client floods, and what newcomers ask, stands before
-//! nobody else's Calls and outcomes (`bound-8`, `bound-9`).
+//! nobody else's Calls and outcomes (`bound-8` to `bound-11`).
 
 use std::sync::{Arc, Mutex};
 
-use support::{Backend, Client, Gate, Handshake, Proxy, Response, eventually};
+use support::{Backend, Client, Gate, Handshake, Http, Proxy, Response, eventually};
 
 /// Lets requests through the gate, one at a time, until one of that path comes. What is under way is always more than the
 /// backend's connections, so each that is let through is followed by another.
@@ -141,6 +141,98 @@ fn sends_of_one_client_arrive_in_order_also_when_one_is_repeated() {
     eventually("all of them", || (taken.lock().unwrap().len() == 10).then_some(()));
     let expected: Vec<_> = (0..10).map(|number| format!("s{number}")).collect();
     assert_eq!(*taken.lock().unwrap(), expected);
+}
+
+#[test]
+fn a_call_does_not_wait_for_the_handshakes_of_others() {
+    const NEWCOMERS: usize = 600;
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend)
+        .set("backend_connections_max", "2")
+        .set("call_timeout", "10m")
+        .set("handshake_timeout", "10m")
+        .start();
+    let mut client = proxy.client("CP1");
+    let gate = backend.hold("/connect", |_| Response::json("\"ok\""));
+    let storm: Vec<Http> = (0..NEWCOMERS)
+        .map(|number| Handshake::new(&format!("new{number}")).send(proxy.listen))
+        .collect();
+    eventually("all of them to be under way", || {
+        (proxy.metric("handshakes") == [NEWCOMERS as f64]).then_some(())
+    });
+    backend.wait_seen("/connect", 1 + 2);
+    client.send_call("m1", "Echo", "{\"a\":1}");
+    settle(&mut client);
+    pass_until(&backend, &gate, "/call/Echo");
+    client.expect("[3,\"m1\",{\"a\":1}]");
+    gate.open();
+    // And nobody is left out.
+    for http in storm {
+        Client::upgrade(http);
+    }
+}
+
+#[test]
+fn whoever_has_given_up_its_handshake_is_not_asked_for() {
+    const GIVEN_UP: usize = 100;
+    let backend = Backend::start();
+    let gate = backend.hold("/connect", |_| Response::json("\"ok\""));
+    let proxy = Proxy::with(&backend)
+        .set("backend_connections_max", "2")
+        .set("call_timeout", "10m")
+        .set("handshake_timeout", "10m")
+        .start();
+    let storm: Vec<Http> = (0..GIVEN_UP)
+        .map(|number| Handshake::new(&format!("gone{number}")).send(proxy.listen))
+        .collect();
+    eventually("all of them to be under way", || {
+        (proxy.metric("handshakes") == [GIVEN_UP as f64]).then_some(())
+    });
+    backend.wait_seen("/connect", 2);
+    for (number, http) in storm.into_iter().enumerate() {
+        // An end, or a reset: a process that was killed, or one that does not wait.
+        if number % 2 == 0 {
+            http.connection.stream.reset_on_close();
+        }
+    }
+    let newcomer = Handshake::new("CP1").send(proxy.listen);
+    gate.open();
+    Client::upgrade(newcomer);
+    let asked: Vec<_> = backend
+        .seen("/connect")
+        .iter()
+        .map(|request| request.text().to_owned())
+        .collect();
+    assert_eq!(
+        asked.len(),
+        2 + 1,
+        "asked before they gave up, and the newcomer: {asked:?}"
+    );
+}
+
+#[test]
+fn a_call_does_not_wait_for_the_disconnects_of_others_and_none_is_lost() {
+    const CLIENTS: usize = 200;
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend)
+        .set("backend_connections_max", "2")
+        .set("backend_waiters_max", "64")
+        .set("call_timeout", "10m")
+        .start();
+    let mut client = proxy.client("CP1");
+    let leaving: Vec<Client> = (0..CLIENTS)
+        .map(|number| proxy.client(&format!("leaving{number}")))
+        .collect();
+    let gate = backend.hold("/disconnect", |_| Response::new(204, ""));
+    drop(leaving);
+    eventually("their end", || (proxy.metric("clients") == [1.0]).then_some(()));
+    backend.wait_seen("/disconnect", 2);
+    client.send_call("m1", "Echo", "{\"a\":1}");
+    settle(&mut client);
+    pass_until(&backend, &gate, "/call/Echo");
+    client.expect("[3,\"m1\",{\"a\":1}]");
+    gate.open();
+    backend.wait_seen("/disconnect", CLIENTS);
 }
 
 /// Of two kinds that wait, each goes in its turn; the rest is room for how the turns are counted.
