@@ -153,11 +153,13 @@ impl<C: Conversation> Connection<C> {
 
     /// Something that the client said has been delivered to the backend, or given up: `len` bytes of it.
     pub fn handle_post_over(&self, len: usize) {
-        self.posts_over.borrow_mut().push(len);
-        // If the session is busy, it is told when it has done what it decided.
-        if let Ok(mut state) = self.state.try_borrow_mut() {
-            self.settle(&mut state);
-        }
+        let Ok(mut state) = self.state.try_borrow_mut() else {
+            // The session is busy: it is told when it has done what it decided.
+            self.posts_over.borrow_mut().push(len);
+            return;
+        };
+        state.session.handle_post_over(self.env().reactor.now(), len);
+        self.settle(&mut state);
     }
 
     /// For those that tell it something when there is something to be told.
