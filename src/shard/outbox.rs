@@ -5,6 +5,7 @@
 //! that wait, or more than `results_queued_bytes`, one of the same kind is dropped and counted. SENDs of one client keep their
 //! order, and so do its ends: one is at the backend at a time, also while it is tried again.
 
+mod post;
 mod share;
 
 use std::cell::{Cell, RefCell};
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use shards::{Reactor, Timer, spawn};
 
+use self::post::Notice;
+pub use self::post::{OutboxLimits, Post};
 use self::share::{Evicted, Share};
 use super::requests::Request;
 use crate::backend::{Pool, Response};
@@ -22,30 +25,9 @@ use crate::client::Connection;
 use crate::observe::counters::Counters;
 use protocol::balance::Kind;
 use protocol::http::Failure;
-use protocol::http::RequestTemplate;
 use protocol::mapping::Identity;
-use protocol::mapping::outgoing::{self, PostKey};
+use protocol::mapping::outgoing::PostKey;
 use protocol::ocpp::{Action, ClientId, MessageId, PostContent};
-
-/// One thing that the backend must learn.
-pub struct Post {
-    identity: Rc<Identity>,
-    notice: Notice,
-    key: PostKey,
-    first_try: Instant,
-    deadline: Instant,
-    tries: u32,
-    /// Whose own word it is, and of how many bytes: told when it is over.
-    sender: Option<(Weak<Connection>, usize)>,
-}
-
-/// What it learns.
-enum Notice {
-    /// What a client has said, or what became of a push.
-    Post(Action, MessageId, PostContent),
-    /// A connection has ended: the JSON body.
-    Disconnect(Vec<u8>),
-}
 
 /// How a post is over.
 #[derive(Clone, Copy)]
@@ -70,19 +52,6 @@ pub struct Outbox {
     disconnects: RefCell<Share>,
     next_number: Cell<u64>,
     waker: RefCell<Option<Waker>>,
-}
-
-/// The outbox's bounds, from the shard's config.
-#[derive(Clone, Copy, Debug)]
-pub struct OutboxLimits {
-    /// How long a post is tried again: `result_ttl`.
-    pub ttl: Duration,
-    /// How many posts of each kind may wait: `results_queued_max`.
-    pub waiting_max: usize,
-    /// How many bytes of each kind may wait: `results_queued_bytes`.
-    pub waiting_len_max: usize,
-    /// A single try takes no longer than a Call may.
-    pub try_timeout: Duration,
 }
 
 impl Outbox {
@@ -305,60 +274,6 @@ impl Outbox {
                 self.counters.posts_retried.add();
             }
             self.try_post(post);
-        }
-    }
-}
-
-impl Post {
-    pub(super) fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    pub(super) fn request_kind(&self) -> Kind {
-        match &self.notice {
-            Notice::Post(_, _, PostContent::Outcome(_)) => Kind::Outcome,
-            Notice::Post(_, _, PostContent::Send(_) | PostContent::ResultError(_)) => Kind::Send,
-            Notice::Disconnect(_) => Kind::Disconnect,
-        }
-    }
-
-    pub(super) fn body_len(&self) -> usize {
-        match &self.notice {
-            Notice::Post(_, _, content) => outgoing::post_body(content).len(),
-            Notice::Disconnect(body) => body.len(),
-        }
-    }
-
-    pub(super) fn write(&self, template: &RequestTemplate, out: &mut Vec<u8>) {
-        match &self.notice {
-            Notice::Post(action, message_id, content) => {
-                outgoing::write_post(template, &self.identity, (action, message_id), content, self.key, out);
-            }
-            Notice::Disconnect(body) => outgoing::write_disconnect(template, &self.identity, body, self.key, out),
-        }
-    }
-
-    /// Whether it keeps its place among those of its kind and client.
-    fn is_in_order(&self) -> bool {
-        self.request_kind() != Kind::Outcome
-    }
-
-    fn client(&self) -> &ClientId {
-        &self.identity.client
-    }
-
-    fn number(&self) -> u64 {
-        self.key.number
-    }
-
-    /// What it holds, about.
-    fn len(&self) -> usize {
-        self.body_len() + size_of::<Self>()
-    }
-
-    fn compact(&mut self) {
-        if let Notice::Post(_, _, content) = &mut self.notice {
-            content.compact();
         }
     }
 }

@@ -196,6 +196,9 @@ fn whoever_has_given_up_its_handshake_is_not_asked_for() {
         }
     }
     let newcomer = Handshake::new("CP1").send(proxy.listen);
+    eventually("the end of all but those who are asked for", || {
+        (proxy.metric("handshakes") == [2.0 + 1.0]).then_some(())
+    });
     gate.open();
     Client::upgrade(newcomer);
     let asked: Vec<_> = backend

@@ -22,6 +22,7 @@ mod on_call;
 mod on_post;
 mod on_push;
 mod push_list;
+mod rare;
 #[cfg(test)]
 mod tests;
 
@@ -34,9 +35,9 @@ use self::answered_ids::AnsweredIds;
 use self::call_list::{Call, CallState, Calls};
 use self::keepalive::{Keepalive, Silent};
 pub use self::limits::Limits;
-use self::on_post::Rare;
 use self::on_push::post;
 use self::push_list::Pushes;
+use self::rare::Rare;
 use super::call_text::CallText;
 use super::frame::{self, Frame, FrameError, NO_PAYLOAD, Reading};
 use super::json;

@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Instant;
 
-use super::{OutboxLimits, Post};
+use super::post::{OutboxLimits, Post};
 use protocol::ocpp::ClientId;
 
 /// See the module.

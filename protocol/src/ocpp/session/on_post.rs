@@ -4,45 +4,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::answered_ids::AnsweredIds;
-use super::limits::Limits;
+use super::rare::{Rare, Undelivered};
 use super::{Fault, Session};
 use crate::ocpp::ids::{Action, MessageId};
 use crate::ocpp::output::{Output, PostContent};
-
-/// What most clients do not need most of the time: made when there is something in it, dropped when it is empty.
-#[derive(Debug, Default)]
-pub(super) struct Rare {
-    pub(super) answered_ids: AnsweredIds,
-    undelivered: Undelivered,
-}
-
-/// How much of it there is.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Undelivered {
-    count: u32,
-    /// Bytes of the bodies. No body is longer than a message, and the count is small.
-    len: u32,
-}
-
-impl Undelivered {
-    pub(super) fn has_room(self, limits: &Limits) -> bool {
-        (self.count as usize) < limits.posts_queued && (self.len as usize) < limits.queued_len_max
-    }
-
-    fn add(&mut self, len: usize) {
-        self.count = self.count.saturating_add(1);
-        self.len = self.len.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
-    }
-
-    fn remove(&mut self, len: usize) {
-        self.count = self.count.saturating_sub(1);
-        self.len = match self.count {
-            0 => 0,
-            _ => self.len.saturating_sub(u32::try_from(len).unwrap_or(u32::MAX)),
-        };
-    }
-}
 
 impl Session {
     /// A post that counts as the client's ([`PostContent::client_len`], which is `len`) has been delivered, or given up. Each is
@@ -89,7 +54,6 @@ impl Session {
 
     /// If it is empty.
     pub(super) fn drop_rare(&mut self) {
-        self.rare
-            .take_if(|rare| rare.undelivered.count == 0 && rare.answered_ids.is_empty());
+        self.rare.take_if(|rare| rare.is_empty());
     }
 }

@@ -1,0 +1,98 @@
+//! Keeps one thing that the backend must learn, with its key, its tries and who is told when it is over.
+
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use crate::client::Connection;
+use protocol::balance::Kind;
+use protocol::http::RequestTemplate;
+use protocol::mapping::Identity;
+use protocol::mapping::outgoing::{self, PostKey};
+use protocol::ocpp::{Action, ClientId, MessageId, PostContent};
+
+/// One thing that the backend must learn.
+pub struct Post {
+    pub(super) identity: Rc<Identity>,
+    pub(super) notice: Notice,
+    pub(super) key: PostKey,
+    pub(super) first_try: Instant,
+    pub(super) deadline: Instant,
+    pub(super) tries: u32,
+    /// Whose own word it is, and of how many bytes: told when it is over.
+    pub(super) sender: Option<(Weak<Connection>, usize)>,
+}
+
+/// What it learns.
+pub(super) enum Notice {
+    /// What a client has said, or what became of a push.
+    Post(Action, MessageId, PostContent),
+    /// A connection has ended: the JSON body.
+    Disconnect(Vec<u8>),
+}
+
+/// The outbox's bounds, from the shard's config.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxLimits {
+    /// How long a post is tried again: `result_ttl`.
+    pub ttl: Duration,
+    /// How many posts of each kind may wait: `results_queued_max`.
+    pub waiting_max: usize,
+    /// How many bytes of each kind may wait: `results_queued_bytes`.
+    pub waiting_len_max: usize,
+    /// A single try takes no longer than a Call may.
+    pub try_timeout: Duration,
+}
+
+impl Post {
+    pub(in crate::shard) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    pub(in crate::shard) fn request_kind(&self) -> Kind {
+        match &self.notice {
+            Notice::Post(_, _, PostContent::Outcome(_)) => Kind::Outcome,
+            Notice::Post(_, _, PostContent::Send(_) | PostContent::ResultError(_)) => Kind::Send,
+            Notice::Disconnect(_) => Kind::Disconnect,
+        }
+    }
+
+    pub(in crate::shard) fn body_len(&self) -> usize {
+        match &self.notice {
+            Notice::Post(_, _, content) => outgoing::post_body(content).len(),
+            Notice::Disconnect(body) => body.len(),
+        }
+    }
+
+    pub(in crate::shard) fn write(&self, template: &RequestTemplate, out: &mut Vec<u8>) {
+        match &self.notice {
+            Notice::Post(action, message_id, content) => {
+                outgoing::write_post(template, &self.identity, (action, message_id), content, self.key, out);
+            }
+            Notice::Disconnect(body) => outgoing::write_disconnect(template, &self.identity, body, self.key, out),
+        }
+    }
+
+    /// Whether it keeps its place among those of its kind and client.
+    pub(super) fn is_in_order(&self) -> bool {
+        self.request_kind() != Kind::Outcome
+    }
+
+    pub(super) fn client(&self) -> &ClientId {
+        &self.identity.client
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.key.number
+    }
+
+    /// What it holds, about.
+    pub(super) fn len(&self) -> usize {
+        self.body_len() + size_of::<Self>()
+    }
+
+    pub(super) fn compact(&mut self) {
+        if let Notice::Post(_, _, content) = &mut self.notice {
+            content.compact();
+        }
+    }
+}
