@@ -166,7 +166,8 @@ fn hyper_requests(bytes: &[u8], seed: u64) -> Vec<Message> {
             let (head, body) = request.into_parts();
             if let Ok(body) = body.collect().await {
                 requests.borrow_mut().push(Message {
-                    start: format!("{} {} {:?}", head.method, head.uri, head.version),
+                    // A target in absolute form is its path and query (RFC 9112, 3.2.2).
+                    start: format!("{} {} {:?}", head.method, path_of(&head.uri), head.version),
                     headers: hyper_headers(&head.headers),
                     body: body.to_bytes().to_vec(),
                 });
@@ -496,9 +497,21 @@ impl Generator {
     }
 }
 
+/// The target without a scheme and an authority; as it is where it has no path.
+fn path_of(uri: &hyper::Uri) -> String {
+    match uri.path_and_query() {
+        Some(path) if uri.scheme().is_some() => path.to_string(),
+        _ => uri.to_string(),
+    }
+}
+
 const ODD_TARGETS: &[&str] = &[
     "*",
     "http://h/",
+    "http://h",
+    "ws://h:80/a?b",
+    "http://u@h/a",
+    "http://h?a",
     "h:80",
     "",
     "/a#b",
