@@ -22,6 +22,7 @@ mod hostile_backends;
 mod idle;
 mod ingress;
 mod json;
+mod layout;
 mod life;
 mod memory_under_attack;
 mod openapi;

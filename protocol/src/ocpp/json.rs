@@ -174,7 +174,11 @@ pub fn is_object(raw: &str) -> bool {
 
 /// Without the byte order mark in front of it, which a receiver may ignore (RFC 8259, 8.1).
 pub fn without_mark(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text)
+    // One look at one byte for nearly everybody.
+    match text.as_bytes().first() {
+        Some(0xef) => text.strip_prefix('\u{feff}').unwrap_or(text),
+        _ => text,
+    }
 }
 
 /// Without the white space of RFC 8259, 2 around it.

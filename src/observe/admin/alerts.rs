@@ -1,4 +1,4 @@
-//! What is wrong right now, for the status page and for the log.
+//! Says what is wrong right now, for the status page and for the log.
 
 use super::monitor::Snapshot;
 use crate::observe::counters::SHED;

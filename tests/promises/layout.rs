@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use circles::{circles, is_pair_of_one_folder};
-use source::Package;
+use self::circles::{circles, is_pair_of_one_folder};
+use self::source::Package;
 
 #[test]
 fn no_files_know_each_other_in_a_circle_but_pairs_of_one_folder() {
