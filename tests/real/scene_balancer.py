@@ -51,7 +51,7 @@ async def play(fleet, long=False):
         await check_empty_segments(fleet, session)
         await check_absolute_form(fleet)
         await check_firmware(fleet, session)
-        say("firmware: another spelling of ocpp1.6 and numbers as MessageIds get in; a key of another length through nginx alone")
+        say("firmware: another spelling of ocpp1.6 and numbers as MessageIds get in; without Connection or with a key of another length through nginx alone")
         await check_storm(fleet, session)
         say("a ClientId that comes again and again gets 429, others come in")
         await check_strangers(fleet, session)
@@ -353,6 +353,11 @@ async def check_firmware(fleet, session):
     else:
         # It looks at the key itself.
         assert status.startswith("HTTP/1.1 400 "), status
+    request = f"GET /no-connection HTTP/1.1\r\nHost: localhost:{fleet.clients_port}\r\nUpgrade: websocket\r\n"
+    request += "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    status = await asyncio.to_thread(status_of, fleet.clients_port, fleet.context(), request)
+    # nginx puts the header there; HAProxy takes Upgrade away with it, so that the node sees an ordinary request.
+    assert status.startswith("HTTP/1.1 101 " if fleet.name == "nginx" else "HTTP/1.1 400 "), status
     async with session.ws_connect(f"{fleet.base}/numbers", ssl=fleet.context(), protocols=["ocpp1.6"]) as socket:
         await socket.send_str('[2,17,"Echo",{}]')
         answer = await socket.receive_str(timeout=30)
