@@ -1,6 +1,6 @@
 //! Carries messages between shards: a bounded ring for every ordered pair, one eventfd per receiver.
 //!
-//! A sender pushes, rings the receiver's [`Doorbell`], and writes its eventfd only if it may sleep. The receiver looks into
+//! A sender pushes, rings the receiver's `Doorbell`, and writes its eventfd only if it may sleep. The receiver looks into
 //! marked rings only, so that a pass costs the same whatever the number of shards. A full ring refuses; it never blocks the
 //! sender. One more sender stands for the ordinary threads beside the shards.
 //!

@@ -2,8 +2,8 @@
 //!
 //! The loop of a shard runs every task that is ready, drains the mailbox, does what was deferred to the end of the
 //! pass, and then waits in `epoll_wait`: until the next deadline if nobody has anything to do, not at all otherwise.
-//! Either it runs the tasks itself ([`Reactor::run`]), or it is the main future of glommio's executor, which runs them
-//! while it yields ([`Reactor::run_in_glommio`]). Sockets enter once with `register` and are never modified.
+//! Either it runs the tasks itself (`Reactor::run`), or it is the main future of glommio's executor, which runs them
+//! while it yields (`Reactor::run_in_glommio`). Sockets enter once with `register` and are never modified.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -163,7 +163,7 @@ impl Reactor {
         self.events_count.get() >= CROWD
     }
 
-    /// Makes [`run`](Self::run) return at the end of this pass.
+    /// Makes `run` return at the end of this pass.
     pub fn stop(&self) {
         self.stopped.set(true);
     }

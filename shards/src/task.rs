@@ -1,6 +1,6 @@
 //! Runs the tasks of a shard. Every one is started here, so that the reactor can tell whether anybody ran.
 //!
-//! A thread that has [`Tasks`] keeps a queue of its own, which the reactor's loop runs; any other thread's tasks are
+//! A thread that has `Tasks` keeps a queue of its own, which the reactor's loop runs; any other thread's tasks are
 //! glommio's. A task is one allocation, which holds its future once.
 #![allow(clippy::disallowed_methods)]
 
