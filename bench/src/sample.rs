@@ -1,7 +1,10 @@
 //! Reads from /proc, once per second, what processes and the kernel use.
 
 use std::fs;
+use std::time::Duration;
 
+use nix::time::clock_getcpuclockid;
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 /// One process at one moment.
@@ -21,7 +24,11 @@ impl Process {
     /// Reads `/proc/PID`; `None` when there is no such process (any more).
     #[must_use]
     pub fn read(pid: u32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        let process = Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+        Some(Self {
+            cpu_us: cpu_us(pid).unwrap_or(process.cpu_us),
+            ..process
+        })
     }
 
     fn parse(stat: &str) -> Option<Self> {
@@ -37,6 +44,13 @@ impl Process {
             rss: field(24)? * rustix::param::page_size() as u64,
         })
     }
+}
+
+/// The process's CPU time in microseconds by its own clock, which counts every nanosecond: /proc/PID/stat rounds to ticks of 10 ms,
+/// an eighth of what a relay uses for 2,000 pushes.
+fn cpu_us(pid: u32) -> Option<u64> {
+    let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid).ok()?)).ok()?;
+    u64::try_from(Duration::from(clock.now().ok()?).as_micros()).ok()
 }
 
 /// The kernel's memory at one moment, in bytes. Both ends of every loopback connection are in it.
@@ -138,7 +152,11 @@ mod tests {
 
     #[test]
     fn we_can_be_read_ourselves() {
-        assert!(Process::read(std::process::id()).unwrap().rss > 0);
+        let (before, now) = (
+            cpu_us(std::process::id()).unwrap(),
+            Process::read(std::process::id()).unwrap(),
+        );
+        assert!(now.rss > 0 && before > 0 && now.cpu_us >= before);
         assert_eq!(Process::parse("nonsense"), None);
     }
 
