@@ -124,6 +124,5 @@ const BATCHES: u64 = 10;
 /// The frame with the answer, which the WebSocket library takes as its own.
 const CALL_MAX: f64 = 1.0;
 /// As it passes the shard: the body; the client's list of pushes, which it has only while there are some; the frame;
-/// the answer's body; the answer; the post of the outcome, which may have to wait; its key; and that the answer counts as
-/// the client's until it is delivered, for which an idle session has no room.
-const PUSH_MAX: f64 = 8.0;
+/// the answer's body; the answer; the post of the outcome, which may have to wait; its key.
+const PUSH_MAX: f64 = 7.0;

@@ -22,9 +22,9 @@ mod on_call;
 mod on_post;
 mod on_push;
 mod push_list;
-mod rare;
 #[cfg(test)]
 mod tests;
+mod undelivered;
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -37,7 +37,7 @@ use self::keepalive::{Keepalive, Silent};
 pub use self::limits::Limits;
 use self::on_push::post;
 use self::push_list::Pushes;
-use self::rare::Rare;
+use self::undelivered::Undelivered;
 use super::call_text::CallText;
 use super::frame::{self, Frame, FrameError, NO_PAYLOAD, Reading};
 use super::json;
@@ -52,7 +52,8 @@ pub struct Session {
     limits: Rc<Limits>,
     calls: Calls,
     pushes: Pushes,
-    rare: Option<Box<Rare>>,
+    answered_ids: Option<Box<AnsweredIds>>,
+    undelivered: Undelivered,
     keepalive: Keepalive,
     key_next: u64,
     bad_frames: u32,
@@ -105,7 +106,8 @@ impl Session {
             limits,
             calls: Calls::default(),
             pushes: Pushes::default(),
-            rare: None,
+            answered_ids: None,
+            undelivered: Undelivered::default(),
             key_next: 0,
             bad_frames: 0,
             subprotocol,
@@ -188,7 +190,7 @@ impl Session {
         while let Some(index) = self.calls.find_expired(now) {
             out.push(Output::Count(Event::CallDeferredTimeout));
             let message_id = self.calls.get(index).message_id();
-            self.rare().answered_ids.remember_deferred(message_id);
+            self.answered_ids.get_or_insert_default().remember_deferred(message_id);
             let reply = Reply::error("InternalError", Failure::Deadline.description());
             self.answer_call(now, index, &reply, out);
         }
@@ -227,7 +229,7 @@ impl Session {
     /// Whether the socket is to be read. It is not while `calls_queued` wait or `posts_queued` are not delivered, or as many
     /// bytes of either as may; silence means nothing meanwhile.
     pub fn wants_read(&self) -> bool {
-        self.undelivered().has_room(&self.limits) && self.has_room_for_call()
+        self.undelivered.has_room(&self.limits) && self.has_room_for_call()
     }
 
     fn has_room_for_call(&self) -> bool {
@@ -265,10 +267,7 @@ impl Session {
             out.push(Output::Count(Event::CallDropped));
         }
         self.calls.clear();
-        if let Some(rare) = &mut self.rare {
-            rare.answered_ids = AnsweredIds::default();
-        }
-        self.drop_rare();
+        self.answered_ids = None;
         let mut queued = self.pushes.take_queued();
         let sent = self.pushes.take_sent();
         for push in sent.filter(|_| !self.breaks(Fault::SentPushForgotten)) {

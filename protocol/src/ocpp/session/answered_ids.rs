@@ -14,10 +14,6 @@ pub(super) struct AnsweredIds {
 }
 
 impl AnsweredIds {
-    pub(super) fn is_empty(&self) -> bool {
-        self.results.is_empty() && self.deferred.is_empty()
-    }
-
     pub(super) fn remember_result(&mut self, message_id: MessageId, action: Action) {
         if self.results.len() == RESULTS_MAX {
             self.results.pop_front();

@@ -63,18 +63,22 @@ impl Session {
         let open = open.filter(|index| self.calls.get(*index).action() == *action);
         match open.map(|index| (index, self.calls.get(index).state)) {
             Some((index, CallState::Deferred)) => {
-                self.rare().answered_ids.remember_deferred(message_id.clone());
+                self.answered_ids
+                    .get_or_insert_default()
+                    .remember_deferred(message_id.clone());
                 self.answer_call(now, index, reply, out);
                 Ok(())
             }
             Some((index, CallState::Sent)) => {
-                self.rare().answered_ids.remember_deferred(message_id.clone());
+                self.answered_ids
+                    .get_or_insert_default()
+                    .remember_deferred(message_id.clone());
                 self.send_answer(index, reply, out);
                 self.calls.get_mut(index).state = CallState::Answered;
                 Ok(())
             }
-            _ => match &self.rare {
-                Some(rare) if rare.answered_ids.has_deferred(message_id) => Err(DeferredRefusal::Answered),
+            _ => match &self.answered_ids {
+                Some(answered_ids) if answered_ids.has_deferred(message_id) => Err(DeferredRefusal::Answered),
                 _ => Err(DeferredRefusal::NoneOpen),
             },
         }
@@ -110,8 +114,11 @@ impl Session {
 
     /// Each can be reported once, and only the latest CallResults.
     pub(super) fn handle_result_error(&mut self, message_id: &str, error: &RawError<'_>, out: &mut Vec<Output>) {
-        let answered_ids = self.rare.as_mut().map(|rare| &mut rare.answered_ids);
-        match answered_ids.and_then(|answered_ids| answered_ids.take_result(message_id)) {
+        match self
+            .answered_ids
+            .as_mut()
+            .and_then(|answered_ids| answered_ids.take_result(message_id))
+        {
             Some((message_id, action)) => {
                 let content = PostContent::ResultError(error.body().into());
                 self.count_post(&content);
@@ -178,7 +185,9 @@ impl Session {
         });
         if self.subprotocol.has_send() && matches!(reply, Reply::Result(_)) {
             let (message_id, action) = (call.message_id(), call.action());
-            self.rare().answered_ids.remember_result(message_id, action);
+            self.answered_ids
+                .get_or_insert_default()
+                .remember_result(message_id, action);
         }
     }
 

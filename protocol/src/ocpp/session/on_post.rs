@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::rare::{Rare, Undelivered};
 use super::{Fault, Session};
 use crate::ocpp::ids::{Action, MessageId};
 use crate::ocpp::output::{Output, PostContent};
@@ -14,10 +13,7 @@ impl Session {
     /// reported once, in any order, also after the end.
     pub fn handle_post_over(&mut self, now: Instant, len: usize) {
         let read_before = self.wants_read();
-        if let Some(rare) = &mut self.rare {
-            rare.undelivered.remove(len);
-        }
-        self.drop_rare();
+        self.undelivered.remove(len);
         if !read_before {
             // It could not be heard until now.
             self.keepalive.heard(now);
@@ -40,20 +36,7 @@ impl Session {
     /// Counts what is posted from now on, if it counts.
     pub(super) fn count_post(&mut self, content: &PostContent) {
         if let Some(len) = content.client_len() {
-            self.rare().undelivered.add(len);
+            self.undelivered.add(len);
         }
-    }
-
-    pub(super) fn undelivered(&self) -> Undelivered {
-        self.rare.as_ref().map(|rare| rare.undelivered).unwrap_or_default()
-    }
-
-    pub(super) fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
-    }
-
-    /// If it is empty.
-    pub(super) fn drop_rare(&mut self) {
-        self.rare.take_if(|rare| rare.is_empty());
     }
 }

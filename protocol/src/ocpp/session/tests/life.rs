@@ -242,9 +242,3 @@ fn odd_json_passes_byte_for_byte_both_ways() {
         );
     }
 }
-
-#[test]
-fn an_idle_session_is_small() {
-    let without_the_tests_own = size_of::<Session>() - size_of::<Option<Fault>>();
-    assert!(without_the_tests_own <= 200, "{without_the_tests_own} bytes");
-}

@@ -1,20 +1,6 @@
-//! Holds what most sessions do not need most of the time, so that an idle one has no room for it.
+//! Counts what a client has told the backend and the backend does not have yet.
 
-use super::answered_ids::AnsweredIds;
 use super::limits::Limits;
-
-/// What most clients do not need most of the time: made when there is something in it, dropped when it is empty.
-#[derive(Debug, Default)]
-pub(super) struct Rare {
-    pub(super) answered_ids: AnsweredIds,
-    pub(super) undelivered: Undelivered,
-}
-
-impl Rare {
-    pub(super) fn is_empty(&self) -> bool {
-        self.undelivered.count == 0 && self.answered_ids.is_empty()
-    }
-}
 
 /// How much of what the client has told the backend is not delivered.
 #[derive(Clone, Copy, Debug, Default)]
