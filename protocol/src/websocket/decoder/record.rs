@@ -3,9 +3,11 @@
 //! Fields follow each other with their lengths, integers in network order. The record is for a process of the same machine, but
 //! nothing in it is believed: what cannot be a decoder's state is refused.
 
+use std::io::Cursor;
+
 use arrayvec::ArrayVec;
 
-use super::{ControlKind, Decoder, DecoderLimits, Frame, FrameKind, Message, Partial};
+use super::{ControlKind, Decoder, DecoderLimits, Frame, FrameKind, Message, Partial, parse_header};
 
 impl Decoder {
     /// Appends the state. An idle decoder is no bytes.
@@ -98,8 +100,14 @@ impl Partial {
                     }
             }
         };
+        // A header that is whole would have been taken, and no byte more fits behind it.
+        let header_fits = parse_header(&mut Cursor::new(&self.header[..])).is_ok_and(|header| header.is_none());
         let is_something = !self.header.is_empty() || self.frame.is_some() || self.message.is_some();
-        frame_fits && is_something && held <= limits.message_max as u64 && (limits.is_deflate_agreed || !is_deflated)
+        frame_fits
+            && header_fits
+            && is_something
+            && held <= limits.message_max as u64
+            && (limits.is_deflate_agreed || !is_deflated)
     }
 }
 

@@ -237,6 +237,9 @@ fn a_record_that_is_none_is_refused() {
         &[0, 0, 0],
         &[0, 1, 0, 0, 0, 0, 4, 0],
         &[0, 0, 0, 1, 0xff],
+        // A header that is whole, so that no byte fits behind it.
+        &[6, 0x81, 0x80, 0, 0, 0, 0, 0, 0],
+        &[14, 0x81, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
     ] {
         assert_eq!(Decoder::from_record(wrong, limits()), None, "{wrong:?}");
     }
