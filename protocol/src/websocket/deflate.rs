@@ -8,7 +8,7 @@ mod codec;
 mod history;
 mod offer;
 
-pub use codec::{Codec, InflateError};
+pub use codec::Codec;
 pub use history::History;
 pub use offer::{Agreement, DeflateConfig, negotiate};
 

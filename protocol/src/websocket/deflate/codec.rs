@@ -1,25 +1,21 @@
 //! Inflates and deflates messages, for all clients of a shard (RFC 7692, 7.2).
 
+use std::borrow::Cow;
+
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-use super::Deflate;
+use super::{Deflate, History};
+use crate::websocket::WebSocketError;
 
 /// One inflater, and one deflater for each window that was ever agreed on.
 #[derive(Debug)]
 pub struct Codec {
     inflater: Decompress,
     deflaters: [Option<Compress>; WINDOWS],
+    /// What a message was inflated to, if it fits.
+    plain: Vec<u8>,
     /// What a message was deflated to.
     deflated: Vec<u8>,
-}
-
-/// Why a message cannot be inflated. The client's fault.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum InflateError {
-    /// More than the limit: close 1009.
-    TooLong,
-    /// No deflate stream, or one that refers to what was never sent: close 1007.
-    Malformed,
 }
 
 impl Default for Codec {
@@ -27,62 +23,96 @@ impl Default for Codec {
         Self {
             inflater: Decompress::new_with_window_bits(false, BITS_MAX),
             deflaters: Default::default(),
+            plain: Vec::new(),
             deflated: Vec::new(),
         }
     }
 }
 
 impl Codec {
-    /// The plain text of a message, at most `len_max` bytes; it enters the client's history. Never more memory is taken than
-    /// `len_max` and a little, whatever the message claims to be.
+    /// The plain text of a message, at most `len_max` bytes; it enters the client's history. Whatever a message claims to be, it takes
+    /// no more memory than its plain text and [`PLAIN_KEPT`]: a longer text is measured before it is kept, at the price of
+    /// inflating it twice.
     ///
     /// # Errors
-    /// [`InflateError`]; the connection has failed.
-    pub fn inflate(&mut self, client: &mut Deflate, message: &[u8], len_max: usize) -> Result<Vec<u8>, InflateError> {
-        let mut plain = Vec::new();
-        self.prime(client.received.bytes())?;
+    /// [`WebSocketError::TooLong`], also of a message in more streams than one has; [`WebSocketError::Deflate`]. The connection has
+    /// failed.
+    pub fn inflate<'c>(
+        &'c mut self,
+        client: &mut Deflate,
+        message: &[u8],
+        len_max: usize,
+    ) -> Result<Cow<'c, [u8]>, WebSocketError> {
+        let history = client.received.bytes();
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        plain.reserve_exact(PLAIN_KEPT);
+        let inflated = self.inflate_into(&mut plain, history, message, len_max);
+        self.plain = plain;
+        let len = inflated?;
+        let plain = if len == self.plain.len() {
+            Cow::Borrowed(&self.plain[..])
+        } else {
+            // One byte more, which shows that nothing waits to be written.
+            let mut plain = Vec::with_capacity(len + 1);
+            self.inflate_into(&mut plain, history, message, len_max)?;
+            Cow::Owned(plain)
+        };
+        client.received.push(&plain, client.agreement.client_window());
+        Ok(plain)
+    }
+
+    /// Appends the plain text as far as `plain` has room; where it has not, all but the last window is dropped. The length of
+    /// all of it.
+    fn inflate_into(
+        &mut self,
+        plain: &mut Vec<u8>,
+        history: &[u8],
+        message: &[u8],
+        len_max: usize,
+    ) -> Result<usize, WebSocketError> {
+        let too_long = WebSocketError::TooLong { limit: len_max };
+        self.prime(history)?;
         let mut rest = Input {
             parts: [message, &TAIL],
         };
-        let mut streams = 1;
+        let (mut streams, mut dropped) = (1, 0);
         loop {
             if plain.len() == plain.capacity() {
-                let room = len_max + 1 - plain.len().min(len_max);
-                let wanted = (4 * message.len()).clamp(ROOM_MIN, ROOM_MAX).max(plain.len());
-                plain.reserve_exact(wanted.min(room));
+                let stale = plain.len().saturating_sub(WINDOW_MAX);
+                plain.drain(..stale);
+                dropped += stale;
             }
             let (before_in, before_out) = (self.inflater.total_in(), plain.len());
-            let part = rest.front();
             let status = self
                 .inflater
-                .decompress_vec(part, &mut plain, FlushDecompress::Sync)
-                .map_err(|_| InflateError::Malformed)?;
+                .decompress_vec(rest.front(), plain, FlushDecompress::Sync)
+                .map_err(|_| WebSocketError::Deflate)?;
             let consumed = (self.inflater.total_in() - before_in) as usize;
             rest.advance(consumed);
-            if plain.len() > len_max {
-                return Err(InflateError::TooLong);
+            let len = dropped + plain.len();
+            if len > len_max {
+                return Err(too_long);
             }
             match status {
-                Status::StreamEnd if rest.is_tail() => break,
+                Status::StreamEnd if rest.is_tail() => return Ok(len),
                 // Each costs a priming, however short it is.
-                Status::StreamEnd if streams == STREAMS_MAX => return Err(InflateError::Malformed),
+                Status::StreamEnd if streams == STREAMS_MAX => return Err(too_long),
                 Status::StreamEnd => {
                     // A block that said it was the last one (7.2.3.4): what follows is another stream on the same history.
                     streams += 1;
-                    let mut history = client.received.clone();
-                    history.push(&plain, WINDOW_MAX);
-                    self.prime(history.bytes())?;
+                    let mut before = History::from_bytes(history, WINDOW_MAX);
+                    before.push(plain, WINDOW_MAX);
+                    self.prime(before.bytes())?;
                 }
                 // All was read, and the room left shows that nothing waits to be written.
-                Status::Ok | Status::BufError if rest.is_empty() && plain.len() < plain.capacity() => break,
+                Status::Ok | Status::BufError if rest.is_empty() && plain.len() < plain.capacity() => return Ok(len),
                 _ if consumed == 0 && plain.len() == before_out && plain.len() < plain.capacity() => {
-                    return Err(InflateError::Malformed);
+                    return Err(WebSocketError::Deflate);
                 }
                 _ => {}
             }
         }
-        client.received.push(&plain, client.agreement.client_window());
-        Ok(plain)
     }
 
     /// The message compressed, if that makes it shorter; it then enters the client's history. `None`: it is to be sent as it is.
@@ -99,7 +129,7 @@ impl Codec {
             deflater.set_dictionary(history).ok()?;
         }
         self.deflated.clear();
-        self.deflated.reserve(message.len() + TAIL.len() + SYNC_ROOM);
+        self.deflated.reserve_exact(message.len() + TAIL.len() + SYNC_ROOM);
         deflater
             .compress_vec(message, &mut self.deflated, FlushCompress::Sync)
             .ok()?;
@@ -113,6 +143,12 @@ impl Codec {
         self.deflated.get(..len)
     }
 
+    /// Bytes that are kept for messages of any client.
+    #[must_use]
+    pub fn held_len(&self) -> usize {
+        self.plain.capacity() + self.deflated.capacity()
+    }
+
     /// Gives back what a large message needed.
     pub fn shrink(&mut self) {
         if self.deflated.capacity() > CAPACITY_KEPT {
@@ -120,12 +156,12 @@ impl Codec {
         }
     }
 
-    fn prime(&mut self, history: &[u8]) -> Result<(), InflateError> {
+    fn prime(&mut self, history: &[u8]) -> Result<(), WebSocketError> {
         self.inflater.reset(false);
         if !history.is_empty() {
             self.inflater
                 .set_dictionary(history)
-                .map_err(|_| InflateError::Malformed)?;
+                .map_err(|_| WebSocketError::Deflate)?;
         }
         Ok(())
     }
@@ -170,8 +206,9 @@ const WINDOWS: usize = (BITS_MAX - BITS_MIN) as usize + 1;
 const LEVEL: u32 = 3;
 /// Blocks of one message that say they are the last one. Senders that do so at all do it once.
 const STREAMS_MAX: usize = 16;
-const ROOM_MIN: usize = 512;
-const ROOM_MAX: usize = 64 * 1024;
+/// The longest plain text, in bytes, for which no memory is taken.
+const PLAIN_KEPT: usize = 64 * 1024;
+const _: () = assert!(WINDOW_MAX < PLAIN_KEPT, "what is kept leaves room for more");
 const CAPACITY_KEPT: usize = 64 * 1024;
 
 #[cfg(test)]

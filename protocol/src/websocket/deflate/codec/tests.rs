@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::random::Random;
+use crate::websocket::WebSocketError;
 use crate::websocket::deflate::{DeflateConfig, negotiate};
 
 /// A client's end: one inflater and one deflater that are never reset.
@@ -42,6 +43,10 @@ fn client(offer: &str, window_bits: u8) -> Deflate {
     Deflate::new(negotiate(offers, DeflateConfig { window_bits }).expect("acceptable"))
 }
 
+fn too_long(limit: usize) -> WebSocketError {
+    WebSocketError::TooLong { limit }
+}
+
 /// Something like the meter values of a charge point, or noise.
 fn message(random: &mut Random) -> Vec<u8> {
     if random.percent(10) {
@@ -75,7 +80,7 @@ fn a_peer_that_keeps_one_stream_for_ever_understands_every_message() {
             let received = codec
                 .inflate(&mut ours, &peer.deflate(&sent), 1 << 20)
                 .expect("a good message");
-            assert_eq!(received, sent, "{bits} bits, from the peer");
+            assert_eq!(received[..], sent, "{bits} bits, from the peer");
             let sent = message(&mut random);
             if let Some(deflated) = codec.deflate(&mut ours, &sent) {
                 plain_len += sent.len();
@@ -97,7 +102,7 @@ fn without_takeover_nothing_is_kept() {
         let sent = message(&mut random);
         let mut peer = Peer::new(15, 15);
         let deflated = peer.deflate(&sent);
-        assert_eq!(codec.inflate(&mut ours, &deflated, 1 << 20), Ok(sent.clone()));
+        assert_eq!(codec.inflate(&mut ours, &deflated, 1 << 20).as_deref(), Ok(&sent[..]));
         if let Some(deflated) = codec.deflate(&mut ours, &sent) {
             assert_eq!(peer.inflate(deflated), sent);
         }
@@ -106,26 +111,50 @@ fn without_takeover_nothing_is_kept() {
 }
 
 #[test]
-fn a_bomb_stops_at_the_limit() {
+fn a_bomb_ends_with_1009_and_takes_no_memory() {
     let mut codec = Codec::default();
     let mut ours = client("permessage-deflate", 11);
     let bomb = Peer::new(15, 15).deflate(&vec![b' '; 4 << 20]);
-    assert!(bomb.len() < 8192, "{}", bomb.len());
-    assert_eq!(codec.inflate(&mut ours, &bomb, 100_000), Err(InflateError::TooLong));
-    let at_the_limit = Peer::new(15, 15).deflate(&[b' '; 100_000]);
-    let plain = codec.inflate(&mut ours, &at_the_limit, 100_000).expect("at the limit");
-    assert_eq!(plain.len(), 100_000);
-    assert!(plain.capacity() <= 100_001);
-    let above = Peer::new(15, 15).deflate(&[b' '; 100_001]);
-    assert_eq!(codec.inflate(&mut ours, &above, 100_000), Err(InflateError::TooLong));
-    // Stored blocks of no bytes, without end: nothing comes of them.
-    let empty = [0, 0, 0, 0xff, 0xff].repeat(20_000);
-    assert_eq!(codec.inflate(&mut ours, &empty, 100_000), Ok(Vec::new()));
+    assert!(bomb.len() * 1000 < 4 << 20, "{}", bomb.len());
+    let held_max = PLAIN_KEPT;
+    for len_max in [1, 1000, 100_000, 1 << 20] {
+        let refused = codec.inflate(&mut ours, &bomb, len_max);
+        assert_eq!(refused, Err(too_long(len_max)));
+        assert!(codec.held_len() <= held_max);
+    }
+    assert_eq!(too_long(1000).close_code(), 1009);
+    // Stored blocks of no bytes, as many as a message has room for: nothing comes of them.
+    let empty = [0, 0, 0, 0xff, 0xff].repeat(200_000);
+    assert_eq!(codec.inflate(&mut ours, &empty, 1000).as_deref(), Ok(&[][..]));
     // Empty blocks that each say they are the last one: more than a few are refused.
-    let finals = [0x03, 0x00].repeat(15);
-    assert_eq!(codec.inflate(&mut ours, &finals, 1000), Ok(Vec::new()));
+    let finals = [0x03, 0x00].repeat(STREAMS_MAX - 1);
+    assert_eq!(codec.inflate(&mut ours, &finals, 1000).as_deref(), Ok(&[][..]));
     let finals = [0x03, 0x00].repeat(500_000);
-    assert_eq!(codec.inflate(&mut ours, &finals, 1000), Err(InflateError::Malformed));
+    assert_eq!(codec.inflate(&mut ours, &finals, 1000), Err(too_long(1000)));
+    assert!(codec.held_len() <= held_max);
+}
+
+#[test]
+fn a_message_may_be_as_long_as_the_limit_and_takes_no_more_memory_than_it_is_long() {
+    let mut codec = Codec::default();
+    let mut random = Random::new(9);
+    for len in [PLAIN_KEPT - 1, PLAIN_KEPT, PLAIN_KEPT + 1, 100_000, 200_000] {
+        let mut ours = client("permessage-deflate; client_max_window_bits", 15);
+        let mut peer = Peer::new(15, 15);
+        // Twice, so that the second one refers to the first.
+        let sent: Vec<u8> = (0..len).map(|_| b'a' + random.below(16) as u8).collect();
+        for _ in 0..2 {
+            let deflated = peer.deflate(&sent);
+            let mut below = ours.clone();
+            assert_eq!(codec.inflate(&mut below, &deflated, len - 1), Err(too_long(len - 1)));
+            let plain = codec.inflate(&mut ours, &deflated, len).expect("at the limit");
+            assert_eq!(plain[..], sent);
+            if let Cow::Owned(plain) = plain {
+                assert!(plain.capacity() <= len + 1);
+            }
+            assert!(codec.held_len() <= PLAIN_KEPT);
+        }
+    }
 }
 
 #[test]
@@ -175,6 +204,6 @@ fn what_is_no_deflate_stream_is_refused() {
     let refers_to_nothing = [0xf2, 0x00, 0x11, 0x00, 0x00];
     assert_eq!(
         codec.inflate(&mut ours, &refers_to_nothing, 1000),
-        Err(InflateError::Malformed)
+        Err(WebSocketError::Deflate)
     );
 }
