@@ -8,10 +8,12 @@
 //! - [`http`]: HTTP/1.1 messages, strictly.
 //! - [`mapping`]: what stands between the two: requests to the backend, its answers, the routes and bodies of the ingress.
 //! - [`balance`]: which backend gets the next request.
+//! - [`buffers`]: who waits and who goes when a shard holds too many bytes for others.
 //! - [`websocket`]: the rules of the opening handshake.
 //! - [`proxy_protocol`]: the header that a load balancer writes before a connection's first byte.
 
 pub mod balance;
+pub mod buffers;
 pub mod http;
 pub mod mapping;
 pub mod ocpp;

@@ -1,0 +1,246 @@
+//! Accounts for the bytes that one shard holds for others, and says who must wait and who must go when they are too many.
+//!
+//! Whoever holds bytes says so each time that changes: [`Buffers::change`] for a client, [`Buffers::add`] and [`Buffers::remove`]
+//! for what no single client can be closed for. Backpressure comes first: from three quarters of the bound on nobody may begin to
+//! hold much ([`Buffers::may_begin`]), so that those who have begun can finish. Above the bound, or if somebody has waited for
+//! [`GRACE`] and nothing became free, the largest holders go ([`Buffers::next_to_go`]) until the rest is below.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// The bytes that one shard holds for others. `K` names a client.
+#[derive(Debug)]
+pub struct Buffers<K> {
+    max: usize,
+    held: usize,
+    /// Those who hold [`MUCH`] or more, by whole multiples of it.
+    large: BTreeSet<(usize, K)>,
+    /// When somebody had to wait first, since it became tight.
+    waiting_since: Option<Instant>,
+    /// What the next sweep takes, since it became tight.
+    sweep_from: usize,
+}
+
+/// Who must go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Go<K> {
+    /// This client, who holds the most.
+    One(K),
+    /// Nobody holds much, but too many hold something: whoever holds at least so many bytes, until [`Buffers::is_tight`] is false.
+    From(usize),
+}
+
+impl<K: Copy + Ord> Buffers<K> {
+    /// Nobody holds anything. `max` is `buffers_max`, in bytes.
+    #[must_use]
+    pub const fn new(max: usize) -> Self {
+        Self {
+            max,
+            held: 0,
+            large: BTreeSet::new(),
+            waiting_since: None,
+            sweep_from: MUCH,
+        }
+    }
+
+    /// Bytes held by all.
+    #[must_use]
+    pub const fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Another bound from now on, in bytes.
+    pub fn set_max(&mut self, max: usize) {
+        self.max = max;
+        self.note_relief();
+    }
+
+    /// A client that held `before` bytes holds `after`.
+    pub fn change(&mut self, client: K, before: usize, after: usize) {
+        self.held = self.held.saturating_sub(before).saturating_add(after);
+        let (before, after) = (before / MUCH, after / MUCH);
+        if before != after {
+            if before > 0 {
+                self.large.remove(&(before, client));
+            }
+            if after > 0 {
+                self.large.insert((after, client));
+            }
+        }
+        self.note_relief();
+    }
+
+    /// `len` bytes more are held for whom nobody can be closed.
+    pub fn add(&mut self, len: usize) {
+        self.held = self.held.saturating_add(len);
+    }
+
+    /// `len` bytes of them are free.
+    pub fn remove(&mut self, len: usize) {
+        self.held = self.held.saturating_sub(len);
+        self.note_relief();
+    }
+
+    /// From here on nobody begins to hold much.
+    #[must_use]
+    pub const fn is_tight(&self) -> bool {
+        self.held >= self.tight_from()
+    }
+
+    /// True if somebody who holds `held` bytes may begin to hold more than [`MUCH`]. Who has begun goes on. If not, it is remembered
+    /// that somebody waits.
+    pub fn may_begin(&mut self, now: Instant, held: usize) -> bool {
+        let may = !self.is_tight() || held >= MUCH;
+        if !may {
+            self.waiting_since.get_or_insert(now);
+        }
+        may
+    }
+
+    /// Who must go now. [`Buffers::change`] says that they have gone; then others may have to.
+    pub fn next_to_go(&mut self, now: Instant) -> Option<Go<K>> {
+        let waited = self.waiting_since.is_some_and(|since| now >= since + GRACE);
+        if self.held <= self.max && !(waited && self.is_tight()) {
+            return None;
+        }
+        if let Some((_, client)) = self.large.last() {
+            return Some(Go::One(*client));
+        }
+        // A sweep looks at every client: each takes those who hold half as much as the last one's.
+        self.sweep_from /= 2;
+        (self.sweep_from > 0).then_some(Go::From(self.sweep_from))
+    }
+
+    /// When [`Buffers::next_to_go`] is to be asked again, though nothing changes.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.waiting_since.map(|since| since + GRACE)
+    }
+
+    const fn tight_from(&self) -> usize {
+        self.max / 4 * 3
+    }
+
+    fn note_relief(&mut self) {
+        if !self.is_tight() {
+            self.waiting_since = None;
+            self.sweep_from = MUCH;
+        }
+    }
+}
+
+/// A client that holds less than this, in bytes, is never made to wait, and goes last: ordinary messages are far smaller.
+pub const MUCH: usize = 8 * 1024;
+/// How long those who have begun may hold up those who wait.
+pub const GRACE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    const MAX: usize = 100 * MUCH;
+
+    #[test]
+    fn who_holds_little_goes_last_and_only_as_many_as_must() {
+        let mut buffers = Buffers::new(MAX);
+        let now = Instant::now();
+        for client in 0..1_000 {
+            buffers.change(client, 0, MUCH / 4);
+        }
+        buffers.change(1_000, 0, MUCH);
+        assert!(buffers.held() > MAX);
+        assert_eq!(buffers.next_to_go(now), Some(Go::One(1_000)));
+        buffers.change(1_000, MUCH, 0);
+        assert_eq!(buffers.next_to_go(now), Some(Go::From(MUCH / 2)));
+        assert_eq!(buffers.next_to_go(now), Some(Go::From(MUCH / 4)));
+        let gone = (0..1_000).take_while(|client| {
+            let goes = buffers.is_tight();
+            buffers.change(*client, if goes { MUCH / 4 } else { 0 }, 0);
+            goes
+        });
+        assert_eq!(gone.count(), 1_000 - 4 * 75 + 1);
+        assert_eq!(buffers.next_to_go(now), None);
+    }
+
+    #[test]
+    fn when_it_is_tight_nobody_begins_and_who_has_begun_goes_on() {
+        let mut buffers = Buffers::new(MAX);
+        let now = Instant::now();
+        buffers.change(1, 0, MAX / 4 * 3 - 1);
+        assert!(buffers.may_begin(now, 0));
+        buffers.add(1);
+        assert!(!buffers.may_begin(now, 0) && buffers.may_begin(now, MUCH));
+        buffers.remove(1);
+        assert!(buffers.may_begin(now, 0));
+        assert_eq!(buffers.next_deadline(), None, "nobody waits any more");
+    }
+
+    #[test]
+    fn above_the_bound_the_largest_go_until_the_rest_is_below() {
+        let mut buffers = Buffers::new(MAX);
+        let now = Instant::now();
+        let lens = [10 * MUCH, 50 * MUCH, 40 * MUCH, 2 * MUCH];
+        for (client, len) in lens.iter().enumerate() {
+            buffers.change(client, 0, *len);
+        }
+        assert_eq!(buffers.next_to_go(now), Some(Go::One(1)));
+        buffers.change(1, lens[1], 0);
+        assert_eq!((buffers.next_to_go(now), buffers.held()), (None, 52 * MUCH));
+    }
+
+    #[test]
+    fn if_nothing_becomes_free_within_the_grace_the_largest_goes_for_those_who_wait() {
+        let mut buffers = Buffers::new(MAX);
+        let now = Instant::now();
+        buffers.change(1, 0, 80 * MUCH);
+        assert_eq!(buffers.next_to_go(now + 9 * GRACE), None, "nobody waits");
+        assert!(!buffers.may_begin(now, 0));
+        assert_eq!(buffers.next_deadline(), Some(now + GRACE));
+        assert_eq!(buffers.next_to_go(now + GRACE / 2), None);
+        assert_eq!(buffers.next_to_go(now + GRACE), Some(Go::One(1)));
+        buffers.change(1, 80 * MUCH, 0);
+        assert_eq!((buffers.next_to_go(now + GRACE), buffers.next_deadline()), (None, None));
+    }
+
+    /// Clients that do what they are told, and some that only take: what is held stays below the bound plus one step.
+    #[test]
+    fn the_sum_is_right_and_the_bound_holds_whatever_clients_do() {
+        for seed in 0..50 {
+            let mut random = Random::new(seed);
+            let mut buffers = Buffers::new(MAX);
+            let mut held = [0_usize; 300];
+            let mut now = Instant::now();
+            for _ in 0..2_000 {
+                now += Duration::from_millis(random.below(20) as u64);
+                let client = random.below(held.len());
+                let before = held[client];
+                let after = match random.below(4) {
+                    0 => 0,
+                    1 => before / 2,
+                    _ if buffers.may_begin(now, before) => before + random.below(STEP),
+                    _ => before,
+                };
+                held[client] = after;
+                buffers.change(client, before, after);
+                while let Some(go) = buffers.next_to_go(now) {
+                    let least = match go {
+                        Go::One(client) => held[client],
+                        Go::From(least) => least,
+                    };
+                    assert!(matches!(go, Go::From(_)) || least / MUCH == held.iter().max().unwrap() / MUCH);
+                    for (client, len) in held.iter_mut().enumerate().filter(|(_, len)| **len >= least) {
+                        if buffers.is_tight() {
+                            buffers.change(client, std::mem::take(len), 0);
+                        }
+                    }
+                }
+                assert_eq!(buffers.held(), held.iter().sum::<usize>());
+                assert!(buffers.held() <= MAX);
+                assert_eq!(buffers.large.len(), held.iter().filter(|len| **len >= MUCH).count());
+            }
+        }
+    }
+
+    const STEP: usize = 16 * MUCH;
+}
