@@ -9,6 +9,7 @@ pub mod counters;
 pub mod environment;
 pub mod flags;
 pub mod floor;
+pub mod hostile;
 pub mod http;
 pub mod launch;
 mod monitor;

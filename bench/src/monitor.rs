@@ -14,6 +14,7 @@ use crate::amounts::{bytes, duration, grouped};
 use crate::clients::{self, Load, Traffic, WARM_UP_NS};
 use crate::counters::{Control, Count, Counts, Slice, ThreadCounters, Totals, slice_histogram};
 use crate::environment::{self, Environment};
+use crate::hostile::{self, HostileCounts};
 use crate::options::{Mode, Options};
 use crate::poller::now_ns;
 use crate::pushes::{self, PushCounts, PushLoad};
@@ -38,6 +39,9 @@ pub struct Snapshot {
     pub threads_cpu_ns: Vec<u64>,
 }
 
+/// What the attack has done, and its thread.
+pub type Attack = (Arc<HostileCounts>, JoinHandle<io::Result<()>>);
+
 /// A run under way.
 pub struct Monitor<'a> {
     pub options: &'a Options,
@@ -47,6 +51,8 @@ pub struct Monitor<'a> {
     pub counts: Vec<Arc<Counts>>,
     pub push_counts: Arc<PushCounts>,
     pub threads: Vec<JoinHandle<io::Result<ThreadCounters>>>,
+    /// The attack meanwhile, if there is one.
+    pub attack: Option<Attack>,
     pub slices: Receiver<Slice>,
     /// Calls and pushes answered in each second, merged over the threads.
     pub by_second: BTreeMap<u64, (Histogram<u32>, Histogram<u32>)>,
@@ -81,7 +87,9 @@ impl<'a> Monitor<'a> {
         }
         let (sender, slices) = channel();
         let pushing = u32::from(options.pushes_per_second > 0);
-        let ready = Arc::new(Barrier::new((threads + pushing) as usize + 1));
+        let ready = Arc::new(Barrier::new(
+            (threads + pushing + u32::from(options.hostile)) as usize + 1,
+        ));
         let mut handles = Vec::new();
         for thread in 0..threads {
             let load = load(options, environment, start_ns, thread, threads);
@@ -104,6 +112,19 @@ impl<'a> Monitor<'a> {
                 pushes::run(load, counts, control)
             })?);
         }
+        let attack = match options.hostile {
+            true => {
+                let counts = Arc::new(HostileCounts::default());
+                let targets = environment.targets.clone().into();
+                let (own, control, ready) = (Arc::clone(&counts), Arc::clone(&control), Arc::clone(&ready));
+                let thread = spawn("hostile".to_owned(), move || {
+                    isolate(&ready)?;
+                    hostile::run(targets, own, control)
+                })?;
+                Some((counts, thread))
+            }
+            false => None,
+        };
         ready.wait();
         let mut monitor = Self {
             options,
@@ -113,6 +134,7 @@ impl<'a> Monitor<'a> {
             counts,
             push_counts,
             threads: handles,
+            attack,
             slices,
             by_second: BTreeMap::new(),
             seconds: Vec::new(),
@@ -349,10 +371,10 @@ pub fn cores(begin: Process, end: Process, elapsed_ns: f64) -> f64 {
     end.cpu_us.saturating_sub(begin.cpu_us) as f64 * 1e3 / elapsed_ns
 }
 
-fn spawn(
+fn spawn<T: Send + 'static>(
     name: String,
-    body: impl FnOnce() -> io::Result<ThreadCounters> + Send + 'static,
-) -> Result<JoinHandle<io::Result<ThreadCounters>>, String> {
+    body: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<JoinHandle<io::Result<T>>, String> {
     let builder = std::thread::Builder::new().name(name).stack_size(STACK_LEN);
     builder
         .spawn(body)

@@ -44,6 +44,8 @@ What to measure
   --backend-threads N      threads of the stub (1)
   --backend-delay DURATION think time of the stub (0)
   --compare-floor          the same again against the floor relay, and the ratio
+  --hostile                the same without and with an attack meanwhile (floods of SENDs and of empty frames, half
+                           messages, a storm of connects), and the ratio; nothing of it may go wrong
 
 What to write
   --json FILE              all figures
@@ -94,6 +96,7 @@ pub struct Options {
     pub backend_threads: u32,
     pub backend_delay: Duration,
     pub compare_floor: bool,
+    pub hostile: bool,
     pub json: Option<PathBuf>,
     pub html: Option<PathBuf>,
     pub quiet: bool,
@@ -131,6 +134,10 @@ impl Options {
                 }
                 Long("compare-floor") => {
                     options.compare_floor = true;
+                    continue;
+                }
+                Long("hostile") => {
+                    options.hostile = true;
                     continue;
                 }
                 Long("quiet") => {
@@ -224,6 +231,9 @@ impl Options {
         if self.mode != Mode::Ramp && self.hold.is_zero() {
             return Err("--hold 0: nothing to measure".into());
         }
+        if self.hostile && self.compare_floor {
+            return Err("--hostile compares with a run without the attack: leave --compare-floor away".into());
+        }
         if self.target.is_empty() {
             if !self.ingress.is_empty() || self.backend.is_some() || self.pid.is_some() {
                 return Err("--ingress, --backend and --pid describe a running proxy: give its --target too".into());
@@ -267,6 +277,7 @@ impl Default for Options {
             backend_threads: 1,
             backend_delay: Duration::ZERO,
             compare_floor: false,
+            hostile: false,
             json: None,
             html: None,
             quiet: false,
@@ -359,6 +370,7 @@ mod tests {
             ("--pid 7", "give its --target too"),
             ("--target 127.0.0.1:1 --pushes-per-second 1", "need --ingress"),
             ("--target 127.0.0.1:1 --compare-floor", "leave"),
+            ("--hostile --compare-floor", "leave --compare-floor away"),
             ("--set a", "not KEY=VALUE"),
         ];
         for (line, expected) in cases {

@@ -42,6 +42,8 @@ pub struct Report {
     pub curve: Vec<CurvePoint>,
     /// The same scene with the floor relay.
     pub floor: Option<Floor>,
+    /// The same scene without the attack, and what the attack did.
+    pub hostile: Option<Hostile>,
 }
 
 /// The machine.
@@ -247,6 +249,23 @@ pub struct Floor {
     pub messages_per_second: f64,
     /// Its latencies of Calls.
     pub calls: Percentiles,
+}
+
+/// What `--hostile` compares with, and what was done.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Hostile {
+    /// Latencies of Calls without the attack.
+    pub quiet_calls: Percentiles,
+    /// With it, divided by those without: at the median and at p99.
+    pub ratio_p50: f64,
+    /// See `ratio_p50`.
+    pub ratio_p99: f64,
+    /// Handshakes of the attack.
+    pub connects: u64,
+    /// Its connections that the proxy has ended.
+    pub ended: u64,
+    /// Bytes that the proxy's sockets have taken of it.
+    pub bytes: u64,
 }
 
 impl Percentiles {

@@ -9,7 +9,7 @@ use crate::counters::{Count, FAULTS_MAX, ThreadCounters};
 use crate::environment::{self, Environment};
 use crate::monitor::{Monitor, Snapshot, cores};
 use crate::options::{Mode, Options};
-use crate::report::{self, Counted, Cpu, Floor, LatencyReport, Memory, Percentiles, Rates, Report, Scene};
+use crate::report::{self, Counted, Cpu, Floor, Hostile, LatencyReport, Memory, Percentiles, Rates, Report, Scene};
 use crate::stats::Stats;
 use crate::{flags, http, launch};
 
@@ -19,7 +19,30 @@ use crate::{flags, http, launch};
 /// In words: it could not run. What went wrong in a run is in the report.
 pub fn run(options: &Options) -> Result<Report, String> {
     let open_files = flags::raise_open_files();
+    let quiet = match options.hostile {
+        true => Some(run_against(
+            &Options {
+                hostile: false,
+                ..options.clone()
+            },
+            None,
+            open_files,
+        )?),
+        false => None,
+    };
     let mut report = run_against(options, None, open_files)?;
+    if let (Some(quiet), Some(hostile)) = (quiet, &mut report.hostile) {
+        let ratio = |with: u64, without: u64| with as f64 / without.max(1) as f64;
+        let (with, without) = (&report.latency.calls, quiet.latency.calls);
+        (hostile.ratio_p50, hostile.ratio_p99) = (ratio(with.p50, without.p50), ratio(with.p99, without.p99));
+        hostile.quiet_calls = without;
+        report.problems.extend(
+            quiet
+                .problems
+                .iter()
+                .map(|problem| format!("without the attack: {problem}")),
+        );
+    }
     if options.compare_floor {
         let floor = run_against(options, Some(launch::sibling("floor")?), open_files)?;
         report
@@ -63,6 +86,20 @@ impl Monitor<'_> {
             counters.faults.extend(own.faults);
         }
         counters.faults.truncate(FAULTS_MAX);
+        let hostile = match self.attack.take() {
+            Some((counts, thread)) => {
+                let ended = thread.join().map_err(|_| "the thread of the attack has panicked")?;
+                ended.map_err(|error| format!("the thread of the attack: {error}"))?;
+                let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+                Some(Hostile {
+                    connects: read(&counts.connects),
+                    ended: read(&counts.ended),
+                    bytes: read(&counts.bytes),
+                    ..Hostile::default()
+                })
+            }
+            None => None,
+        };
         let mut report = Report {
             relay: self.environment.relay.clone(),
             command: std::env::args().collect::<Vec<_>>().join(" "),
@@ -82,6 +119,7 @@ impl Monitor<'_> {
                 send_lag: Percentiles::of(&counters.latencies.send_lag),
             },
             memory: self.memory(&held),
+            hostile,
             ..Report::default()
         };
         let curve_of = match self.options.mode {

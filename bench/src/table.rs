@@ -98,6 +98,25 @@ impl Report {
             ),
         );
         row("send lag", line(&self.latency.send_lag));
+        if let Some(hostile) = &self.hostile {
+            row(
+                "attack",
+                format!(
+                    "{} handshakes, {} ended by the proxy, {} taken",
+                    grouped(hostile.connects),
+                    grouped(hostile.ended),
+                    bytes(hostile.bytes)
+                ),
+            );
+            row("without it", line(&hostile.quiet_calls));
+            row(
+                "with it",
+                format!(
+                    "{:.2} times the p50, {:.2} times the p99",
+                    hostile.ratio_p50, hostile.ratio_p99
+                ),
+            );
+        }
         for bottleneck in &self.bottlenecks {
             row("BOTTLENECK", bottleneck.clone());
         }
