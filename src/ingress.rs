@@ -7,11 +7,9 @@ mod outcome_waits;
 mod push;
 mod queries;
 mod server;
-mod token;
 
 pub use home::Home;
 pub use server::serve;
-pub use token::Token;
 
 use std::cell::Cell;
 use std::rc::{Rc, Weak};
@@ -23,6 +21,7 @@ use self::queries::{Overloaded, Queries};
 use crate::env::Env;
 use crate::env::reloadable::Reloadable;
 use crate::shard::mail::{ClientReply, ClientRequest, Mail, PushOutcome};
+use crate::token::Token;
 
 /// A shard's ingress.
 pub struct Ingress {

@@ -15,3 +15,4 @@ pub mod observe;
 pub mod server;
 pub mod shard;
 pub mod stream;
+pub mod token;

@@ -177,7 +177,7 @@ fn serve(
         config: config.clone(),
         args: args.clone(),
         usable_cpus,
-        ingress_token: server.ingress_token.clone(),
+        tokens: server.tokens.clone(),
     };
     std::thread::Builder::new()
         .name("signals".into())

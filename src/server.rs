@@ -24,11 +24,11 @@ use self::runtime::Runtime;
 use crate::backend::targets;
 use crate::config::{BackendUrl, Config, Node};
 use crate::env::home::IdHasher;
-use crate::ingress::Token;
-use crate::observe::admin::Admin;
+use crate::observe::admin::{Admin, Running};
 use crate::shard::control_plane::ControlPlane;
 use crate::shard::mail::{Control, Mail};
 use crate::shard::{self, Drained, Plan};
+use crate::token::{Token, Tokens};
 use protocol::ocpp::ClientId;
 
 /// Why the server did not start, or did not end well.
@@ -47,9 +47,11 @@ pub enum ServeError {
     /// A socket that was passed in.
     #[error(transparent)]
     InheritedSockets(#[from] ActivationError),
-    /// The file of the ingress token cannot be used.
-    #[error("ingress_token_file = {}: {error}", .file.display())]
+    /// The file of a token cannot be used.
+    #[error("{key} = {}: {error}", .file.display())]
     Token {
+        /// The key of the file.
+        key: &'static str,
         /// The file's path.
         file: PathBuf,
         /// What is wrong with it.
@@ -70,16 +72,18 @@ pub enum ServeError {
 pub struct Server {
     /// Real addresses, ports chosen.
     pub addresses: Addresses,
-    /// The token that pushes must carry; `None`: everybody may push.
-    pub ingress_token: Option<Token>,
+    /// The tokens that requests must carry.
+    pub tokens: Tokens,
     node: node::Node<Mail>,
     ends: mpsc::Receiver<Drained>,
     control: Arc<ControlPlane>,
+    running: Running,
 }
 
 /// The way to the shards, for signals.
 #[derive(Clone, Debug)]
 pub struct Remote {
+    running: Running,
     control: Arc<ControlPlane>,
     outside: Arc<NodeHandle<Mail>>,
 }
@@ -122,14 +126,14 @@ impl Server {
             ingress: ingress.address(),
             admin: admin.local_addr()?,
         };
-        let ingress_token = ingress_token(&config.node)?;
+        let tokens = tokens(&config.node)?;
         let plan = Plan {
             node: Arc::new(config.node.clone()),
             cores: config.cores.clone().into(),
             listen: listen.listener(),
             ingress: ingress.listener(),
             addresses: config.node.backends.iter().map(targets::look_up).collect(),
-            ingress_token: ingress_token.clone(),
+            ingress_token: tokens.ingress.clone(),
             hasher: IdHasher::default(),
             traced,
             control: ControlPlane::new(config.cores.iter().map(|core| core.cpu)),
@@ -166,14 +170,16 @@ impl Server {
         }
         // What a shard closes from now on is closed.
         drop((listen, ingress, inherited));
-        Admin::new(node.outside.clone(), control.clone(), hasher).start(admin)?;
+        let running = Running::new(config.clone(), tokens.admin.clone());
+        Admin::new(node.outside.clone(), control.clone(), hasher, running.clone()).start(admin)?;
         refresh_addresses(&config.node.backends, &node.outside)?;
         Ok(Self {
             addresses,
-            ingress_token,
+            tokens,
             node,
             ends,
             control,
+            running,
         })
     }
 
@@ -181,6 +187,7 @@ impl Server {
     #[must_use]
     pub fn remote(&self) -> Remote {
         Remote {
+            running: self.running.clone(),
             control: self.control.clone(),
             outside: self.node.outside.clone(),
         }
@@ -196,15 +203,31 @@ impl Server {
     }
 }
 
-/// Who may push, if not everybody.
-fn ingress_token(node: &Node) -> Result<Option<Token>, ServeError> {
-    let read = |file: &PathBuf| {
-        Token::read(file).map_err(|error| ServeError::Token {
-            file: file.clone(),
-            error,
-        })
+/// The key and the file of each token.
+fn token_files(node: &Node) -> [(&'static str, Option<&PathBuf>); 2] {
+    [
+        ("ingress_token_file", node.ingress_token_file.as_ref()),
+        ("admin_token_file", node.admin_token_file.as_ref()),
+    ]
+}
+
+/// Who may ask, if not everybody.
+fn tokens(node: &Node) -> Result<Tokens, ServeError> {
+    let read = |(key, file): (&'static str, Option<&PathBuf>)| {
+        let read = |file: &PathBuf| {
+            Token::read(file).map_err(|error| ServeError::Token {
+                key,
+                file: file.clone(),
+                error,
+            })
+        };
+        file.map(read).transpose()
     };
-    node.ingress_token_file.as_ref().map(read).transpose()
+    let [ingress, admin] = token_files(node);
+    Ok(Tokens {
+        ingress: read(ingress)?,
+        admin: read(admin)?,
+    })
 }
 
 impl Remote {
@@ -214,8 +237,9 @@ impl Remote {
     }
 
     /// Gives the shards a configuration that was read again.
-    pub fn reload(&self, config: Config, ingress_token: Option<Token>) {
-        self.control.reload(&self.outside, config, ingress_token);
+    pub fn reload(&self, config: Config, tokens: Tokens) {
+        self.running.set(config.clone(), tokens.admin);
+        self.control.reload(&self.outside, config, tokens.ingress);
     }
 }
 

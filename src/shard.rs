@@ -36,7 +36,8 @@ use crate::client::{Clients, accept};
 use crate::config::{Core, Node};
 use crate::env::Env;
 use crate::env::home::IdHasher;
-use crate::ingress::{self, Home as _, Ingress, Token};
+use crate::ingress::{self, Home as _, Ingress};
+use crate::token::Token;
 use protocol::ocpp::ClientId;
 
 /// What every shard is told at the start.

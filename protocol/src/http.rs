@@ -11,8 +11,10 @@
 //! - How a message is cut into reads never changes what comes out.
 //! - What was accepted as a header value may be written as one ([`is_header_value_safe`]).
 
+mod authorization;
 mod body;
 mod chunked;
+mod cross_site;
 mod failure;
 mod framing;
 mod head;
@@ -22,7 +24,9 @@ mod response;
 mod vocabulary;
 mod writer;
 
+pub use authorization::{basic_password, bearer_token};
 pub use body::{BodyDecoder, BodyError, Decoded, whole_body};
+pub use cross_site::{CrossSite, Site};
 pub use failure::Failure;
 pub use framing::Framing;
 pub use head::{HEAD_LEN_MAX, HeadError};
@@ -30,5 +34,6 @@ pub use headers::{HEADERS_MAX, Headers, is_token};
 pub use request::{RequestHead, is_request_decided, parse_request};
 pub use response::{INTERIM_MAX, ResponseHead, parse_response};
 pub use vocabulary::{Method, StatusCode, reason};
+pub use writer::write_response_head;
 pub use writer::write_switching_protocols;
 pub use writer::{HeaderLines, RequestTemplate, is_header_value_safe, write_continue, write_request, write_response};

@@ -197,7 +197,8 @@ settings! {
     /// Where the backend posts its pushes. Whoever reaches it can command every client, hence loopback by default; set
     /// ingress_token_file before you open it to a network.
     ingress: SocketAddr = Kind::Address, "127.0.0.1:4001", Restart;
-    /// Health, metrics, status page and profiles. It has no password: keep it on loopback or on a network of operators.
+    /// Health, metrics, status page and profiles. Whoever reaches it sees clients and profiles, hence loopback by default;
+    /// set admin_token_file before you open it to a network.
     admin: SocketAddr = Kind::Address, "127.0.0.1:4002", Restart;
     /// Where requests go: `http://host:port[/prefix]` or `unix:/path[:/prefix]`; one, or a
     /// list: the least busy one is asked first, and one that fails is left alone and probed.
@@ -239,11 +240,20 @@ settings! {
     /// Headers that /connect carries only if a trusted proxy sent them, such as "x-ssl-client-cn".
     trusted_headers: Vec<String> = Kind::Headers, "", Now;
 
-    ["Who may push"]
+    ["Who may ask"]
     /// File whose first line is the token that every request to `ingress` must carry as Authorization: Bearer; empty
     /// asks for none. A second line is another token, as good as the first, while one takes the place of the other. A
     /// file, because arguments and environment are easily seen by others.
     ingress_token_file: Option<PathBuf> = Kind::OptionalPath, "", Now;
+    /// The same for `admin`, but for /healthz and /readyz. A browser asks for a name and a password: the token is the
+    /// password, the name may be any.
+    admin_token_file: Option<PathBuf> = Kind::OptionalPath, "", Now;
+    /// Names with a dot by which `ingress` is reached, such as "ws2api.example.org". Without a token, a request whose Host is
+    /// another such name gets 403: a page of a stranger, whose name points here, may have made a browser send it. Addresses
+    /// and names without a dot (localhost, a service's name) need not be listed.
+    ingress_hosts: Vec<String> = Kind::Hosts, "", Now;
+    /// The same for `admin`.
+    admin_hosts: Vec<String> = Kind::Hosts, "", Now;
 
     ["What the shards run on"]
     /// What runs a shard's tasks: `glommio`, which needs io_uring, 512 KiB of locked memory and a descriptor table per shard;

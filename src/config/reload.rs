@@ -107,6 +107,7 @@ mod tests {
             Kind::Subprotocols => "other".to_owned(),
             Kind::Headers => "x-a".to_owned(),
             Kind::Origins => "https://example.org".to_owned(),
+            Kind::Hosts => "ws2api.example.org".to_owned(),
             Kind::Networks => "10.0.0.0/8".to_owned(),
         }
     }

@@ -167,6 +167,7 @@ impl Setting for Vec<String> {
             Kind::Subprotocols => words::subprotocol,
             Kind::Headers => words::header,
             Kind::Origins => words::origin,
+            Kind::Hosts => words::host,
             Kind::PathPrefixes => words::path_prefix,
             _ => unreachable!("{kind} is not a list of texts"),
         };
@@ -287,6 +288,7 @@ mod tests {
         round_trip::<SocketAddr>(Kind::Address, "[::1]:80", "\"[::1]:80\"");
         round_trip::<Vec<String>>(Kind::PathPrefixes, "/a, /", "[\"/a/\", \"/\"]");
         round_trip::<Vec<String>>(Kind::Subprotocols, "a,b=a", "[\"a\", \"b=a\"]");
+        round_trip::<Vec<String>>(Kind::Hosts, "B.example, a.example.", "[\"b.example\", \"a.example\"]");
         round_trip::<DrainClose>(Kind::Choice(DRAIN_CLOSE), "fin", "\"fin\"");
         round_trip::<Vec<Tolerated>>(Kind::Choices(TOLERATED), "any-key", "[\"any-key\"]");
         round_trip::<Option<PathBuf>>(Kind::OptionalPath, "", "\"\"");

@@ -57,6 +57,8 @@ pub enum Kind {
     Headers,
     /// Values of the Origin header.
     Origins,
+    /// Names of hosts.
+    Hosts,
     /// IP networks.
     Networks,
 }
@@ -78,6 +80,7 @@ impl fmt::Display for Kind {
             Kind::Subprotocols => f.write_str("a list of subprotocol names such as \"ocpp1.6\""),
             Kind::Headers => f.write_str("a list of header names such as \"user-agent\""),
             Kind::Origins => f.write_str("a list of origins such as \"https://example.org\""),
+            Kind::Hosts => f.write_str("a list of host names such as \"ws2api.example.org\", without port"),
             Kind::Networks => f.write_str("a list of networks such as \"10.0.0.0/8\" and \"2001:db8::/32\""),
         }
     }

@@ -60,10 +60,12 @@ fn open_ingress(config: &Config) -> Option<Warning> {
 }
 
 fn open_admin(config: &Config) -> Option<Warning> {
-    let address = Some(config.node.admin).filter(is_open)?;
+    let address = Some(config.node.admin)
+        .filter(is_open)
+        .filter(|_| config.node.admin_token_file.is_none())?;
     warning(
-        format!("admin = {address} has no password: whoever reaches it sees clients and profiles"),
-        "listen on a loopback address, or let only operators through the firewall".to_owned(),
+        format!("admin = {address} asks for no token: whoever reaches it sees clients and profiles"),
+        "set admin_token_file, or listen on a loopback address".to_owned(),
     )
 }
 
@@ -135,6 +137,8 @@ mod tests {
         assert_eq!(found.iter().map(|(what, _)| what.as_str()).collect::<Vec<_>>(), [what]);
         assert_eq!(words(&two_shards(&[open[0], ("ingress_token_file", "/t")])), []);
         assert_eq!(words(&two_shards(&[("admin", "10.0.0.5:4002")])).len(), 1);
+        let guarded = [("admin", "10.0.0.5:4002"), ("admin_token_file", "/t")];
+        assert_eq!(words(&two_shards(&guarded)), []);
         assert_eq!(words(&two_shards(&[("admin", "[::1]:4002")])), []);
     }
 

@@ -1,4 +1,5 @@
-//! Checks texts that go into HTTP heads or are compared with them: paths, names of headers and subprotocols, origins.
+//! Checks texts that go into HTTP heads or are compared with them: paths, names of headers, subprotocols and hosts,
+//! origins.
 
 use protocol::http::is_token;
 
@@ -17,6 +18,9 @@ pub enum WordError {
     /// Not what a browser writes into `Origin`.
     #[error("the value of an Origin header is visible ASCII without commas; leave the list empty for any")]
     Origin,
+    /// Not what a browser writes into `Host`.
+    #[error("a host name is letters, digits and -._, as it stands in a URL, without scheme and port")]
+    Host,
 }
 
 /// The name of a subprotocol, as it is, or `alias=name`.
@@ -67,6 +71,18 @@ pub(super) fn origin(text: &str) -> Result<String, WordError> {
     }
 }
 
+/// The name of a host in lower case, without the dot that may end it.
+pub(super) fn host(text: &str) -> Result<String, WordError> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let is_good = !name.is_empty() && name.len() <= HOST_LEN_MAX && !name.split('.').any(str::is_empty);
+    if is_good && name.bytes().all(allowed) {
+        Ok(name.to_ascii_lowercase())
+    } else {
+        Err(WordError::Host)
+    }
+}
+
 /// A token of a length that a header can carry.
 fn is_name(text: &str) -> bool {
     text.len() <= TOKEN_LEN_MAX && is_token(text.as_bytes())
@@ -75,6 +91,8 @@ fn is_name(text: &str) -> bool {
 const TOKEN_LEN_MAX: usize = 128;
 const PATH_LEN_MAX: usize = 256;
 const ORIGIN_LEN_MAX: usize = 512;
+/// RFC 1035, 3.1.
+const HOST_LEN_MAX: usize = 253;
 
 /// Headers that say something about the connection to the backend or about who queries: a client's copy would lie.
 const OWN_HEADERS: [&str; 21] = [
@@ -139,6 +157,27 @@ mod tests {
             &"/x".repeat(PATH_LEN_MAX),
         ] {
             assert_eq!(path_prefix(bad), Err(WordError::Path), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_without_scheme_and_port() {
+        assert_eq!(host("Admin.Example.Org."), Ok("admin.example.org".to_owned()));
+        assert_eq!(host("a_b"), Ok("a_b".to_owned()));
+        for bad in [
+            "",
+            ".",
+            "a..b",
+            ".a",
+            "a:1",
+            "http://a",
+            "a/b",
+            "a b",
+            "*.a",
+            "ä.example",
+            &"x".repeat(HOST_LEN_MAX + 1),
+        ] {
+            assert_eq!(host(bad), Err(WordError::Host), "{bad:?}");
         }
     }
 

@@ -14,7 +14,8 @@ use super::{Ingress, push};
 use crate::env::Env;
 use crate::env::drain_signal::DrainWatch;
 use crate::stream::{linger, poll_recv, send_all};
-use protocol::http::{BodyDecoder, Framing, RequestHead, parse_request, write_continue, write_response};
+use protocol::http::{BodyDecoder, CrossSite, Framing, RequestHead, Site};
+use protocol::http::{bearer_token, parse_request, write_continue, write_response_head};
 use protocol::mapping::routes::{Route, RouteError, route};
 use protocol::proxy_protocol;
 
@@ -26,6 +27,8 @@ struct Request {
     expect_continue: bool,
     /// `Prefer: wait`
     wait: Option<Duration>,
+    /// HEAD: the answer is its head alone.
+    is_head: bool,
 }
 
 /// Why a connection is at its end.
@@ -43,6 +46,7 @@ pub(super) async fn serve(ingress: &Rc<Ingress>, socket: Socket, _peer: SocketAd
         socket,
         buffer: Vec::new(),
         timer: Timer::new(&ingress.env.reactor),
+        is_head: false,
         end: ingress.env.end.watch(),
     };
     let end = reader.serve().await;
@@ -61,6 +65,8 @@ struct Reader {
     buffer: Vec<u8>,
     /// One for all that it waits for, one after the other: most deadlines are later than the one before.
     timer: Timer,
+    /// Whether the request that is being answered is a HEAD.
+    is_head: bool,
     end: DrainWatch,
 }
 
@@ -70,7 +76,9 @@ impl Reader {
             self.skip_proxy_header().await?;
         }
         loop {
+            self.is_head = false;
             let request = self.read_request_head().await?;
+            self.is_head = request.is_head;
             self.env().counters.ingress_requests.add();
             let mut body = Vec::new();
             if let Err(answer) = request.route {
@@ -196,6 +204,7 @@ impl Reader {
             buffer,
             timer,
             end,
+            ..
         } = self;
         let received = poll_fn(|context| {
             let received = poll_recv(&ingress.env, context, socket, |bytes| buffer.extend_from_slice(bytes));
@@ -221,7 +230,10 @@ impl Reader {
     async fn send(&self, answer: &Answer, keep_alive: bool) -> std::io::Result<()> {
         let headers: Vec<(&str, &str)> = answer.headers.iter().map(|(name, value)| (*name, &**value)).collect();
         let mut bytes = Vec::with_capacity(HEAD_LEN + answer.body.len());
-        write_response(&mut bytes, answer.status, &headers, &answer.body, keep_alive);
+        write_response_head(&mut bytes, answer.status, &headers, answer.body.len(), keep_alive);
+        if !self.is_head {
+            bytes.extend_from_slice(&answer.body);
+        }
         self.send_bytes(&bytes).await
     }
 
@@ -239,12 +251,29 @@ impl Request {
             keep_alive: head.keep_alive,
             expect_continue: head.expect_continue,
             wait: wait(head),
+            is_head: head.method == "HEAD",
         }
     }
 
     fn check(ingress: &Ingress, head: &RequestHead<'_>) -> Result<Route, Answer> {
+        let site = Site {
+            hosts: &ingress.env.node.ingress_hosts,
+            any_host: ingress.token.is_some(),
+            has_pages: false,
+        };
+        site.check(head).map_err(|refusal| {
+            Answer::error(403, &match refusal {
+                CrossSite::Origin | CrossSite::FetchSite => "no page in a browser may ask here".to_owned(),
+                CrossSite::Host(host) => format!(
+                    "{host} may be the name of a stranger's page in a browser: if it is ours, add it to ingress_hosts, or set a token"
+                ),
+            })
+        })?;
         if let Some(token) = &*ingress.token
-            && !head.header("authorization").is_some_and(|value| token.fits(value))
+            && !head
+                .only("authorization")
+                .and_then(bearer_token)
+                .is_some_and(|secret| token.is(secret))
         {
             let challenge = ("WWW-Authenticate", "Bearer realm=\"ws2api\"".to_owned());
             return Err(Answer {

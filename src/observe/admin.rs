@@ -7,10 +7,14 @@ mod alerts;
 mod connection;
 mod connections;
 mod exposition;
+mod gate;
 mod monitor;
 mod process;
 mod profiles;
+mod running;
 mod status;
+
+pub use running::Running;
 
 use std::io;
 use std::net::TcpListener;
@@ -36,6 +40,7 @@ pub struct Admin {
     outside: Arc<NodeHandle<Mail>>,
     control: Arc<ControlPlane>,
     hasher: IdHasher,
+    running: Running,
     monitor: Monitor,
     peaks: Arc<Mutex<Vec<Peaks>>>,
     slow_answers: SlowAnswers,
@@ -49,14 +54,15 @@ struct Peaks {
 }
 
 impl Admin {
-    /// For the shards behind `outside`, which find a client's home with `hasher`.
+    /// For the shards behind `outside`, which find a client's home with `hasher`. `running` says who may ask.
     #[must_use]
-    pub fn new(outside: Arc<NodeHandle<Mail>>, control: Arc<ControlPlane>, hasher: IdHasher) -> Self {
+    pub fn new(outside: Arc<NodeHandle<Mail>>, control: Arc<ControlPlane>, hasher: IdHasher, running: Running) -> Self {
         let peaks = vec![Peaks::default(); outside.shards_count()];
         Self {
             outside,
             control,
             hasher,
+            running,
             monitor: Monitor::default(),
             peaks: Arc::new(Mutex::new(peaks)),
             slow_answers: SlowAnswers::new(SLOW_ANSWERS_MAX),
@@ -228,6 +234,9 @@ impl Admin {
     }
 
     fn answer(&self, query: &Query<'_>) -> Response {
+        if let Err(refusal) = gate::check(&self.running.current(), query.head, query.path) {
+            return refusal;
+        }
         match (query.method, query.path) {
             ("GET", "/healthz") => match self.control.first_silent() {
                 Some(silent) => Response::text(503, format!("{silent}\n")),

@@ -3,20 +3,21 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 
 use rustix::net::{AddressFamily, SocketType, bind, socket};
 
-use super::{ServeError, host, ingress_token};
+use super::{ServeError, host, token_files, tokens};
 use crate::config::{self, ClientIdPlace, Config, Warning, Word as _};
 
-/// Whether a start would find its token and its addresses here. A port that is in use is no fault: a server with this
+/// Whether a start would find its tokens and its addresses here. A port that is in use is no fault: a server with this
 /// configuration may be running.
 ///
 /// # Errors
 /// The [`ServeError`] that the start would end with.
 pub fn check(config: &Config) -> Result<(), ServeError> {
     let node = &config.node;
-    ingress_token(node)?;
+    tokens(node)?;
     for (key, address) in [
         ("listen", node.listen),
         ("ingress", node.ingress),
@@ -72,17 +73,21 @@ pub fn admission_rows(config: &Config) -> Vec<String> {
 #[must_use]
 pub fn warnings(config: &Config, limits: &host::Limits) -> Vec<Warning> {
     let mut found = host::warnings(config, limits);
-    found.extend(token_for_all(config));
+    found.extend(token_files(&config.node).into_iter().filter_map(token_for_all));
     found.append(&mut config::warnings(config));
     found
 }
 
-fn token_for_all(config: &Config) -> Option<Warning> {
-    let file = config.node.ingress_token_file.as_ref()?;
+fn token_for_all((key, file): (&str, Option<&PathBuf>)) -> Option<Warning> {
+    let file = file?;
+    let power = match key {
+        "ingress_token_file" => "command every client",
+        _ => "see clients and profiles",
+    };
     let mode = std::fs::metadata(file).ok()?.permissions().mode();
     (mode & OTHERS_READ != 0).then(|| Warning {
         what: format!(
-            "ingress_token_file = {}: every user of this machine can read it, and with it command every client",
+            "{key} = {}: every user of this machine can read it, and with it {power}",
             file.display()
         ),
         fix: format!(

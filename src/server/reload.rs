@@ -2,9 +2,9 @@
 
 use crate::cli::ServeArgs;
 use crate::config::{self, Config, When};
-use crate::ingress::Token;
 use crate::observe::reloads;
-use crate::server::{Remote, host, ingress_token, sd_notify};
+use crate::server::{Remote, host, sd_notify, tokens};
+use crate::token::{Token, Tokens};
 
 /// What runs, and what it was read from.
 #[derive(Debug)]
@@ -13,8 +13,8 @@ pub struct Source {
     pub config: Config,
     /// Where it came from.
     pub args: ServeArgs,
-    /// The token that pushes must carry; `None`: everybody may push.
-    pub ingress_token: Option<Token>,
+    /// The tokens that requests must carry.
+    pub tokens: Tokens,
     /// As they were before any thread was pinned.
     pub usable_cpus: Vec<usize>,
 }
@@ -33,16 +33,16 @@ impl Source {
         sd_notify::ready();
     }
 
-    fn load(&self) -> Result<(Config, Option<Token>), String> {
+    fn load(&self) -> Result<(Config, Tokens), String> {
         let file = self.args.config.as_deref();
         let config = config::load(file, &self.args.overrides, &self.usable_cpus);
         let mut config = config.map_err(|error| error.to_string())?;
         host::fit(&mut config, &host::Limits::read());
-        let ingress_token = ingress_token(&config.node).map_err(|error| error.to_string())?;
-        Ok((config, ingress_token))
+        let tokens = tokens(&config.node).map_err(|error| error.to_string())?;
+        Ok((config, tokens))
     }
 
-    fn apply(&mut self, (read, ingress_token): (Config, Option<Token>), remote: &Remote) {
+    fn apply(&mut self, (read, tokens): (Config, Tokens), remote: &Remote) {
         let changes = config::changes(&self.config, &read);
         for change in &changes {
             let config::Change { key, when, from, to } = change;
@@ -54,17 +54,25 @@ impl Source {
         }
         let config = config::merge(&self.config, &read);
         self.config = config.clone();
-        let token = match (&self.ingress_token, &ingress_token) {
-            (None, None) => "no token is asked for",
-            (Some(old), Some(new)) if old == new => "the token is the one before",
-            (_, Some(new)) if new.count() > 1 => "the token has changed: there are two",
-            (_, Some(_)) => "the token has changed",
-            (Some(_), None) => "no token is asked for any more",
-        };
-        self.ingress_token.clone_from(&ingress_token);
-        remote.reload(config, ingress_token);
+        let token = token_words(self.tokens.ingress.as_ref(), tokens.ingress.as_ref());
+        if self.tokens.admin.is_some() || tokens.admin.is_some() {
+            let token = token_words(self.tokens.admin.as_ref(), tokens.admin.as_ref());
+            tracing::info!("at the admin address {token}");
+        }
+        self.tokens = tokens.clone();
+        remote.reload(config, tokens);
         reloads::succeeded();
         let count = changes.iter().filter(|change| change.when != When::Restart).count();
         tracing::info!("configuration read again: {count} values changed, {token}");
+    }
+}
+
+fn token_words(old: Option<&Token>, new: Option<&Token>) -> &'static str {
+    match (old, new) {
+        (None, None) => "no token is asked for",
+        (Some(old), Some(new)) if old == new => "the token is the one before",
+        (_, Some(new)) if new.count() > 1 => "the token has changed: there are two",
+        (_, Some(_)) => "the token has changed",
+        (Some(_), None) => "no token is asked for any more",
     }
 }

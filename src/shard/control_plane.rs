@@ -14,8 +14,8 @@ use shards::mesh::NodeHandle;
 
 use super::mail::Mail;
 use crate::config::Config;
-use crate::ingress::Token;
 use crate::observe::report::Report;
+use crate::token::Token;
 
 /// Shared by the ordinary threads and all shards.
 #[derive(Debug)]

@@ -104,6 +104,68 @@ fn the_page_is_readable_light_and_dark_and_fits_a_phone() {
     }
 }
 
+#[test]
+fn a_page_of_a_stranger_reaches_nobody_through_the_browser() {
+    let Some(browser) = Browser::start() else { return };
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).start();
+    let mut client = proxy.client("CP1");
+    let (ingress, admin) = (proxy.ingress, proxy.admin);
+    // A page from anywhere, which a browser asks no questions about.
+    browser.open("data:text/html,<title>page</title>");
+    for script in [
+        format!(
+            "fetch('http://{ingress}/call/Reset/CP1/m1', {{method: 'POST', mode: 'no-cors', body: new Blob(['{{}}'])}})"
+        ),
+        format!("navigator.sendBeacon('http://{ingress}/call/Reset/CP1/m2', new Uint8Array([123, 125]))"),
+        format!("new WebSocket('ws://{ingress}/clients/CP1')"),
+        format!("fetch('http://{admin}/trace?client=CP1', {{method: 'POST', mode: 'no-cors'}})"),
+        format!("new Image().src = 'http://{admin}/debug/pprof/profile?seconds=300'"),
+    ] {
+        browser.run(&script);
+    }
+    // A page whose name points here all of a sudden: what it asks is of the same origin then.
+    for (port, key) in [(ingress.port(), "ingress_hosts"), (admin.port(), "admin_hosts")] {
+        browser.open(&format!("http://attacker.example:{port}/clients/CP1"));
+        browser.text("body", key);
+        browser.run("fetch('/clients/CP1', {method: 'DELETE'})");
+        browser.run("fetch('/call/Reset/CP1/m3', {method: 'POST', body: new Blob(['{}'])})");
+        browser.run("fetch('/trace?client=CP1', {method: 'POST'})");
+    }
+    eventually("all to be refused", || (proxy.count("ingress_bad") >= 6).then_some(()));
+    proxy.push("CP1", "Reset", "fence", "{}").expect(202);
+    client.expect("[2,\"fence\",\"Reset\",{}]");
+    assert!(!proxy.stderr().contains("trace"), "{}", proxy.stderr());
+    // Nobody has the profiler.
+    support::Http::connect(admin).download("/debug/pprof/profile?seconds=1");
+}
+
+#[test]
+fn the_page_asks_for_the_token_and_works_with_it() {
+    let Some(browser) = Browser::start() else { return };
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-page-token", std::process::id()));
+    std::fs::write(&file, "s3cret\n").unwrap();
+    let proxy = Proxy::demo().set("admin_token_file", file.to_str().unwrap()).start();
+    let _client = proxy.client("CP1");
+    browser.open(&format!("http://{}/", proxy.admin));
+    assert_eq!(
+        browser.run("return document.querySelector('#pill')"),
+        Value::Null,
+        "nothing without it"
+    );
+    // As if it had been typed in.
+    browser.open(&format!("http://anyone:s3cret@{}/", proxy.admin));
+    browser.open(&format!("http://{}/", proxy.admin));
+    browser.wait(
+        "all is well",
+        "return document.querySelector('#pill.good')?.textContent === 'all well'",
+    );
+    browser.run("document.getElementById('id').value = 'CP1'; document.getElementById('search').requestSubmit()");
+    browser.text("#client", "127.0.0.1");
+    browser.run("document.querySelector('#client button').click()");
+    browser.text("#client [role=status]", "the log shows it");
+}
+
 /// Texts with less than 4.5 : 1, and the ratio.
 const CONTRAST: &str = "
     const parse = colour => colour.match(/[\\d.]+/g).map(Number);
@@ -185,6 +247,10 @@ impl Browser {
             "--disable-sync",
             "--no-first-run",
             "--window-size=1280,1000",
+            // Other browsers have nothing of the kind.
+            "--disable-features=LocalNetworkAccessChecks",
+            // What the attacker's own name server would say.
+            "--host-resolver-rules=MAP attacker.example 127.0.0.1",
         ];
         let session = browser.ask(
             "/session",

@@ -11,4 +11,5 @@ mod reload;
 mod service;
 mod start_up;
 mod status;
+mod strangers;
 mod watchdog;

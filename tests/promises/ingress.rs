@@ -1,4 +1,4 @@
-//! The ingress speaks HTTP/1.1 strictly, and takes pushes only from who may push: `http-1` to `http-11`, `push-9` to
+//! The ingress speaks HTTP/1.1 strictly, and takes pushes only from who may push: `http-1` to `http-11`, `http-18`, `push-9` to
 //! `push-12`. Pushes themselves are in pushes.rs.
 
 use std::path::PathBuf;
@@ -527,6 +527,30 @@ fn another_method_gets_405() {
         assert_eq!(reply.header("allow"), Some("POST"), "{method}");
     }
     assert_untouched(&proxy, &mut client);
+}
+
+#[test]
+fn head_is_get_without_the_body() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let _client = proxy.client("CP1");
+    let mut http = proxy.http();
+    for target in [
+        "/clients",
+        "/clients/CP1",
+        "/clients/nobody",
+        "/clients?limit=0",
+        "/nowhere",
+    ] {
+        let got = http.get(target);
+        // What follows it on the connection is understood: there was no body.
+        let head = http.head(target, &[]);
+        assert_eq!(head.status, got.status, "{target}");
+        assert_eq!(head.header("content-length"), got.header("content-length"), "{target}");
+    }
+    let head = http.head("/call/Reset/CP1/m1", &[]);
+    assert_eq!((head.status, head.header("allow")), (405, Some("POST")));
+    http.get("/clients").expect(200);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod admission;
 mod answers;
 mod backends;
 mod bad_frames;
+mod browsers;
 mod calls;
 mod cli;
 mod clients;

@@ -207,6 +207,8 @@ fn refusals_of_every_operation(contract: &mut Contract, proxy: &Proxy) {
             http.reply()
         };
         let mut check = |reply: &Reply| contract.check(template, method, reply);
+        let page = [("Origin", "http://attacker.example")];
+        check(&proxy.http().request(method, target, &page, "{}").expect(403));
         check(&raw(format!("{line}Content-Length: 5000\r\n\r\n")).expect(413));
         check(&raw(format!("{line}X: {}\r\n\r\n", "x".repeat(9000))).expect(431));
         check(&raw(format!("{line}Transfer-Encoding: gzip\r\n\r\n")).expect(501));

@@ -311,12 +311,24 @@ impl Http {
         self.request("GET", target, &[], "")
     }
 
+    /// The answer to a HEAD, which ends with its head whatever length it announces.
+    #[track_caller]
+    pub fn head(&mut self, target: &str, headers: &[(&str, &str)]) -> Reply {
+        self.send_request("HEAD", target, headers, "");
+        let head = self.connection.head().unwrap().expect("an answer");
+        let status = head.start.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
+        Reply {
+            status: status.and_then(|digits| digits.parse().ok()).expect("a status"),
+            head,
+            body: String::new(),
+        }
+    }
+
     /// The bytes of a 200.
     #[track_caller]
     pub fn download(&mut self, target: &str) -> Vec<u8> {
         self.send_request("GET", target, &[], "");
-        let reply = self.try_raw_reply().expect("an answer");
-        let (status, _, body) = reply.expect("an answer before the end");
+        let (status, _, body) = self.raw_reply();
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
         body
     }
@@ -362,6 +374,12 @@ impl Http {
     }
 
     /// Status, head and body; the body may be anything.
+    #[track_caller]
+    pub fn raw_reply(&mut self) -> (u16, Head, Vec<u8>) {
+        let reply = self.try_raw_reply().expect("an answer");
+        reply.expect("an answer before the end")
+    }
+
     fn try_raw_reply(&mut self) -> io::Result<Option<(u16, Head, Vec<u8>)>> {
         let Some(head) = self.connection.head()? else {
             return Ok(None);

@@ -33,6 +33,9 @@ pub enum HeadError {
         /// Index in the target.
         at: usize,
     },
+    /// A CONNECT, or a TRACE with content: what follows is no request (RFC 9110, 9.3.6 and 9.3.8).
+    #[error("CONNECT, or TRACE with content")]
+    Method,
     /// A version other than 1.0 and 1.1.
     #[error("HTTP version {major}.{minor}")]
     Version {

@@ -48,6 +48,14 @@ impl<'b> Headers<'b> {
         self.headers(name).next()
     }
 
+    /// The line called `name`, in any case, if there is exactly one.
+    #[must_use]
+    pub fn only(&self, name: &str) -> Option<&'b [u8]> {
+        let mut lines = self.headers(name);
+        let first = lines.next()?;
+        lines.next().is_none().then_some(first)
+    }
+
     /// Every line called `name`, in any case.
     pub fn headers<'n>(&self, name: &'n str) -> impl Iterator<Item = &'b [u8]> + use<'b, 'n, '_> {
         self.lines.iter().filter_map(|line| {
@@ -153,6 +161,10 @@ mod tests {
             );
             assert_eq!(headers.header("empty"), Some(&b""[..]));
             assert_eq!(headers.header("x-on"), None);
+            assert_eq!(
+                (headers.only("x-one"), headers.only("x-two"), headers.only("x-on")),
+                (None, Some(&b"2"[..]), None)
+            );
             assert_eq!(headers.headers("x-one").collect::<Vec<_>>(), [b"1", b"3"]);
             assert_eq!((headers.count("x-one"), headers.count("x-none")), (2, 0));
             let all: Vec<_> = headers.iter().collect();

@@ -13,13 +13,18 @@ pub struct RequestHead<'b> {
     /// A token, as sent: methods are case-sensitive (RFC 9110, 9.1).
     pub method: &'b str,
     /// In origin-form: begins with `/`, visible ASCII, no fragment (RFC 9112, 3.2.1). Of a target in absolute-form
-    /// (3.2.2) the part behind the authority, which says nothing that counts here.
+    /// (3.2.2) the part behind the authority.
     pub target: &'b str,
+    /// Of a target in absolute-form its host and port, which count more than `Host`.
+    pub authority: Option<&'b str>,
+    /// The value of `Host`.
+    pub host: Option<&'b str>,
     /// HTTP/1.1; false is HTTP/1.0.
     pub http11: bool,
     /// How the body is delimited; never [`Framing::UntilClose`].
     pub framing: Framing,
-    /// Whether the connection may carry another request: HTTP/1.1 without `Connection: close` (RFC 9112, 9.3).
+    /// Whether the connection may carry another request: HTTP/1.1 without `Connection: close` (RFC 9112, 9.3), and without
+    /// `Upgrade`: somebody on the way may take what follows for the other protocol.
     pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends a body (RFC 9110, 10.1.1).
     pub expect_continue: bool,
@@ -60,17 +65,20 @@ pub fn parse_request(buf: &[u8], head_len_max: usize) -> Result<Option<RequestHe
     if parsed_len != httparse::Status::Complete(len) {
         return Err(HeadError::StartLine);
     }
-    let target = origin_form(target)?;
+    let (authority, target) = origin_form(target)?;
 
     let http11 = minor == 1;
     let headers = Headers::new(head, parsed.headers);
-    check_host(&headers, http11)?;
+    let host = check_host(&headers, http11)?;
     let framing = declared_framing(&headers, http11)?.unwrap_or(Framing::Length(0));
-    let keep_alive = http11 && !headers.has_token("connection", "close");
+    check_method(method, framing)?;
+    let keep_alive = http11 && !headers.has_token("connection", "close") && headers.header("upgrade").is_none();
     let expect_continue = http11 && !framing.is_empty() && headers.has_token("expect", "100-continue");
     Ok(Some(RequestHead {
         method,
         target,
+        authority,
+        host,
         http11,
         framing,
         keep_alive,
@@ -101,13 +109,23 @@ fn version_part(head: &[u8]) -> &[u8] {
     line.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or_default()
 }
 
-/// The target's path and query. Of a URL its authority has to look like one and is ignored; an empty path is `/`.
-fn origin_form(target: &str) -> Result<&str, HeadError> {
+/// What follows a CONNECT belongs to another protocol and server (RFC 9110, 9.3.6), and a TRACE has no content (9.3.8): two
+/// servers would not agree on where the next request begins.
+fn check_method(method: &str, framing: Framing) -> Result<(), HeadError> {
+    match method {
+        "CONNECT" => Err(HeadError::Method),
+        "TRACE" if !framing.is_empty() => Err(HeadError::Method),
+        _ => Ok(()),
+    }
+}
+
+/// The target's authority, if it is a URL, and its path and query. An authority has to look like one; an empty path is `/`.
+fn origin_form(target: &str) -> Result<(Option<&str>, &str), HeadError> {
     if let Some(at) = target.bytes().position(|byte| !is_target_byte(byte)) {
         return Err(HeadError::Target { at });
     }
     if target.starts_with('/') {
-        return Ok(target);
+        return Ok((None, target));
     }
     let (scheme, rest) = target.split_once("://").ok_or(HeadError::Target { at: 0 })?;
     if !SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
@@ -117,31 +135,32 @@ fn origin_form(target: &str) -> Result<&str, HeadError> {
     let (authority, path) = rest.split_at(end);
     let at = target.len() - rest.len();
     // A user name in it is a disguise (RFC 9110, 4.2.4).
-    if authority.is_empty() || authority.contains('@') || path.starts_with('?') {
+    if authority.is_empty() || !authority.bytes().all(is_host_byte) || path.starts_with('?') {
         return Err(HeadError::Target { at });
     }
-    Ok(if path.is_empty() { "/" } else { path })
+    Ok((Some(authority), if path.is_empty() { "/" } else { path }))
 }
 
 /// In absolute-form, from clients that think they speak to a proxy.
 const SCHEMES: [&str; 4] = ["http", "https", "ws", "wss"];
 
-fn check_host(headers: &Headers<'_>, http11: bool) -> Result<(), HeadError> {
+fn check_host<'b>(headers: &Headers<'b>, http11: bool) -> Result<Option<&'b str>, HeadError> {
     let mut hosts = headers.headers("host");
     let Some(host) = hosts.next() else {
-        return if http11 { Err(HeadError::HostMissing) } else { Ok(()) };
+        return if http11 { Err(HeadError::HostMissing) } else { Ok(None) };
     };
     if hosts.next().is_some() {
         return Err(HeadError::HostRepeated);
     }
-    if host
-        .iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte))
-    {
-        Ok(())
-    } else {
-        Err(HeadError::HostValue)
+    match str::from_utf8(host) {
+        Ok(host) if host.bytes().all(is_host_byte) => Ok(Some(host)),
+        _ => Err(HeadError::HostValue),
     }
+}
+
+/// Whether `byte` may stand in `uri-host [ ":" port ]` (RFC 9110, 7.2).
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)
 }
 
 #[cfg(test)]
@@ -202,7 +221,9 @@ mod tests {
             ("https://h", "/"),
         ] {
             let text = format!("GET {target} HTTP/1.1\r\nHost: other\r\n\r\n");
-            assert_eq!(accept(&text).target, expected);
+            let head = accept(&text);
+            assert_eq!((head.target, head.host), (expected, Some("other")));
+            assert_eq!(head.authority, target.split('/').nth(2));
         }
     }
 
@@ -221,6 +242,8 @@ mod tests {
             ("Connection: keep-alive\r\n", true),
             ("Connection: closed\r\n", true),
             ("X: close\r\n", true),
+            ("Upgrade: h2c\r\n", false),
+            ("upgrade:\r\n", false),
         ] {
             assert_eq!(parse(&with(lines)).unwrap().unwrap().keep_alive, keep_alive, "{lines}");
         }
@@ -331,6 +354,9 @@ mod tests {
             ("GET http://h?a HTTP/1.1", HeadError::Target { at: 7 }),
             ("GET http:/a HTTP/1.1", HeadError::Target { at: 0 }),
             ("CONNECT h:80 HTTP/1.1", HeadError::Target { at: 0 }),
+            ("CONNECT / HTTP/1.1", HeadError::Method),
+            ("CONNECT http://h/ HTTP/1.1", HeadError::Method),
+            ("GET http://h|h/ HTTP/1.1", HeadError::Target { at: 7 }),
             ("GET ?a HTTP/1.1", HeadError::Target { at: 0 }),
             ("GET /a#b HTTP/1.1", HeadError::Target { at: 2 }),
             ("GET /\u{e4} HTTP/1.1", HeadError::Target { at: 1 }),
@@ -357,6 +383,16 @@ mod tests {
                 accept(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")).target,
                 target
             );
+        }
+    }
+
+    #[test]
+    fn a_trace_has_no_content() {
+        let trace = |lines: &str| format!("TRACE / HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
+        accept(&trace(""));
+        accept(&trace("Content-Length: 0\r\n"));
+        for lines in ["Content-Length: 1\r\n", "Transfer-Encoding: chunked\r\n"] {
+            assert_eq!(refuse(trace(lines).as_bytes()), HeadError::Method, "{lines}");
         }
     }
 

@@ -123,12 +123,24 @@ pub fn write_request(
 /// Appends a final response. A `body` is JSON unless `headers` has its own `Content-Type`. `keep_alive` false adds
 /// `Connection: close`; the caller then closes.
 pub fn write_response(out: &mut Vec<u8>, status: u16, headers: &[(&str, &str)], body: &[u8], keep_alive: bool) {
+    write_response_head(out, status, headers, body.len(), keep_alive);
+    out.extend_from_slice(body);
+}
+
+/// Appends the head of the final response whose body is `body_len` bytes long: all of the answer to a HEAD (RFC 9110, 9.3.2).
+pub fn write_response_head(
+    out: &mut Vec<u8>,
+    status: u16,
+    headers: &[(&str, &str)],
+    body_len: usize,
+    keep_alive: bool,
+) {
     assert!((200..=999).contains(&status), "a final status");
     // RFC 9110, 8.6 and 6.4.1.
     let bodiless = matches!(status, 204 | 304);
-    assert!(!bodiless || body.is_empty(), "this status has no body");
+    assert!(!bodiless || body_len == 0, "this status has no body");
     push_status_line(out, status);
-    if !body.is_empty()
+    if body_len > 0
         && !headers
             .iter()
             .any(|(name, _)| name.eq_ignore_ascii_case("content-type"))
@@ -137,7 +149,7 @@ pub fn write_response(out: &mut Vec<u8>, status: u16, headers: &[(&str, &str)], 
     }
     if !bodiless {
         out.extend_from_slice(CONTENT_LENGTH.as_bytes());
-        push_number(out, body.len());
+        push_number(out, body_len);
         out.extend_from_slice(b"\r\n");
     }
     if !keep_alive {
@@ -145,7 +157,6 @@ pub fn write_response(out: &mut Vec<u8>, status: u16, headers: &[(&str, &str)], 
     }
     push_headers(out, headers);
     out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(body);
 }
 
 /// Appends `100 Continue` (RFC 9110, 10.1.1).

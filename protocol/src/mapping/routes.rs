@@ -144,16 +144,16 @@ pub fn route(head: &RequestHead<'_>) -> Result<Route, RouteError> {
             })
         }
         ["clients"] | ["clients", ""] => {
-            allow(head, "GET")?;
+            allow(head, "GET, HEAD")?;
             list(query)
         }
         ["clients", client] => {
-            allow(head, "GET, DELETE")?;
+            allow(head, "GET, HEAD, DELETE")?;
             let client = ClientId::from_percent_encoded(client).map_err(of_part("ClientId"))?;
-            if head.method == "GET" {
-                Ok(Route::Describe(client))
-            } else {
+            if head.method == "DELETE" {
                 close(client, query)
+            } else {
+                Ok(Route::Describe(client))
             }
         }
         _ => Err(RouteError::Path),
@@ -279,6 +279,7 @@ mod tests {
             ("GET", "/Clients", 404),
             ("PUT", "/clients/x", 405),
             ("POST", "/clients", 405),
+            ("HEAD", "/call/A/B/C", 405),
             ("DELETE", "/clients/x?code=999", 400),
             ("DELETE", "/clients/x?code=1005", 400),
             ("DELETE", "/clients/x?code=5000", 400),
@@ -306,7 +307,9 @@ mod tests {
                 limit: PAGE_DEFAULT
             })
         );
+        assert_eq!(of("HEAD", "/clients"), of("GET", "/clients"));
         let client = ClientId::parse("x").unwrap();
+        assert_eq!(of("HEAD", "/clients/x"), Ok(Route::Describe(client.clone())));
         let reason = "go away".to_owned();
         assert_eq!(
             of("DELETE", "/clients/x?reason=go%20away&code=4999"),

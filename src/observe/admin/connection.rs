@@ -4,14 +4,17 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use protocol::http::{parse_request, write_response};
+use protocol::http::{RequestHead, parse_request, write_response_head};
 
 /// A request.
 pub(super) struct Query<'r> {
+    /// GET for a HEAD, too.
     pub(super) method: &'r str,
+    /// Whether only the head of the answer is wanted.
+    pub(super) is_head: bool,
     pub(super) path: &'r str,
     parameters: &'r str,
-    accept: &'r [u8],
+    pub(super) head: &'r RequestHead<'r>,
 }
 
 /// Its answer.
@@ -24,7 +27,8 @@ pub(super) struct Response {
 impl Query<'_> {
     /// True when the client names this media type.
     pub(super) fn accepts(&self, media_type: &str) -> bool {
-        memchr::memmem::find(self.accept, media_type.as_bytes()).is_some()
+        let accept = self.head.header("accept").unwrap_or_default();
+        memchr::memmem::find(accept, media_type.as_bytes()).is_some()
     }
 
     /// The value of a parameter in the query, percent-decoded.
@@ -65,7 +69,7 @@ pub(super) fn serve(mut stream: TcpStream, answer: impl Fn(&Query<'_>) -> Respon
     // For the request that comes next, whole.
     let mut deadline = Instant::now() + REQUEST_TIMEOUT;
     loop {
-        let (response, len, keep_alive) = match parse_request(&buffer, HEAD_LEN_MAX) {
+        let (response, len, keep_alive, is_head) = match parse_request(&buffer, HEAD_LEN_MAX) {
             Ok(None) => {
                 let mut piece = [0; 2048];
                 stream.set_read_timeout(Some(left(deadline)?))?;
@@ -84,29 +88,30 @@ pub(super) fn serve(mut stream: TcpStream, answer: impl Fn(&Query<'_>) -> Respon
                 Response::text(error.status(), format!("{error}\n")),
                 buffer.len(),
                 false,
+                false,
             ),
             Ok(Some(head)) => {
                 let (path, parameters) = head.target.split_once('?').unwrap_or((head.target, ""));
+                let is_head = head.method == "HEAD";
                 let query = Query {
-                    method: head.method,
+                    method: if is_head { "GET" } else { head.method },
+                    is_head,
                     path,
                     parameters,
-                    accept: head.header("accept").unwrap_or_default(),
+                    head: &head,
                 };
                 // Nobody has a body to send; what comes in one is not mistaken for a request.
                 let keep_alive = head.keep_alive && head.framing.is_empty();
-                (answer(&query), head.len, keep_alive)
+                (answer(&query), head.len, keep_alive, is_head)
             }
         };
         buffer.drain(..len);
         let mut bytes = Vec::new();
-        write_response(
-            &mut bytes,
-            response.status,
-            &response.headers,
-            &response.body,
-            keep_alive,
-        );
+        let body_len = response.body.len();
+        write_response_head(&mut bytes, response.status, &response.headers, body_len, keep_alive);
+        if !is_head {
+            bytes.extend_from_slice(&response.body);
+        }
         write(&mut stream, &bytes)?;
         if !keep_alive {
             return Ok(());

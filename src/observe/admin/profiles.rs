@@ -11,6 +11,8 @@ pub(super) fn answer(query: &Query<'_>) -> Response {
     let name = query.path.strip_prefix(PREFIX).unwrap_or_default();
     match (query.method, name) {
         ("GET", "") => Response::text(200, INDEX),
+        // Whoever asks for the head alone is not made to wait for a profile, nor anybody else for the profiler.
+        ("GET", "profile") if query.is_head => Response::new(200, PPROF, Vec::new()),
         ("GET", "profile") => cpu(query),
         ("GET", "heap") if profile::is_heap_active() => match profile::dump_heap() {
             Ok(profile) => Response::new(200, PPROF, profile),

@@ -1,4 +1,4 @@
-//! Knows the bearer token that every request at the ingress must carry, when one is configured.
+//! Knows the tokens that requests at the ingress and at the admin address must carry, where they are configured.
 //!
 //! There may be two at once: while a token is replaced, those who send the new one and those who still send the old one
 //! are let in.
@@ -15,6 +15,15 @@ pub struct Token {
 }
 
 type Digest20 = [u8; 20];
+
+/// The tokens of a process; `None`: everybody may ask.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Tokens {
+    /// What pushes must carry.
+    pub ingress: Option<Token>,
+    /// What operators must.
+    pub admin: Option<Token>,
+}
 
 impl Token {
     /// Reads `file`: a token on its first line, and another one on its second, if there is any.
@@ -46,17 +55,10 @@ impl Token {
         1 + usize::from(self.other.is_some())
     }
 
-    /// Whether an `Authorization` value is `Bearer` and this token, or one of the two. Takes the same time wherever
-    /// they differ.
+    /// Whether `secret` is the token, or one of the two. Takes the same time wherever they differ.
     #[must_use]
-    pub fn fits(&self, authorization: &[u8]) -> bool {
-        let Some((scheme, token)) = authorization.split_at_checked(SCHEME.len()) else {
-            return false;
-        };
-        if !scheme.eq_ignore_ascii_case(SCHEME) {
-            return false;
-        }
-        let offered: Digest20 = Sha1::digest(token.trim_ascii()).into();
+    pub fn is(&self, secret: &[u8]) -> bool {
+        let offered: Digest20 = Sha1::digest(secret).into();
         let difference = |own: &Digest20| {
             let bits = own.iter().zip(offered);
             bits.fold(0, |difference, (own, offered)| difference | (own ^ offered))
@@ -68,8 +70,6 @@ impl Token {
     }
 }
 
-const SCHEME: &[u8] = b"Bearer ";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,17 +78,9 @@ mod tests {
     fn only_the_whole_token_fits() {
         let token = Token::parse("s3cret\n").unwrap();
         assert_eq!(token.count(), 1);
-        assert!(token.fits(b"Bearer s3cret"));
-        assert!(token.fits(b"bearer  s3cret"));
-        for wrong in [
-            &b"Bearer s3cre"[..],
-            b"Bearer s3crett",
-            b"Bearer ",
-            b"Basic s3cret",
-            b"s3cret",
-            b"",
-        ] {
-            assert!(!token.fits(wrong), "{}", wrong.escape_ascii());
+        assert!(token.is(b"s3cret"));
+        for wrong in [&b"s3cre"[..], b"s3crett", b"S3cret", b""] {
+            assert!(!token.is(wrong), "{}", wrong.escape_ascii());
         }
     }
 
@@ -96,8 +88,8 @@ mod tests {
     fn of_two_tokens_both_fit_and_three_are_refused() {
         let token = Token::parse("old\r\n new \n\n").unwrap();
         assert_eq!(token.count(), 2);
-        assert!(token.fits(b"Bearer old") && token.fits(b"Bearer new"));
-        assert!(!token.fits(b"Bearer oldnew") && !token.fits(b"Bearer ") && !token.fits(b"Bearer old\nnew"));
+        assert!(token.is(b"old") && token.is(b"new"));
+        assert!(!token.is(b"oldnew") && !token.is(b"") && !token.is(b"old\nnew"));
         assert!(Token::parse("\nnew\n").is_err_and(|why| why.contains("first line is empty")));
         assert!(Token::parse("a\nb\nc\n").is_err_and(|why| why.contains("more than two")));
         assert_eq!(Token::parse("a\n").unwrap(), Token::parse("a").unwrap());
