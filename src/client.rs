@@ -7,6 +7,7 @@ pub mod connection;
 mod conversation;
 mod deferred_writes;
 mod description;
+mod earlier_calls;
 mod end;
 mod handshake;
 mod permit;

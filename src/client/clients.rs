@@ -8,6 +8,7 @@ use super::connection::Connection;
 use super::conversation::Conversation;
 use super::deferred_writes::DeferredWrites;
 use super::description::Description;
+use super::earlier_calls::EarlierCalls;
 use super::permit::Handshakes;
 use super::registry::Registry;
 use super::upgrade_rate::UpgradeRate;
@@ -27,6 +28,7 @@ pub struct Clients<C: Conversation = Session> {
     pub(super) deferred_writes: DeferredWrites<Connection<C>>,
     backend: Weak<dyn Backend<C>>,
     registry: RefCell<Registry<Connection<C>>>,
+    earlier_calls: EarlierCalls,
     /// Handshakes that have asked the backend.
     asking_count: Cell<usize>,
     upgrade_rate: UpgradeRate,
@@ -102,6 +104,7 @@ impl<C: Conversation> Clients<C> {
             deferred_writes: DeferredWrites::default(),
             backend,
             registry: RefCell::default(),
+            earlier_calls: EarlierCalls::default(),
             asking_count: Cell::new(0),
             upgrade_rate: UpgradeRate::new(core.upgrades_per_second_max, env.reactor.now()),
             session_limits: RefCell::new(session_limits(env).into()),
@@ -221,6 +224,24 @@ impl<C: Conversation> Clients<C> {
     pub(super) fn count_asking(&self, change: isize) {
         self.asking_count
             .set(self.asking_count.get().wrapping_add_signed(change));
+    }
+
+    /// A connection of `client` has ended while `count` of its Calls were at the backend.
+    pub(super) fn add_earlier_calls(&self, client: &ClientId, count: usize) {
+        self.earlier_calls.add(client, count);
+    }
+
+    /// One of these was answered. The client's connection that there is now may have waited for it.
+    pub(super) fn handle_earlier_call_over(&self, client: &ClientId) {
+        let left = self.earlier_calls.remove_one(client);
+        if let Some(connection) = self.find(client) {
+            connection.handle_earlier_calls(left);
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn earlier_calls(&self, client: &ClientId) -> usize {
+        self.earlier_calls.count(client)
     }
 
     pub(super) fn register(&self, connection: Rc<Connection<C>>) {

@@ -148,7 +148,17 @@ impl<C: Conversation> Connection<C> {
         counters
             .call_latency
             .record(self.env().reactor.now().saturating_duration_since(arrived));
+        // If it ends with this answer, nothing is left of this Call to be counted.
+        let was_over = self.state.borrow().finished;
         self.with_session(|session, now, out| session.handle_answer(now, key, answer, out));
+        if was_over {
+            self.clients.handle_earlier_call_over(&self.identity.client);
+        }
+    }
+
+    /// The backend still works on `count` Calls of the client's earlier connections.
+    pub fn handle_earlier_calls(&self, count: usize) {
+        self.with_session(|session, now, out| session.handle_earlier_calls(now, count, out));
     }
 
     /// Something that the client said has been delivered to the backend, or given up: `len` bytes of it.
@@ -418,6 +428,9 @@ impl<C: Conversation> Connection<C> {
                     let answer = Answer::Failed(Failure::Overloaded);
                     self.env().counters.count_answer(&answer);
                     state.session.handle_answer(self.env().reactor.now(), key, answer, more);
+                    if state.finished {
+                        self.clients.handle_earlier_call_over(&self.identity.client);
+                    }
                 }
             }
             Output::Post {

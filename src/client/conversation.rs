@@ -23,6 +23,14 @@ pub trait Conversation: Sized + 'static {
     /// The backend's answer to a Call.
     fn handle_answer(&mut self, _now: Instant, _key: CallKey, _answer: Answer<'_>, _out: &mut Vec<Output>) {}
 
+    /// How many answers to its Calls are still to come.
+    fn requests_count(&self) -> usize {
+        0
+    }
+
+    /// The backend still works on so many Calls of the client's earlier connections.
+    fn handle_earlier_calls(&mut self, _now: Instant, _count: usize, _out: &mut Vec<Output>) {}
+
     /// Pushes that the connection before it had not sent.
     fn adopt(&mut self, _now: Instant, _pushes: Vec<Push>, _out: &mut Vec<Output>) {}
 
@@ -78,6 +86,14 @@ impl Conversation for Session {
 
     fn handle_answer(&mut self, now: Instant, key: CallKey, answer: Answer<'_>, out: &mut Vec<Output>) {
         self.handle_answer(now, key, answer, out);
+    }
+
+    fn requests_count(&self) -> usize {
+        self.requests_count()
+    }
+
+    fn handle_earlier_calls(&mut self, now: Instant, count: usize, out: &mut Vec<Output>) {
+        self.handle_earlier_calls(now, count, out);
     }
 
     fn adopt(&mut self, now: Instant, pushes: Vec<Push>, out: &mut Vec<Output>) {

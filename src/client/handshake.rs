@@ -199,6 +199,10 @@ fn admit<C: Conversation>(clients: &Rc<Clients<C>>, connection: Rc<Connection<C>
     } else {
         clients.register(connection.clone());
     }
+    let earlier_calls = clients.earlier_calls(&connection.identity().client);
+    if earlier_calls > 0 {
+        connection.handle_earlier_calls(earlier_calls);
+    }
     if clients.env.is_draining() {
         connection.handle_shutdown();
         connection.leave();

@@ -1,5 +1,5 @@
 //! Nobody takes more than a share of the way to the backend: what one client floods, and what newcomers ask, stands before
-//! nobody else's Calls and outcomes (`bound-8` to `bound-11`).
+//! nobody else's Calls and outcomes (`bound-8` to `bound-13`).
 
 use std::sync::{Arc, Mutex};
 
@@ -236,6 +236,43 @@ fn a_call_does_not_wait_for_the_disconnects_of_others_and_none_is_lost() {
     client.expect("[3,\"m1\",{\"a\":1}]");
     gate.open();
     backend.wait_seen("/disconnect", CLIENTS);
+}
+
+#[test]
+fn a_client_that_reconnects_holds_no_more_of_the_backend() {
+    const RECONNECTS: usize = 8;
+    let backend = Backend::start();
+    let gate = backend.hold("/call/Slow", |_| Response::json("{}"));
+    let proxy = Proxy::with(&backend)
+        .set("backend_connections_max", &RECONNECTS.to_string())
+        .set("call_timeout", "10m")
+        .start();
+    let mut bystander = proxy.client("CP2");
+    let mut connections = Vec::new();
+    for number in 0..RECONNECTS {
+        let mut client = proxy.client("CP1");
+        client.send_call(&format!("m{number}"), "Slow", "{}");
+        settle(&mut client);
+        connections.push(client);
+    }
+    backend.wait_seen("/call/Slow", 1);
+    bystander.send_call("m1", "Echo", "{}");
+    bystander.expect("[3,\"m1\",{}]");
+    assert_eq!(
+        backend.seen("/call/Slow").len(),
+        1,
+        "`calls_in_flight` counts per ClientId"
+    );
+    // The first is answered, to nobody: what waits on the connection that there is now is asked then, and nothing of the others.
+    gate.pass();
+    assert_eq!(
+        backend.wait_seen("/call/Slow", 2)[1].segment(3),
+        format!("m{}", RECONNECTS - 1)
+    );
+    gate.open();
+    let mut last = connections.pop().unwrap();
+    last.expect(&format!("[3,\"m{}\",{{}}]", RECONNECTS - 1));
+    assert_eq!(backend.seen("/call/Slow").len(), 2);
 }
 
 /// Of two kinds that wait, each goes in its turn; the rest is room for how the turns are counted.

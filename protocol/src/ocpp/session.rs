@@ -7,7 +7,7 @@
 //! - One answer for each Call of a client that stays, in the order of arrival as long as `calls_in_flight` is 1.
 //! - One outcome for each push that was accepted, never two.
 //! - A client's answers never wait behind its Calls.
-//! - Calls and pushes, in flight and queued, never exceed their limits.
+//! - Calls and pushes, in flight and queued, never exceed their limits; Calls of the client's earlier connections count, too.
 //! - What the client has told the backend and the backend has not taken yet is counted; at its bound the client is not read.
 //! - After [`Output::Close`] or [`Output::Drop`] nothing comes out but counts, until [`Session::handle_end`] gives the
 //!   outcomes; no deadline is left.
@@ -16,6 +16,7 @@
 
 mod answered_ids;
 mod call_list;
+mod credits;
 mod keepalive;
 mod limits;
 mod on_call;
@@ -24,7 +25,6 @@ mod on_push;
 mod push_list;
 #[cfg(test)]
 mod tests;
-mod undelivered;
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -33,11 +33,11 @@ use bytes::Bytes;
 
 use self::answered_ids::AnsweredIds;
 use self::call_list::{Call, CallState, Calls};
+use self::credits::Credits;
 use self::keepalive::{Keepalive, Silent};
 pub use self::limits::Limits;
 use self::on_push::post;
 use self::push_list::Pushes;
-use self::undelivered::Undelivered;
 use super::call_text::CallText;
 use super::frame::{self, Frame, FrameError, NO_PAYLOAD, Reading};
 use super::json;
@@ -53,7 +53,7 @@ pub struct Session {
     calls: Calls,
     pushes: Pushes,
     answered_ids: Option<Box<AnsweredIds>>,
-    undelivered: Undelivered,
+    credits: Credits,
     keepalive: Keepalive,
     key_next: u64,
     bad_frames: u32,
@@ -93,6 +93,8 @@ pub(super) enum Fault {
     OneCallTooMany,
     /// What the client sends unasked is not counted.
     SendsUncounted,
+    /// Calls of the connections before do not count.
+    EarlierCallsUncounted,
 }
 
 impl Session {
@@ -107,7 +109,7 @@ impl Session {
             calls: Calls::default(),
             pushes: Pushes::default(),
             answered_ids: None,
-            undelivered: Undelivered::default(),
+            credits: Credits::default(),
             key_next: 0,
             bad_frames: 0,
             subprotocol,
@@ -229,11 +231,11 @@ impl Session {
     /// Whether the socket is to be read. It is not while `calls_queued` wait or `posts_queued` are not delivered, or as many
     /// bytes of either as may; silence means nothing meanwhile.
     pub fn wants_read(&self) -> bool {
-        self.undelivered.has_room(&self.limits) && self.has_room_for_call()
+        self.credits.has_room_for_post(&self.limits) && self.has_room_for_call()
     }
 
     fn has_room_for_call(&self) -> bool {
-        self.calls.in_flight() < self.limits.calls_in_flight
+        self.calls_in_flight() < self.limits.calls_in_flight
             || (self.calls.queued() < self.limits.calls_queued && self.calls.queued_len() < self.limits.queued_len_max)
     }
 
@@ -279,6 +281,12 @@ impl Session {
             }
         }
         queued
+    }
+
+    /// How many answers to its Calls are still to come through [`Session::handle_answer`].
+    pub fn requests_count(&self) -> usize {
+        let is_out = |call: &&Call| matches!(call.state, CallState::Sent | CallState::Answered);
+        self.calls.iter().filter(is_out).count()
     }
 
     /// What is under way.

@@ -70,6 +70,7 @@ fn a_broken_rule_is_noticed() {
         (Fault::PushTimeForgotten, &["deadline"]),
         (Fault::OneCallTooMany, &["calls_in_flight"]),
         (Fault::SendsUncounted, &["wants_read"]),
+        (Fault::EarlierCallsUncounted, &["wants_read", "beyond the limits"]),
     ] {
         // A world with the smallest queues cannot show every fault.
         let errors: Vec<_> = (1..=8)
@@ -128,4 +129,5 @@ const EVERYTHING: &[&str] = &[
     "loss",
     "replacement",
     "adoption",
+    "calls of an earlier connection",
 ];

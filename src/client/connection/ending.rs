@@ -132,6 +132,8 @@ impl<C: Conversation> Connection<C> {
         if self.traced.get() {
             trace::show_end(&self.identity, end.code, end.reason);
         }
+        self.clients
+            .add_earlier_calls(&self.identity.client, state.session.requests_count());
         let now = self.env().reactor.now();
         let mut out = Vec::new();
         let pushes = state.session.handle_end(now, end.pushes, &mut out);

@@ -105,7 +105,7 @@ impl Session {
             return out.push(refusal(call.text.raw_id(), "InternalError", "too many Calls wait"));
         }
         let mut call = call;
-        if self.calls.in_flight() >= self.limits.calls_in_flight {
+        if self.calls_in_flight() >= self.limits.calls_in_flight {
             call.text.compact();
         }
         self.calls.push(call);
@@ -132,6 +132,29 @@ impl Session {
         }
     }
 
+    /// So many Calls of the client's earlier connections are still at the backend: they count among those in flight.
+    pub fn handle_earlier_calls(&mut self, now: Instant, count: usize, out: &mut Vec<Output>) {
+        if self.phase >= Phase::Closing {
+            return;
+        }
+        let read_before = self.wants_read();
+        self.credits.set_earlier_calls(count);
+        if !read_before {
+            // It could not be heard until now.
+            self.keepalive.heard(now);
+        }
+        self.send_calls(now, out);
+    }
+
+    /// Of this client, over whichever connection they came.
+    pub(super) fn calls_in_flight(&self) -> usize {
+        let earlier = self.credits.earlier_calls();
+        match self.breaks(Fault::EarlierCallsUncounted) {
+            true => self.calls.in_flight(),
+            false => self.calls.in_flight() + earlier,
+        }
+    }
+
     pub(super) fn call_key(&mut self) -> CallKey {
         self.key_next += 1;
         CallKey(self.key_next - 1)
@@ -140,7 +163,7 @@ impl Session {
     /// Sends what waits to the backend, as far as there is room.
     pub(super) fn send_calls(&mut self, now: Instant, out: &mut Vec<Output>) {
         let limit = self.limits.calls_in_flight + usize::from(self.breaks(Fault::OneCallTooMany));
-        while self.calls.in_flight() < limit {
+        while self.calls_in_flight() < limit {
             let Some(index) = self.calls.find_queued() else {
                 return;
             };

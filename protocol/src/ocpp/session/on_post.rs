@@ -13,7 +13,7 @@ impl Session {
     /// reported once, in any order, also after the end.
     pub fn handle_post_over(&mut self, now: Instant, len: usize) {
         let read_before = self.wants_read();
-        self.undelivered.remove(len);
+        self.credits.remove_post(len);
         if !read_before {
             // It could not be heard until now.
             self.keepalive.heard(now);
@@ -36,7 +36,7 @@ impl Session {
     /// Counts what is posted from now on, if it counts.
     pub(super) fn count_post(&mut self, content: &PostContent) {
         if let Some(len) = content.client_len() {
-            self.undelivered.add(len);
+            self.credits.add_post(len);
         }
     }
 }

@@ -51,10 +51,11 @@ impl World {
             ended.session.handle_answer(self.now, key, answer, &mut self.out);
             ended.ledger.expected.counts.push(Event::BackendAnswerDropped);
             ended.ledger.settle(&ended.session, &mut self.out)?;
+            let who = ended.who;
             if self.requests.iter().all(|request| request.connection != connection) {
                 self.ended.remove(index);
             }
-            return Ok(());
+            return self.tell_earlier_calls(who);
         };
         let ledger = &mut self.clients[who].ledger;
         if ledger.stage >= Stage::Closing {

@@ -99,6 +99,8 @@ pub(super) struct Ledger {
     pub(super) last_results: Vec<(String, String)>,
     /// The client's own words that the backend has not taken: their lengths.
     pub(super) undelivered: Vec<usize>,
+    /// Calls of the client's earlier connections that the backend has not answered.
+    pub(super) earlier_calls: usize,
     pub(super) answered_deferred: Vec<String>,
     pub(super) outcomes: usize,
     has_spoken: bool,
@@ -136,6 +138,7 @@ impl Ledger {
             bad_frames: 0,
             last_results: Vec::new(),
             undelivered: Vec::new(),
+            earlier_calls: 0,
             answered_deferred: Vec::new(),
             outcomes: 0,
             has_spoken: false,
@@ -276,7 +279,7 @@ impl Ledger {
         let room = waiting().count() < self.limits.calls_queued && len < self.limits.queued_len_max;
         let undelivered_len: usize = self.undelivered.iter().sum();
         let may_say = self.undelivered.len() < self.limits.posts_queued && undelivered_len < self.limits.queued_len_max;
-        may_say && (room || self.in_flight() < self.limits.calls_in_flight)
+        may_say && (room || self.in_flight() + self.earlier_calls < self.limits.calls_in_flight)
     }
 
     /// Whether one push more, of `len` bytes, may wait.
@@ -409,6 +412,15 @@ impl Ledger {
         Ok(())
     }
 
+    /// So many of them are left.
+    pub(super) fn set_earlier_calls(&mut self, now: Instant, count: usize) {
+        let read_before = self.wants_read();
+        self.earlier_calls = count;
+        if !read_before && self.stage < Stage::Closing {
+            self.heard(now);
+        }
+    }
+
     fn settle_frame(&mut self, frame: &Text) -> Result<(), String> {
         let text = frame.as_str();
         let parsed: serde_json::Result<Vec<serde::de::IgnoredAny>> = serde_json::from_str(text);
@@ -526,7 +538,8 @@ impl Ledger {
                 pushes_queued,
                 ..
             } = self.limits;
-            let within = pending.calls_in_flight <= calls_in_flight
+            let in_flight = pending.calls_in_flight + self.earlier_calls;
+            let within = in_flight <= calls_in_flight
                 && pending.calls_queued <= calls_queued
                 && pending.pushes_in_flight <= pushes_in_flight
                 && pending.pushes_in_flight + pending.pushes_queued <= pushes_in_flight + pushes_queued;
@@ -537,7 +550,7 @@ impl Ledger {
                 "{undelivered} posts of one client"
             );
             if self.stage < Stage::Closing {
-                let idle = pending.calls_queued > 0 && pending.calls_in_flight < calls_in_flight
+                let idle = pending.calls_queued > 0 && in_flight < calls_in_flight
                     || pending.pushes_queued > 0 && pending.pushes_in_flight < pushes_in_flight && self.hold.is_none();
                 ensure!(!idle, "something waits although there is room: {pending:?}");
                 ensure!(

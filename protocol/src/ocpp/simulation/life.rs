@@ -118,11 +118,12 @@ impl World {
             "loss"
         });
         let unsent = self.end_for(who, reason)?;
-        let connection = self.connect()?;
+        let connection = self.connect(who)?;
         let ended = std::mem::replace(&mut self.clients[who], connection);
         if self.requests.iter().any(|request| request.connection == ended.number) {
             self.ended.push(ended);
         }
+        self.tell_earlier_calls(who)?;
         if self.random.percent(20) {
             self.backend_pushes(who)?;
         }
@@ -142,6 +143,19 @@ impl World {
             self.happen("adoption");
         }
         self.act(who, |session, now, out| session.adopt(now, unsent, out))
+    }
+
+    /// How many Calls of this client's earlier connections are at the backend.
+    pub(super) fn tell_earlier_calls(&mut self, who: usize) -> Checked {
+        let earlier = self.ended.iter().filter(|ended| ended.who == who);
+        let numbers: Vec<_> = earlier.map(|ended| ended.number).collect();
+        let requests = self.requests.iter();
+        let count = requests.filter(|request| numbers.contains(&request.connection)).count();
+        self.clients[who].ledger.set_earlier_calls(self.now, count);
+        if count > 0 {
+            self.happen("calls of an earlier connection");
+        }
+        self.act(who, |session, now, out| session.handle_earlier_calls(now, count, out))
     }
 
     pub(super) fn end_for(&mut self, who: usize, reason: FailReason) -> Result<Vec<Push>, String> {

@@ -12,6 +12,8 @@ use crate::random::Random;
 /// One connection: the session and what surrounds it.
 pub(super) struct Connection {
     pub(super) number: usize,
+    /// Its client: who comes after it is in this place.
+    pub(super) who: usize,
     pub(super) session: Session,
     pub(super) ledger: Ledger,
     /// Frames of pushes that have not left yet.
@@ -84,14 +86,14 @@ impl World {
             outcomes: 0,
             happened: BTreeMap::new(),
         };
-        for _ in 0..CLIENTS {
-            let connection = world.connect()?;
+        for who in 0..CLIENTS {
+            let connection = world.connect(who)?;
             world.clients.push(connection);
         }
         Ok(world)
     }
 
-    pub(super) fn connect(&mut self) -> Result<Connection, String> {
+    pub(super) fn connect(&mut self, who: usize) -> Result<Connection, String> {
         let subprotocols = [
             Subprotocol::None,
             Subprotocol::Ocpp16,
@@ -106,6 +108,7 @@ impl World {
         self.count += 1;
         Ok(Connection {
             number: self.count,
+            who,
             session,
             ledger,
             socket: VecDeque::new(),
