@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use pprof::protos::{Message as _, Profile};
 
 use rustix::process::Signal;
-use support::{Client, Http, Proxy, Until, eventually};
+use support::{Client, Http, Proxy, Until, eventually, open_to_all};
 
 #[test]
 fn a_cpu_profile_shows_the_shards_at_work() {
@@ -115,5 +115,7 @@ fn try_parse(bytes: &[u8]) -> Option<Profile> {
 }
 
 fn temporary(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()))
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    open_to_all(&folder);
+    folder.join(format!("{}-{name}", std::process::id()))
 }

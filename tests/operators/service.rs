@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use support::program::{finish, path as program, run};
-use support::{Backend, Proxy, Response};
+use support::{Backend, Proxy, Response, open_to_all};
 
 #[test]
 fn the_service_manager_hears_ready_alive_reloading_and_stopping() {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-notify", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let socket = UnixDatagram::bind(&path).unwrap();
+    open_to_all(&path);
     socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let hear = |wanted: &str| {
         loop {
@@ -120,6 +121,7 @@ fn the_last_line_of_a_drain_says_how_it_went() {
 fn an_end_that_was_none_is_said_at_the_next_start() {
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-state", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
+    open_to_all(&directory);
     let start = || {
         Proxy::demo()
             .shards(1)

@@ -8,13 +8,14 @@ use std::sync::mpsc;
 use nix::sys::ptrace;
 use nix::unistd::Pid;
 use rustix::process::Signal;
-use support::{Http, Proxy, Value, eventually};
+use support::{Http, Proxy, Value, eventually, open_to_all};
 
 #[test]
 fn a_shard_that_hangs_is_told_and_the_watchdog_is_not_fed() {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-watchdog", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let socket = UnixDatagram::bind(&path).unwrap();
+    open_to_all(&path);
     socket.set_nonblocking(true).unwrap();
     let heard = || -> Vec<String> {
         let mut words = [0; 512];

@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use support::client::PING;
-use support::{Backend, Client, Handshake, Message, Proxy, Response, eventually};
+use support::{Backend, Client, Handshake, Message, Proxy, Response, eventually, open_to_all};
 
 #[test]
 fn the_path_of_the_backends_url_comes_first() {
@@ -251,6 +251,7 @@ fn a_backend_that_comes_back_gets_its_share_of_connections_that_are_all_in_use()
 fn a_unix_socket_whose_queue_is_full_is_waited_for() {
     let path = std::env::temp_dir().join(format!("ws2api-full-{}.sock", std::process::id()));
     let listener = UnixListener::bind(&path).unwrap();
+    open_to_all(&path);
     rustix::net::listen(&listener, 0).unwrap();
     let fillers = fill_unix(&path);
     let backend = Backend::dead();

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use support::program::{run, usable_cpus};
-use support::{Backend, Http, Proxy};
+use support::{Backend, Http, Proxy, open_to_all};
 
 /// A config file of the test's own.
 struct File(PathBuf);
@@ -386,7 +386,9 @@ fn profile_flags_are_taken_with_one_dash_or_two() {
         "-cpuprofile FILE -memprofile FILE",
     ] {
         let backend = Backend::start();
-        let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("profile-{}", std::process::id()));
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+        open_to_all(&folder);
+        let file = folder.join(format!("profile-{}", std::process::id()));
         let mut builder = Proxy::with(&backend);
         for arg in form.split(' ') {
             builder = builder.arg(&arg.replace("FILE", file.to_str().unwrap()));

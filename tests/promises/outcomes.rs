@@ -356,7 +356,7 @@ fn of_more_results_than_may_wait_the_oldest_are_dropped_and_counted() {
 fn a_result_is_given_up_after_its_time() {
     let backend = Backend::start();
     backend.on("/result", |_| Response::new(503, ""));
-    let proxy = Proxy::with(&backend).set("result_ttl", "300ms").start();
+    let proxy = Proxy::with(&backend).set("result_ttl", "2s").start();
     let mut client = proxy.client("CP1");
     proxy.push("CP1", "Reset", "m1", "{}").expect(202);
     client.text();

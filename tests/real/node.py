@@ -25,9 +25,10 @@ class Node:
         return f"ws://{self.host}:{self.ports['listen']}"
 
     async def start(self):
+        under = os.environ.get("WS2API_UNDER", "").split()
         program = os.environ.get("WS2API", ROOT / "target/debug/ws2api")
         addresses = [f"--{key}={self.host}:{port}" for key, port in self.ports.items()]
-        self.process = await self.stage.start(self.name, program, *self.arguments, *addresses)
+        self.process = await self.stage.start(self.name, *under, program, *self.arguments, *addresses)
         await until(f"{self.name} to serve", self.is_ready)
         return self
 

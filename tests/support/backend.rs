@@ -309,7 +309,11 @@ impl Backend {
                 rustix::net::listen(&socket, 1024).unwrap();
                 Listener::Tcp(socket.into())
             }
-            Place::Unix(path) => Listener::Unix(UnixListener::bind(path).unwrap()),
+            Place::Unix(path) => {
+                let listener = UnixListener::bind(path).unwrap();
+                super::open_to_all(path);
+                Listener::Unix(listener)
+            }
         };
         self.shared.state.lock().unwrap().stopping = false;
         let listener = Arc::new(listener);

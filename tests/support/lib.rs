@@ -14,6 +14,9 @@ pub mod program;
 pub mod proxy;
 pub mod until;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub use backend::{Backend, Request, Response};
@@ -38,6 +41,13 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         assert!(started.elapsed() < DEADLINE, "waited {DEADLINE:?} for {what}");
         std::thread::sleep(Duration::from_millis(3));
     }
+}
+
+/// Lets every user write there: `WS2API_UNDER` may make the program another user than the test. As /tmp is, if it is a folder.
+#[track_caller]
+pub fn open_to_all(path: impl AsRef<Path>) {
+    let mode = if path.as_ref().is_dir() { 0o1777 } else { 0o666 };
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
 /// As one path segment: everything but RFC 3986 unreserved characters percent-encoded.
