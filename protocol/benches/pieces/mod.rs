@@ -9,7 +9,8 @@ use protocol::http::{HeaderLines, RequestTemplate, parse_request, parse_response
 use protocol::mapping::answer::{Answer, Reply, map};
 use protocol::ocpp::frame::Reading;
 use protocol::ocpp::{Limits, Output, Session, Subprotocol, Text, frame};
-use protocol::websocket::{Tolerance, check_upgrade};
+use protocol::websocket::deflate::{Codec, Deflate, DeflateConfig, negotiate};
+use protocol::websocket::{Decoder, DecoderLimits, Incoming, Tolerance, check_upgrade};
 
 /// A piece and its name.
 pub struct Piece {
@@ -30,6 +31,8 @@ pub fn pieces() -> Vec<Piece> {
         read_answer(),
         read_push(),
         read_upgrade(),
+        read_frame(),
+        inflate(),
     ]
 }
 
@@ -161,6 +164,77 @@ fn read_upgrade() -> Piece {
     piece("read and check an upgrade request", || {
         let head = parse_request(black_box(request), HEAD_MAX).ok().flatten();
         assert!(check_upgrade(&head.expect("a whole head"), Tolerance::default()).is_ok());
+    })
+}
+
+fn read_frame() -> Piece {
+    let limits = DecoderLimits {
+        message_max: 1 << 20,
+        is_deflate_agreed: true,
+    };
+    let text = call(64);
+    let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+    frame.extend_from_slice(text.as_bytes());
+    let mut decoder = Decoder::default();
+    // The mask is zeros, so that unmasking changes nothing and the same bytes do again.
+    piece("read a frame", move || {
+        let incoming = decoder.decode(&mut black_box(&mut frame[..]), limits);
+        assert!(matches!(incoming, Ok(Some(Incoming::Text(_)))), "it is whole");
+    })
+}
+
+/// Meter values of 700 bytes, of which each differs from the one before as those of a charge point do.
+fn meter_values() -> Vec<String> {
+    let sample = |measurand: &str, value: u32| {
+        format!(
+            r#"{{"value":"{value}","context":"Sample.Periodic","measurand":"{measurand}","location":"Outlet","unit":"Wh"}}"#
+        )
+    };
+    (0..64)
+        .map(|number| {
+            let samples: Vec<String> = ["Energy.Active.Import.Register", "Power.Active.Import", "Current.Import", "Voltage"]
+                .iter()
+                .zip(1..)
+                .map(|(measurand, place)| sample(measurand, (number * 7919 * place) % 100_003))
+                .collect();
+            format!(
+                r#"[2,"c1f2a7de-0b51-4e7b-9a53-{:012x}","MeterValues",{{"connectorId":1,"transactionId":{},"meterValue":[{{"timestamp":"2026-11-22T22:{:02}:11Z","sampledValue":[{}]}}]}}]"#,
+                number * 104_729,
+                4711,
+                number % 60,
+                samples.join(",")
+            )
+        })
+        .collect()
+}
+
+/// A client with a window of 2 KiB each way.
+fn compressing_client() -> Deflate {
+    let offer = [&b"permessage-deflate; client_max_window_bits"[..]];
+    Deflate::new(negotiate(offer, DeflateConfig { window_bits: 11 }).expect("a good offer"))
+}
+
+fn inflate() -> Piece {
+    let (mut codec, mut sender) = (Codec::default(), compressing_client());
+    let messages = meter_values();
+    // Both windows are alike, so what we send is what such a client sends.
+    let deflated: Vec<Vec<u8>> = messages
+        .iter()
+        .map(|text| {
+            codec
+                .deflate(&mut sender, text.as_bytes())
+                .expect("it gets shorter")
+                .to_vec()
+        })
+        .collect();
+    let (mut client, mut number) = (compressing_client(), 0);
+    piece("inflate MeterValues of 700 B", move || {
+        if number == deflated.len() {
+            (client, number) = (compressing_client(), 0);
+        }
+        let plain = codec.inflate(&mut client, black_box(&deflated[number]), 1 << 20);
+        assert_eq!(plain.map(|plain| plain.len()), Ok(messages[number].len()));
+        number += 1;
     })
 }
 
