@@ -9,7 +9,7 @@ use protocol::http::{HeaderLines, RequestTemplate, parse_request, parse_response
 use protocol::mapping::answer::{Answer, Reply, map};
 use protocol::ocpp::frame::Reading;
 use protocol::ocpp::{Limits, Output, Session, Subprotocol, Text, frame};
-use protocol::websocket::deflate::{Codec, Deflate, DeflateConfig, negotiate};
+use protocol::websocket::deflate::{Deflate, DeflateConfig, Deflater, Inflater, negotiate};
 use protocol::websocket::{Decoder, DecoderLimits, Incoming, Tolerance, check_upgrade};
 
 /// A piece and its name.
@@ -215,24 +215,24 @@ fn compressing_client() -> Deflate {
 }
 
 fn inflate() -> Piece {
-    let (mut codec, mut sender) = (Codec::default(), compressing_client());
+    let (mut deflater, mut sender) = (Deflater::default(), compressing_client());
     let messages = meter_values();
     // Both windows are alike, so what we send is what such a client sends.
     let deflated: Vec<Vec<u8>> = messages
         .iter()
         .map(|text| {
-            codec
+            deflater
                 .deflate(&mut sender, text.as_bytes())
                 .expect("it gets shorter")
                 .to_vec()
         })
         .collect();
-    let (mut client, mut number) = (compressing_client(), 0);
+    let (mut inflater, mut client, mut number) = (Inflater::default(), compressing_client(), 0);
     piece("inflate MeterValues of 700 B", move || {
         if number == deflated.len() {
             (client, number) = (compressing_client(), 0);
         }
-        let plain = codec.inflate(&mut client, black_box(&deflated[number]), 1 << 20);
+        let plain = inflater.inflate(&mut client, black_box(&deflated[number]), 1 << 20);
         assert_eq!(plain.map(|plain| plain.len()), Ok(messages[number].len()));
         number += 1;
     })

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::BITS_MAX;
+
 /// What the configuration says of compression.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DeflateConfig {
@@ -134,7 +136,6 @@ const SERVER_FORGETS: &str = "server_no_context_takeover";
 const CLIENT_FORGETS: &str = "client_no_context_takeover";
 const SERVER_WINDOW: &str = "server_max_window_bits";
 const CLIENT_WINDOW: &str = "client_max_window_bits";
-const BITS_MAX: u8 = 15;
 /// No client has more ways to compress; a head has room for hundreds.
 const OFFERS_MAX: usize = 16;
 
