@@ -1,6 +1,7 @@
 //! Looks and never acts: counts and times, writes the log, serves the admin listener, takes profiles.
 
 pub mod admin;
+pub mod backends;
 pub mod counters;
 pub mod latency;
 pub mod log;

@@ -183,7 +183,7 @@ impl Shard {
         };
         let backends = plan.node.backends.iter().zip(plan.addresses.iter());
         let targets = backends
-            .map(|(url, addresses)| targets::target(url, addresses))
+            .map(|(url, addresses)| targets::backend(url, addresses))
             .collect();
         let pool = Pool::new(&env.reactor, limits, env.counters.clone(), targets);
         let limits = OutboxLimits {

@@ -14,6 +14,7 @@
 //! - At most `waiters_max` requests wait, not counting those that come back. They are served in the order of arrival.
 //! - Every request that was taken comes out again: to be used, to be refused, or withdrawn.
 
+mod health;
 mod later;
 mod links;
 mod queue;
@@ -21,6 +22,7 @@ mod upstream;
 
 use std::time::{Duration, Instant};
 
+pub use self::health::{Health, Outage, OutageReason};
 pub use self::links::LinkId;
 pub use self::queue::{Job, Kind};
 
@@ -210,10 +212,10 @@ impl<R> Balance<R> {
         out: &mut Vec<Output<R>>,
     ) -> LinkId {
         self.awaited -= usize::from(is_awaited);
-        self.upstreams[upstream].connects -= 1;
-        self.upstreams[upstream].handle_connected();
         self.down = None;
         let link = self.links.insert(upstream);
+        self.upstreams[upstream].connects -= 1;
+        self.upstreams[upstream].handle_connected(now, link);
         self.handle_idle(now, link, out);
         self.connect_more(now, out);
         link
@@ -235,7 +237,11 @@ impl<R> Balance<R> {
             // The backend has refused nothing: those that wait get one of the open connections in their turn.
             return;
         }
-        self.upstreams[upstream].fail(now, true);
+        let reason = match failure {
+            ConnectFailure::Backend => OutageReason::Unreachable,
+            ConnectFailure::NoRoom => OutageReason::NoRoom,
+        };
+        self.upstreams[upstream].handle_connect_failed(now, reason);
         if self.is_without_hope() {
             let since = self.down.as_ref().map_or(now, |down| down.since);
             self.down = Some(Down { since, failed: now });
@@ -300,7 +306,7 @@ impl<R> Balance<R> {
 
     /// A backend has ended this connection without an answer to the request on it.
     pub fn handle_broken(&mut self, now: Instant, link: LinkId) {
-        self.upstreams[self.links.upstream(link)].fail(now, false);
+        self.upstreams[self.links.upstream(link)].handle_broken(now);
     }
 
     /// The backend had no worker for this request, and has not executed it.
@@ -318,9 +324,7 @@ impl<R> Balance<R> {
 
     /// A connection has ended, whoever ended it.
     pub fn handle_ended(&mut self, now: Instant, link: LinkId, out: &mut Vec<Output<R>>) {
-        let upstream = &mut self.upstreams[self.links.remove(link)];
-        upstream.count -= 1;
-        upstream.idle.retain(|idle| *idle != link);
+        self.upstreams[self.links.remove(link)].handle_ended(now, link);
         self.share_no_more(link);
         self.is_making_room = false;
         self.level(now, out);
@@ -355,7 +359,7 @@ impl<R> Balance<R> {
         self.connect_more(now, out);
     }
 
-    /// Refuses the waiting requests whose time is over, and tries those again whose pause is.
+    /// Refuses the waiting requests whose time is over, tries those again whose pause is, and probes who is down and not asked.
     pub fn handle_deadline(&mut self, now: Instant, out: &mut Vec<Output<R>>) {
         while let Some(job) = self.later.pop_due(now) {
             if job.deadline > now
@@ -370,20 +374,23 @@ impl<R> Balance<R> {
         out.extend(expired.map(|job| Output::Refuse(job.request, Refusal::Deadline)));
         self.refuse(now, out);
         self.connect_more(now, out);
+        self.probe(now, out);
     }
 
     /// When [`handle_deadline`](Self::handle_deadline) is to be called; too early does no harm.
     #[must_use]
     #[inline]
     pub fn next_deadline(&self) -> Option<Instant> {
+        let probe = self.upstreams.iter().filter_map(Upstream::probe_at).min();
+        let probe = probe.filter(|_| self.may_probe());
         if self.waiting_count() == 0 {
-            return None;
+            return probe;
         }
         let hopeless = self.down.as_ref().and_then(|down| {
             let refused = self.waiting.fronts().filter_map(|job| self.refused_at(down, job));
             refused.min()
         });
-        let times = [self.waiting.next_deadline(), self.later.next(), hopeless];
+        let times = [self.waiting.next_deadline(), self.later.next(), hopeless, probe];
         times.into_iter().flatten().min()
     }
 
@@ -407,10 +414,26 @@ impl<R> Balance<R> {
         (self.count(), idle.sum())
     }
 
-    /// True while every backend refused the last try to connect and has not answered since, however long ago that was.
+    /// How the backend of that name is, by what was heard of it last, however long ago that was.
     #[must_use]
-    pub fn is_down(&self) -> bool {
-        self.upstreams().all(Upstream::is_unreachable)
+    pub fn health(&self, now: Instant, upstream: usize) -> Health {
+        self.upstreams[upstream].health(now)
+    }
+
+    /// Tries to connect to those who are down and for whom no request does. One at a time for each.
+    fn probe(&mut self, now: Instant, out: &mut Vec<Output<R>>) {
+        while self.may_probe() {
+            let is_due = |upstream: &Upstream| upstream.probe_at().is_some_and(|at| at <= now);
+            let Some(index) = self.upstreams.iter().position(is_due) else {
+                return;
+            };
+            self.connect(now, index, false, out);
+        }
+    }
+
+    /// A probe takes no connection that a request to another backend may want.
+    fn may_probe(&self) -> bool {
+        self.upstreams.len() == 1 || self.count() + 1 < self.limits.connections_max
     }
 
     /// Gives an idle connection, which is not among the idle ones any more, its request.
@@ -495,8 +518,8 @@ impl<R> Balance<R> {
     fn connect_more(&mut self, now: Instant, out: &mut Vec<Output<R>>) {
         while self.awaited < self.waiting.len() && self.connecting_count() < CONNECTS_AT_ONCE {
             let is_full = self.count() >= self.limits.connections_max;
-            // One that is down is tried by one connect at a time.
-            if is_full || (self.down.is_some() && self.connecting_count() > 0) {
+            // One that is down is tried by one connect at a time, beside a probe.
+            if is_full || (self.down.is_some() && self.awaited > 0) {
                 return;
             }
             let least = |(_, upstream): &(usize, &Upstream)| {

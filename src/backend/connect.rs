@@ -1,5 +1,6 @@
 //! Opens one connection to a backend, within the time that there is.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -38,6 +39,17 @@ pub(super) enum Place {
     Unix(PathBuf),
     /// The backend's name has no address.
     Nowhere,
+}
+
+/// As whoever looks for it writes it.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+            Self::Nowhere => f.write_str("no address"),
+        }
+    }
 }
 
 /// Connects to `place`, before `deadline`.

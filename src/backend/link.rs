@@ -12,8 +12,9 @@ use shards::{Socket, Timer};
 
 use super::exchange::{Exchange, Response};
 use super::limits::PoolLimits;
+use crate::observe::backends::{BackendResult, BackendTally};
 use crate::observe::counters::Counters;
-use protocol::balance::{Job, LinkId};
+use protocol::balance::{Job, Kind, LinkId};
 use protocol::http::{
     BodyDecoder, BodyError, Failure, HeadError, RequestTemplate, ResponseHead, parse_response, whole_body,
 };
@@ -51,6 +52,8 @@ pub(super) struct Link<E: Exchange> {
     socket: Socket,
     shared: Rc<Shared>,
     template: Rc<RequestTemplate>,
+    /// Its backend's.
+    tally: Rc<BackendTally>,
     state: RefCell<State<E>>,
 }
 
@@ -93,7 +96,13 @@ enum Progress {
 }
 
 impl<E: Exchange> Link<E> {
-    pub(super) fn new(id: LinkId, socket: Socket, shared: Rc<Shared>, template: Rc<RequestTemplate>) -> Rc<Self> {
+    pub(super) fn new(
+        id: LinkId,
+        socket: Socket,
+        shared: Rc<Shared>,
+        template: Rc<RequestTemplate>,
+        tally: Rc<BackendTally>,
+    ) -> Rc<Self> {
         let now = socket.reactor().now();
         let mut timer = Timer::new(socket.reactor());
         timer.set(Some(now + shared.limits.idle_timeout));
@@ -115,6 +124,7 @@ impl<E: Exchange> Link<E> {
             socket,
             shared,
             template,
+            tally,
             state: RefCell::new(state),
         })
     }
@@ -420,8 +430,14 @@ impl<E: Exchange> Link<E> {
             }
         }
         self.shared.counters.backend_latency.record(elapsed);
-        self.shared.counters.count_backend_answer(head.status);
+        let counters = &self.shared.counters;
+        counters.count_backend_answer(head.status);
+        let result = result(head, job.request.kind());
+        // Whoever knows what the content is about says whether it is JSON, in this very turn.
+        let not_json = counters.answers_not_json.get();
         job.request.finish(Ok(Response { head, content }));
+        let is_json = counters.answers_not_json.get() == not_json;
+        self.tally.count(if is_json { result } else { BackendResult::NotJson });
     }
 
     /// Gives up the requests whose deadline has passed. False when the connection is of no more use: it has waited for
@@ -444,16 +460,26 @@ impl<E: Exchange> Link<E> {
         };
         for job in expired {
             owner.handle_timed_out(self.id, started);
-            self.shared.counters.count_backend_failure(Failure::Deadline);
+            self.count_failure(Failure::Deadline);
             job.request.finish(Err(Failure::Deadline));
         }
         waits
     }
 
+    fn count_failure(&self, failure: Failure) {
+        self.shared.counters.count_backend_failure(failure);
+        self.tally.count(match failure {
+            Failure::Malformed => BackendResult::Malformed,
+            Failure::TooLarge => BackendResult::TooLarge,
+            Failure::Deadline => BackendResult::Deadline,
+            _ => BackendResult::CutOff,
+        });
+    }
+
     /// The connection ends, and that is not the backend's fault.
     fn end_without_blame(&self, owner: &impl Owner<E>) {
         for job in self.take_cut_off(owner) {
-            self.shared.counters.count_backend_failure(Failure::CutOff);
+            self.count_failure(Failure::CutOff);
             job.request.finish(Err(Failure::CutOff));
         }
     }
@@ -462,7 +488,7 @@ impl<E: Exchange> Link<E> {
     pub(super) fn end(&self, owner: &impl Owner<E>, failure: Failure) {
         for (index, job) in self.take_cut_off(owner).into_iter().enumerate() {
             let failure = if index == 0 { failure } else { Failure::CutOff };
-            self.shared.counters.count_backend_failure(failure);
+            self.count_failure(failure);
             if matches!(failure, Failure::CutOff | Failure::Malformed) {
                 owner.handle_broken(self.id);
             }
@@ -544,6 +570,20 @@ fn decode(
         keep_alive,
         surplus: bytes.len() - decoded.consumed,
     })
+}
+
+/// What an answer counts as.
+fn result(head: &ResponseHead<'_>, kind: Kind) -> BackendResult {
+    match head.status {
+        300..400 => BackendResult::Redirect,
+        500.. if is_turned_away(head) => BackendResult::NoWorkers,
+        // Its own word: the newcomer is to come back.
+        503 if kind == Kind::Connect => BackendResult::ConnectUnavailable,
+        // It does not have that Action.
+        501 => BackendResult::Ok,
+        500.. => BackendResult::ServerError,
+        _ => BackendResult::Ok,
+    }
 }
 
 /// RoadRunner says so when its pool is exhausted: the request was not executed.

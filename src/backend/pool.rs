@@ -11,16 +11,19 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use shards::{Reactor, Socket, Timer, spawn};
 
 use super::batch::Batch;
-use super::connect::{self, Place, Target};
+use super::connect::{self, Place};
 use super::exchange::Exchange;
 use super::limits::PoolLimits;
 use super::link::{Link, Owner, Shared};
+use super::targets;
+use crate::observe::backends::{AddressReport, BackendReport, BackendTally};
 use crate::observe::counters::Counters;
 use protocol::balance::{Balance, ConnectFailure, Job, Limits, LinkId, Output, Refusal, Retry};
 use protocol::http::{Failure, RequestTemplate};
@@ -32,6 +35,8 @@ pub struct Pool<E: Exchange> {
     balance: RefCell<Balance<E>>,
     /// An empty list, for what the balance wants done.
     outputs: Cell<Vec<Output<E>>>,
+    /// In the order of the configuration.
+    backends: Vec<Backend>,
     /// Each address of each backend; the balance names them by their place here.
     upstreams: RefCell<Vec<Upstream>>,
     /// All that are open, by their names.
@@ -39,6 +44,12 @@ pub struct Pool<E: Exchange> {
     /// Where requests are put together.
     batch: RefCell<Batch<E>>,
     watcher: Watcher,
+}
+
+/// One backend of the configuration.
+struct Backend {
+    name: Arc<str>,
+    tally: Rc<BackendTally>,
 }
 
 /// One address of a backend.
@@ -59,12 +70,12 @@ struct Watcher {
 }
 
 impl<E: Exchange> Pool<E> {
-    /// A pool for the backends `targets`, each with the constant parts of its requests.
+    /// A pool for these backends.
     pub fn new(
         reactor: &Rc<Reactor>,
         limits: PoolLimits,
         counters: Rc<Counters>,
-        targets: Vec<(Target, RequestTemplate)>,
+        backends: Vec<targets::Backend>,
     ) -> Rc<Self> {
         let bounds = Limits {
             connections_max: limits.connections_max,
@@ -77,24 +88,27 @@ impl<E: Exchange> Pool<E> {
             counters,
             incoming: RefCell::new(vec![0; INCOMING_LEN]),
         };
-        let upstreams = targets
-            .into_iter()
-            .enumerate()
-            .flat_map(|(backend, (target, template))| {
-                let template = Rc::new(template);
-                target.places().into_iter().map(move |place| Upstream {
-                    backend,
-                    place,
-                    template: template.clone(),
-                    is_gone: false,
-                })
-            });
+        let named = backends.iter().map(|backend| Backend {
+            name: backend.name.as_str().into(),
+            tally: Rc::default(),
+        });
+        let named = named.collect();
+        let upstreams = backends.into_iter().enumerate().flat_map(|(backend, known)| {
+            let template = Rc::new(known.template);
+            known.target.places().into_iter().map(move |place| Upstream {
+                backend,
+                place,
+                template: template.clone(),
+                is_gone: false,
+            })
+        });
         let upstreams: Vec<Upstream> = upstreams.collect();
         let pool = Rc::new(Self {
             reactor: reactor.clone(),
             shared: Rc::new(shared),
             balance: RefCell::new(Balance::new(upstreams.len(), bounds)),
             outputs: Cell::default(),
+            backends: named,
             upstreams: RefCell::new(upstreams),
             links: RefCell::default(),
             batch: RefCell::default(),
@@ -167,9 +181,24 @@ impl<E: Exchange> Pool<E> {
         }
     }
 
-    /// True while every backend refused the last try to connect and has not answered since, however long ago that was.
-    pub fn is_down(&self) -> bool {
-        self.balance.borrow().is_down()
+    /// How each backend is, and what became of its requests.
+    pub fn report(&self) -> Vec<BackendReport> {
+        let (balance, upstreams, now) = (self.balance.borrow(), self.upstreams.borrow(), self.reactor.now());
+        let addresses = |backend| {
+            let own = upstreams.iter().enumerate();
+            let own = own.filter(move |(_, upstream)| upstream.backend == backend && !upstream.is_gone);
+            own.map(|(name, upstream)| AddressReport {
+                address: upstream.place.to_string(),
+                health: balance.health(now, name),
+            })
+        };
+        let backends = self.backends.iter().enumerate();
+        let reports = backends.map(|(index, backend)| BackendReport {
+            name: backend.name.clone(),
+            addresses: addresses(index).collect(),
+            results: backend.tally.read(),
+        });
+        reports.collect()
     }
 
     /// Gives up those that wait and for which `is_given_up` says so.
@@ -292,10 +321,11 @@ impl<E: Exchange> Pool<E> {
         match connected {
             Ok(socket) if !socket.peer_closed() => {
                 counters.backend_connects.add();
-                let template = self.upstreams.borrow()[upstream].template.clone();
+                let Upstream { backend, template, .. } = self.upstreams.borrow()[upstream].clone();
+                let tally = self.backends[backend].tally.clone();
                 self.handle(|balance, now, out| {
                     let id = balance.handle_connected(now, upstream, is_awaited, out);
-                    let link = Link::new(id, socket, self.shared.clone(), template);
+                    let link = Link::new(id, socket, self.shared.clone(), template, tally);
                     self.keep(id, &link);
                     spawn(link.run(self.clone()));
                 });

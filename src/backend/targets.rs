@@ -6,6 +6,16 @@ use super::connect::Target;
 use crate::config::BackendUrl;
 use protocol::http::RequestTemplate;
 
+/// A backend as a pool knows it.
+pub struct Backend {
+    /// Its URL, for whoever reads of it.
+    pub name: String,
+    /// Where it is.
+    pub target: Target,
+    /// The constant parts of its requests.
+    pub template: RequestTemplate,
+}
+
 /// Looks up a backend's host name. Empty when it has no address now: the backend then counts as down.
 #[must_use]
 pub fn look_up(url: &BackendUrl) -> Vec<SocketAddr> {
@@ -18,13 +28,16 @@ pub fn look_up(url: &BackendUrl) -> Vec<SocketAddr> {
     }
 }
 
-/// The backend as a pool knows it.
+/// The backend of that URL, whose name has these addresses.
 #[must_use]
-pub fn target(url: &BackendUrl, addresses: &[SocketAddr]) -> (Target, RequestTemplate) {
-    let template = RequestTemplate::new(&url.authority(), url.prefix());
-    match url {
-        BackendUrl::Tcp { .. } => (Target::Tcp(addresses.to_vec()), template),
-        BackendUrl::Unix { path, .. } => (Target::Unix(path.clone()), template),
+pub fn backend(url: &BackendUrl, addresses: &[SocketAddr]) -> Backend {
+    Backend {
+        name: url.to_string(),
+        target: match url {
+            BackendUrl::Tcp { .. } => Target::Tcp(addresses.to_vec()),
+            BackendUrl::Unix { path, .. } => Target::Unix(path.clone()),
+        },
+        template: RequestTemplate::new(&url.authority(), url.prefix()),
     }
 }
 

@@ -12,6 +12,7 @@ mod monitor;
 mod process;
 mod profiles;
 mod running;
+mod snapshot;
 mod status;
 
 pub use running::Running;
@@ -24,15 +25,17 @@ use std::time::{Duration, Instant};
 use shards::mesh::NodeHandle;
 
 use crate::env::home::{IdHasher, home_of};
+use crate::observe::backends;
 use crate::observe::report::Report;
 use crate::server::sd_notify;
 use crate::shard::control_plane::{ControlPlane, Phase, SILENT_AFTER};
 use crate::shard::mail::{Control, Mail};
-use alert_log::{AlertLog, Line};
+use alert_log::Line;
 use connection::{Query, Response};
 use connections::{Connections, SlowAnswers};
-use monitor::{Monitor, Seen};
+use monitor::Monitor;
 use protocol::ocpp::ClientId;
+use snapshot::Seen;
 
 /// The way from the ordinary threads to the shards.
 #[derive(Clone, Debug)]
@@ -125,6 +128,7 @@ impl Admin {
             seen.reports.push(*report);
         }
         seen.reports.sort_by_key(|report: &Report| report.shard);
+        backends::settle(&mut seen.reports);
         let mut peaks = self.peaks();
         for report in &seen.reports {
             let peak = &mut peaks[report.shard];
@@ -186,20 +190,19 @@ impl Admin {
 
     /// Looks at the shards for ever and tells the log and the service manager.
     fn tell(&self) {
-        let mut alert_log = AlertLog::default();
         let see = || {
             self.control.ask(&self.outside);
             self.reports()
         };
-        self.monitor.watch(see, |alerts| {
-            for line in alert_log.take(Instant::now(), alerts) {
+        self.monitor.watch(see, |lines, lasting| {
+            for line in lines {
                 match line {
                     Line::Error(message) => tracing::error!("{message}"),
                     Line::Warning(message) => tracing::warn!("{message}"),
                     Line::Over(message) => tracing::info!("{message}"),
                 }
             }
-            let message = alerts.first().map_or("all well", |alert| &alert.message);
+            let message = lasting.first().map_or("all well", |lasting| &lasting.alert.message);
             if self.control.first_silent().is_none() {
                 sd_notify::alive(message);
             }

@@ -160,6 +160,7 @@ counters! {
         calls_shed ["calls_queued"],
         calls_dropped ["client_gone"],
     }
+    "answers_not_json" [], "Answers to Calls with a status of 2xx that are no JSON: the client gets InternalError." { answers_not_json [], }
     "answers_dropped" [], "Answers of the backend that nobody waits for any more." { backend_answers_dropped [], }
     "pushes_accepted" [], "Pushes accepted from the backend." { pushes_accepted [], }
     "pushes_refused" ["reason"], "Pushes refused." {
@@ -300,6 +301,7 @@ impl Counters {
             Event::CallRepeatedId => &self.calls_repeated_id,
             Event::CallShed => &self.calls_shed,
             Event::CallDropped => &self.calls_dropped,
+            Event::BackendAnswerNotJson => &self.answers_not_json,
             Event::BackendAnswerDropped => &self.backend_answers_dropped,
             Event::CallDeferredTimeout => &self.calls_deferred_timeout,
             // Counted as how the connection ended, and as the push's outcome.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shards::pass::PASS_BOUNDS_US;
 
+use crate::observe::backends::BackendReport;
 use crate::observe::counters::FAMILIES;
 use crate::observe::latency::LatencyCopy;
 
@@ -36,8 +37,8 @@ pub struct Report {
     pub draining: bool,
     /// `tolerate`: breaches of the protocols that are let in.
     pub tolerated: Vec<&'static str>,
-    /// Whether no backend can be connected to.
-    pub backend_down: bool,
+    /// How each backend is, in the order of the configuration.
+    pub backends: Vec<BackendReport>,
 }
 
 macro_rules! gauges {
@@ -74,7 +75,7 @@ gauges! {
     loop_longest_pass_seconds: "Longest round of the loop since the last scrape.",
     report_seconds: "What the last scrape cost the shard.",
     draining: "1 while the shard drains.",
-    backend_up: "0 while no backend can be connected to: the last try failed at each.",
+    backend_up: "0 while every backend is down: the last that was heard of each is bad.",
 }
 
 impl Report {

@@ -14,7 +14,7 @@ impl Shard {
         let counters = &self.env.counters;
         let (connections, idle) = self.pool.connections_count();
         let load = self.env.reactor.load();
-        let (draining, backend_down) = (self.env.is_draining(), self.pool.is_down());
+        let draining = self.env.is_draining();
         let gauges = Gauges {
             clients: self.clients.len() as f64,
             clients_max: self.env.core.clients_max as f64,
@@ -34,7 +34,8 @@ impl Shard {
             loop_longest_pass_seconds: self.env.reactor.take_longest_pass().as_secs_f64(),
             report_seconds: 0.0,
             draining: f64::from(u8::from(draining)),
-            backend_up: f64::from(u8::from(!backend_down)),
+            // Settled when all shards have said what they know.
+            backend_up: 1.0,
         };
         let mut report = Report {
             shard: self.env.index,
@@ -50,7 +51,7 @@ impl Shard {
             busy: load.busy,
             draining,
             tolerated: self.env.node.tolerate.iter().map(|word| word.spelling()).collect(),
-            backend_down,
+            backends: self.pool.report(),
         };
         report.gauges.report_seconds = start.elapsed().as_secs_f64();
         report

@@ -61,7 +61,7 @@ fn the_page_lives_finds_clients_and_says_what_is_wrong() {
         assert_eq!(browser.complaints(), [""; 0], "of the browser itself");
 
         backend.stop();
-        let words = browser.text("#alerts", "No backend can be connected to");
+        let words = browser.text("#alerts", "is down: it can't be connected to");
         assert!(words.contains("Calls get InternalError"), "{words}");
         browser.wait("the pill", "return document.querySelector('#pill').className === 'bad'");
         backend.restart();

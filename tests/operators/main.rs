@@ -2,6 +2,7 @@
 
 mod activation;
 mod alerts;
+mod backend_health;
 mod browser;
 mod confined;
 mod logs;

@@ -64,7 +64,7 @@ fn a_backend_that_is_down_is_said_in_words() {
             alert["message"]
                 .as_str()
                 .unwrap()
-                .contains("No backend can be connected to")
+                .contains("is down: it can't be connected to")
         })
     };
     let second = |status: &Value| {

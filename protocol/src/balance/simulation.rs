@@ -113,4 +113,5 @@ const EVERYTHING: &[&str] = &[
     "deadline",
     "withdrawn",
     "down",
+    "down and not asked",
 ];

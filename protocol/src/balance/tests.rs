@@ -1,3 +1,5 @@
+mod health;
+
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -268,7 +270,7 @@ fn a_refused_connect_is_tried_again_after_pauses_until_backend_retry_has_passed(
         else {
             panic!("{out:?}")
         };
-        assert!(scene.balance.is_down());
+        assert!(scene.balance.health(scene.now, 0).outage.is_some());
         pauses.push(pause);
         scene.now += pause;
     }
@@ -406,7 +408,7 @@ fn a_refused_connect_goes_to_another_backend() {
     assert_eq!(connects(&out), [(1, true)]);
     let (link, out) = scene.connected(1, true);
     assert_eq!(used(&out), [(link, 1)]);
-    assert!(!scene.balance.is_down());
+    assert!(scene.balance.health(scene.now, 1).outage.is_none());
 }
 
 #[test]

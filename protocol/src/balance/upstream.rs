@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::LinkId;
+use super::health::{Health, OutageReason, Watch};
 
 /// One backend and its connections.
 #[derive(Debug, Default)]
@@ -16,8 +17,7 @@ pub(super) struct Upstream {
     pub(super) count: usize,
     /// Connects under way.
     pub(super) connects: usize,
-    /// When it last answered.
-    heard: Option<Instant>,
+    watch: Watch,
     /// It is no backend any more, and what connections it has are to end.
     pub(super) is_gone: bool,
     /// Since it last answered.
@@ -41,9 +41,16 @@ impl Upstream {
         self.failing_until.is_some_and(|until| now < until)
     }
 
-    /// The last that was heard of it is that it could not be connected to.
-    pub(super) fn is_unreachable(&self) -> bool {
-        self.is_unreachable
+    /// How it is, for whoever watches it.
+    pub(super) fn health(&self, now: Instant) -> Health {
+        self.watch.health(now, &self.idle)
+    }
+
+    /// When it is to be probed, because it is down and has no connection on which a request could show whether it still is.
+    #[inline]
+    pub(super) fn probe_at(&self) -> Option<Instant> {
+        let is_unused = self.failures > 0 && self.count == 0 && !self.is_gone;
+        self.watch.probe_at().filter(|_| is_unused)
     }
 
     /// How long to wait before it is connected to, because it could not be the last time: longer each time.
@@ -65,6 +72,28 @@ impl Upstream {
         self.count - self.idle.len()
     }
 
+    /// A connect has failed, because of the backend or for want of room.
+    pub(super) fn handle_connect_failed(&mut self, now: Instant, reason: OutageReason) {
+        self.fail(now, true);
+        // Where it serves connections that are open, it is not down.
+        if self.count == self.connects {
+            self.note_down(now, reason, now);
+        }
+    }
+
+    /// It has ended a connection without an answer to the request on it.
+    pub(super) fn handle_broken(&mut self, now: Instant) {
+        self.fail(now, false);
+        if self.failures >= BREAKS_MANY {
+            self.note_down(now, OutageReason::BreaksOff, now);
+        }
+    }
+
+    fn note_down(&mut self, now: Instant, reason: OutageReason, evidence: Instant) {
+        let probe_at = self.failing_until.unwrap_or(now);
+        self.watch.handle_failed(now, reason, evidence, probe_at);
+    }
+
     /// It refused a connection, ended one without an answer, or lets a request wait for longer than it may.
     pub(super) fn fail(&mut self, now: Instant, is_unreachable: bool) {
         if self.is_failing(now) && self.is_unreachable == is_unreachable {
@@ -78,7 +107,8 @@ impl Upstream {
     }
 
     /// It has taken a connection: it can be tried at once. Whether it works is seen when it answers.
-    pub(super) fn handle_connected(&mut self) {
+    pub(super) fn handle_connected(&mut self, now: Instant, link: LinkId) {
+        self.watch.handle_connected(now, link);
         if self.is_unreachable {
             self.is_unreachable = false;
             self.failing_until = None;
@@ -88,15 +118,23 @@ impl Upstream {
     /// A request that was sent at `sent` has no answer in time. That is evidence if nothing else was answered meanwhile: one that
     /// answers others is only slow with this one.
     pub(super) fn handle_timed_out(&mut self, now: Instant, sent: Instant) {
-        if self.heard.is_none_or(|heard| heard < sent) {
+        if self.watch.answered().is_none_or(|answered| answered < sent) {
             self.fail(now, false);
+            self.note_down(now, OutageReason::Silent, sent);
         }
+    }
+
+    /// A connection has ended, whoever ended it.
+    pub(super) fn handle_ended(&mut self, now: Instant, link: LinkId) {
+        self.count -= 1;
+        self.watch.handle_ended(now, link, &self.idle);
+        self.idle.retain(|idle| *idle != link);
     }
 
     /// A request was answered: the backend works.
     #[inline]
     pub(super) fn handle_answered(&mut self, now: Instant) {
-        self.heard = Some(now);
+        self.watch.handle_answered(now);
         if self.failures > 0 {
             self.failures = 0;
             self.failing_until = None;
@@ -113,3 +151,5 @@ const RETRY_DOUBLINGS: u32 = 3;
 const FAILING_PAUSE: Duration = Duration::from_secs(1);
 /// Up to 8 s.
 const FAILING_DOUBLINGS: u32 = 3;
+/// So many times in a row, some seconds apart: one worker that crashed is no backend that is down.
+const BREAKS_MANY: u32 = 3;

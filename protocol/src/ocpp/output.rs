@@ -265,6 +265,8 @@ pub enum Event {
     CallDropped,
     /// An answer of the backend that nobody wants any more: the client has gone, or was answered.
     BackendAnswerDropped,
+    /// An answer to a Call that says 2xx and is no JSON: the client gets a CallError.
+    BackendAnswerNotJson,
     /// A deferred Call whose deadline passed.
     CallDeferredTimeout,
     /// A push whose `push_timeout` passed.

@@ -8,7 +8,7 @@ use shards::pass::PassEnd;
 use shards::{Settings, node};
 
 use super::*;
-use crate::backend::Response;
+use crate::backend::{Response, Target};
 use protocol::balance::Kind;
 use protocol::http::HeaderLines;
 
@@ -87,9 +87,11 @@ impl Scene {
             head_max: 1024,
             content_max: 1024,
         };
-        let targets = backends
-            .iter()
-            .map(|addresses| (Target::Tcp(addresses.to_vec()), RequestTemplate::new("backend", "")));
+        let targets = backends.iter().map(|addresses| targets::Backend {
+            name: "http://backend:80".into(),
+            target: Target::Tcp(addresses.to_vec()),
+            template: RequestTemplate::new("backend", ""),
+        });
         let pool = Pool::new(&reactor, limits, counters.clone(), targets.collect());
         let ends: Rc<dyn PassEnd> = Rc::new(Ends(pool.clone()));
         reactor.at_pass_end(Rc::downgrade(&ends));

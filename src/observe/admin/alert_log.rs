@@ -1,11 +1,13 @@
-//! Decides which of the alerts are logged, and when: each kind when it begins, seldom while it lasts, when it is over.
+//! Remembers the alerts that last, and decides when they are logged: each kind when it begins, when it gets worse, seldom while
+//! it lasts, and when it is over.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::alerts::{Alert, Severity};
 
-/// What the log knows.
+/// The alerts that last, and what the log knows of them.
 #[derive(Debug, Default)]
 pub(super) struct AlertLog {
     known: HashMap<String, Known>,
@@ -15,10 +17,24 @@ pub(super) struct AlertLog {
 struct Known {
     began: Instant,
     seen: Instant,
-    logged: Instant,
     lasts: bool,
-    /// What was told, up to its first full stop.
+    /// As it was seen last.
+    alert: Alert,
+    logged: Instant,
+    /// How bad it was in what was logged.
+    rank: Rank,
+    /// What was logged, up to its first full stop.
     what: String,
+}
+
+/// The higher the worse.
+type Rank = (Reverse<Severity>, u8);
+
+/// An alert, and how long it has lasted.
+#[derive(Clone, Debug)]
+pub(super) struct Lasting {
+    pub(super) alert: Alert,
+    pub(super) since: Instant,
 }
 
 /// One line for the log.
@@ -34,29 +50,26 @@ impl AlertLog {
     pub(super) fn take(&mut self, now: Instant, alerts: &[Alert]) -> Vec<Line> {
         let mut lines = Vec::new();
         for alert in alerts {
-            let logged = self.known.get(&alert.kind).map(|known| (known.logged, known.lasts));
-            let pause = if logged.is_some_and(|(_, lasts)| lasts) {
-                match alert.severity {
-                    Severity::Error => LASTING_ERROR_PAUSE,
-                    Severity::Warning => LASTING_PAUSE,
-                }
-            } else {
-                KIND_PAUSE
-            };
-            let is_due = logged.is_none_or(|(logged, _)| now.saturating_duration_since(logged) >= pause);
-            let known = self.known.entry(alert.kind.clone()).or_insert(Known {
+            let rank = (Reverse(alert.severity), alert.stage);
+            let is_due = self
+                .known
+                .get(&alert.kind)
+                .is_none_or(|known| known.is_due(now, rank, alert));
+            let known = self.known.entry(alert.kind.clone()).or_insert_with(|| Known {
                 began: now,
                 seen: now,
-                logged: now,
                 lasts: true,
+                alert: alert.clone(),
+                logged: now,
+                rank,
                 what: String::new(),
             });
             if !known.lasts {
                 known.began = now;
             }
-            (known.seen, known.lasts) = (now, true);
+            (known.seen, known.lasts, known.alert) = (now, true, alert.clone());
             if is_due {
-                known.logged = now;
+                (known.logged, known.rank) = (now, rank);
                 known.what = first_sentence(&alert.message).to_owned();
                 let message = alert.message.clone();
                 lines.push(match alert.severity {
@@ -76,6 +89,34 @@ impl AlertLog {
             quiet < OVER_AFTER + KIND_PAUSE
         });
         lines
+    }
+
+    /// What is wrong, or was a moment ago: errors first, then what has lasted longest.
+    pub(super) fn lasting(&self) -> Vec<Lasting> {
+        let lasting = self.known.values().filter(|known| known.lasts);
+        let mut lasting: Vec<Lasting> = lasting
+            .map(|known| Lasting {
+                alert: known.alert.clone(),
+                since: known.began,
+            })
+            .collect();
+        lasting.sort_by(|a, b| {
+            let order = |lasting: &Lasting| (lasting.alert.severity, lasting.since);
+            order(a).cmp(&order(b)).then_with(|| a.alert.kind.cmp(&b.alert.kind))
+        });
+        lasting
+    }
+}
+
+impl Known {
+    /// Whether a line is due: it has got worse, or the last one was long ago.
+    fn is_due(&self, now: Instant, rank: Rank, alert: &Alert) -> bool {
+        let pause = match (self.lasts, alert.severity) {
+            (true, Severity::Error) => LASTING_ERROR_PAUSE,
+            (true, Severity::Warning) => LASTING_PAUSE,
+            (false, _) => KIND_PAUSE,
+        };
+        rank > self.rank || now.saturating_duration_since(self.logged) >= pause
     }
 }
 
@@ -100,6 +141,7 @@ mod tests {
         let alert = [Alert {
             kind: "backend".into(),
             severity: Severity::Error,
+            stage: 0,
             message: "It is down. Do something.".into(),
         }];
         let start = Instant::now();
@@ -121,10 +163,46 @@ mod tests {
     }
 
     #[test]
+    fn what_gets_worse_is_told_at_once_and_is_not_over_meanwhile() {
+        let start = Instant::now();
+        let alert = |severity, stage, message: &str| Alert {
+            kind: "backend".into(),
+            severity,
+            stage,
+            message: message.into(),
+        };
+        let alerts = [
+            alert(Severity::Warning, 0, "a few"),
+            alert(Severity::Error, 0, "many"),
+            alert(Severity::Error, 1, "down"),
+            alert(Severity::Error, 0, "many"),
+            alert(Severity::Warning, 0, "a few"),
+        ];
+        let mut alert_log = AlertLog::default();
+        let mut logged = Vec::new();
+        for second in 0..50 {
+            let now = start + Duration::from_secs(second);
+            logged.extend(alert_log.take(now, &alerts[second as usize / 10..][..1]));
+            let [lasting] = &alert_log.lasting()[..] else { panic!() };
+            assert_eq!((&lasting.alert, lasting.since), (&alerts[second as usize / 10], start));
+        }
+        let lines = [
+            Line::Warning("a few".into()),
+            Line::Error("many".into()),
+            Line::Error("down".into()),
+        ];
+        assert_eq!(logged, lines);
+        let over = alert_log.take(start + Duration::from_secs(60), &[]);
+        assert_eq!(over, [Line::Over("over after 49 s: down".into())]);
+        assert_eq!(alert_log.lasting().len(), 0);
+    }
+
+    #[test]
     fn what_comes_and_goes_is_told_seldom() {
         let alert = [Alert {
             kind: "shed".into(),
             severity: Severity::Warning,
+            stage: 0,
             message: "too many".into(),
         }];
         let start = Instant::now();

@@ -1,6 +1,8 @@
 //! Says what is wrong right now, for the status page and for the log.
 
-use super::monitor::Snapshot;
+mod backend;
+
+use super::snapshot::Snapshot;
 use crate::observe::counters::SHED;
 use crate::observe::report::{Gauges, Report};
 use crate::shard::control_plane::Silent;
@@ -11,6 +13,8 @@ pub(super) struct Alert {
     /// Tells it from others as long as it lasts, whatever its numbers are.
     pub(super) kind: String,
     pub(super) severity: Severity,
+    /// Higher when it has got worse, within its kind and severity.
+    pub(super) stage: u8,
     /// A sentence or two: what is wrong, where, what it means, what to do.
     pub(super) message: String,
 }
@@ -38,7 +42,8 @@ impl Severity {
 pub(super) fn alerts(before: Option<&Snapshot>, now: &Snapshot) -> Vec<Alert> {
     let mut found = Vec::new();
     silent(&now.silent, &mut found);
-    backend(&now.reports, &mut found);
+    backend::backends(before, now, &mut found);
+    connections(&now.reports, &mut found);
     limits(now, &mut found);
     shed(before, now, &mut found);
     draining(&now.reports, &mut found);
@@ -66,14 +71,7 @@ fn capitalized(text: &str) -> String {
         .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-fn backend(reports: &[Report], found: &mut Vec<Alert>) {
-    let down = shards(reports, |report| report.backend_down);
-    if let Some(down) = down {
-        let message = format!(
-            "No backend can be connected to, says {down}. Clients stay connected; Calls get InternalError, new clients 502."
-        );
-        found.push(alert("backend", Severity::Error, message));
-    }
+fn connections(reports: &[Report], found: &mut Vec<Alert>) {
     let waiting: f64 = reports.iter().map(|report| report.gauges.backend_waiting).sum();
     let is_full = |report: &Report| {
         let gauges = &report.gauges;
@@ -165,7 +163,6 @@ fn shed(before: Option<&Snapshot>, now: &Snapshot, found: &mut Vec<Alert>) {
         reports.map(|report| report.count(family, member)).sum()
     };
     let of = |family, member| sum(now, family, member).saturating_sub(sum(before, family, member));
-    let since = |family| of(family, None);
     if of("accept_pauses", Some("descriptors")) > 0 {
         let message = "Accepting pauses for want of descriptors or memory; new connections wait in the backlog.";
         found.push(alert("accept", Severity::Error, message.to_owned()));
@@ -194,11 +191,13 @@ fn shed(before: Option<&Snapshot>, now: &Snapshot, found: &mut Vec<Alert>) {
             found.push(alert(&format!("{key} unexpected"), Severity::Error, message));
         }
     }
-    let (failures, requests) = (since("backend_failures"), since("backend_requests"));
-    if failures > 0 && failures * 100 >= requests {
-        let message =
-            format!("{failures} of {requests} requests got no good answer from the backend in {seconds:.0} s.");
-        found.push(alert("backend_failures", Severity::Error, message));
+    let unconnected = of("backend_failures", Some("no_connection"));
+    if unconnected > 0 {
+        let message = format!(
+            "{unconnected} requests found no free connection to the backend in their time in {seconds:.0} s: it is slow, or \
+             has more workers than backend_connections_max lets us use."
+        );
+        found.push(alert("backend_no_connection", Severity::Error, message));
     }
 }
 
@@ -214,6 +213,7 @@ fn alert(kind: &str, severity: Severity, message: String) -> Alert {
     Alert {
         kind: kind.to_owned(),
         severity,
+        stage: 0,
         message,
     }
 }
@@ -250,7 +250,7 @@ mod tests {
 
     use super::*;
 
-    fn moment(change: impl Fn(&mut Report)) -> Snapshot {
+    pub(super) fn moment(change: impl Fn(&mut Report)) -> Snapshot {
         let reports = (0..3).map(|shard| {
             let mut report = Report {
                 shard,
@@ -314,14 +314,12 @@ mod tests {
         let now = moment(|report| {
             report.shed[0] = 2;
             report.draining = true;
-            report.backend_down = report.shard < 2;
         });
         let found = alerts(Some(&before), &now);
         let kinds: Vec<&str> = found.iter().map(|alert| alert.kind.as_str()).collect();
-        assert_eq!(kinds, ["backend", "shed clients_max", "draining"]);
-        assert!(found[0].message.contains("says shards 0, 1."), "{}", found[0].message);
+        assert_eq!(kinds, ["shed clients_max", "draining"]);
         assert_eq!(
-            found[1].message,
+            found[0].message,
             "clients_max was exceeded 6 times in 1 s; the excess was refused."
         );
         assert!(alerts(None, &now).iter().all(|alert| !alert.kind.starts_with("shed")));

@@ -8,8 +8,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use shards::pass::PASS_BOUNDS_US;
 
-use super::monitor::Seen;
 use super::process::Process;
+use super::snapshot::Seen;
+use crate::observe::backends::{BackendReport, RESULTS};
 use crate::observe::counters::{FAMILIES, SHED};
 use crate::observe::latency::{BOUNDS_US, LatencyCopy};
 use crate::observe::reloads;
@@ -109,6 +110,7 @@ impl Collector for Exposition {
             self.latency(encoder, name, help, latency)?;
         }
         self.passes(encoder)?;
+        self.backends(encoder)?;
         self.shards(encoder)?;
         self.process(encoder)
     }
@@ -224,6 +226,37 @@ impl Exposition {
         Ok(())
     }
 
+    fn backends(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "What became of the requests to each backend.";
+        let mut metric = encoder.encode_descriptor("ws2api_backend_results", help, None, MetricType::Counter)?;
+        self.for_each_backend(|shard, name, backend| {
+            for (result, count) in RESULTS.iter().zip(&backend.results) {
+                let labels = Labels(&[("shard", shard), ("backend", name), ("result", result.label())]);
+                metric
+                    .encode_family(&labels)?
+                    .encode_counter::<NoLabelSet, u64, f64>(count, None)?;
+            }
+            Ok(())
+        })?;
+        let help = "0 while the last that was heard of this backend is bad.";
+        let mut metric = encoder.encode_descriptor("ws2api_backend_server_up", help, None, MetricType::Gauge)?;
+        self.for_each_backend(|shard, name, backend| {
+            let labels = Labels(&[("shard", shard), ("backend", name)]);
+            let is_up = backend.outage().is_none();
+            metric.encode_family(&labels)?.encode_gauge(&i64::from(is_up))
+        })
+    }
+
+    fn for_each_backend(&self, mut tell: impl FnMut(&str, &str, &BackendReport) -> fmt::Result) -> fmt::Result {
+        for report in &self.seen.reports {
+            let shard = report.shard.to_string();
+            for backend in &report.backends {
+                tell(&shard, &escaped(&backend.name), backend)?;
+            }
+        }
+        Ok(())
+    }
+
     fn shards(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut metric =
             encoder.encode_descriptor("ws2api_shard_cpu", "The CPU of each shard.", None, MetricType::Gauge)?;
@@ -310,6 +343,11 @@ impl Exposition {
     }
 }
 
+/// A label's value as both formats want it; the encoder leaves that to us.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
 /// Upper bounds in seconds, each with its count; the last has no bound.
 fn buckets(bounds_us: &[u64], counts: &[u64]) -> Vec<(f64, u64)> {
     let bounds = bounds_us.iter().map(|bound| *bound as f64 / 1e6).chain([f64::MAX]);
@@ -321,6 +359,11 @@ const TEXT_LEN: usize = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_label_holds_whatever_a_path_does() {
+        assert_eq!(escaped("unix:/a\"b\\c\nd"), r#"unix:/a\"b\\c\nd"#);
+    }
 
     #[test]
     fn the_older_format_names_counters_in_full() {

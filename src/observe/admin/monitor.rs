@@ -4,30 +4,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::alerts::{Alert, alerts};
-use super::process::Process;
+use super::alert_log::{AlertLog, Lasting, Line};
+use super::alerts::alerts;
+use super::snapshot::{Seen, Snapshot};
 use crate::observe::latency::LatencyCopy;
 use crate::observe::report::Report;
-use crate::shard::control_plane::Silent;
-
-/// What the shards said when they were asked.
-#[derive(Debug, Default)]
-pub(super) struct Seen {
-    /// In the order of the shards.
-    pub(super) reports: Vec<Report>,
-    /// Those that did not answer.
-    pub(super) silent: Vec<Silent>,
-}
-
-/// All shards at one time.
-#[derive(Clone, Debug)]
-pub(super) struct Snapshot {
-    pub(super) at: Instant,
-    /// One for each shard that has ever answered: of a silent one, the last.
-    pub(super) reports: Vec<Report>,
-    pub(super) silent: Vec<Silent>,
-    pub(super) process: Process,
-}
 
 /// What a shard did between two snapshots.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,7 +43,7 @@ pub(super) struct Second {
 #[derive(Debug, Default)]
 pub(super) struct History {
     pub(super) now: Option<Snapshot>,
-    pub(super) alerts: Vec<Alert>,
+    pub(super) alerts: AlertLog,
     pub(super) seconds: VecDeque<Second>,
 }
 
@@ -75,41 +56,25 @@ impl Monitor {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at what `see` gives once a second, for ever; `tell` gets what is wrong each time.
-    pub(super) fn watch(&self, see: impl Fn() -> Seen, mut tell: impl FnMut(&[Alert])) {
+    /// Looks at what `see` gives once a second, for ever; `tell` gets the lines for the log, and what is wrong.
+    pub(super) fn watch(&self, see: impl Fn() -> Seen, mut tell: impl FnMut(&[Line], &[Lasting])) {
         loop {
             let seen = see();
             let at = Instant::now();
             let mut history = self.history();
             let now = Snapshot::new(at, seen, history.now.as_ref());
-            history.take(now);
-            let alerts = history.alerts.clone();
+            let lines = history.take(now);
+            let lasting = history.alerts.lasting();
             drop(history);
-            tell(&alerts);
+            tell(&lines, &lasting);
             std::thread::sleep(PAUSE);
         }
     }
 }
 
-impl Snapshot {
-    fn new(at: Instant, seen: Seen, before: Option<&Self>) -> Self {
-        let Seen { mut reports, silent } = seen;
-        let before = before.map_or(&[][..], |before| &before.reports);
-        let is_missing = |old: &&Report| silent.iter().any(|silent| silent.shard == old.shard);
-        reports.extend(before.iter().filter(is_missing).cloned());
-        reports.sort_by_key(|report| report.shard);
-        Self {
-            at,
-            process: Process::read(&reports),
-            reports,
-            silent,
-        }
-    }
-}
-
 impl History {
-    fn take(&mut self, now: Snapshot) {
-        self.alerts = alerts(self.now.as_ref(), &now);
+    fn take(&mut self, now: Snapshot) -> Vec<Line> {
+        let lines = self.alerts.take(now.at, &alerts(self.now.as_ref(), &now));
         if let Some(before) = &self.now {
             let seconds = now.at.saturating_duration_since(before.at).as_secs_f64();
             let mut calls = LatencyCopy::default();
@@ -131,6 +96,7 @@ impl History {
             }
         }
         self.now = Some(now);
+        lines
     }
 }
 

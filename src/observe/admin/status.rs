@@ -31,11 +31,13 @@ pub(super) fn json(history: &History, after: Option<u64>) -> Response {
     text.push_str(r#","tolerated":["#);
     list(&mut text, tolerated, |text, word| text.push_str(&json::string(word)));
     text.push_str(r#"],"alerts":["#);
-    list(&mut text, &history.alerts, |text, alert| {
+    list(&mut text, history.alerts.lasting(), |text, lasting| {
+        let alert = &lasting.alert;
         let _ = write!(
             text,
-            r#"{{"severity":"{}","message":{}}}"#,
+            r#"{{"severity":"{}","seconds":{},"message":{}}}"#,
             alert.severity.name(),
+            now.at.saturating_duration_since(lasting.since).as_secs(),
             json::string(&alert.message)
         );
     });
@@ -112,7 +114,7 @@ fn shard(text: &mut String, report: &Report, rates: &Rates, open_files: Option<u
         gauges.posts_waiting,
         gauges.loop_longest_pass_seconds * 1000.0,
         number(open_files.map(|count| count as f64)),
-        !report.backend_down,
+        gauges.backend_up > 0.0,
         report.draining,
         is_up,
     );

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::ledger::{Checked, Ledger, Link, Reason, Record, Waiting, ensure};
-use crate::balance::{Balance, ConnectFailure, Job, Kind, Limits, LinkId, Output, Refusal, Retry};
+use crate::balance::{
+    Balance, ConnectFailure, Job, Kind, Limits, LinkId, Outage, OutageReason, Output, Refusal, Retry,
+};
 use crate::random::Random;
 
 /// A rule broken on purpose, by what the balance is told: the ledger has to notice.
@@ -143,8 +145,18 @@ impl World {
                 "deadline {watched:?} is watched instead of {earliest:?}"
             );
         }
-        if self.balance.is_down() {
+        let there = (0..self.moods.len()).filter(|upstream| !self.ledger.records[*upstream].is_gone);
+        let outages: Vec<_> = there
+            .map(|upstream| self.balance.health(self.now, upstream).outage)
+            .collect();
+        if outages.iter().all(Option::is_some) {
             self.happen("down");
+        }
+        // Nobody has to ask to learn that it is back.
+        let is_probed = |outage: &Outage| outage.reason != OutageReason::Silent;
+        if counts.0 == 0 && self.ledger.limits.connections_max > 1 && outages.iter().flatten().any(is_probed) {
+            self.happen("down and not asked");
+            ensure!(self.balance.next_deadline().is_some(), "who is down is not probed");
         }
         Ok(())
     }

@@ -27,7 +27,13 @@ impl Session {
         let call = self.calls.get_mut(index);
         match (call.state, &reply) {
             (CallState::Sent, Reply::Deferred) => call.state = CallState::Deferred,
-            (CallState::Sent, _) => self.answer_call(now, index, &reply, out),
+            (CallState::Sent, _) => {
+                let is_success = matches!(answer, Answer::Response { status: 200..300, .. });
+                if is_success && matches!(reply, Reply::Error { .. }) {
+                    out.push(Output::Count(Event::BackendAnswerNotJson));
+                }
+                self.answer_call(now, index, &reply, out);
+            }
             (CallState::Answered, _) => {
                 if reply != Reply::Deferred {
                     out.push(Output::Count(Event::BackendAnswerDropped));

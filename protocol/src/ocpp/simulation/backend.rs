@@ -69,6 +69,9 @@ impl World {
                     self.happen("deferral");
                 }
                 (CallStage::AtBackend(..), _) => {
+                    if matches!(answer, Answer::Response { status: 200, .. }) && rest.starts_with('4') {
+                        ledger.expected.counts.push(Event::BackendAnswerNotJson);
+                    }
                     ledger.expect_answer(self.now, index, rest, false);
                     self.happen("answer");
                 }

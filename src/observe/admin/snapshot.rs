@@ -1,0 +1,43 @@
+//! Holds what all shards said at one time.
+
+use std::time::Instant;
+
+use super::process::Process;
+use crate::observe::report::Report;
+use crate::shard::control_plane::Silent;
+
+/// What the shards said when they were asked.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// In the order of the shards.
+    pub(super) reports: Vec<Report>,
+    /// Those that did not answer.
+    pub(super) silent: Vec<Silent>,
+}
+
+/// All shards at one time.
+#[derive(Clone, Debug)]
+pub(super) struct Snapshot {
+    pub(super) at: Instant,
+    /// One for each shard that has ever answered: of a silent one, the last.
+    pub(super) reports: Vec<Report>,
+    pub(super) silent: Vec<Silent>,
+    pub(super) process: Process,
+}
+
+impl Snapshot {
+    /// What was seen at `at`; of those that were silent, what they said before.
+    pub(super) fn new(at: Instant, seen: Seen, before: Option<&Self>) -> Self {
+        let Seen { mut reports, silent } = seen;
+        let before = before.map_or(&[][..], |before| &before.reports);
+        let is_missing = |old: &&Report| silent.iter().any(|silent| silent.shard == old.shard);
+        reports.extend(before.iter().filter(is_missing).cloned());
+        reports.sort_by_key(|report| report.shard);
+        Self {
+            at,
+            process: Process::read(&reports),
+            reports,
+            silent,
+        }
+    }
+}
