@@ -4,9 +4,12 @@ mod answer;
 mod connection;
 mod home;
 mod outcome_waits;
+mod places;
 mod push;
 mod queries;
+mod request;
 mod server;
+mod turns;
 
 pub use home::Home;
 pub use server::serve;
@@ -17,7 +20,9 @@ use std::rc::{Rc, Weak};
 use shards::mesh::Mesh;
 
 use self::outcome_waits::OutcomeWaits;
+use self::places::Places;
 use self::queries::{Overloaded, Queries};
+use self::turns::Turns;
 use crate::env::Env;
 use crate::env::reloadable::Reloadable;
 use crate::shard::mail::{ClientReply, ClientRequest, Mail, PushOutcome};
@@ -29,7 +34,10 @@ pub struct Ingress {
     home: Weak<dyn Home>,
     /// The token that requests must carry; `None`: everybody may push.
     token: Reloadable<Option<Token>>,
-    connections_count: Cell<usize>,
+    places: Rc<Places>,
+    turns: Turns,
+    /// Connections that are told that there is no place, and not yet gone.
+    shed_count: Cell<usize>,
     queries: Queries,
     outcome_waits: OutcomeWaits,
 }
@@ -41,7 +49,9 @@ impl Ingress {
             env: env.clone(),
             home: home.clone(),
             token: Reloadable::new(token),
-            connections_count: Cell::new(0),
+            places: Rc::default(),
+            turns: Turns::default(),
+            shed_count: Cell::new(0),
             queries: Queries::new(env, mesh),
             outcome_waits: OutcomeWaits::new(env, home),
         })
@@ -49,12 +59,17 @@ impl Ingress {
 
     /// Connections of the backend.
     pub fn connections_count(&self) -> usize {
-        self.connections_count.get()
+        self.places.count()
     }
 
     /// Requests that wait for a push's outcome.
     pub fn waits_count(&self) -> usize {
         self.outcome_waits.len()
+    }
+
+    /// The pass is over. True when there was something to do that had waited for it.
+    pub fn end_pass(&self) -> bool {
+        self.turns.end_pass()
     }
 
     /// Who may push from now on.

@@ -158,8 +158,9 @@ impl PassEnd for Shard {
             self.pool
                 .withdraw(|request| matches!(request, Request::Connect(connect) if connect.verdict.is_abandoned()));
         }
+        let goes_on = self.ingress.end_pass() || has_news;
         if self.pool.is_batch_empty() && self.clients.has_no_deferred_writes() {
-            return has_news;
+            return goes_on;
         }
         // The backend first: it works while the clients get theirs.
         self.pool.send_batch();

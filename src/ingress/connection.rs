@@ -1,7 +1,12 @@
 //! Serves one connection of the backend to the ingress: requests one after the other, pipelined or not.
+//!
+//! Whatever it does for its peer it takes a turn for ([`Turns`](super::turns::Turns)); while it waits for its peer it has to make
+//! room for others ([`Place`]).
 
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -10,26 +15,14 @@ use shards::{Socket, Timer};
 
 use super::answer::Answer;
 use super::outcome_waits::Settle;
+use super::places::Place;
+use super::request::Request;
 use super::{Ingress, push};
 use crate::env::Env;
 use crate::env::drain_signal::DrainWatch;
 use crate::stream::{linger, poll_recv, send_all};
-use protocol::http::{BodyDecoder, CrossSite, Framing, RequestHead, Site};
-use protocol::http::{bearer_token, parse_request, write_continue, write_response_head};
-use protocol::mapping::routes::{Route, RouteError, route};
+use protocol::http::{BodyDecoder, BodyError, Framing, parse_request, write_continue, write_response_head};
 use protocol::proxy_protocol;
-
-/// What a request's head says, kept while its body is read.
-struct Request {
-    route: Result<Route, Answer>,
-    framing: Framing,
-    keep_alive: bool,
-    expect_continue: bool,
-    /// `Prefer: wait`
-    wait: Option<Duration>,
-    /// HEAD: the answer is its head alone.
-    is_head: bool,
-}
 
 /// Why a connection is at its end.
 enum End {
@@ -40,9 +33,10 @@ enum End {
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(ingress: &Rc<Ingress>, socket: Socket, _peer: SocketAddr) {
+pub(super) async fn serve(ingress: &Rc<Ingress>, place: Place, socket: Socket, _peer: SocketAddr) {
     let mut reader = Reader {
         ingress: ingress.clone(),
+        place,
         socket,
         buffer: Vec::new(),
         timer: Timer::new(&ingress.env.reactor),
@@ -52,14 +46,16 @@ pub(super) async fn serve(ingress: &Rc<Ingress>, socket: Socket, _peer: SocketAd
     let end = reader.serve().await;
     if let Err(End::Last(answer)) = end {
         ingress.env.counters.ingress_bad.add();
+        reader.place.begin_wait();
         if reader.send(&answer, false).await.is_ok() {
-            linger(&ingress.env, &reader.socket).await;
+            reader.linger().await;
         }
     }
 }
 
 struct Reader {
     ingress: Rc<Ingress>,
+    place: Place,
     socket: Socket,
     /// Received and not yet used: at most a head, or a piece of a body.
     buffer: Vec<u8>,
@@ -80,29 +76,30 @@ impl Reader {
             let request = self.read_request_head().await?;
             self.is_head = request.is_head;
             self.env().counters.ingress_requests.add();
-            let mut body = Vec::new();
-            if let Err(answer) = request.route {
-                // A body that was announced with `Expect` never comes; another one is read so that the next request
-                // is found.
-                if request.expect_continue {
-                    return Err(End::Last(answer));
+            let route = match request.route {
+                Ok(route) => route,
+                Err(answer) => {
+                    // A body that was announced with `Expect` never comes; another one is read over, if it is small, so that
+                    // the next request is found.
+                    if request.expect_continue || self.skip_body(request.framing).await.is_err() {
+                        return Err(End::Last(answer));
+                    }
+                    self.ingress.turns.take(1).await;
+                    self.env().counters.ingress_bad.add();
+                    self.respond(answer, request.keep_alive).await?;
+                    continue;
                 }
-                self.read_body(&request.framing, &mut body).await?;
-                self.env().counters.ingress_bad.add();
-                self.respond(answer, request.keep_alive).await?;
-                continue;
-            }
+            };
+            self.place.set_let_in(true);
             if request.expect_continue {
-                BodyDecoder::new(request.framing, self.env().core.message_max)
-                    .map_err(|error| End::Last(Answer::error(error.status(), &error.to_string())))?;
+                BodyDecoder::new(request.framing, self.env().core.message_max).map_err(End::bad_body)?;
                 let mut interim = Vec::new();
                 write_continue(&mut interim);
                 self.send_bytes(&interim).await.map_err(|_| End::Silent)?;
             }
-            self.read_body(&request.framing, &mut body).await?;
-            let Ok(route) = request.route else {
-                unreachable!("handled above")
-            };
+            let body = self.read_body(request.framing).await?;
+            self.place.end_wait();
+            self.ingress.turns.take(cost(body.len(), JUDGED_LEN)).await;
             let Some(answer) = push::answer(&self.ingress, route, body, request.wait, &self.socket).await else {
                 return Err(End::Silent);
             };
@@ -117,6 +114,7 @@ impl Reader {
     async fn respond(&mut self, mut answer: Answer, keep_alive: bool) -> Result<(), End> {
         let keep_alive = keep_alive && !(self.env().end.is_triggered() && self.buffer.is_empty());
         let settle = std::mem::take(&mut answer.settle);
+        self.place.begin_wait();
         // The kernel takes an answer also for a peer that has closed; an outcome would be lost so.
         let gone = !matches!(settle, Settle::Nothing) && self.socket.ask_ended();
         let written = !gone && self.send(&answer, keep_alive).await.is_ok();
@@ -127,12 +125,28 @@ impl Reader {
         if keep_alive {
             return Ok(());
         }
-        linger(self.env(), &self.socket).await;
+        self.linger().await;
         Err(End::Silent)
     }
 
+    /// Waits until the other side has the last answer. It makes room before all others meanwhile.
+    async fn linger(&self) {
+        self.place.set_let_in(false);
+        let mut lingering = pin!(linger(self.env(), &self.socket));
+        poll_fn(|context| match lingering.as_mut().poll(context) {
+            Poll::Pending => self.place.poll_must_go(context),
+            Poll::Ready(()) => Poll::Ready(()),
+        })
+        .await;
+    }
+
     async fn read_request_head(&mut self) -> Result<Request, End> {
-        let idle_deadline = self.env().reactor.now() + IDLE_TIMEOUT;
+        let idle_deadline = self.env().reactor.now()
+            + if self.place.is_let_in() {
+                IDLE_TIMEOUT
+            } else {
+                self.env().core.handshake_timeout
+            };
         let mut head_deadline = None;
         loop {
             if !self.buffer.is_empty() {
@@ -159,22 +173,39 @@ impl Reader {
         }
     }
 
-    async fn read_body(&mut self, framing: &Framing, body: &mut Vec<u8>) -> Result<(), End> {
-        let refuse = |error: protocol::http::BodyError| End::Last(Answer::error(error.status(), &error.to_string()));
-        let mut decoder = BodyDecoder::new(*framing, self.env().core.message_max).map_err(refuse)?;
+    async fn read_body(&mut self, framing: Framing) -> Result<Vec<u8>, End> {
+        let mut decoder = BodyDecoder::new(framing, self.env().core.message_max).map_err(End::bad_body)?;
         let mut deadline = self.env().reactor.now() + self.env().core.handshake_timeout;
+        let mut body = Vec::new();
         let mut counted = 0;
         loop {
-            let decoded = decoder.decode(&self.buffer, body).map_err(refuse)?;
+            let decoded = decoder.decode(&self.buffer, &mut body).map_err(End::bad_body)?;
             self.buffer.drain(..decoded.consumed);
             if decoded.done {
-                return Ok(());
+                return Ok(body);
             }
             if body.len() - counted >= BODY_PROGRESS_LEN {
                 counted = body.len();
                 deadline = self.env().reactor.now() + self.env().core.handshake_timeout;
+                self.place.begin_wait();
             }
             self.receive(deadline, false).await?;
+        }
+    }
+
+    /// Reads over a body that nobody wants. An error: it is large, or broken, or does not come.
+    async fn skip_body(&mut self, framing: Framing) -> Result<(), ()> {
+        let mut decoder = BodyDecoder::new(framing, SKIPPED_LEN_MAX).map_err(|_| ())?;
+        let deadline = self.env().reactor.now() + self.env().core.handshake_timeout;
+        let mut skipped = Vec::new();
+        loop {
+            let decoded = decoder.decode(&self.buffer, &mut skipped).map_err(|_| ())?;
+            skipped.clear();
+            self.buffer.drain(..decoded.consumed);
+            if decoded.done {
+                return Ok(());
+            }
+            self.receive(deadline, false).await.map_err(|_| ())?;
         }
     }
 
@@ -195,39 +226,47 @@ impl Reader {
         }
     }
 
-    /// Waits for more bytes. Between requests a draining shard ends the connection.
+    /// Waits for more bytes, and for the turn to look at them. Between requests a draining shard ends the connection.
     async fn receive(&mut self, deadline: Instant, between_requests: bool) -> Result<(), End> {
         self.timer.set(Some(deadline));
         let Self {
             ingress,
+            place,
             socket,
             buffer,
             timer,
             end,
             ..
         } = self;
+        let mut must_go = false;
         let received = poll_fn(|context| {
             let received = poll_recv(&ingress.env, context, socket, |bytes| buffer.extend_from_slice(bytes));
             match received {
-                Poll::Ready(received) => Poll::Ready(received.is_ok_and(|len| len > 0)),
-                Poll::Pending if between_requests && end.poll_triggered(context).is_ready() => Poll::Ready(false),
-                Poll::Pending => timer.poll_expired(context).map(|()| false),
+                Poll::Ready(received) => return Poll::Ready(received.unwrap_or(0)),
+                Poll::Pending if between_requests && end.poll_triggered(context).is_ready() => return Poll::Ready(0),
+                Poll::Pending => {}
             }
+            must_go = place.poll_must_go(context).is_ready();
+            if must_go {
+                return Poll::Ready(0);
+            }
+            timer.poll_expired(context).map(|()| 0)
         })
         .await;
         if buffer.is_empty() {
             *buffer = Vec::new();
         }
-        if received {
+        if received > 0 {
+            ingress.turns.take(cost(received, RECEIVED_LEN)).await;
             return Ok(());
         }
-        if between_requests || self.socket.peer_closed() {
+        if must_go || between_requests || self.socket.peer_closed() {
             return Err(End::Silent);
         }
         Err(End::Last(Answer::error(408, "the request did not arrive in time")))
     }
 
-    async fn send(&self, answer: &Answer, keep_alive: bool) -> std::io::Result<()> {
+    async fn send(&self, answer: &Answer, keep_alive: bool) -> io::Result<()> {
         let headers: Vec<(&str, &str)> = answer.headers.iter().map(|(name, value)| (*name, &**value)).collect();
         let mut bytes = Vec::with_capacity(HEAD_LEN + answer.body.len());
         write_response_head(&mut bytes, answer.status, &headers, answer.body.len(), keep_alive);
@@ -237,94 +276,39 @@ impl Reader {
         self.send_bytes(&bytes).await
     }
 
-    async fn send_bytes(&self, bytes: &[u8]) -> std::io::Result<()> {
+    async fn send_bytes(&self, bytes: &[u8]) -> io::Result<()> {
         let deadline = self.env().reactor.now() + self.env().core.send_timeout;
-        send_all(self.env(), &self.socket, bytes, deadline).await
-    }
-}
-
-impl Request {
-    fn from_head(ingress: &Ingress, head: &RequestHead<'_>) -> Self {
-        Self {
-            route: Self::check(ingress, head),
-            framing: head.framing,
-            keep_alive: head.keep_alive,
-            expect_continue: head.expect_continue,
-            wait: wait(head),
-            is_head: head.method == "HEAD",
-        }
-    }
-
-    fn check(ingress: &Ingress, head: &RequestHead<'_>) -> Result<Route, Answer> {
-        let site = Site {
-            hosts: &ingress.env.node.ingress_hosts,
-            any_host: ingress.token.is_some(),
-            has_pages: false,
-        };
-        site.check(head).map_err(|refusal| {
-            Answer::error(403, &match refusal {
-                CrossSite::Origin | CrossSite::FetchSite => "no page in a browser may ask here".to_owned(),
-                CrossSite::Host(host) => format!(
-                    "{host} may be the name of a stranger's page in a browser: if it is ours, add it to ingress_hosts, or set a token"
-                ),
-            })
-        })?;
-        if let Some(token) = &*ingress.token
-            && !head
-                .only("authorization")
-                .and_then(bearer_token)
-                .is_some_and(|secret| token.is(secret))
-        {
-            let challenge = ("WWW-Authenticate", "Bearer realm=\"ws2api\"".to_owned());
-            return Err(Answer {
-                headers: vec![challenge],
-                ..Answer::error(401, "missing or wrong token")
-            });
-        }
-        let route = route(head).map_err(|error| {
-            let mut answer = Answer::error(error.status(), &error.to_string());
-            if let RouteError::Method { allow } = error {
-                answer.headers.push(("Allow", allow.to_owned()));
-            }
-            answer
-        })?;
-        let has_body = matches!(route, Route::Push { .. } | Route::Answer { .. });
-        if has_body && !head.header("content-type").is_none_or(is_json) {
-            return Err(Answer::error(415, "the body is to be application/json"));
-        }
-        Ok(route)
-    }
-}
-
-/// `application/json` or another JSON type, with or without parameters.
-fn is_json(value: &[u8]) -> bool {
-    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
-    let Some((application, subtype)) = essence.trim_ascii().split_at_checked(b"application/".len()) else {
-        return false;
-    };
-    let suffix = subtype.len().saturating_sub(b"+json".len());
-    application.eq_ignore_ascii_case(b"application/")
-        && (subtype.eq_ignore_ascii_case(b"json") || subtype[suffix..].eq_ignore_ascii_case(b"+json"))
-}
-
-/// `Prefer: wait=SECONDS` (RFC 7240, 4.3). Anything else in it is not for us; 0 is no wait.
-fn wait(head: &RequestHead<'_>) -> Option<Duration> {
-    head.elements("prefer")
-        .find_map(|preference| {
-            let preference = str::from_utf8(preference).ok()?;
-            let (name, value) = preference.split_once('=')?;
-            if !name.trim().eq_ignore_ascii_case("wait") {
-                return None;
-            }
-            let seconds: u64 = value.split(';').next()?.trim().trim_matches('"').parse().ok()?;
-            Some(Duration::from_secs(seconds.min(WAIT_MAX_SECONDS)))
+        let mut sending = pin!(send_all(self.env(), &self.socket, bytes, deadline));
+        poll_fn(|context| match sending.as_mut().poll(context) {
+            Poll::Pending => self
+                .place
+                .poll_must_go(context)
+                .map(|()| Err(io::ErrorKind::ConnectionAborted.into())),
+            sent => sent,
         })
-        .filter(|wait| !wait.is_zero())
+        .await
+    }
 }
 
-/// A connection that the backend keeps for its next push.
+impl End {
+    fn bad_body(error: BodyError) -> Self {
+        Self::Last(Answer::error(error.status(), &error.to_string()))
+    }
+}
+
+/// The turns that so many bytes take, of which `unit` cost as much as a small request.
+fn cost(len: usize, unit: usize) -> u32 {
+    u32::try_from(1 + len / unit).unwrap_or(u32::MAX)
+}
+
+/// A connection that the backend keeps for its next push. One that was never let in has as long as for a head.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-const WAIT_MAX_SECONDS: u64 = 3600;
 /// A body that makes so much progress gets as much time again as a head.
 const BODY_PROGRESS_LEN: usize = 16 * 1024;
+/// A larger body of a refused request is not worth waiting for its end.
+const SKIPPED_LEN_MAX: usize = 64 * 1024;
 const HEAD_LEN: usize = 256;
+/// Bytes that cost as much to receive, in the worst of framings, as a small request to answer.
+const RECEIVED_LEN: usize = 2 * 1024;
+/// Bytes of JSON that cost as much to look through.
+const JUDGED_LEN: usize = 4 * 1024;

@@ -9,7 +9,6 @@ use super::Ingress;
 use super::answer::Answer;
 use super::outcome_waits::{Settle, Waited};
 use super::queries::Overloaded;
-use crate::client::Description;
 use crate::shard::mail::{AnswerRefusal, ClientReply, ClientRequest, PushOutcome};
 use protocol::mapping::bodies;
 use protocol::mapping::routes::{Cursor, Route};
@@ -217,17 +216,19 @@ fn answer_deferred(reply: Result<ClientReply, Overloaded>) -> Answer {
     }
 }
 
+/// Puts a page together slice by slice, and leaves the shard to others after each.
 async fn list(ingress: &Ingress, after: Cursor, limit: usize) -> Answer {
-    let mut clients: Vec<Description> = Vec::new();
+    let mut page = bodies::Page::default();
     let mut cursor = Some(after);
-    while let Some(at) = cursor.filter(|at| at.shard < ingress.env.count && clients.len() < limit) {
+    while let Some(at) = cursor.filter(|at| at.shard < ingress.env.count && page.len() < limit) {
+        ingress.turns.take(SLICE_COST).await;
         let request = ClientRequest::List {
             slot: at.slot,
-            limit: limit - clients.len(),
+            limit: (limit - page.len()).min(SLICE_LEN),
         };
         match ingress.ask(at.shard, request).await {
-            Ok(ClientReply::Listed { clients: more, next }) => {
-                clients.extend(more);
+            Ok(ClientReply::Listed { clients, next }) => {
+                clients.iter().for_each(|client| page.push(&client.json()));
                 cursor = Some(match next {
                     Some(slot) => Cursor { slot, ..at },
                     None => Cursor {
@@ -240,8 +241,7 @@ async fn list(ingress: &Ingress, after: Cursor, limit: usize) -> Answer {
         }
     }
     let next = cursor.filter(|at| at.shard < ingress.env.count);
-    let body = bodies::page(clients.iter().map(Description::json), next.map(Cursor::text).as_deref());
-    Answer::json(200, body.into_bytes())
+    Answer::json(200, page.finish(next.map(Cursor::text).as_deref()).into_bytes())
 }
 
 /// The body as one JSON value, without white space around it; inside it nothing is touched.
@@ -267,3 +267,7 @@ fn overloaded() -> Answer {
 }
 
 const RETRY_AFTER: &str = "1";
+/// Clients that are described at a stretch.
+const SLICE_LEN: usize = 64;
+/// What that costs, in small requests.
+const SLICE_COST: u32 = 16;

@@ -8,7 +8,6 @@ use shards::listener::Listener;
 use shards::{Socket, spawn, yield_now};
 
 use super::{Ingress, connection};
-use crate::env::Env;
 use crate::stream::{linger, send_all};
 use protocol::http::write_response;
 
@@ -28,16 +27,20 @@ pub async fn serve(ingress: Rc<Ingress>, mut listener: Listener) {
         let Ok(socket) = Socket::adopt(&env.reactor, fd) else {
             continue;
         };
-        if ingress.connections_count.get() >= env.core.ingress_connections_max {
-            env.counters.ingress_shed.add();
-            spawn(shed(env.clone(), socket));
-        } else {
-            ingress.connections_count.set(ingress.connections_count.get() + 1);
-            let ingress = ingress.clone();
-            spawn(async move {
-                connection::serve(&ingress, socket, peer).await;
-                ingress.connections_count.set(ingress.connections_count.get() - 1);
-            });
+        match ingress.places.make_room(env.core.ingress_connections_max) {
+            Some(was_taken) => {
+                if was_taken {
+                    env.counters.ingress_evicted.add();
+                }
+                let (ingress, place) = (ingress.clone(), ingress.places.enter());
+                spawn(async move { connection::serve(&ingress, place, socket, peer).await });
+            }
+            None => {
+                env.counters.ingress_shed.add();
+                if ingress.shed_count.get() < SHED_MAX {
+                    spawn(shed(ingress.clone(), socket));
+                }
+            }
         }
         since_yield += 1;
         if since_yield.is_multiple_of(ACCEPTS_PER_TURN) {
@@ -46,7 +49,9 @@ pub async fn serve(ingress: Rc<Ingress>, mut listener: Listener) {
     }
 }
 
-async fn shed(env: Rc<Env>, socket: Socket) {
+async fn shed(ingress: Rc<Ingress>, socket: Socket) {
+    let env = &ingress.env;
+    ingress.shed_count.set(ingress.shed_count.get() + 1);
     let mut answer = Vec::new();
     write_response(
         &mut answer,
@@ -56,9 +61,12 @@ async fn shed(env: Rc<Env>, socket: Socket) {
         false,
     );
     let deadline = env.reactor.now() + env.core.handshake_timeout;
-    if send_all(&env, &socket, &answer, deadline).await.is_ok() {
-        linger(&env, &socket).await;
+    if send_all(env, &socket, &answer, deadline).await.is_ok() {
+        linger(env, &socket).await;
     }
+    ingress.shed_count.set(ingress.shed_count.get() - 1);
 }
 
 const ACCEPTS_PER_TURN: u64 = 16;
+/// More at once are closed without a word.
+const SHED_MAX: usize = 64;

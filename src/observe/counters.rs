@@ -181,7 +181,8 @@ counters! {
     }
     "ingress_requests" [], "Requests at the ingress." { ingress_requests [], }
     "ingress_bad" [], "Requests at the ingress that were answered with 4xx because of their form." { ingress_bad [], }
-    "ingress_shed" [], "Connections at the ingress refused by ingress_connections_max." { ingress_shed [], }
+    "ingress_evicted" [], "Connections at the ingress without a request that made room for another one." { ingress_evicted [], }
+    "ingress_shed" [], "Connections at the ingress refused by ingress_connections_max, while all others were being answered." { ingress_shed [], }
     "backend_requests" [], "Requests written to the backend." { backend_requests [], }
     "backend_answers" ["class"], "Answers of the backend." {
         backend_answers_2xx ["2xx"],

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use support::http::{call_target, request_bytes};
-use support::{Backend, Client, Http, Proxy, json};
+use support::{Backend, Client, Proxy, json};
 
 /// A push for CP1, as raw bytes.
 fn push(message_id: &str) -> Vec<u8> {
@@ -689,28 +689,6 @@ fn a_request_that_does_not_arrive_in_time_is_ended() {
         http.expect_end();
     }
     assert_untouched(&proxy, &mut client);
-}
-
-#[test]
-fn connections_beyond_the_limit_are_refused() {
-    let backend = Backend::start();
-    let proxy = Proxy::with(&backend).set("ingress_connections_max", "2").start();
-    let mut kept: Vec<Http> = (0..2).map(|_| proxy.http()).collect();
-    for http in &mut kept {
-        http.get("/clients").expect(200);
-    }
-    let mut third = proxy.http();
-    let reply = third.any_reply();
-    assert_eq!(reply.status, 503);
-    assert!(reply.header("retry-after").is_some());
-    third.expect_end();
-    kept.pop();
-    support::eventually("room for another", || {
-        let mut http = proxy.http();
-        http.send_request("GET", "/clients", &[], "");
-        (http.any_reply().status == 200).then_some(())
-    });
-    kept[0].get("/clients").expect(200);
 }
 
 #[test]

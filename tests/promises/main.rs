@@ -22,6 +22,7 @@ mod frames;
 mod hostile_backends;
 mod idle;
 mod ingress;
+mod ingress_shares;
 mod json;
 mod layout;
 mod life;

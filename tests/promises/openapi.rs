@@ -33,8 +33,11 @@ fn the_ingress_answers_as_its_document_says_and_with_every_status_in_it() {
     }
 
     let full = Proxy::with(&backend).set("ingress_connections_max", "1").start();
+    let mut client = full.client("CP1");
     let mut first = full.http();
-    first.get("/clients").expect(200);
+    let wait = [("Prefer", "wait=60")];
+    first.send_request("POST", "/call/Reset/CP1/w", &wait, "{}");
+    client.expect("[2,\"w\",\"Reset\",{}]");
     for (template, method, target) in OPERATIONS {
         let mut second = full.http();
         second.send_request(method, target, &[], "{}");

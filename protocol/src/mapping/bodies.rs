@@ -138,23 +138,41 @@ pub fn client(identity: &Identity, since: &str, address: &str, pending: &Pending
     body
 }
 
-/// A page of clients, each as [`client`] writes it; `next` is where the next page begins.
-#[must_use]
-pub fn page(clients: impl Iterator<Item = String>, next: Option<&str>) -> String {
-    let mut body = String::from(r#"{"clients":["#);
-    for (index, client) in clients.enumerate() {
-        if index > 0 {
-            body.push(',');
+/// A page of clients, put together one by one.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    clients: String,
+    len: usize,
+}
+
+impl Page {
+    /// How many clients are on it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True when no client is on it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds one, as [`client`] writes it.
+    pub fn push(&mut self, client: &str) {
+        if self.len > 0 {
+            self.clients.push(',');
         }
-        body.push_str(&client);
+        self.clients.push_str(client);
+        self.len += 1;
     }
-    body.push_str(r#"],"next":"#);
-    match next {
-        Some(cursor) => json::write_string(&mut body, cursor),
-        None => body.push_str("null"),
+
+    /// The whole page; `next` is where the next one begins.
+    #[must_use]
+    pub fn finish(self, next: Option<&str>) -> String {
+        let next = next.map_or_else(|| "null".to_owned(), json::string);
+        [r#"{"clients":["#, &self.clients, r#"],"next":"#, &next, "}"].concat()
     }
-    body.push('}');
-    body
 }
 
 /// Body of a refusal: `{"error":…}`.
@@ -211,7 +229,11 @@ mod tests {
         assert_eq!(notice["reason"], hostile);
         assert_eq!(notice["replacedBy"], ConnectionId::new(1, 2, 4).as_str());
         let shown = client(&identity, "2026-01-01T00:00:00Z", hostile, &Pending::default());
-        let listed = page([shown.clone(), shown].into_iter(), Some("1.2"));
+        let mut listed = Page::default();
+        listed.push(&shown);
+        listed.push(&shown);
+        assert_eq!(listed.len(), 2);
+        let listed = listed.finish(Some("1.2"));
         let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
         assert_eq!(listed["clients"][1]["address"], hostile);
         assert_eq!(listed["next"], "1.2");
