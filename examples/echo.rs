@@ -47,7 +47,14 @@ async fn serve(parts: Shard<()>, config: Config, address: SocketAddr) {
     let core = config.cores[0].clone();
     let backlog = u32::try_from(core.listen_backlog).unwrap_or(u32::MAX);
     let listener = Listener::bind(&parts.reactor, address, backlog).expect("the address is reserved");
-    let env = Env::new((0, 1), config.node, core, parts.reactor, IdHasher::default());
+    let env = Env::new(
+        (0, 1),
+        Instant::now(),
+        config.node,
+        core,
+        parts.reactor,
+        IdHasher::default(),
+    );
     let backend: Rc<dyn Backend<Echo>> = Rc::new(Everybody);
     let clients = Clients::new(&env, Rc::downgrade(&backend), None);
     let pass_end = Rc::new(DeferredWrites(clients.clone()));

@@ -11,6 +11,8 @@ mod earlier_calls;
 mod end;
 mod handshake;
 mod permit;
+mod places;
+mod questions;
 mod registry;
 mod trace;
 mod upgrade_rate;

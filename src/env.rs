@@ -38,16 +38,18 @@ pub struct Env {
     /// Said at the end of the drain: nothing needs the ingress any more, on any shard.
     pub end: Rc<DrainSignal>,
     hasher: IdHasher,
-    started: Instant,
+    /// When the process started: all shards of it count from then on.
+    pub started: Instant,
     random: Cell<u64>,
     /// Where bytes are received that nobody keeps as they are: no task needs room of its own for them.
     scratch: RefCell<Box<[u8]>>,
 }
 
 impl Env {
-    /// The surroundings of shard `index` of `count`.
+    /// The surroundings of shard `index` of `count`, of a process that started then.
     pub fn new(
         (index, count): (usize, usize),
+        started: Instant,
         node: Node,
         core: Core,
         reactor: Rc<Reactor>,
@@ -59,7 +61,7 @@ impl Env {
             count,
             node: Reloadable::new(node),
             core: Reloadable::new(core),
-            started: reactor.now(),
+            started,
             reactor,
             counters: Rc::default(),
             drain: Rc::default(),
@@ -80,9 +82,14 @@ impl Env {
         self.hasher.hash_one("boot") as u32
     }
 
-    /// How long the shard has been there.
+    /// How long the process has been there.
     pub fn uptime(&self) -> Duration {
-        self.reactor.now().saturating_duration_since(self.started)
+        self.since_start(self.reactor.now())
+    }
+
+    /// How long after the start that is.
+    pub fn since_start(&self, time: Instant) -> Duration {
+        time.saturating_duration_since(self.started)
     }
 
     /// True from the first word of the end.

@@ -13,7 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shards::listener::{self, Reservation};
 use shards::mesh::NodeHandle;
@@ -128,6 +128,7 @@ impl Server {
         };
         let tokens = tokens(&config.node)?;
         let plan = Plan {
+            started: Instant::now(),
             node: Arc::new(config.node.clone()),
             cores: config.cores.clone().into(),
             listen: listen.listener(),

@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, mpsc};
+use std::time::Instant;
 
 use shards::Reactor;
 use shards::listener::Listener;
@@ -43,6 +44,8 @@ use protocol::ocpp::ClientId;
 /// What every shard is told at the start.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// When the process started: shards count from then on.
+    pub started: Instant,
     /// The whole node's config.
     pub node: Arc<Node>,
     /// Each shard's part of the configuration, by its index.
@@ -98,6 +101,7 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
     let listeners = bind(&reactor, &plan, &core, core_parts.inherited);
     let env = Env::new(
         (core_parts.index, core_parts.count),
+        plan.started,
         Node::clone(&plan.node),
         core,
         reactor,

@@ -38,6 +38,16 @@ pub async fn recv(env: &Env, socket: &Socket, timer: &mut Timer, mut take: impl 
     .await
 }
 
+/// Runs `task`, but no longer than until `end` is ready: then `None`.
+pub async fn until<T>(mut end: impl FnMut(&mut Context<'_>) -> Poll<()>, task: impl Future<Output = T>) -> Option<T> {
+    let mut task = std::pin::pin!(task);
+    poll_fn(|context| match end(context) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => task.as_mut().poll(context).map(Some),
+    })
+    .await
+}
+
 /// Writes all of `bytes`.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Takes connections, bounded: what is too much waits in the kernel's backlog.
+//! Takes connections, bounded: what is too much waits in the kernel's backlog, or at the shard that has read its request.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -6,16 +6,18 @@ use std::task::Poll;
 
 use shards::handover::{Arrivals, Handover};
 use shards::listener::Listener;
-use shards::{Socket, spawn, yield_now};
+use shards::{Socket, Timer, spawn, yield_now};
 
 use super::clients::Clients;
 use super::conversation::Conversation;
 use super::handshake;
+use super::permit::Door;
 
 /// Accepts clients until the shard drains.
 pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Handover>, mut listener: Listener) {
     let env = &clients.env;
     let drain = env.drain.watch();
+    let mut timer = Timer::new(&env.reactor);
     let mut since_yield = 0;
     loop {
         let mut paused = false;
@@ -23,11 +25,14 @@ pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Hando
             if drain.poll_triggered(context).is_ready() {
                 return Poll::Ready(None);
             }
-            if clients.handshakes.count() >= env.core.handshakes_max {
+            let (max, now) = (env.core.handshakes_max, env.reactor.now());
+            let room = clients
+                .handshakes
+                .poll_room(Door::Accepted, max, &mut timer, now, context);
+            if room.is_pending() {
                 if !std::mem::replace(&mut paused, true) {
                     env.counters.accept_pauses_full.add();
                 }
-                clients.handshakes.watch_end(context.waker());
                 return Poll::Pending;
             }
             let accepted = listener.poll_accept(context).map(Some);
@@ -38,7 +43,7 @@ pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Hando
         let Some((fd, peer)) = next.await else { return };
         env.counters.connections_accepted.add();
         if let Ok(socket) = Socket::adopt(&env.reactor, fd) {
-            let permit = clients.handshakes.begin();
+            let permit = clients.handshakes.begin(env.core.handshakes_max, env.reactor.now());
             spawn(handshake::begin(
                 clients.clone(),
                 permit,
@@ -55,19 +60,36 @@ pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Hando
     }
 }
 
-/// Takes the sockets that other shards hand over, for as long as the shard lives.
+/// Takes the sockets that other shards hand over, for as long as the shard lives. They have a place here like those that it has
+/// accepted itself, and wait for one where they are.
 pub async fn receive<C: Conversation>(clients: Rc<Clients<C>>, mut arrivals: Arrivals) {
+    let env = &clients.env;
+    let mut timer = Timer::new(&env.reactor);
+    let mut since_yield = 0;
     loop {
         let Ok(parcel) = arrivals.next().await else {
-            clients.env.counters.handovers_lost.add();
+            env.counters.handovers_lost.add();
             continue;
         };
-        clients.env.counters.handovers_received.add();
-        let Ok(socket) = Socket::adopt(&clients.env.reactor, parcel.socket) else {
+        env.counters.handovers_received.add();
+        let Ok(socket) = Socket::adopt(&env.reactor, parcel.socket) else {
+            env.counters.handovers_lost.add();
             continue;
         };
-        let permit = clients.handshakes.begin();
+        poll_fn(|context| {
+            let (max, now) = (env.core.handshakes_max, env.reactor.now());
+            clients
+                .handshakes
+                .poll_room(Door::HandedOver, max, &mut timer, now, context)
+        })
+        .await;
+        let permit = clients.handshakes.resume(env.core.handshakes_max);
         spawn(handshake::resume(clients.clone(), permit, socket, parcel.bytes));
+        since_yield += 1;
+        if since_yield == ACCEPTS_PER_TURN {
+            since_yield = 0;
+            yield_now().await;
+        }
     }
 }
 

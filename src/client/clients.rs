@@ -10,6 +10,8 @@ use super::deferred_writes::DeferredWrites;
 use super::description::Description;
 use super::earlier_calls::EarlierCalls;
 use super::permit::Handshakes;
+use super::places::Places;
+use super::questions::Questions;
 use super::registry::Registry;
 use super::upgrade_rate::UpgradeRate;
 use super::verdict::Verdict;
@@ -25,11 +27,14 @@ use protocol::ocpp::{
 pub struct Clients<C: Conversation = Session> {
     pub(super) env: Rc<Env>,
     pub(super) handshakes: Rc<Handshakes>,
+    /// Those that were refused and have not closed yet.
+    pub(super) lingering: Rc<Places>,
+    pub(super) questions: Rc<Questions>,
     pub(super) deferred_writes: DeferredWrites<Connection<C>>,
     backend: Weak<dyn Backend<C>>,
     registry: RefCell<Registry<Connection<C>>>,
     earlier_calls: EarlierCalls,
-    /// Handshakes that have asked the backend.
+    /// Handshakes that ask the backend, or are about to.
     asking_count: Cell<usize>,
     upgrade_rate: UpgradeRate,
     /// The limits that a session takes when it begins.
@@ -101,6 +106,8 @@ impl<C: Conversation> Clients<C> {
         Rc::new(Self {
             env: env.clone(),
             handshakes: Rc::default(),
+            lingering: Rc::default(),
+            questions: Rc::default(),
             deferred_writes: DeferredWrites::default(),
             backend,
             registry: RefCell::default(),

@@ -3,46 +3,45 @@
 //! The shard that accepted reads the request, checks all that needs no state, and finds the ClientId's home shard; the
 //! rest happens there. The backend is asked last, and only about a request that is good in every other way.
 
+mod ask;
 mod check;
+mod farewell;
 mod parcel;
 mod reason;
 mod refusal;
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Instant;
 
-use async_tungstenite::tungstenite::Message;
-use async_tungstenite::tungstenite::protocol::CloseFrame;
 use shards::handover::Handover;
 use shards::parcel::Parcel;
 use shards::{Socket, Timer, spawn};
 
+use self::ask::{Asked, ask};
 use self::check::{Checked, check};
+use self::farewell::{finish_and_close, refuse};
 use self::parcel::Peer;
 use self::reason::Reason;
-use self::refusal::{Refusal, refuse};
+use self::refusal::Refusal;
 use super::clients::Clients;
 use super::connection::Connection;
 use super::conversation::Conversation;
 use super::permit::HandshakePermit;
-use super::verdict::Verdict;
 use super::websocket;
 use crate::config::Network;
 use crate::env::Env;
-use crate::stream::{LAST_WORD_TIMEOUT, recv, send_all};
+use crate::stream::{LAST_WORD_TIMEOUT, recv, send_all, until};
 use protocol::http::{self, HeaderLines, RequestHead, is_request_decided};
+use protocol::mapping::Identity;
 use protocol::mapping::forwarded::Hops;
-use protocol::mapping::{Admission, Identity};
 use protocol::ocpp::ClientId;
 use protocol::proxy_protocol;
 
 /// A connection was accepted here.
 pub(super) async fn begin<C: Conversation>(
     clients: Rc<Clients<C>>,
-    _permit: HandshakePermit,
+    mut permit: HandshakePermit,
     handover: Rc<Handover>,
     socket: Socket,
     address: SocketAddr,
@@ -53,30 +52,33 @@ pub(super) async fn begin<C: Conversation>(
         address,
         is_trusted: Network::any_contains(&env.node.trusted_proxies, address.ip()),
     };
-    let Some((head, peer)) = read_head(env, &socket, peer, deadline).await else {
-        env.counters.handshakes_unfinished.add();
+    let Some((head, peer)) = read_head(env, &socket, &permit, peer, deadline).await else {
+        match permit.is_lost() {
+            true => env.counters.handshakes_made_room.add(),
+            false => env.counters.handshakes_unfinished.add(),
+        }
         return;
     };
+    permit.handle_request();
     let checked = check(env, &head, peer.is_trusted);
     let home = checked
         .as_ref()
         .map_or(env.index, |checked| env.home_of(&checked.client));
     if home == env.index {
-        return enter(&clients, socket, checked, peer, deadline).await;
+        return enter(&clients, permit, socket, checked, peer, deadline).await;
     }
     drop(checked);
     env.counters.handovers_sent.add();
-    let left = deadline.saturating_duration_since(env.reactor.now());
     let parcel = Parcel {
         socket: socket.into_fd(),
-        bytes: parcel::pack(peer, left, &head),
+        bytes: parcel::pack(peer, env.since_start(deadline), &head),
     };
     if let Err(parcel) = handover.try_send(home, parcel) {
         env.counters.handovers_failed.add();
         if let Ok(socket) = Socket::adopt(&env.reactor, parcel.socket) {
             let refusal = Refusal::shed(Reason::Handover);
             refusal.tell(env, peer.address, false);
-            refuse(env, socket, &refusal, deadline).await;
+            refuse(&clients, permit, socket, &refusal, deadline).await;
         }
     }
 }
@@ -84,21 +86,23 @@ pub(super) async fn begin<C: Conversation>(
 /// Another shard read the request; this one is the ClientId's home.
 pub(super) async fn resume<C: Conversation>(
     clients: Rc<Clients<C>>,
-    _permit: HandshakePermit,
+    permit: HandshakePermit,
     socket: Socket,
     bytes: Vec<u8>,
 ) {
     let env = &clients.env;
-    let Some((peer, left, head)) = parcel::unpack(&bytes) else {
+    let Some((peer, deadline, head)) = parcel::unpack(&bytes) else {
         unreachable!("shards pack what they hand over");
     };
-    let deadline = env.reactor.now() + left;
-    enter(&clients, socket, check(env, head, peer.is_trusted), peer, deadline).await;
+    let deadline = env.started + deadline;
+    let checked = check(env, head, peer.is_trusted);
+    enter(&clients, permit, socket, checked, peer, deadline).await;
 }
 
 /// At the home shard: everything that needs its state, then the backend, then the client's life.
 async fn enter<C: Conversation>(
     clients: &Rc<Clients<C>>,
+    permit: HandshakePermit,
     socket: Socket,
     checked: Result<Checked<'_>, Refusal>,
     peer: Peer,
@@ -116,7 +120,7 @@ async fn enter<C: Conversation>(
         Err(refusal) => {
             let is_traced = refusal.client.as_ref().is_some_and(|client| clients.is_traced(client));
             refusal.tell(env, peer.address, is_traced);
-            return refuse(env, socket, &refusal, deadline).await;
+            return refuse(clients, permit, socket, &refusal, deadline).await;
         }
     };
     let tell = |refusal: &Refusal| refusal.tell(env, peer.address, clients.is_traced(&client));
@@ -124,13 +128,13 @@ async fn enter<C: Conversation>(
         let came = head.header("sec-websocket-protocol").map(String::from_utf8_lossy);
         let refusal = Refusal::new(Reason::Subprotocol, 101).of(&client);
         tell(&refusal.with_detail(&came.unwrap_or_default(), &env.node.subprotocols.join(" ")));
-        return finish_and_close(env, socket, key, deadline).await;
+        return finish_and_close(clients, permit, socket, key, deadline).await;
     };
     let now = env.reactor.now();
     if let Err(bound) = clients.check_bounds(&client, now) {
         let refusal = Refusal::from_bound(bound).of(&client);
         tell(&refusal);
-        return refuse(env, socket, &refusal, deadline).await;
+        return refuse(clients, permit, socket, &refusal, deadline).await;
     }
     let (identity, lines) = introduce(
         clients,
@@ -140,13 +144,17 @@ async fn enter<C: Conversation>(
         &passing,
         peer,
     );
-    let Some(admission) = ask(clients, &socket, &identity, lines, deadline).await else {
-        env.counters.handshakes_unfinished.add();
-        return;
+    let refusal = match ask(clients, &socket, &identity, lines, deadline).await {
+        Asked::Answered(admission) => Refusal::from_admission(admission),
+        Asked::Superseded => Some(Refusal::shed(Reason::Superseded)),
+        Asked::Gone => {
+            env.counters.handshakes_unfinished.add();
+            return;
+        }
     };
-    if let Some(refusal) = Refusal::from_admission(admission).map(|refusal| refusal.of(&client)) {
+    if let Some(refusal) = refusal.map(|refusal| refusal.of(&client)) {
         tell(&refusal);
-        return refuse(env, socket, &refusal, deadline).await;
+        return refuse(clients, permit, socket, &refusal, deadline).await;
     }
     let mut answer = Vec::with_capacity(ANSWER_LEN);
     http::write_switching_protocols(&mut answer, key, names.map(|(_, spelling)| spelling));
@@ -209,48 +217,25 @@ fn admit<C: Conversation>(clients: &Rc<Clients<C>>, connection: Rc<Connection<C>
     }
 }
 
-/// Asks the backend. `None`: the client has gone meanwhile, and is not let in. A question that the backend has not got yet is
-/// withdrawn then; the answer to another one is waited for, because an end follows an "ok".
-async fn ask<C: Conversation>(
-    clients: &Clients<C>,
-    socket: &Socket,
-    identity: &Rc<Identity>,
-    lines: HeaderLines,
-    deadline: Instant,
-) -> Option<Admission> {
-    let verdict = Rc::new(Verdict::default());
-    let asked = clients
-        .backend()
-        .connect(identity.clone(), lines, deadline, verdict.clone());
-    if asked.is_err() {
-        return Some(Admission::Unanswered { status: 503 });
-    }
-    clients.count_asking(1);
-    let mut has_gone = false;
-    let admission = poll_fn(|context| {
-        if !has_gone && socket.poll_closed(context).is_ready() {
-            has_gone = true;
-            verdict.abandon();
-            clients.backend().withdraw_connects();
-        }
-        verdict.poll(context)
-    })
-    .await;
-    clients.count_asking(-1);
-    (!has_gone || admission == Admission::Admitted).then_some(admission)
-}
-
-/// Reads the request, and the PROXY protocol header before it where one is due. `None`: the client went, or was slow.
+/// Reads the request, and the PROXY protocol header before it where one is due. `None`: the client went, or was slow, or
+/// its place was needed.
 /// A head that is refused is answered here.
-async fn read_head(env: &Env, socket: &Socket, peer: Peer, deadline: Instant) -> Option<(Vec<u8>, Peer)> {
+async fn read_head(
+    env: &Env,
+    socket: &Socket,
+    permit: &HandshakePermit,
+    peer: Peer,
+    deadline: Instant,
+) -> Option<(Vec<u8>, Peer)> {
     let mut bytes = Vec::new();
     let mut peer = peer;
     let mut expects_proxy = env.node.proxy_protocol;
     let mut timer = Timer::new(&env.reactor);
     timer.set(Some(deadline));
     loop {
-        let received = recv(env, socket, &mut timer, |piece| bytes.extend_from_slice(piece)).await;
-        if received == 0 {
+        let receiving = recv(env, socket, &mut timer, |piece| bytes.extend_from_slice(piece));
+        let received = until(|context| permit.poll_lost(context), receiving).await;
+        if received.unwrap_or(0) == 0 {
             return None;
         }
         if expects_proxy {
@@ -278,41 +263,6 @@ async fn read_head(env: &Env, socket: &Socket, peer: Peer, deadline: Instant) ->
             return Some((bytes, peer));
         }
     }
-}
-
-/// Finishes the handshake without a subprotocol and closes with 1002 (OCPP-J 1.6, 3.2).
-async fn finish_and_close(env: &Env, socket: Socket, key: &[u8], deadline: Instant) {
-    let mut answer = Vec::with_capacity(ANSWER_LEN);
-    http::write_switching_protocols(&mut answer, key, None);
-    if send_all(env, &socket, &answer, deadline).await.is_err() {
-        return;
-    }
-    let mut stream = websocket::open(socket, &env.core).await;
-    let frame = CloseFrame {
-        code: 1002.into(),
-        reason: "no subprotocol in common".into(),
-    };
-    // Its end wakes this task.
-    poll_fn(|context| {
-        stream.get_mut().set_waker(context.waker());
-        Poll::Ready(())
-    })
-    .await;
-    let mut timer = Timer::new(&env.reactor);
-    timer.set(Some(env.reactor.now() + LAST_WORD_TIMEOUT));
-    let mut closing = std::pin::pin!(async {
-        if stream.send(Message::Close(Some(frame))).await.is_ok() {
-            while let Some(Ok(_)) =
-                poll_fn(|context| futures_core::Stream::poll_next(std::pin::Pin::new(&mut stream), context)).await
-            {
-            }
-        }
-    });
-    poll_fn(|context| match closing.as_mut().poll(context) {
-        Poll::Ready(()) => Poll::Ready(()),
-        Poll::Pending => timer.poll_expired(context),
-    })
-    .await;
 }
 
 const ANSWER_LEN: usize = 256;

@@ -284,7 +284,7 @@ settings! {
     /// the kernel, and one file descriptor.
     clients_max: usize = count(1, 10_000_000), "100000", Now;
     /// Connections that are not yet clients: reading the request, or waiting for the backend's answer to /connect.
-    /// Further ones wait in the listen backlog.
+    /// Further ones wait in the listen backlog, or take the place of one that has sent no whole request for a second.
     handshakes_max: usize = count(1, 1_000_000), "4096", Now;
     /// Upgrades that the shard begins per second; more get 503 with Retry-After. It smooths the storm after a restart.
     upgrades_per_second_max: usize = count(1, 1_000_000), "10000", Now;

@@ -107,6 +107,8 @@ counters! {
         handshakes_backend_failed ["backend_failed"],
         handshakes_backend_timeout ["backend_timeout"],
         handshakes_unfinished ["unfinished"],
+        handshakes_made_room ["made_room"],
+        handshakes_superseded ["superseded"],
         handshakes_full ["clients_max"],
         handshakes_rate ["upgrades_per_second_max"],
         handshakes_draining ["draining"],

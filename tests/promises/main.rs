@@ -19,6 +19,7 @@ mod documents;
 mod drain;
 mod examples;
 mod frames;
+mod handshakes;
 mod hostile_backends;
 mod idle;
 mod ingress;

@@ -53,6 +53,7 @@ impl World {
             ("call_timeout", "5s".to_owned()),
             ("connect_timeout", "1s".to_owned()),
             ("push_timeout", ["5s", "60s"][random.below(2)].to_owned()),
+            ("handshakes_max", (1 + random.below(6)).to_string()),
             ("handshake_timeout", "4s".to_owned()),
             // Nothing of what the backend must learn is given up here.
             ("result_ttl", "1h".to_owned()),
@@ -71,6 +72,7 @@ impl World {
         }
         let config = config::resolve(None, &overrides, &[0]).unwrap_or_else(|error| panic!("{error}"));
         let plan = Plan {
+            started: Instant::now(),
             node: config.node.clone().into(),
             cores: config.cores.clone().into(),
             listen: Listening::On(address(LISTEN)),

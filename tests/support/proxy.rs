@@ -131,6 +131,12 @@ impl Proxy {
         super::eventually(name, || (self.count(name) >= count).then_some(()));
     }
 
+    /// Waits until the members of a counter with that label have got so far.
+    #[track_caller]
+    pub fn wait_count_where(&self, name: &str, label: &str, count: u64) {
+        super::eventually(label, || (self.count_where(name, label) >= count).then_some(()));
+    }
+
     /// What it has logged so far.
     pub fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.stderr.lock().unwrap()).into_owned()

@@ -12,18 +12,18 @@ pub(super) struct Peer {
     pub(super) is_trusted: bool,
 }
 
-/// A request with its sender and the time that it has left, as it travels to the home shard.
-pub(super) fn pack(peer: Peer, left: Duration, head: &[u8]) -> Vec<u8> {
+/// A request with its sender and its deadline (since the start, by which all shards count), as it travels to the home shard.
+pub(super) fn pack(peer: Peer, deadline: Duration, head: &[u8]) -> Vec<u8> {
     let address = match peer.address.ip() {
         IpAddr::V4(address) => address.to_ipv6_mapped(),
         IpAddr::V6(address) => address,
     };
-    let left_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
+    let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
     [
         &address.octets()[..],
         &peer.address.port().to_be_bytes(),
         &[peer.is_trusted.into()],
-        &left_ms.to_be_bytes(),
+        &deadline_ms.to_be_bytes(),
         head,
     ]
     .concat()
@@ -34,14 +34,14 @@ pub(super) fn unpack(bytes: &[u8]) -> Option<(Peer, Duration, &[u8])> {
     let (address, rest) = bytes.split_first_chunk::<16>()?;
     let (port, rest) = rest.split_first_chunk::<2>()?;
     let (is_trusted, rest) = rest.split_first()?;
-    let (left_ms, head) = rest.split_first_chunk::<4>()?;
+    let (deadline_ms, head) = rest.split_first_chunk::<8>()?;
     let address = Ipv6Addr::from(*address).to_canonical();
     let peer = Peer {
         address: SocketAddr::new(address, u16::from_be_bytes(*port)),
         is_trusted: *is_trusted != 0,
     };
-    let left = Duration::from_millis(u32::from_be_bytes(*left_ms).into());
-    Some((peer, left, head))
+    let deadline = Duration::from_millis(u64::from_be_bytes(*deadline_ms));
+    Some((peer, deadline, head))
 }
 
 #[cfg(test)]
@@ -53,9 +53,9 @@ mod tests {
         for (address, is_trusted) in [("10.1.2.3:4567", false), ("[2001:db8::7]:1", true)] {
             let address = address.parse().unwrap();
             let peer = Peer { address, is_trusted };
-            let left = Duration::from_millis(9_876);
-            let bytes = pack(peer, left, b"GET / HTTP/1.1\r\n\r\n");
-            assert_eq!(unpack(&bytes), Some((peer, left, &b"GET / HTTP/1.1\r\n\r\n"[..])));
+            let deadline = Duration::from_millis(9_876_543_210);
+            let bytes = pack(peer, deadline, b"GET / HTTP/1.1\r\n\r\n");
+            assert_eq!(unpack(&bytes), Some((peer, deadline, &b"GET / HTTP/1.1\r\n\r\n"[..])));
         }
     }
 }

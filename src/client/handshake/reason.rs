@@ -56,6 +56,7 @@ reasons! {
     Draining, handshakes_draining, "the server is about to end: come back";
     ClientsMax, handshakes_full, "the server holds as many clients as it may: come back later";
     UpgradesPerSecondMax, handshakes_rate, "too many clients connect at once: come back later";
+    Superseded, handshakes_superseded, "a newer connection of this ClientId waits in its place";
     Handover, handshakes_handover, "the server is overloaded: come back later";
     Denied, handshakes_denied, "the backend does not let this client in";
     BackendOverloaded, handshakes_overloaded, "too many requests wait for the backend: come back later";

@@ -1,17 +1,12 @@
-//! Answers a request that does not become a client, and says why: to the client, and to whoever looks for it.
+//! Says why a request does not become a client: with which status, and to whoever looks for it.
 
 use std::net::SocketAddr;
-use std::time::Instant;
-
-use shards::Socket;
 
 use super::reason::Reason;
 use crate::client::clients::BoundReached;
 use crate::client::trace;
 use crate::env::Env;
-use crate::stream::{LAST_WORD_TIMEOUT, linger, send_all};
-use protocol::http;
-use protocol::mapping::{Admission, bodies};
+use protocol::mapping::Admission;
 use protocol::ocpp::ClientId;
 
 /// Why a request does not become a client.
@@ -98,19 +93,6 @@ impl Refusal {
     }
 }
 
-/// Answers, and closes so that the answer is not lost to a reset.
-pub(super) async fn refuse(env: &Env, socket: Socket, refusal: &Refusal, deadline: Instant) {
-    let mut answer = Vec::with_capacity(ANSWER_LEN);
-    let headers: Vec<(&str, &str)> = refusal.headers.iter().map(|(name, value)| (*name, &**value)).collect();
-    let body = bodies::refusal(refusal.reason.text());
-    http::write_response(&mut answer, refusal.status, &headers, body.as_bytes(), false);
-    let deadline = deadline.max(env.reactor.now() + LAST_WORD_TIMEOUT);
-    if send_all(env, &socket, &answer, deadline).await.is_ok() {
-        linger(env, &socket).await;
-    }
-}
-
 /// For those who should not come back at once.
 const RETRY_AFTER: &str = "5";
-const ANSWER_LEN: usize = 320;
 const DETAIL_LEN_MAX: usize = 200;
