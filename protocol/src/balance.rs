@@ -296,12 +296,23 @@ impl<R> Balance<R> {
     /// A backend has answered a request.
     #[inline]
     pub fn handle_answered(&mut self, now: Instant, link: LinkId) {
-        self.upstreams[self.links.upstream(link)].handle_answered(now);
+        self.upstreams[self.links.upstream(link)].handle_answered(now, link);
     }
 
-    /// A request that was sent at `sent` has no answer in time.
+    /// A request that was sent at `sent` has no answer in time. The connection may be of use all the same: see
+    /// [`is_witness`](Self::is_witness).
     pub fn handle_timed_out(&mut self, now: Instant, link: LinkId, sent: Instant) {
-        self.upstreams[self.links.upstream(link)].handle_timed_out(now, sent);
+        // Where all are taken, those that wait need it.
+        let has_room = self.count() < self.limits.connections_max;
+        let upstream = &mut self.upstreams[self.links.upstream(link)];
+        upstream.handle_timed_out(now, sent);
+        upstream.keep_witness(link, has_room);
+    }
+
+    /// Whether this connection is kept for the answer that a silent backend owes on it, which would be the first sign that it is back.
+    #[must_use]
+    pub fn is_witness(&self, link: LinkId) -> bool {
+        self.upstreams[self.links.upstream(link)].is_witness(link)
     }
 
     /// A backend has ended this connection without an answer to the request on it.

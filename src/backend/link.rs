@@ -30,6 +30,8 @@ pub(super) trait Owner<E: Exchange> {
     fn handle_turned_away(&self, job: Job<E>) -> Result<(), Job<E>>;
     /// A request that was sent at `sent` has no answer in time.
     fn handle_timed_out(&self, link: LinkId, sent: Instant);
+    /// Whether the connection is kept for an answer that nobody waits for.
+    fn is_witness(&self, link: LinkId) -> bool;
     /// The backend has ended the connection without an answer to the request on it.
     fn handle_broken(&self, link: LinkId);
     /// The connection is of no more use, and of these requests not a byte was written.
@@ -152,10 +154,10 @@ impl<E: Exchange> Link<E> {
         }
     }
 
-    /// True when it has no request: nothing is lost when it ends.
+    /// True when nobody waits for an answer on it: nothing is lost when it ends.
     pub(super) fn is_idle(&self) -> bool {
         let state = self.state.borrow();
-        state.in_flight.is_empty() && !state.gathering
+        state.in_flight.iter().all(Option::is_none) && !state.gathering
     }
 
     /// Takes back the requests that it works on and for which `is_given_up` says so. The connection is of no more use
@@ -441,7 +443,7 @@ impl<E: Exchange> Link<E> {
     }
 
     /// Gives up the requests whose deadline has passed. False when the connection is of no more use: it has waited for
-    /// them alone, or for none for too long.
+    /// them alone, or for none for too long, and is not kept for what the backend owes.
     fn expire(&self, owner: &impl Owner<E>) -> bool {
         let (expired, started, waits) = {
             let mut state = self.state.borrow_mut();
@@ -463,7 +465,12 @@ impl<E: Exchange> Link<E> {
             self.count_failure(Failure::Deadline);
             job.request.finish(Err(Failure::Deadline));
         }
-        waits
+        let is_kept = !waits && owner.is_witness(self.id);
+        if is_kept {
+            let look_again = self.socket.reactor().now() + self.shared.limits.idle_timeout;
+            self.state.borrow_mut().timer.set(Some(look_again));
+        }
+        waits || is_kept
     }
 
     fn count_failure(&self, failure: Failure) {

@@ -400,8 +400,11 @@ impl<E: Exchange> Owner<E> for Rc<Pool<E>> {
     }
 
     fn handle_timed_out(&self, link: LinkId, sent: Instant) {
-        let now = self.reactor.now();
-        self.balance.borrow_mut().handle_timed_out(now, link, sent);
+        self.handle(|balance, now, _| balance.handle_timed_out(now, link, sent));
+    }
+
+    fn is_witness(&self, link: LinkId) -> bool {
+        self.balance.borrow().is_witness(link)
     }
 
     fn handle_broken(&self, link: LinkId) {

@@ -66,6 +66,23 @@ fn a_backend_that_hangs_is_down_until_it_answers() {
 }
 
 #[test]
+fn a_backend_that_hung_is_back_with_the_answer_that_it_owes_though_nobody_asks() {
+    let backend = Backend::start();
+    let gate = backend.hold("/call", |_| Response::json("{}"));
+    let proxy = Proxy::with(&backend).set("call_timeout", "1s").start();
+    let mut client = proxy.client("CP1");
+    client.send_call("1", "Heartbeat", "{}");
+    assert!(client.text().contains("did not answer in time"));
+    assert_eq!(proxy.metric("backend_up"), [0.0]);
+    gate.open();
+    eventually("it to be back", || (proxy.metric("backend_up") == [1.0]).then_some(()));
+    assert_eq!(backend.seen("/call").len(), 1);
+    // The connection is as good as any.
+    client.call(2);
+    assert_eq!(backend.seen("/call")[0].connection, backend.seen("/call")[1].connection);
+}
+
+#[test]
 fn a_backend_that_is_back_is_found_by_a_shard_that_nobody_asks() {
     let mut backend = Backend::dead();
     let proxy = Proxy::with(&backend).shards(2).set("backend_retry", "0s").start();

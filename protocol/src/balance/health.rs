@@ -2,8 +2,8 @@
 //!
 //! It is down when the last that was heard of it is bad: it could not be connected to, it let a request wait for all of its time and
 //! answered nothing else meanwhile, or it ended several connections in a row without an answer. It is up again when it answers. One that
-//! nobody asks is probed with a connection, which proves it to be back if it lives for a while; one that took connections and
-//! answered nothing is proved by an answer alone.
+//! nobody asks is probed with a connection, which proves it to be back if it lives for a while. One that took connections and
+//! answered nothing is proved by an answer alone: it still owes one on a connection that is kept for that.
 
 use std::time::{Duration, Instant};
 
@@ -58,6 +58,13 @@ impl Watch {
         Health { outage, ..self.health }
     }
 
+    /// Whether it takes requests and answers none.
+    pub(super) fn is_silent(&self) -> bool {
+        self.health
+            .outage
+            .is_some_and(|outage| outage.reason == OutageReason::Silent)
+    }
+
     /// When it last answered.
     pub(super) fn answered(&self) -> Option<Instant> {
         self.health.answered
@@ -77,12 +84,15 @@ impl Watch {
             evidence,
         });
         self.proof = None;
-        self.probe_at = (reason != OutageReason::Silent).then_some(probe_at);
+        self.probe_at = Some(probe_at);
     }
 
     /// It has taken a connection.
     pub(super) fn handle_connected(&mut self, now: Instant, link: LinkId) {
-        if self.probe_at.is_some() && self.proof.is_none() {
+        let Some(outage) = self.health.outage else { return };
+        self.probe_at = Some(now + PROBE_PAUSE);
+        // The kernel takes connections for a process that hangs; that it takes none for one that has gone is what such a probe is for.
+        if outage.reason != OutageReason::Silent && self.proof.is_none() {
             self.proof = Some((link, now));
         }
     }
@@ -95,8 +105,6 @@ impl Watch {
         if self.is_proved(now, idle) {
             self.health.outage = None;
             self.probe_at = None;
-        } else {
-            self.probe_at = Some(now + PROBE_PAUSE);
         }
         self.proof = None;
     }
@@ -121,5 +129,5 @@ impl Watch {
 
 /// A forwarder that has nobody behind it takes connections, and ends them at once.
 const PROVED_AFTER: Duration = Duration::from_secs(1);
-/// After a probe that was no proof.
+/// From one probe to the next, where connecting works and proves nothing.
 const PROBE_PAUSE: Duration = Duration::from_secs(8);

@@ -2,6 +2,7 @@
 
 /// One open connection. The name of one that has ended is given to a later one.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[cfg_attr(test, derive(Default))]
 pub struct LinkId(u32);
 
 impl LinkId {

@@ -104,6 +104,8 @@ const EVERYTHING: &[&str] = &[
     "answer",
     "broken",
     "time-out",
+    "kept for what is owed",
+    "what was owed",
     "closed to make room",
     "closed since its address is gone",
     "new address",

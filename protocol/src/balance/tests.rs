@@ -235,7 +235,7 @@ fn a_backend_is_left_alone_for_longer_each_time() {
         assert!(upstream.is_failing(now - Duration::from_nanos(1)), "{seconds}");
         assert!(!upstream.is_failing(now), "{seconds}");
     }
-    upstream.handle_answered(now);
+    upstream.handle_answered(now, LinkId::default());
     upstream.fail(now, true);
     assert!(!upstream.is_failing(now + FAILING_PAUSE), "from the beginning again");
 }
@@ -553,7 +553,7 @@ fn a_request_that_is_late_blames_a_backend_that_has_answered_nothing_meanwhile()
     ] {
         let mut upstream = Upstream::default();
         if let Some(answered) = answered {
-            upstream.handle_answered(answered);
+            upstream.handle_answered(answered, LinkId::default());
         }
         upstream.handle_timed_out(now, sent);
         assert_eq!(upstream.is_failing(now), is_blamed, "{answered:?}");

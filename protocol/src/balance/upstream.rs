@@ -18,6 +18,8 @@ pub(super) struct Upstream {
     /// Connects under way.
     pub(super) connects: usize,
     watch: Watch,
+    /// The connection on which it owes an answer that nobody waits for: the first sign that it is back.
+    witness: Option<LinkId>,
     /// It is no backend any more, and what connections it has are to end.
     pub(super) is_gone: bool,
     /// Since it last answered.
@@ -69,7 +71,19 @@ impl Upstream {
     /// Requests that it works on, and connects under way.
     #[inline]
     pub(super) fn busy_count(&self) -> usize {
-        self.count - self.idle.len()
+        self.count - self.idle.len() - usize::from(self.witness.is_some())
+    }
+
+    /// A request on `link` has had its time. One such connection is kept for the answer that it owes.
+    pub(super) fn keep_witness(&mut self, link: LinkId, has_room: bool) {
+        if self.witness.is_none() && has_room && self.watch.is_silent() {
+            self.witness = Some(link);
+        }
+    }
+
+    /// Whether the connection is kept for the answer that it owes.
+    pub(super) fn is_witness(&self, link: LinkId) -> bool {
+        self.witness == Some(link) && self.watch.is_silent()
     }
 
     /// A connect has failed, because of the backend or for want of room.
@@ -124,16 +138,24 @@ impl Upstream {
         }
     }
 
+    fn end_witness(&mut self, link: LinkId) {
+        if self.witness == Some(link) {
+            self.witness = None;
+        }
+    }
+
     /// A connection has ended, whoever ended it.
     pub(super) fn handle_ended(&mut self, now: Instant, link: LinkId) {
         self.count -= 1;
         self.watch.handle_ended(now, link, &self.idle);
+        self.end_witness(link);
         self.idle.retain(|idle| *idle != link);
     }
 
     /// A request was answered: the backend works.
     #[inline]
-    pub(super) fn handle_answered(&mut self, now: Instant) {
+    pub(super) fn handle_answered(&mut self, now: Instant, link: LinkId) {
+        self.end_witness(link);
         self.watch.handle_answered(now);
         if self.failures > 0 {
             self.failures = 0;

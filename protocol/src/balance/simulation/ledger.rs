@@ -30,6 +30,8 @@ pub(super) struct Link {
     pub(super) closing: bool,
     /// It has died, and the balance does not know yet.
     pub(super) dead: bool,
+    /// It is kept for an answer that nobody waits for.
+    pub(super) owes: bool,
 }
 
 /// A request that waits.
@@ -294,12 +296,13 @@ impl Ledger {
         let idle = self
             .links
             .iter()
-            .filter(move |(_, link)| link.upstream == upstream && link.jobs.is_empty() && !link.closing);
+            .filter(move |(_, link)| link.upstream == upstream && link.jobs.is_empty() && !link.closing && !link.owes);
         idle.map(|(id, _)| *id)
     }
 
     fn busy_count(&self, upstream: usize) -> usize {
-        let links = self.links.values().filter(|link| link.upstream == upstream).count();
+        let links = self.links.values();
+        let links = links.filter(|link| link.upstream == upstream && !link.owes).count();
         let connects = self.connects.iter().filter(|connect| connect.upstream == upstream);
         links + connects.count() - self.idle(upstream).count()
     }

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::ledger::{Checked, Ledger, Link, Reason, Record, Waiting, ensure};
-use crate::balance::{
-    Balance, ConnectFailure, Job, Kind, Limits, LinkId, Outage, OutageReason, Output, Refusal, Retry,
-};
+use crate::balance::{Balance, ConnectFailure, Job, Kind, Limits, LinkId, Output, Refusal, Retry};
 use crate::random::Random;
 
 /// A rule broken on purpose, by what the balance is told: the ledger has to notice.
@@ -153,8 +151,7 @@ impl World {
             self.happen("down");
         }
         // Nobody has to ask to learn that it is back.
-        let is_probed = |outage: &Outage| outage.reason != OutageReason::Silent;
-        if counts.0 == 0 && self.ledger.limits.connections_max > 1 && outages.iter().flatten().any(is_probed) {
+        if counts.0 == 0 && self.ledger.limits.connections_max > 1 && outages.iter().any(Option::is_some) {
             self.happen("down and not asked");
             ensure!(self.balance.next_deadline().is_some(), "who is down is not probed");
         }
@@ -318,6 +315,7 @@ impl World {
             gathers: false,
             closing: false,
             dead: false,
+            owes: false,
         };
         let before = self.ledger.links.insert(id, link);
         ensure!(before.is_none(), "{id:?} is the name of two connections");
@@ -351,6 +349,9 @@ impl World {
         let mood = self.moods[link.upstream];
         if link.closing && link.jobs.is_empty() {
             return self.end(id);
+        }
+        if link.owes {
+            return self.owe(id);
         }
         if link.jobs.is_empty() {
             return Ok(());
@@ -428,7 +429,6 @@ impl World {
         let link = self.link(id)?;
         let (upstream, sent) = (link.upstream, link.sent);
         let late = std::mem::take(&mut link.jobs);
-        link.closing = true;
         self.ledger.ended += late.len();
         self.happen("time-out");
         for _ in late {
@@ -437,6 +437,38 @@ impl World {
                 self.balance.handle_timed_out(now, id, sent);
             }
         }
+        if self.balance.is_witness(id) {
+            let is_room = self.ledger.count() < self.ledger.limits.connections_max;
+            ensure!(is_room, "{id:?} is kept, and there is little room");
+            let owing = self
+                .ledger
+                .links
+                .values()
+                .filter(|link| link.owes && link.upstream == upstream);
+            ensure!(owing.count() == 0, "{id:?} is kept, and another one of {upstream}");
+            self.happen("kept for what is owed");
+            self.link(id)?.owes = true;
+            return Ok(());
+        }
+        self.link(id)?.closing = true;
+        self.end(id)
+    }
+
+    /// A connection that is kept for an answer that nobody waits for: it comes, or is not needed any more, or the connection breaks.
+    fn owe(&mut self, id: LinkId) -> Checked {
+        let upstream = self.link(id)?.upstream;
+        if matches!(self.moods[upstream], Mood::Works | Mood::Refuses) || self.random.percent(30) {
+            self.happen("what was owed");
+            self.link(id)?.owes = false;
+            self.ledger.records[upstream].answered(self.now);
+            self.balance.handle_answered(self.now, id);
+            self.balance.handle_idle(self.now, id, &mut self.out);
+            return self.act_on(None);
+        }
+        if self.balance.is_witness(id) && self.moods[upstream] != Mood::Breaks {
+            return Ok(());
+        }
+        self.link(id)?.closing = true;
         self.end(id)
     }
 
@@ -475,7 +507,7 @@ impl World {
 
     /// A connection dies while nothing was sent on it: idle, or while it gathers.
     fn die(&mut self) -> Checked {
-        let unsent = |link: &Link| !link.closing && (link.jobs.is_empty() || link.gathers);
+        let unsent = |link: &Link| !link.closing && !link.owes && (link.jobs.is_empty() || link.gathers);
         let found = self.ledger.links.iter().find(|(_, link)| unsent(link));
         let Some((id, _)) = found else { return Ok(()) };
         let id = *id;

@@ -84,15 +84,62 @@ fn a_backend_that_takes_requests_and_answers_none_is_down_until_it_answers_one()
     scene.ended(link);
     let outage = scene.balance.health(scene.now, 0).outage.unwrap();
     assert_eq!((outage.reason, outage.evidence), (OutageReason::Silent, sent));
-    // Its kernel takes connections, whatever it does.
-    scene.now += Duration::from_secs(60);
-    scene.ask(2);
-    let (link, _) = scene.connected(0, true);
+    // Its kernel takes connections, whatever it does: also a probe.
+    assert_eq!(connects(&scene.wait()), [(0, false)]);
+    let (link, _) = scene.connected(0, false);
+    scene.now += Duration::from_secs(20);
+    assert_eq!(scene.outage(0), Some(OutageReason::Silent));
+    assert_eq!(used(&scene.ask(2)), [(link, 2)]);
     scene.now += Duration::from_secs(20);
     assert_eq!(scene.outage(0), Some(OutageReason::Silent));
     scene.answered(link);
     assert_eq!(scene.outage(0), None);
     assert_eq!(scene.balance.health(scene.now, 0).answered, Some(scene.now));
+}
+
+#[test]
+fn the_answer_that_a_silent_backend_owes_says_that_it_is_back() {
+    let mut scene = Scene::new(1, LIMITS);
+    let witness = scene.idle_link(0);
+    let sent = scene.now + Duration::from_secs(1);
+    scene.ask(1);
+    scene.ask(2);
+    let (other, _) = scene.connected(0, true);
+    scene.now += Duration::from_secs(26);
+    scene.balance.handle_timed_out(scene.now, witness, sent);
+    scene.balance.handle_timed_out(scene.now, other, sent);
+    let kept = [witness, other].map(|link| scene.balance.is_witness(link));
+    assert_eq!(kept, [true, false], "one is enough");
+    scene.ended(other);
+    assert_eq!(
+        scene.balance.next_deadline(),
+        None,
+        "there is a connection that will tell"
+    );
+    assert_eq!(scene.balance.connections_count(), (1, 0));
+    scene.answered(witness);
+    assert_eq!((scene.outage(0), scene.balance.is_witness(witness)), (None, false));
+    assert_eq!(used(&scene.ask(3)), [(witness, 3)]);
+}
+
+#[test]
+fn where_there_is_little_room_no_connection_is_kept_for_what_is_owed() {
+    let limits = Limits {
+        connections_max: 1,
+        ..LIMITS
+    };
+    let mut scene = Scene::new(1, limits);
+    let link = scene.idle_link(0);
+    let sent = scene.now + Duration::from_secs(1);
+    scene.ask(1);
+    scene.now += Duration::from_secs(26);
+    scene.balance.handle_timed_out(scene.now, link, sent);
+    assert!(!scene.balance.is_witness(link));
+    scene.ended(link);
+    // Its process may end: then nobody can be connected to.
+    assert_eq!(connects(&scene.wait()), [(0, false)]);
+    scene.refused(0, false);
+    assert_eq!(scene.outage(0), Some(OutageReason::Unreachable));
 }
 
 #[test]
