@@ -3,6 +3,7 @@
 
 pub mod drain_signal;
 pub mod home;
+pub mod proxy_peers;
 pub mod reloadable;
 
 use std::cell::{Cell, RefCell, RefMut};

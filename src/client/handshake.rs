@@ -31,6 +31,7 @@ use super::permit::HandshakePermit;
 use super::websocket;
 use crate::config::Network;
 use crate::env::Env;
+use crate::env::proxy_peers::{Listener, is_believed};
 use crate::stream::{LAST_WORD_TIMEOUT, recv, send_all, until};
 use protocol::http::{self, HeaderLines, RequestHead, is_request_decided};
 use protocol::mapping::Identity;
@@ -242,6 +243,9 @@ async fn read_head(
             match proxy_protocol::parse(&bytes) {
                 Ok(None) => continue,
                 Ok(Some(header)) => {
+                    if !is_believed(env, Listener::Listen, peer.address) {
+                        return None;
+                    }
                     bytes.drain(..header.len);
                     peer = Peer {
                         address: header.source.unwrap_or(peer.address),

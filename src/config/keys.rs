@@ -235,6 +235,8 @@ settings! {
     proxy_protocol: bool = Kind::Flag, "false", Now;
     /// The same for connections to `ingress`.
     ingress_proxy_protocol: bool = Kind::Flag, "false", Now;
+    /// Who may send that header, at either listener, such as "10.0.0.1"; from others it is refused. Empty believes everybody.
+    proxy_protocol_from: Vec<Network> = Kind::Networks, "", Now;
     /// Networks of proxies whose X-Forwarded-For is believed, such as "10.0.0.0/8"; empty believes nobody.
     trusted_proxies: Vec<Network> = Kind::Networks, "", Now;
     /// Headers that /connect carries only if a trusted proxy sent them, such as "x-ssl-client-cn".

@@ -76,11 +76,12 @@ fn believed_headers(config: &Config, key: &str) -> Option<Warning> {
         "proxy_protocol" => (node.proxy_protocol, "listen", node.listen),
         _ => (node.ingress_proxy_protocol, "ingress", node.ingress),
     };
-    (is_on && address.ip().to_canonical().is_unspecified()).then_some(())?;
+    let is_for_all = address.ip().to_canonical().is_unspecified() && node.proxy_protocol_from.is_empty();
+    (is_on && is_for_all).then_some(())?;
     warning(
         format!("{key} on {listener} = {address}: whoever reaches any address of this machine can claim any address"),
         format!(
-            "let {listener} be the address that the load balancer connects to, or let only it through the firewall"
+            "set proxy_protocol_from to the load balancer's addresses, or let {listener} be an address that only it reaches"
         ),
     )
 }
@@ -149,6 +150,8 @@ mod tests {
         assert_eq!(found.iter().map(|(what, _)| what.as_str()).collect::<Vec<_>>(), [what]);
         let one = ("listen", "10.0.0.5:4000");
         assert_eq!(words(&two_shards(&[("proxy_protocol", "true"), one])), []);
+        let balancer = ("proxy_protocol_from", "10.0.0.1");
+        assert_eq!(words(&two_shards(&[("proxy_protocol", "true"), balancer])), []);
         let ingress = [
             ("ingress_proxy_protocol", "true"),
             ("ingress", "[::]:4001"),

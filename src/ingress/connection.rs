@@ -20,6 +20,7 @@ use super::request::Request;
 use super::{Ingress, push};
 use crate::env::Env;
 use crate::env::drain_signal::DrainWatch;
+use crate::env::proxy_peers::{Listener, is_believed};
 use crate::stream::{linger, poll_recv, send_all};
 use protocol::http::{BodyDecoder, BodyError, Framing, parse_request, write_continue, write_response_head};
 use protocol::proxy_protocol;
@@ -33,7 +34,7 @@ enum End {
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(ingress: &Rc<Ingress>, place: Place, socket: Socket, _peer: SocketAddr) {
+pub(super) async fn serve(ingress: &Rc<Ingress>, place: Place, socket: Socket, peer: SocketAddr) {
     let mut reader = Reader {
         ingress: ingress.clone(),
         place,
@@ -43,7 +44,7 @@ pub(super) async fn serve(ingress: &Rc<Ingress>, place: Place, socket: Socket, _
         is_head: false,
         end: ingress.env.end.watch(),
     };
-    let end = reader.serve().await;
+    let end = reader.serve(peer).await;
     if let Err(End::Last(answer)) = end {
         ingress.env.counters.ingress_bad.add();
         reader.place.begin_wait();
@@ -67,9 +68,9 @@ struct Reader {
 }
 
 impl Reader {
-    async fn serve(&mut self) -> Result<(), End> {
+    async fn serve(&mut self, peer: SocketAddr) -> Result<(), End> {
         if self.env().node.ingress_proxy_protocol {
-            self.skip_proxy_header().await?;
+            self.skip_proxy_header(peer).await?;
         }
         loop {
             self.is_head = false;
@@ -209,11 +210,14 @@ impl Reader {
         }
     }
 
-    async fn skip_proxy_header(&mut self) -> Result<(), End> {
+    async fn skip_proxy_header(&mut self, peer: SocketAddr) -> Result<(), End> {
         let deadline = self.env().reactor.now() + self.env().core.handshake_timeout;
         loop {
             match proxy_protocol::parse(&self.buffer) {
                 Ok(Some(header)) => {
+                    if !is_believed(self.env(), Listener::Ingress, peer) {
+                        return Err(End::Silent);
+                    }
                     self.buffer.drain(..header.len);
                     return Ok(());
                 }

@@ -58,11 +58,13 @@ macro_rules! counters {
 
 counters! {
     "connections_accepted" [], "Connections accepted on listen." { connections_accepted [], }
-    "proxy_headers_bad" ["kind"], "Connections that begin without the PROXY protocol header that is due, or with one that is not." {
+    "proxy_headers_bad" ["kind"], "Connections that begin without the PROXY protocol header that is due, or with one that is not, or that is not its sender's to send." {
         proxy_missing ["listen_missing"],
         proxy_unexpected ["listen_unexpected"],
         ingress_proxy_missing ["ingress_missing"],
         ingress_proxy_unexpected ["ingress_unexpected"],
+        proxy_untrusted ["listen_untrusted"],
+        ingress_proxy_untrusted ["ingress_untrusted"],
     }
     "accept_pauses" ["reason"], "Times that accepting paused; new connections wait in the backlog meanwhile." {
         accept_pauses ["descriptors"],

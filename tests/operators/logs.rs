@@ -126,6 +126,32 @@ fn a_proxy_header_that_is_missing_or_not_expected_is_said_once_with_the_key() {
     }
 }
 
+#[test]
+fn a_proxy_header_of_a_stranger_is_said_once_with_his_address() {
+    let proxy = Proxy::demo()
+        .shards(2)
+        .set("proxy_protocol", "true")
+        .set("ingress_proxy_protocol", "true")
+        .set("proxy_protocol_from", "192.0.2.0/24")
+        .start();
+    for (name, address) in [("listen", proxy.listen), ("ingress", proxy.ingress)] {
+        let words = format!("sends a PROXY protocol header to {name}");
+        for _ in 0..10 {
+            ends_connection(
+                address,
+                "PROXY TCP4 192.0.2.1 192.0.2.2 1000 2000\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",
+            );
+        }
+        let line = proxy.wait_log(&words);
+        assert!(
+            line.contains("ERROR 127.0.0.1:") && line.contains("proxy_protocol_from"),
+            "{line}"
+        );
+        let log = proxy.stderr();
+        assert_eq!(log.lines().filter(|line| line.contains(&words)).count(), 1, "{log}");
+    }
+}
+
 /// Sends `text`, and waits until the other side has closed.
 fn ends_connection(address: SocketAddr, text: &str) {
     let mut stream = TcpStream::connect(address).unwrap();

@@ -312,6 +312,39 @@ fn the_proxy_protocol_gives_the_clients_address() {
 }
 
 #[test]
+fn a_proxy_protocol_header_counts_only_from_whom_it_is_expected() {
+    let backend = Backend::start();
+    for (from, is_believed) in [("127.0.0.0/8", true), ("192.0.2.0/24, ::1", false), ("", true)] {
+        let proxy = Proxy::with(&backend)
+            .shards(2)
+            .set("proxy_protocol", "true")
+            .set("ingress_proxy_protocol", "true")
+            .set("proxy_protocol_from", from)
+            .start();
+        // Also one that tells nothing of the client, and one that lies about where it comes from.
+        let mut local = proxy_header([0; 4]);
+        local[12] = 0x20;
+        for header in [proxy_header([203, 0, 113, 8]), proxy_header([192, 0, 2, 1]), local] {
+            let mut http = Http::connect(proxy.listen);
+            http.send([&*header, &*Handshake::new("CP1").bytes()].concat());
+            let mut ingress = proxy.http();
+            ingress.send([&header, &b"GET /clients HTTP/1.1\r\nHost: h\r\n\r\n"[..]].concat());
+            if is_believed {
+                assert_eq!(http.any_reply().status, 101, "{from}");
+                ingress.reply().expect(200);
+            } else {
+                http.expect_end();
+                ingress.expect_end();
+            }
+        }
+        if !is_believed {
+            assert_eq!(proxy.count_where("proxy_headers_bad", "listen_untrusted"), 3);
+            assert_eq!(proxy.count_where("proxy_headers_bad", "ingress_untrusted"), 3);
+        }
+    }
+}
+
+#[test]
 fn the_proxy_protocol_is_understood_in_both_versions_and_for_both_families() {
     let mut v6 = b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24".to_vec();
     v6.extend("2001:db8::7".parse::<std::net::Ipv6Addr>().unwrap().octets());

@@ -86,7 +86,7 @@ class HAProxy(Fleet):
     name = "haproxy"
     # It remembers where clients are.
     has_memory = True
-    overrides = {"trusted_proxies": "127.0.0.0/8"}
+    overrides = {"trusted_proxies": "127.0.0.0/8", "proxy_protocol_from": "127.0.0.0/8"}
     file = "haproxy.cfg"
     # What each node is called there.
     servers = ("n1", "n2")
