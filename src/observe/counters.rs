@@ -182,6 +182,7 @@ counters! {
         pushes_replaced ["replaced"],
         pushes_shutdown ["shutdown"],
         pushes_bad_answer ["bad_answer"],
+        pushes_withdrawn ["withdrawn"],
     }
     "ingress_requests" [], "Requests at the ingress." { ingress_requests [], }
     "ingress_bad" [], "Requests at the ingress that were answered with 4xx because of their form." { ingress_bad [], }

@@ -64,6 +64,7 @@ impl Home for Shard {
                 waiter,
             } => match self.clients.find(&client) {
                 Some(connection) if connection.handle_wait_over(&message_id, waiter) == WaitOver::Withdrawn => {
+                    self.env.counters.pushes_withdrawn.add();
                     ClientReply::WaitWithdrawn(Box::new(Identity::clone(connection.identity())))
                 }
                 _ => ClientReply::WaitEnded,

@@ -287,6 +287,9 @@ fn a_push_that_was_not_sent_in_the_preferred_time_is_withdrawn() {
     client.send_result("m3", "{\"new\":1}");
     assert_eq!(backend.take("/result/Reset/CP1/m3").text(), "{\"new\":1}");
     assert_eq!((backend.seen("/result").len(), backend.seen("/error").len()), (3, 0));
+    // All that was accepted has its outcome, what was withdrawn among it.
+    assert_eq!(proxy.count_where("pushes", "withdrawn"), 1);
+    assert_eq!(proxy.count("pushes"), proxy.count("pushes_accepted"));
 }
 
 #[test]
@@ -530,6 +533,7 @@ fn who_prefers_no_wait_gets_202() {
         "wait=\"60\"",
         "wait = 60 ; x=y",
         "respond-async, wait=60",
+        // Longer than an hour is an hour.
         "wait=99999",
     ] {
         http.send_request("POST", "/call/Reset/CP1/w", &[("Prefer", preference)], "{}");
