@@ -16,6 +16,8 @@ pub struct Backend {
     pub behaves: bool,
     /// Otherwise it lets them wait for ever.
     pub answers_calls: bool,
+    /// So long it works on each request; otherwise on each another time.
+    pub takes: Option<Duration>,
 }
 
 struct Connection {
@@ -44,6 +46,7 @@ impl Backend {
             connections: Vec::new(),
             behaves: false,
             answers_calls: true,
+            takes: None,
         }
     }
 
@@ -59,7 +62,7 @@ impl Backend {
             end: End::Stay,
         }));
         for connection in &mut self.connections {
-            connection.act((self.behaves, self.answers_calls), now, random, ledger);
+            connection.act((self.behaves, self.answers_calls, self.takes), now, random, ledger);
         }
         self.connections.retain(|connection| connection.peer.is_some());
     }
@@ -91,7 +94,13 @@ impl Backend {
 }
 
 impl Connection {
-    fn act(&mut self, (behaves, answers_calls): (bool, bool), now: Instant, random: &mut Random, ledger: &mut Ledger) {
+    fn act(
+        &mut self,
+        (behaves, answers_calls, takes): (bool, bool, Option<Duration>),
+        now: Instant,
+        random: &mut Random,
+        ledger: &mut Ledger,
+    ) {
         let Some(peer) = &self.peer else { return };
         self.incoming.extend(peer.receive());
         if !self.busy
@@ -106,7 +115,7 @@ impl Connection {
                 content.len()
             )
             .into_bytes();
-            let mut due = now + Duration::from_micros(random.below(3000) as u64);
+            let mut due = now + takes.unwrap_or_else(|| Duration::from_micros(random.below(3000) as u64));
             let mut end = End::Stay;
             let mut confirms = true;
             let mut at_once = false;

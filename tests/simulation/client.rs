@@ -195,7 +195,7 @@ impl Client {
             return;
         }
         connection.incoming.extend(connection.peer.receive());
-        if !connection.read_all(ledger) || connection.peer.ended().is_some() {
+        if !connection.read_all(now, ledger) || connection.peer.ended().is_some() {
             ledger.happen(if connection.open {
                 "client lost"
             } else {
@@ -231,7 +231,7 @@ impl Connection {
     }
 
     /// False: it is over.
-    fn read_all(&mut self, ledger: &mut Ledger) -> bool {
+    fn read_all(&mut self, now: Instant, ledger: &mut Ledger) -> bool {
         if !self.open {
             let Some(end) = self.incoming.windows(4).position(|end| end == b"\r\n\r\n") else {
                 return true;
@@ -249,7 +249,7 @@ impl Connection {
         }
         while let Some((opcode, payload)) = self.take_frame() {
             match opcode {
-                1 => self.read_text(&payload, ledger),
+                1 => self.read_text(&payload, now, ledger),
                 8 => {
                     ledger.happen("client closed");
                     return false;
@@ -287,7 +287,7 @@ impl Connection {
         Some((first & 15, String::from_utf8(payload).expect("UTF-8")))
     }
 
-    fn read_text(&mut self, text: &str, ledger: &mut Ledger) {
+    fn read_text(&mut self, text: &str, now: Instant, ledger: &mut Ledger) {
         let frame: Vec<serde_json::Value> = serde_json::from_str(text).expect("a frame is JSON");
         let id = frame[1].as_str().expect("an id");
         match frame[0].as_u64() {
@@ -300,6 +300,7 @@ impl Connection {
             Some(4) if id == "-1" => {}
             Some(kind) => {
                 let asked = self.asked.pop_front();
+                ledger.took.extend(asked.as_ref().map(|asked| now - asked.at));
                 assert_eq!(
                     asked.map(|asked| asked.id).as_deref(),
                     Some(id),

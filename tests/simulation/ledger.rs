@@ -1,7 +1,7 @@
 //! Knows what must be true, whoever does what: who asked what, who was answered, which push became what.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is known of one push.
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ pub struct Ledger {
     /// By connection, the `Idempotency-Key`.
     disconnects: HashMap<String, String>,
     pub happened: BTreeMap<&'static str, usize>,
+    /// From when each Call was sent until its answer was there.
+    pub took: Vec<Duration>,
 }
 
 impl Ledger {

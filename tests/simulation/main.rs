@@ -9,6 +9,7 @@
 
 mod backend;
 mod client;
+mod hostile;
 mod ledger;
 mod pusher;
 mod world;

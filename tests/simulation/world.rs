@@ -38,10 +38,6 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let shards_count = 1 + random.below(2);
-        let mut overrides = Overrides {
-            cores: Some(vec![0; shards_count]),
-            ..Overrides::default()
-        };
         let bounds = [
             ("calls_in_flight", "1".to_owned()),
             ("calls_queued", (1 + random.below(4)).to_string()),
@@ -63,33 +59,12 @@ impl World {
             ("send_queue_bytes", "4KiB".to_owned()),
             ("drain_timeout", "20s".to_owned()),
             ("drain_spread", "5s".to_owned()),
-            ("backend", format!("http://{BACKEND}")),
-            ("listen", LISTEN.to_owned()),
-            ("ingress", INGRESS.to_owned()),
         ];
-        for (key, value) in bounds {
-            overrides.set(key, value);
-        }
-        let config = config::resolve(None, &overrides, &[0]).unwrap_or_else(|error| panic!("{error}"));
-        let plan = Plan {
-            started: Instant::now(),
-            node: config.node.clone().into(),
-            cores: config.cores.clone().into(),
-            listen: Listening::On(address(LISTEN)),
-            ingress: Listening::On(address(INGRESS)),
-            addresses: vec![vec![address(BACKEND)]].into(),
-            ingress_token: None,
-            hasher: Default::default(),
-            traced: None,
-            control: ControlPlane::new(vec![0; shards_count]),
-        };
-        let control = plan.control.clone();
-        let (started, _starts) = mpsc::channel();
-        let mesh_queue = config.cores[0].mesh_queue;
-        let simulation = Simulation::new(random.number(), shards_count, mesh_queue, |shard| {
-            let life = shard::run(shard, plan.clone(), started.clone());
-            async move { _ = life.await }
-        });
+        let (simulation, control) = start(
+            &mut random,
+            shards_count,
+            &bounds.each_ref().map(|(key, value)| (*key, value.as_str())),
+        );
         simulation.network().set_door(address(BACKEND), Door::Open);
         World {
             simulation,
@@ -265,6 +240,44 @@ impl World {
         }
         self.ledger.check();
     }
+}
+
+/// A node whose config says these `bounds` and is as it is by itself otherwise, and the way to stop it.
+pub fn start(
+    random: &mut Random,
+    shards_count: usize,
+    bounds: &[(&str, &str)],
+) -> (Simulation<Mail>, Arc<ControlPlane>) {
+    let mut overrides = Overrides {
+        cores: Some(vec![0; shards_count]),
+        ..Overrides::default()
+    };
+    let backend = format!("http://{BACKEND}");
+    let places = [("backend", backend.as_str()), ("listen", LISTEN), ("ingress", INGRESS)];
+    for (key, value) in bounds.iter().chain(&places) {
+        overrides.set(key, *value);
+    }
+    let config = config::resolve(None, &overrides, &[0]).unwrap_or_else(|error| panic!("{error}"));
+    let plan = Plan {
+        started: Instant::now(),
+        node: config.node.clone().into(),
+        cores: config.cores.clone().into(),
+        listen: Listening::On(address(LISTEN)),
+        ingress: Listening::On(address(INGRESS)),
+        addresses: vec![vec![address(BACKEND)]].into(),
+        ingress_token: None,
+        hasher: Default::default(),
+        traced: None,
+        control: ControlPlane::new(vec![0; shards_count]),
+    };
+    let control = plan.control.clone();
+    let (started, _starts) = mpsc::channel();
+    let mesh_queue = config.cores[0].mesh_queue;
+    let simulation = Simulation::new(random.number(), shards_count, mesh_queue, |shard| {
+        let life = shard::run(shard, plan.clone(), started.clone());
+        async move { _ = life.await }
+    });
+    (simulation, control)
 }
 
 pub fn address(text: &str) -> SocketAddr {
