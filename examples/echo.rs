@@ -11,14 +11,15 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-use async_tungstenite::tungstenite::Message;
 use protocol::http::HeaderLines;
 use protocol::mapping::{Admission, Identity};
-use protocol::ocpp::{Action, CallKey, CallText, Limits, MessageId, Outcome, Output, PostContent, Subprotocol, Waiter};
+use protocol::ocpp::{
+    Action, CallKey, CallText, Limits, MessageId, Outcome, Outputs, PostContent, Subprotocol, Waiter,
+};
 use shards::listener::{self, Listener};
 use shards::pass::PassEnd;
 use shards::{Settings, Shard, node, spawn};
-use ws2api::client::{Backend, Clients, Connection, Conversation, Overloaded, Verdict, accept};
+use ws2api::client::{Backend, Clients, Connection, Conversation, Message, Overloaded, Verdict, accept};
 use ws2api::config::{self, Config, Overrides};
 use ws2api::env::Env;
 use ws2api::env::home::IdHasher;
@@ -73,7 +74,7 @@ impl Conversation for Echo {
         Self
     }
 
-    fn handle_message(&mut self, _: Instant, message: Message, _: &mut Vec<Output>) -> Option<Message> {
+    fn handle_message<'m>(&mut self, _: Instant, message: Message<'m>, _: &mut Outputs) -> Option<Message<'m>> {
         Some(message)
     }
 }

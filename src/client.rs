@@ -1,7 +1,6 @@
 //! Serves the clients: accepts, checks the opening handshake, asks the backend, and holds the WebSockets.
 
 pub mod accept;
-mod boundary;
 mod clients;
 pub mod connection;
 mod conversation;
@@ -9,7 +8,9 @@ mod deferred_writes;
 mod description;
 mod earlier_calls;
 mod end;
+mod frame;
 mod handshake;
+mod held_bytes;
 mod permit;
 mod places;
 mod questions;
@@ -17,11 +18,11 @@ mod registry;
 mod trace;
 mod upgrade_rate;
 mod verdict;
-pub mod websocket;
+mod websocket;
 mod write_queue;
 
 pub use clients::{Backend, Clients, Overloaded};
 pub use connection::Connection;
-pub use conversation::Conversation;
+pub use conversation::{Conversation, Message};
 pub use description::Description;
 pub use verdict::Verdict;

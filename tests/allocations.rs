@@ -121,8 +121,8 @@ fn the_steady_path_allocates_what_the_libraries_force() {
 
 const ROUNDS: u64 = 200;
 const BATCHES: u64 = 10;
-/// The frame with the answer, which the WebSocket library takes as its own.
+/// The message, as long as the client waits for its answer.
 const CALL_MAX: f64 = 1.0;
-/// As it passes the shard: the body; the client's list of pushes, which it has only while there are some; the frame;
+/// As it passes the shard: the body; the client's list of pushes, which it has only while there are some;
 /// the answer's body; the answer; the post of the outcome, which may have to wait; its key.
-const PUSH_MAX: f64 = 7.0;
+const PUSH_MAX: f64 = 6.0;

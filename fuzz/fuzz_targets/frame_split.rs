@@ -60,7 +60,8 @@ fn check_frame(text: &str, subprotocol: Subprotocol, valid: bool) {
             }
             assert_eq!(slices, ["2", raw_id, raw_action, payload]);
             let id = MessageId::parse(&message_id).expect("checked");
-            let again = frame::build_call(&id, &Action::parse(&action).expect("checked"), payload);
+            let mut again = String::new();
+            frame::write_call(&mut again, &id, &Action::parse(&action).expect("checked"), payload);
             let Ok(Frame::Call {
                 message_id: id,
                 action: name,
@@ -74,7 +75,8 @@ fn check_frame(text: &str, subprotocol: Subprotocol, valid: bool) {
         }
         Err(FrameError::Call { raw_id, .. }) => {
             assert!(raw_id.len() <= frame::RAW_ID_LEN_MAX);
-            let error = frame::build_call_error(raw_id, "\"X\"", "\"\"", "{}");
+            let mut error = String::new();
+            frame::write_call_error(&mut error, raw_id, "\"X\"", "\"\"", "{}");
             serde_json::from_str::<&RawValue>(&error).expect("the echoed id is JSON");
         }
         Ok(Frame::CallError { error, .. } | Frame::CallResultError { error, .. }) => {
@@ -92,10 +94,11 @@ fn check_answer(content: &[u8], valid: bool, bare: &[u8]) {
             deferred: false,
             content,
         };
-        let frame = match answer::map(answer, Subprotocol::Ocpp16, DEPTH) {
+        let mut frame = String::new();
+        match answer::map(answer, Subprotocol::Ocpp16, DEPTH) {
             Reply::Result(payload) => {
                 assert!(valid || bare.trim_ascii().is_empty());
-                frame::build_call_result("\"1\"", payload)
+                frame::write_call_result(&mut frame, "\"1\"", payload);
             }
             Reply::Error {
                 code,
@@ -105,10 +108,10 @@ fn check_answer(content: &[u8], valid: bool, bare: &[u8]) {
                 let text: String = serde_json::from_str(&code).expect("a string");
                 assert!((1..=answer::CODE_CHARACTERS_MAX).contains(&text.chars().count()));
                 assert!(details.starts_with('{'));
-                frame::build_call_error("\"1\"", &code, &description, details)
+                frame::write_call_error(&mut frame, "\"1\"", &code, &description, details);
             }
             Reply::Deferred => panic!("only a 202 is deferred"),
-        };
+        }
         serde_json::from_str::<&RawValue>(&frame).expect("a frame is JSON");
     }
 }

@@ -14,6 +14,7 @@ pub mod frame;
 pub mod ids;
 pub mod json;
 pub mod output;
+mod outputs;
 pub mod session;
 pub mod subprotocol;
 
@@ -23,6 +24,7 @@ pub use ids::{Action, ClientId, IdError, MessageId};
 pub use json::JsonError;
 pub use output::{Accepted, CallKey, DeferredRefusal, Event, FailReason, Outcome, Output, Pending, PostContent};
 pub use output::{Push, PushKey, PushRefusal, Text, WaitOver, Waiter};
+pub use outputs::Outputs;
 pub use session::{Limits, Session};
 pub use subprotocol::{Negotiated, Subprotocol};
 

@@ -9,8 +9,7 @@ mod mask;
 mod message;
 
 pub use decoder::{Decoder, DecoderLimits, text};
-pub use encode::{CONTROL_LEN_MAX, HEADER_LEN_MAX};
-pub use encode::{write_binary, write_close, write_ping, write_pong, write_text, write_text_header};
+pub use encode::{CONTROL_LEN_MAX, HEADER_LEN_MAX, Header, close, ping, pong};
 pub use error::WebSocketError;
 pub use handshake::{Tolerance, Upgrade, UpgradeRefusal, accept_key, check_upgrade};
 pub use message::{CloseFrame, Incoming, is_close_code_allowed};

@@ -9,6 +9,7 @@ use super::conversation::Conversation;
 use super::deferred_writes::DeferredWrites;
 use super::description::Description;
 use super::earlier_calls::EarlierCalls;
+use super::held_bytes::HeldBytes;
 use super::permit::Handshakes;
 use super::places::Places;
 use super::questions::Questions;
@@ -20,7 +21,7 @@ use crate::env::Env;
 use protocol::http::HeaderLines;
 use protocol::mapping::{ConnectionId, Identity, forwarded};
 use protocol::ocpp::{
-    Action, CallKey, CallText, ClientId, Limits, MessageId, Outcome, Output, PostContent, Session, Waiter,
+    Action, CallKey, CallText, ClientId, Limits, MessageId, Outcome, Outputs, PostContent, Session, Waiter,
 };
 
 /// A shard's clients.
@@ -44,7 +45,12 @@ pub struct Clients<C: Conversation = Session> {
     boot: u32,
     connections_begun: Cell<u64>,
     /// Lent to whoever handles a session, so that its capacity is used again.
-    outputs: Cell<Vec<Output>>,
+    outputs: Cell<Outputs>,
+    /// Lent to whoever reads: what comes is received here, whoever sends it.
+    receive_buffer: Cell<Box<[u8]>>,
+    /// Where a frame's header and the beginning of its payload are put together.
+    pub(super) send_buffer: RefCell<Vec<u8>>,
+    pub(super) held: HeldBytes,
 }
 
 /// The backend, as clients see it.
@@ -119,6 +125,9 @@ impl<C: Conversation> Clients<C> {
             boot: env.boot(),
             connections_begun: Cell::new(0),
             outputs: Cell::default(),
+            receive_buffer: Cell::new(vec![0; core.read_buffer].into()),
+            send_buffer: RefCell::default(),
+            held: HeldBytes::default(),
         })
     }
 
@@ -191,7 +200,8 @@ impl<C: Conversation> Clients<C> {
 
     /// Sends the frames that wait for the end of the pass.
     pub fn send_deferred_writes(&self) {
-        self.deferred_writes.send(Connection::write_deferred);
+        self.deferred_writes
+            .send(|connection, bytes| connection.write_deferred(bytes));
     }
 
     pub(super) fn backend(&self) -> Rc<dyn Backend<C>> {
@@ -259,13 +269,30 @@ impl<C: Conversation> Clients<C> {
         self.registry.borrow_mut().remove(connection);
     }
 
+    /// What clients have sent in part, in bytes, as far as the shard keeps it.
+    pub fn held_len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// The shard's one buffer for what clients send. Give it back with [`return_receive_buffer`](Self::return_receive_buffer).
+    pub(super) fn take_receive_buffer(&self) -> Box<[u8]> {
+        let buffer = self.receive_buffer.take();
+        debug_assert!(!buffer.is_empty(), "one client is read at a time");
+        buffer
+    }
+
+    /// See [`take_receive_buffer`](Self::take_receive_buffer).
+    pub(super) fn return_receive_buffer(&self, buffer: Box<[u8]>) {
+        self.receive_buffer.set(buffer);
+    }
+
     /// An empty list for a session's outputs. Give it back with [`return_outputs`](Self::return_outputs).
-    pub(super) fn take_outputs(&self) -> Vec<Output> {
+    pub(super) fn take_outputs(&self) -> Outputs {
         self.outputs.take()
     }
 
     /// See [`take_outputs`](Self::take_outputs).
-    pub(super) fn return_outputs(&self, outputs: Vec<Output>) {
+    pub(super) fn return_outputs(&self, outputs: Outputs) {
         debug_assert!(outputs.is_empty(), "what a session decided was done");
         if outputs.capacity() <= OUTPUTS_KEPT {
             self.outputs.set(outputs);

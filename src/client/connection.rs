@@ -8,6 +8,7 @@
 //! while it borrows anything of ours.
 
 mod ending;
+mod reading;
 mod writing;
 
 use std::cell::{Cell, RefCell};
@@ -16,23 +17,21 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
-use async_tungstenite::tungstenite::{Error as WsError, Message};
-use bytes::Bytes;
-use shards::Timer;
+use shards::{Socket, Timer};
 
 use super::clients::Clients;
 use super::conversation::Conversation;
-use super::end::{CLOSE_LOST, CLOSE_REPLACED, CLOSE_WITHOUT_CODE, End};
+use super::end::{CLOSE_LOST, CLOSE_REPLACED, End};
+use super::frame::Frame;
 use super::registry::Registered;
-use super::trace;
-use super::websocket::{self, CLOSE_TIMEOUT, WebSocket};
+use super::websocket::WebSocket;
 use super::write_queue::WriteQueue;
 use crate::env::Env;
 use crate::observe::counters::Ended;
 use protocol::http::Failure;
 use protocol::mapping::{Answer, ConnectionId, Identity, Reply};
-use protocol::ocpp::{Accepted, Action, CallKey, DeferredRefusal, FailReason, MessageId, Output, Pending, PostContent};
-use protocol::ocpp::{Push, PushRefusal, Session, Subprotocol, WaitOver, Waiter};
+use protocol::ocpp::{Accepted, Action, CallKey, DeferredRefusal, FailReason, MessageId, Output, Outputs, Pending};
+use protocol::ocpp::{PostContent, Push, PushRefusal, Session, Subprotocol, WaitOver, Waiter};
 
 /// A connected client.
 pub struct Connection<C: Conversation = Session> {
@@ -59,8 +58,6 @@ struct State<C> {
     finished: bool,
     /// Bytes of the frames that leave at the end of this pass.
     deferred_len: usize,
-    /// The client has pinged: the library answers by itself, as soon as the socket takes it.
-    owes_pong: bool,
     /// Not read until the session wants to.
     paused: bool,
     leaving: Leaving,
@@ -81,6 +78,8 @@ enum Phase {
     Open,
     /// Our close frame is on its way; the client's is awaited until then.
     Closing(Instant),
+    /// Both sides have closed: it is over once our frame has left, at the latest then.
+    Ending(Instant),
     /// The client broke the protocol: what it still sends is read and dropped until it closes, so that our close frame
     /// is not lost to a reset.
     Lingering(Instant),
@@ -89,17 +88,16 @@ enum Phase {
 
 impl<C: Conversation> Connection<C> {
     /// A client whose opening handshake is done. [`run`](Self::run) is its life.
-    pub fn new(clients: &Rc<Clients<C>>, identity: Rc<Identity>, session: C, stream: WebSocket) -> Rc<Self> {
+    pub fn new(clients: &Rc<Clients<C>>, identity: Rc<Identity>, session: C, socket: Socket) -> Rc<Self> {
         let state = State {
             session,
-            stream: Some(stream),
+            stream: Some(WebSocket::new(socket)),
             timer: Timer::new(&clients.env.reactor),
             queue: None,
             phase: Phase::Open,
             opened: clients.env.reactor.now(),
             finished: false,
             deferred_len: 0,
-            owes_pong: false,
             paused: false,
             leaving: Leaving::No,
         };
@@ -138,7 +136,9 @@ impl<C: Conversation> Connection<C> {
     /// Runs the connection's task: reads, waits for deadlines, and ends with the connection.
     pub async fn run(self: Rc<Self>) {
         poll_fn(|context| self.poll(context)).await;
-        self.state.borrow_mut().release();
+        let mut state = self.state.borrow_mut();
+        self.clients.held.change(state.held_len(), 0);
+        state.release();
     }
 
     /// The backend's answer to one of its Calls.
@@ -246,7 +246,7 @@ impl<C: Conversation> Connection<C> {
         &self.clients.env
     }
 
-    fn with_session<R>(&self, handle: impl FnOnce(&mut C, Instant, &mut Vec<Output>) -> R) -> R {
+    fn with_session<R>(&self, handle: impl FnOnce(&mut C, Instant, &mut Outputs) -> R) -> R {
         let mut state = self.state.borrow_mut();
         let mut out = self.clients.take_outputs();
         let result = handle(&mut state.session, self.env().reactor.now(), &mut out);
@@ -259,21 +259,11 @@ impl<C: Conversation> Connection<C> {
     fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state.borrow_mut();
         if let Some(stream) = &mut state.stream {
-            stream.get_mut().set_waker(context.waker());
+            stream.set_waker(context.waker());
         }
         let mut out = self.clients.take_outputs();
         self.flush(&mut state, &mut out);
-        let mut budget = MESSAGES_PER_TURN;
-        while self.poll_message(&mut state, &mut out) {
-            self.act(&mut state, &mut out);
-            budget -= 1;
-            if budget == 0 {
-                // Others first; there may be more.
-                context.waker().wake_by_ref();
-                break;
-            }
-        }
-        state.watch_pong(self.env().reactor.now());
+        self.read(&mut state, &mut out);
         self.settle(&mut state);
         while state.phase != Phase::Over && state.timer.poll_expired(context).is_ready() {
             self.handle_deadline(&mut state, &mut out);
@@ -288,95 +278,16 @@ impl<C: Conversation> Connection<C> {
         }
     }
 
-    /// Takes one message from the socket. False: there is none now, or none will be read.
-    fn poll_message(&self, state: &mut State<C>, out: &mut Vec<Output>) -> bool {
-        match state.phase {
-            Phase::Over => return false,
-            Phase::Lingering(_) => return self.discard(state),
-            Phase::Closing(_) => {}
-            Phase::Open => {
-                state.paused = !state.wants_read();
-                if state.paused {
-                    return false;
-                }
-            }
-        }
-        let Some(stream) = &mut state.stream else { return false };
-        let message = if state.phase == Phase::Open && !state.owes_pong {
-            websocket::read_news(stream)
-        } else {
-            websocket::read(stream)
-        };
-        let message = match message {
-            Poll::Pending => return false,
-            Poll::Ready(message) => message,
-        };
-        match message {
-            Some(Ok(message)) => self.handle_message(state, message, out),
-            Some(Err(error)) => self.handle_error(state, &error),
-            None => self.end_lost(state),
-        }
-        true
-    }
-
-    fn handle_message(&self, state: &mut State<C>, message: Message, out: &mut Vec<Output>) {
-        let now = self.env().reactor.now();
-        if state.phase != Phase::Open {
-            return;
-        }
-        self.env().counters.count_received(&message);
-        if self.traced.get() {
-            trace::show(&self.identity, "in", &message);
-        }
-        match message {
-            Message::Text(_) | Message::Binary(_) => {
-                if let Some(back) = state.session.handle_message(now, message, out) {
-                    self.send(state, back, None, out);
-                }
-            }
-            Message::Ping(_) => {
-                state.owes_pong = true;
-                state.session.handle_heard(now);
-            }
-            Message::Pong(_) | Message::Frame(_) => state.session.handle_heard(now),
-            Message::Close(frame) => {
-                let (code, reason) = match &frame {
-                    Some(frame) => (u16::from(frame.code), frame.reason.as_str()),
-                    None => (CLOSE_WITHOUT_CODE, ""),
-                };
-                let end = End {
-                    code,
-                    reason,
-                    pushes: FailReason::Disconnected,
-                    replaced_by: None,
-                    ended: Ended::Left,
-                };
-                self.finish(state, &end);
-                // The library has our answer ready; it leaves with the next read.
-                state.phase = Phase::Closing(now + CLOSE_TIMEOUT);
-            }
-        }
-    }
-
-    fn handle_error(&self, state: &mut State<C>, error: &WsError) {
-        let Some((code, reason)) = websocket::close_code(error) else {
-            return self.end_lost(state);
-        };
-        self.close_now(state, code, reason, FailReason::Disconnected);
-        if state.phase != Phase::Over {
-            state.phase = Phase::Lingering(self.env().reactor.now() + CLOSE_TIMEOUT);
-            self.finish_lingering_send(state);
-        }
-    }
-
-    fn handle_deadline(&self, state: &mut State<C>, out: &mut Vec<Output>) {
+    fn handle_deadline(&self, state: &mut State<C>, out: &mut Outputs) {
         let now = self.env().reactor.now();
         let send_deadline = state
             .queue
             .as_ref()
             .map(|queue| queue.since + self.env().core.send_timeout);
         match state.phase {
-            Phase::Closing(deadline) | Phase::Lingering(deadline) if now >= deadline => state.phase = Phase::Over,
+            Phase::Closing(deadline) | Phase::Ending(deadline) | Phase::Lingering(deadline) if now >= deadline => {
+                state.phase = Phase::Over;
+            }
             Phase::Open if send_deadline.is_some_and(|deadline| now >= deadline) => self.end_slow(state),
             Phase::Open => state.session.handle_deadline(now, out),
             _ => {}
@@ -385,7 +296,7 @@ impl<C: Conversation> Connection<C> {
 
     fn next_deadline(&self, state: &State<C>) -> Option<Instant> {
         match state.phase {
-            Phase::Closing(deadline) | Phase::Lingering(deadline) => Some(deadline),
+            Phase::Closing(deadline) | Phase::Ending(deadline) | Phase::Lingering(deadline) => Some(deadline),
             Phase::Over => None,
             Phase::Open => {
                 let send_deadline = state
@@ -399,21 +310,25 @@ impl<C: Conversation> Connection<C> {
     }
 
     /// Does what the session decided. More may follow from it (a Call that finds no place has its answer at once).
-    fn act(&self, state: &mut State<C>, out: &mut Vec<Output>) {
-        let mut more = Vec::new();
+    fn act(&self, state: &mut State<C>, out: &mut Outputs) {
+        if out.is_empty() {
+            return;
+        }
+        let mut more = Outputs::default();
         while !out.is_empty() {
             for output in out.drain(..) {
                 self.act_on(state, output, &mut more);
             }
             out.append(&mut more);
         }
+        out.recycle_from(&mut more);
     }
 
-    fn act_on(&self, state: &mut State<C>, output: Output, more: &mut Vec<Output>) {
+    fn act_on(&self, state: &mut State<C>, output: Output, more: &mut Outputs) {
         match output {
             Output::Send { frame, push } => {
                 self.env().counters.count_sent(frame.as_bytes());
-                self.send(state, Message::Text(frame), push, more);
+                self.send(state, Frame::text(frame, push), more);
             }
             Output::Call {
                 key,
@@ -456,7 +371,7 @@ impl<C: Conversation> Connection<C> {
             }
             Output::Ping => {
                 self.env().counters.sent_ping.add();
-                self.send(state, Message::Ping(Bytes::new()), None, more);
+                self.send(state, Frame::ping(), more);
             }
             Output::Close { code, reason } => self.close_now(state, code, reason, FailReason::Disconnected),
             Output::Drop => {
@@ -483,11 +398,13 @@ impl<C: Conversation> Connection<C> {
         if state.may_leave() {
             self.send_away(state);
         }
+        if matches!(state.phase, Phase::Ending(_)) && state.queue.is_none() {
+            state.phase = Phase::Over;
+        }
         if state.paused && state.wants_read() {
             state.paused = false;
             state.wake();
         }
-        state.shrink();
         let deadline = self.next_deadline(state);
         state.timer.set(deadline);
     }
@@ -544,6 +461,11 @@ impl<C: Conversation> State<C> {
         }
     }
 
+    /// Bytes that are kept of messages in part.
+    fn held_len(&self) -> usize {
+        self.stream.as_ref().map_or(0, WebSocket::held_len)
+    }
+
     /// The connection is over: nothing of it is needed but what a request at the backend refers to.
     fn release(&mut self) {
         self.stream = None;
@@ -551,20 +473,10 @@ impl<C: Conversation> State<C> {
         self.timer.set(None);
     }
 
-    /// Gives back what a large frame needed, once everything has left.
-    fn shrink(&mut self) {
-        if self.phase == Phase::Open && self.queue.is_none() && self.deferred_len == 0 && !self.owes_pong {
-            websocket::shrink(&mut self.stream);
-        }
-    }
-
     fn wake(&self) {
         // Before the task's first turn nobody is woken: the turn comes anyway.
         if let Some(stream) = &self.stream {
-            stream.get_ref().waker().wake_by_ref();
+            stream.waker().wake_by_ref();
         }
     }
 }
-
-/// A client with a firehose lets others go first after so many messages.
-const MESSAGES_PER_TURN: u32 = 32;

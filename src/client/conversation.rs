@@ -1,27 +1,35 @@
 //! Gives a connection what it does with its messages: a client's [`Session`], or for a judge of the WebSocket side
 //! something that needs no backend (examples/echo.rs).
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Instant;
 
-use async_tungstenite::tungstenite::Message;
-
 use protocol::mapping::Answer;
-use protocol::ocpp::{CallKey, FailReason, Limits, Output, Pending, Push, PushKey, Session, Subprotocol};
+use protocol::ocpp::{CallKey, FailReason, Limits, Outputs, Pending, Push, PushKey, Session, Subprotocol};
+
+/// A client's message, or one for it. What is borrowed lies where it was received.
+#[derive(Clone, Debug)]
+pub enum Message<'m> {
+    /// Text.
+    Text(Cow<'m, str>),
+    /// Anything else.
+    Binary(Cow<'m, [u8]>),
+}
 
 /// One client's conversation, as [`Session`] has it.
 pub trait Conversation: Sized + 'static {
     /// The opening handshake is done. `spread` is a random number.
     fn new(subprotocol: Subprotocol, limits: Rc<Limits>, spread: u32, now: Instant) -> Self;
 
-    /// A text or binary message. Gives back one that is sent as it is.
-    fn handle_message(&mut self, now: Instant, message: Message, out: &mut Vec<Output>) -> Option<Message>;
+    /// A message. Gives back one that is sent as it is.
+    fn handle_message<'m>(&mut self, now: Instant, message: Message<'m>, out: &mut Outputs) -> Option<Message<'m>>;
 
     /// Another sign of life.
     fn handle_heard(&mut self, _now: Instant) {}
 
     /// The backend's answer to a Call.
-    fn handle_answer(&mut self, _now: Instant, _key: CallKey, _answer: Answer<'_>, _out: &mut Vec<Output>) {}
+    fn handle_answer(&mut self, _now: Instant, _key: CallKey, _answer: Answer<'_>, _out: &mut Outputs) {}
 
     /// How many answers to its Calls are still to come.
     fn requests_count(&self) -> usize {
@@ -29,25 +37,25 @@ pub trait Conversation: Sized + 'static {
     }
 
     /// The backend still works on so many Calls of the client's earlier connections.
-    fn handle_earlier_calls(&mut self, _now: Instant, _count: usize, _out: &mut Vec<Output>) {}
+    fn handle_earlier_calls(&mut self, _now: Instant, _count: usize, _out: &mut Outputs) {}
 
     /// Pushes that the connection before it had not sent.
-    fn adopt(&mut self, _now: Instant, _pushes: Vec<Push>, _out: &mut Vec<Output>) {}
+    fn adopt(&mut self, _now: Instant, _pushes: Vec<Push>, _out: &mut Outputs) {}
 
     /// A push's frame has left.
-    fn handle_push_written(&mut self, _now: Instant, _key: PushKey, _out: &mut Vec<Output>) {}
+    fn handle_push_written(&mut self, _now: Instant, _key: PushKey, _out: &mut Outputs) {}
 
     /// What the client said, so many bytes, has been delivered to the backend or given up.
     fn handle_post_over(&mut self, _now: Instant, _len: usize) {}
 
     /// [`next_deadline`](Self::next_deadline) has passed.
-    fn handle_deadline(&mut self, _now: Instant, _out: &mut Vec<Output>) {}
+    fn handle_deadline(&mut self, _now: Instant, _out: &mut Outputs) {}
 
     /// The process drains.
-    fn handle_shutdown(&mut self, _now: Instant, _out: &mut Vec<Output>) {}
+    fn handle_shutdown(&mut self, _now: Instant, _out: &mut Outputs) {}
 
     /// The connection is over. Gives back the pushes that were not sent.
-    fn handle_end(&mut self, _now: Instant, _reason: FailReason, _out: &mut Vec<Output>) -> Vec<Push> {
+    fn handle_end(&mut self, _now: Instant, _reason: FailReason, _out: &mut Outputs) -> Vec<Push> {
         Vec::new()
     }
 
@@ -72,10 +80,10 @@ impl Conversation for Session {
         Self::new(subprotocol, limits, spread, now)
     }
 
-    fn handle_message(&mut self, now: Instant, message: Message, out: &mut Vec<Output>) -> Option<Message> {
+    fn handle_message<'m>(&mut self, now: Instant, message: Message<'m>, out: &mut Outputs) -> Option<Message<'m>> {
         match message {
             Message::Text(text) => self.handle_text(now, &text, out),
-            _ => self.handle_binary(out),
+            Message::Binary(_) => self.handle_binary(out),
         }
         None
     }
@@ -84,7 +92,7 @@ impl Conversation for Session {
         self.handle_heard(now);
     }
 
-    fn handle_answer(&mut self, now: Instant, key: CallKey, answer: Answer<'_>, out: &mut Vec<Output>) {
+    fn handle_answer(&mut self, now: Instant, key: CallKey, answer: Answer<'_>, out: &mut Outputs) {
         self.handle_answer(now, key, answer, out);
     }
 
@@ -92,15 +100,15 @@ impl Conversation for Session {
         self.requests_count()
     }
 
-    fn handle_earlier_calls(&mut self, now: Instant, count: usize, out: &mut Vec<Output>) {
+    fn handle_earlier_calls(&mut self, now: Instant, count: usize, out: &mut Outputs) {
         self.handle_earlier_calls(now, count, out);
     }
 
-    fn adopt(&mut self, now: Instant, pushes: Vec<Push>, out: &mut Vec<Output>) {
+    fn adopt(&mut self, now: Instant, pushes: Vec<Push>, out: &mut Outputs) {
         self.adopt(now, pushes, out);
     }
 
-    fn handle_push_written(&mut self, now: Instant, key: PushKey, out: &mut Vec<Output>) {
+    fn handle_push_written(&mut self, now: Instant, key: PushKey, out: &mut Outputs) {
         self.handle_push_written(now, key, out);
     }
 
@@ -108,15 +116,15 @@ impl Conversation for Session {
         self.handle_post_over(now, len);
     }
 
-    fn handle_deadline(&mut self, now: Instant, out: &mut Vec<Output>) {
+    fn handle_deadline(&mut self, now: Instant, out: &mut Outputs) {
         self.handle_deadline(now, out);
     }
 
-    fn handle_shutdown(&mut self, now: Instant, out: &mut Vec<Output>) {
+    fn handle_shutdown(&mut self, now: Instant, out: &mut Outputs) {
         self.handle_shutdown(now, out);
     }
 
-    fn handle_end(&mut self, now: Instant, reason: FailReason, out: &mut Vec<Output>) -> Vec<Push> {
+    fn handle_end(&mut self, now: Instant, reason: FailReason, out: &mut Outputs) -> Vec<Push> {
         self.handle_end(now, reason, out)
     }
 

@@ -28,7 +28,6 @@ use super::clients::Clients;
 use super::connection::Connection;
 use super::conversation::Conversation;
 use super::permit::HandshakePermit;
-use super::websocket;
 use crate::config::Network;
 use crate::env::Env;
 use crate::env::proxy_peers::{Listener, is_believed};
@@ -167,8 +166,7 @@ async fn enter<C: Conversation>(
         env.next_random(),
         env.reactor.now(),
     );
-    let stream = websocket::open(socket, &env.core).await;
-    let connection = Connection::new(clients, identity, session, stream);
+    let connection = Connection::new(clients, identity, session, socket);
     admit(clients, connection);
 }
 

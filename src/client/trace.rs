@@ -2,31 +2,41 @@
 
 use std::net::SocketAddr;
 
-use async_tungstenite::tungstenite::Message;
-
+use super::frame::Frame;
 use protocol::mapping::Identity;
 use protocol::ocpp::ClientId;
+use protocol::websocket::Incoming;
 
-/// A message in (`in`) or out.
+/// What the client has sent.
 #[cold]
-pub(super) fn show(identity: &Identity, direction: &str, message: &Message) {
-    let (kind, text) = match message {
-        Message::Text(text) => ("text", cut(text)),
-        Message::Binary(_) | Message::Frame(_) => ("binary", ""),
-        Message::Ping(_) => ("ping", ""),
-        Message::Pong(_) => ("pong", ""),
-        Message::Close(_) => ("close", ""),
+pub(super) fn show_incoming(identity: &Identity, incoming: &Incoming<'_>) {
+    let (kind, len, text) = match incoming {
+        Incoming::Text(text) => ("text", text.len(), &**text),
+        Incoming::Binary(bytes) | Incoming::Deflated { bytes, .. } => ("binary", bytes.len(), ""),
+        Incoming::Ping(bytes) => ("ping", bytes.len(), ""),
+        Incoming::Pong(bytes) => ("pong", bytes.len(), ""),
+        Incoming::Close(close) => ("close", close.as_ref().map_or(0, |close| 2 + close.reason.len()), ""),
     };
-    let (client, connection) = (identity.client.as_str(), identity.connection.to_string());
-    tracing::info!(
-        client,
-        connection,
-        direction,
+    show(identity, "in", kind, len, text);
+}
+
+/// What it is sent.
+#[cold]
+pub(super) fn show_outgoing(identity: &Identity, frame: &Frame) {
+    let (kind, payload) = (frame.kind(), frame.payload());
+    let text = if kind == "text" { payload } else { &[] };
+    show(
+        identity,
+        "out",
         kind,
-        len = message.len(),
-        frame = text,
-        "trace"
+        payload.len(),
+        str::from_utf8(text).unwrap_or_default(),
     );
+}
+
+fn show(identity: &Identity, direction: &str, kind: &str, len: usize, text: &str) {
+    let (client, connection) = (identity.client.as_str(), identity.connection.to_string());
+    tracing::info!(client, connection, direction, kind, len, frame = cut(text), "trace");
 }
 
 /// Logs that the connection ended, and how.

@@ -1,64 +1,75 @@
 //! Queues frames while the client does not read.
 
 use std::collections::VecDeque;
+use std::io;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use async_tungstenite::tungstenite::Message;
+use shards::Socket;
 
-use protocol::ocpp::PushKey;
+use super::frame::Frame;
 
 /// The queue behind a socket that takes no more. It exists only while something waits.
 #[derive(Debug)]
 pub(super) struct WriteQueue {
-    /// The push whose frame the WebSocket is writing.
-    pub(super) writing: Option<PushKey>,
-    writing_len: usize,
-    queue: VecDeque<Waiting>,
-    queued_len: usize,
+    /// The first is being written.
+    frames: VecDeque<Frame>,
+    /// The answer to the latest ping. It goes before the frames whose turn has not come (RFC 6455, 5.5.3: the answers to earlier
+    /// ones need not be sent).
+    pong: Option<Frame>,
+    /// Bytes of the frames that the socket has not taken.
+    len: usize,
     /// When the oldest frame began to wait.
     pub(super) since: Instant,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    message: Message,
-    push: Option<PushKey>,
-    since: Instant,
-}
-
 impl WriteQueue {
-    /// A frame of `len` bytes is being written and the socket is full.
-    pub(super) fn new(writing: Option<PushKey>, writing_len: usize, now: Instant) -> Self {
+    /// A frame is being written and the socket is full.
+    pub(super) fn new(writing: Frame, now: Instant) -> Self {
         Self {
-            writing,
-            writing_len,
-            queue: VecDeque::new(),
-            queued_len: 0,
+            len: writing.len(),
+            frames: VecDeque::from([writing]),
+            pong: None,
             since: now,
         }
     }
 
-    /// The bytes of all frames that wait.
+    /// The bytes that wait.
     pub(super) fn len(&self) -> usize {
-        self.writing_len + self.queued_len
+        self.len
     }
 
-    pub(super) fn push(&mut self, message: Message, push: Option<PushKey>, now: Instant) {
-        self.queued_len += message.len();
-        self.queue.push_back(Waiting {
-            message,
-            push,
-            since: now,
-        });
+    pub(super) fn push(&mut self, frame: Frame) {
+        self.len += frame.len();
+        self.frames.push_back(frame);
     }
 
-    /// The next frame to write; from now on it is the oldest that waits.
-    pub(super) fn next(&mut self) -> Option<(Message, Option<PushKey>)> {
-        let Waiting { message, push, since } = self.queue.pop_front()?;
-        self.queued_len -= message.len();
-        self.writing_len = message.len();
-        self.writing = push;
-        self.since = since;
-        Some((message, push))
+    /// There is never more than one: it does not count among the bytes that wait.
+    pub(super) fn push_pong(&mut self, frame: Frame) {
+        self.pong = Some(frame);
+    }
+
+    /// Writes on. Ready with a frame that has left; with none when all have.
+    pub(super) fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        socket: &Socket,
+        scratch: &mut Vec<u8>,
+        now: Instant,
+    ) -> Poll<io::Result<Option<Frame>>> {
+        let Some(writing) = self.frames.front_mut() else {
+            return Poll::Ready(Ok(None));
+        };
+        let before = writing.len();
+        let written = writing.poll_write(context, socket, scratch);
+        self.len -= before - writing.len();
+        ready!(written)?;
+        let left = self.frames.pop_front();
+        self.since = now;
+        if let Some(pong) = self.pong.take() {
+            self.len += pong.len();
+            self.frames.push_front(pong);
+        }
+        Poll::Ready(Ok(left))
     }
 }

@@ -306,8 +306,8 @@ settings! {
     message_max: usize = size(KIB, 64 * MIB), "1MiB", Restart;
     /// Arrays and objects inside each other; deeper JSON is refused before anything parses it.
     json_depth_max: usize = count(2, 512), "128", Restart;
-    /// Per client and always there: the largest part of an idle client's memory. Larger messages are read in pieces.
-    read_buffer: usize = size(512, 64 * KIB), "1KiB", NewClients;
+    /// How much of what a client sends is read at once. The buffer is the shard's; no client has one of its own.
+    read_buffer: usize = size(512, 64 * KIB), "16KiB", Restart;
     /// Frames that wait for a client that does not read; above this it is closed. One frame alone may be larger.
     send_queue_bytes: usize = size(4 * KIB, 64 * MIB), "256KiB", Now;
     /// How long the oldest of these frames may wait before the client is closed.

@@ -5,12 +5,11 @@
 
 use std::cell::Cell;
 
-use async_tungstenite::tungstenite::Message;
-
 use crate::observe::latency::Latency;
 use protocol::http::Failure;
 use protocol::mapping::Answer;
 use protocol::ocpp::{Event, FailReason, Outcome, PushRefusal};
+use protocol::websocket::Incoming;
 
 /// Counters of one name.
 #[derive(Clone, Copy, Debug)]
@@ -317,9 +316,9 @@ impl Counters {
     }
 
     /// Counts a message from a client.
-    pub fn count_received(&self, message: &Message) {
-        let count = match message {
-            Message::Text(text) => match message_type(text.as_bytes()) {
+    pub fn count_received(&self, incoming: &Incoming<'_>) {
+        let count = match incoming {
+            Incoming::Text(text) => match message_type(text.as_bytes()) {
                 b'2' => &self.received_call,
                 b'3' => &self.received_result,
                 b'4' => &self.received_error,
@@ -327,10 +326,10 @@ impl Counters {
                 b'6' => &self.received_send,
                 _ => &self.received_other,
             },
-            Message::Binary(_) | Message::Frame(_) => &self.received_binary,
-            Message::Ping(_) => &self.received_ping,
-            Message::Pong(_) => &self.received_pong,
-            Message::Close(_) => &self.received_close,
+            Incoming::Binary(_) | Incoming::Deflated { .. } => &self.received_binary,
+            Incoming::Ping(_) => &self.received_ping,
+            Incoming::Pong(_) => &self.received_pong,
+            Incoming::Close(_) => &self.received_close,
         };
         count.add();
     }

@@ -1,16 +1,16 @@
 //! Keeps a Call as the client wrote it, and where its parts are.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use super::frame::NO_PAYLOAD;
 use super::ids;
 use super::json;
-use super::output::Text;
 
 /// A client's message that is a Call; its copies share it.
 #[derive(Clone, Debug)]
 pub struct CallText {
-    message: Text,
+    message: Rc<str>,
     id_at: u32,
     action_at: u32,
     payload_at: u32,
@@ -23,7 +23,7 @@ pub struct CallText {
 impl CallText {
     /// `raw_id`, `raw_action` and `payload` are slices of `message`, which has less than 4 GiB. The Action is a name
     /// written as a JSON string, the id too or a number. A payload that is no slice of it is [`NO_PAYLOAD`].
-    pub(super) fn new(message: &Text, raw_id: &str, raw_action: &str, payload: &str) -> Self {
+    pub(super) fn new(message: &str, raw_id: &str, raw_action: &str, payload: &str) -> Self {
         let at = |part: &str| narrow(part.as_ptr() as usize - message.as_ptr() as usize);
         let range = message.as_bytes().as_ptr_range();
         let (payload_at, payload_len) = if range.contains(&payload.as_ptr()) {
@@ -42,7 +42,7 @@ impl CallText {
                 .len()
                 .try_into()
                 .expect("bounded by ACTION_LEN_MAX, each byte escaped"),
-            message: message.clone(),
+            message: message.into(),
         }
     }
 
@@ -84,11 +84,6 @@ impl CallText {
     /// Hands the Action and the MessageId, each percent-encoded as one segment of a path, to `write`.
     pub fn with_segments<R>(&self, write: impl FnOnce(&str, &str) -> R) -> R {
         write(&ids::encoded(&self.action()), &ids::encoded(&self.message_id()))
-    }
-
-    /// Keeps a copy of the message, so that no larger buffer that it was cut from is kept with it.
-    pub(super) fn compact(&mut self) {
-        self.message = self.message.as_str().to_owned().into();
     }
 
     fn part(&self, at: u32, len: u32) -> &str {

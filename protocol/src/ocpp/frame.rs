@@ -272,30 +272,36 @@ fn or_none(payload: &str) -> &str {
     if payload == "null" { NO_PAYLOAD } else { payload }
 }
 
-/// `[2,"<id>","<action>",<payload>]`. The payload is one JSON value, put in as it is.
-pub fn build_call(message_id: &MessageId, action: &Action, payload: &str) -> String {
+/// Appends `[2,"<id>","<action>",<payload>]`. The payload is one JSON value, put in as it is.
+pub fn write_call(frame: &mut String, message_id: &MessageId, action: &Action, payload: &str) {
     let (id, action) = (message_id.as_str(), action.as_str());
     let len = "[2,,,]".len() + json::string_len(id) + json::string_len(action) + payload.len();
-    let mut frame = String::with_capacity(len);
+    frame.reserve_exact(len);
     frame.push_str("[2,");
-    json::write_string(&mut frame, id);
+    json::write_string(frame, id);
     frame.push(',');
-    json::write_string(&mut frame, action);
+    json::write_string(frame, action);
     frame.push(',');
     frame.push_str(payload);
     frame.push(']');
-    debug_assert_eq!(frame.len(), len);
-    frame
 }
 
-/// `[3,<id>,<payload>]`. `raw_id` is a JSON string, the payload one JSON value, both put in as they are.
-pub fn build_call_result(raw_id: &str, payload: &str) -> String {
-    ["[3,", raw_id, ",", payload, "]"].concat()
+/// Appends `[3,<id>,<payload>]`. `raw_id` is a JSON string, the payload one JSON value, both put in as they are.
+pub fn write_call_result(frame: &mut String, raw_id: &str, payload: &str) {
+    write_parts(frame, &["[3,", raw_id, ",", payload, "]"]);
 }
 
-/// `[4,<id>,<code>,<description>,<details>]`. All are JSON (three strings and an object), put in as they are.
-pub fn build_call_error(raw_id: &str, raw_code: &str, raw_description: &str, details: &str) -> String {
-    ["[4,", raw_id, ",", raw_code, ",", raw_description, ",", details, "]"].concat()
+/// Appends `[4,<id>,<code>,<description>,<details>]`. All are JSON (three strings and an object), put in as they are.
+pub fn write_call_error(frame: &mut String, raw_id: &str, raw_code: &str, raw_description: &str, details: &str) {
+    let parts = ["[4,", raw_id, ",", raw_code, ",", raw_description, ",", details, "]"];
+    write_parts(frame, &parts);
+}
+
+fn write_parts(frame: &mut String, parts: &[&str]) {
+    frame.reserve_exact(parts.iter().map(|part| part.len()).sum());
+    for part in parts {
+        frame.push_str(part);
+    }
 }
 
 #[cfg(test)]

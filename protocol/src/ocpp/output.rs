@@ -8,9 +8,8 @@ use super::call_text::CallText;
 use super::frame::RawError;
 use super::ids::{Action, MessageId};
 
-/// Text that its parts and copies share. It is the WebSocket library's own type, so that nothing is checked to be UTF-8
-/// a second time on its way in or out.
-pub use async_tungstenite::tungstenite::Utf8Bytes as Text;
+/// Text that its parts and copies share.
+pub use tungstenite::Utf8Bytes as Text;
 
 /// What the caller has to do, in this order.
 #[derive(Clone, Debug)]
@@ -18,7 +17,7 @@ pub enum Output {
     /// Write this text message to the client.
     Send {
         /// The text of the message.
-        frame: Text,
+        frame: String,
         /// A push: report `handle_push_written` when the frame has left, its time counts from there.
         push: Option<PushKey>,
     },
@@ -148,16 +147,6 @@ impl PostContent {
             | Self::Send(body)
             | Self::ResultError(body) => Some(body.len()),
             Self::Outcome(Outcome::Failed { .. }) => None,
-        }
-    }
-
-    /// Copies a body that is part of something larger, so that no more of it is held than is needed.
-    pub fn compact(&mut self) {
-        if let Self::Outcome(Outcome::Result(body) | Outcome::Error { body })
-        | Self::Send(body)
-        | Self::ResultError(body) = self
-        {
-            *body = Bytes::copy_from_slice(body);
         }
     }
 }

@@ -41,7 +41,8 @@ use self::push_list::Pushes;
 use super::call_text::CallText;
 use super::frame::{self, Frame, FrameError, NO_PAYLOAD, Reading};
 use super::json;
-use super::output::{Event, FailReason, Outcome, Output, Pending, Push, Text};
+use super::output::{Event, FailReason, Outcome, Output, Pending, Push};
+use super::outputs::Outputs;
 use super::subprotocol::Subprotocol;
 use crate::http::Failure;
 use crate::mapping::answer::Reply;
@@ -125,11 +126,11 @@ impl Session {
         self.subprotocol
     }
 
-    /// A whole text message. Payloads in `out` share its memory.
+    /// A whole text message. What is kept of it is copied.
     ///
     /// While [`Session::wants_read`] is false, the caller does not read, so that none comes; a Call that comes all the
     /// same is refused.
-    pub fn handle_text(&mut self, now: Instant, text: &Text, out: &mut Vec<Output>) {
+    pub fn handle_text(&mut self, now: Instant, text: &str, out: &mut Outputs) {
         if self.phase >= Phase::Closing {
             return;
         }
@@ -161,7 +162,7 @@ impl Session {
     }
 
     /// A binary message: OCPP-J has none.
-    pub fn handle_binary(&mut self, out: &mut Vec<Output>) {
+    pub fn handle_binary(&mut self, out: &mut Outputs) {
         if self.phase < Phase::Closing {
             out.push(Output::Count(Event::FrameBinary));
             self.close(1003, "text messages only", out);
@@ -174,7 +175,7 @@ impl Session {
     }
 
     /// [`Session::next_deadline`] has passed (or has not: then nothing happens).
-    pub fn handle_deadline(&mut self, now: Instant, out: &mut Vec<Output>) {
+    pub fn handle_deadline(&mut self, now: Instant, out: &mut Outputs) {
         if self.phase >= Phase::Closing {
             return;
         }
@@ -240,7 +241,7 @@ impl Session {
     }
 
     /// The process drains: pushes that wait end as `Shutdown`, new ones are refused. Calls go on.
-    pub fn handle_shutdown(&mut self, _now: Instant, out: &mut Vec<Output>) {
+    pub fn handle_shutdown(&mut self, _now: Instant, out: &mut Outputs) {
         if self.phase == Phase::Open {
             self.phase = Phase::Draining;
             for push in self.pushes.take_queued() {
@@ -260,7 +261,7 @@ impl Session {
     ///
     /// Every push gets its outcome. But with [`FailReason::Replaced`] those that were not sent are returned, for
     /// [`Session::adopt`] of the new connection's session; else the list is empty.
-    pub fn handle_end(&mut self, _now: Instant, reason: FailReason, out: &mut Vec<Output>) -> Vec<Push> {
+    pub fn handle_end(&mut self, _now: Instant, reason: FailReason, out: &mut Outputs) -> Vec<Push> {
         if self.phase == Phase::Ended {
             return Vec::new();
         }
@@ -304,11 +305,10 @@ impl Session {
         }
     }
 
-    fn handle_frame(&mut self, now: Instant, text: &Text, frame: Frame<'_>, out: &mut Vec<Output>) {
-        let share = |slice: &str| match slice {
-            // Perhaps no part of the message.
+    fn handle_frame(&mut self, now: Instant, text: &str, frame: Frame<'_>, out: &mut Outputs) {
+        let copy = |slice: &str| match slice {
             NO_PAYLOAD => Bytes::from_static(NO_PAYLOAD.as_bytes()),
-            slice => AsRef::<Bytes>::as_ref(text).slice_ref(slice.as_bytes()),
+            slice => Bytes::copy_from_slice(slice.as_bytes()),
         };
         match frame {
             Frame::Call {
@@ -325,7 +325,7 @@ impl Session {
             Frame::CallResult { message_id, payload } => match self.pushes.find_sent(&message_id) {
                 Some(index) => {
                     self.measure_push(now, index, out);
-                    self.end_push(index, Outcome::Result(share(payload)), out);
+                    self.end_push(index, Outcome::Result(copy(payload)), out);
                 }
                 None => out.push(Output::Count(Event::AnswerUnmatched)),
             },
@@ -342,13 +342,13 @@ impl Session {
                 action,
                 payload,
             } => {
-                self.handle_send(action, message_id, share(payload), out);
+                self.handle_send(action, message_id, copy(payload), out);
             }
             Frame::Ignored => unreachable!("counted by the caller"),
         }
     }
 
-    fn handle_bad_frame(&mut self, now: Instant, error: FrameError<'_>, out: &mut Vec<Output>) {
+    fn handle_bad_frame(&mut self, now: Instant, error: FrameError<'_>, out: &mut Outputs) {
         match error {
             FrameError::Unreadable => {
                 out.push(Output::Count(Event::FrameUnreadable));
@@ -394,7 +394,7 @@ impl Session {
         }
     }
 
-    fn close(&mut self, code: u16, reason: &'static str, out: &mut Vec<Output>) {
+    fn close(&mut self, code: u16, reason: &'static str, out: &mut Outputs) {
         debug_assert!(self.phase < Phase::Closing, "closed once");
         self.phase = Phase::Closing;
         out.push(Output::Close { code, reason });
@@ -424,10 +424,9 @@ fn idle_text(text: &str) -> Option<Event> {
 /// A CallError of our own.
 fn refusal(raw_id: &str, code: &str, description: &str) -> Output {
     let (code, description) = (json::string(code), json::string(description));
-    Output::Send {
-        frame: frame::build_call_error(raw_id, &code, &description, "{}").into(),
-        push: None,
-    }
+    let mut frame = String::new();
+    frame::write_call_error(&mut frame, raw_id, &code, &description, "{}");
+    Output::Send { frame, push: None }
 }
 
 #[cfg(all(not(test), target_pointer_width = "64"))]

@@ -16,15 +16,13 @@ use std::borrow::Cow;
 use std::io::Cursor;
 
 use arrayvec::ArrayVec;
-use async_tungstenite::tungstenite::protocol::frame::FrameHeader;
-use async_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
-use bytes::Bytes;
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::encode::CONTROL_LEN_MAX;
 use super::error::WebSocketError;
 use super::mask;
 use super::message::{CloseFrame, Incoming};
-use crate::ocpp::Text;
 
 /// What a connection allows its client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -386,14 +384,18 @@ fn complete(is_text: bool, is_deflated: bool, bytes: Cow<'_, [u8]>) -> Result<In
     })
 }
 
-/// The text of a message, copied once from where it was received.
+/// The text of a message, where its bytes are.
 ///
 /// # Errors
 /// [`WebSocketError::Utf8`]
-pub fn text(bytes: Cow<'_, [u8]>) -> Result<Text, WebSocketError> {
+pub fn text(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, WebSocketError> {
     match bytes {
-        Cow::Borrowed(bytes) => str::from_utf8(bytes).map(Text::from).map_err(|_| WebSocketError::Utf8),
-        Cow::Owned(bytes) => Text::try_from(Bytes::from(bytes)).map_err(|_| WebSocketError::Utf8),
+        Cow::Borrowed(bytes) => str::from_utf8(bytes)
+            .map(Cow::Borrowed)
+            .map_err(|_| WebSocketError::Utf8),
+        Cow::Owned(bytes) => String::from_utf8(bytes)
+            .map(Cow::Owned)
+            .map_err(|_| WebSocketError::Utf8),
     }
 }
 

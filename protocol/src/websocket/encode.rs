@@ -1,63 +1,91 @@
 //! Writes a server's frames: whole messages in one frame each, never masked (RFC 6455, 5.1).
+//!
+//! A message's header comes by itself, so that its payload stays where it is. Control frames are short and come whole.
 
-use async_tungstenite::tungstenite::protocol::frame::FrameHeader;
-use async_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+use std::ops::Deref;
 
-/// Appends the header of a text message of `len` bytes; `is_deflated` sets RSV1 (RFC 7692, 6).
-pub fn write_text_header(out: &mut Vec<u8>, len: usize, is_deflated: bool) {
-    write_header(out, OpCode::Data(Data::Text), len, is_deflated);
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+/// A frame's header: what is to be written before its payload.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Header {
+    bytes: [u8; HEADER_LEN_MAX],
+    len: u8,
 }
 
-/// Appends a text message.
-pub fn write_text(out: &mut Vec<u8>, text: &str) {
-    out.reserve(text.len() + HEADER_LEN_MAX);
-    write_text_header(out, text.len(), false);
-    out.extend_from_slice(text.as_bytes());
+impl Header {
+    /// The header of a text message of `len` bytes; `is_deflated` sets RSV1 (RFC 7692, 6).
+    #[must_use]
+    pub fn text(len: usize, is_deflated: bool) -> Self {
+        Self::new(OpCode::Data(Data::Text), len, is_deflated)
+    }
+
+    /// The header of a binary message of `len` bytes.
+    #[must_use]
+    pub fn binary(len: usize, is_deflated: bool) -> Self {
+        Self::new(OpCode::Data(Data::Binary), len, is_deflated)
+    }
+
+    fn new(opcode: OpCode, len: usize, rsv1: bool) -> Self {
+        debug_assert!(
+            len <= CONTROL_LEN_MAX || !matches!(opcode, OpCode::Control(_)),
+            "control frames are short"
+        );
+        let header = FrameHeader {
+            is_final: true,
+            rsv1,
+            opcode,
+            ..FrameHeader::default()
+        };
+        let mut bytes = [0; HEADER_LEN_MAX];
+        let mut rest = &mut bytes[..];
+        header
+            .format(len as u64, &mut rest)
+            .expect("there is room for the longest header");
+        let len = HEADER_LEN_MAX - rest.len();
+        Self { bytes, len: len as u8 }
+    }
 }
 
-/// Appends a binary message.
-pub fn write_binary(out: &mut Vec<u8>, bytes: &[u8], is_deflated: bool) {
-    write_header(out, OpCode::Data(Data::Binary), bytes.len(), is_deflated);
-    out.extend_from_slice(bytes);
+impl Deref for Header {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len.into()]
+    }
 }
 
-/// Appends a ping without payload.
-pub fn write_ping(out: &mut Vec<u8>) {
-    write_control(out, Control::Ping, &[]);
+/// A ping without payload.
+#[must_use]
+pub fn ping() -> Vec<u8> {
+    control(Control::Ping, &[&[]])
 }
 
-/// Appends the answer to a ping: its `payload`, at most 125 bytes.
-pub fn write_pong(out: &mut Vec<u8>, payload: &[u8]) {
-    write_control(out, Control::Pong, payload);
+/// The answer to a ping: its `payload`, at most 125 bytes.
+#[must_use]
+pub fn pong(payload: &[u8]) -> Vec<u8> {
+    control(Control::Pong, &[payload])
 }
 
-/// Appends a close frame; `reason` has at most 123 bytes. `None`: one without a code.
-pub fn write_close(out: &mut Vec<u8>, close: Option<(u16, &str)>) {
-    let Some((code, reason)) = close else {
-        return write_control(out, Control::Close, &[]);
-    };
-    write_header(out, OpCode::Control(Control::Close), 2 + reason.len(), false);
-    out.extend_from_slice(&code.to_be_bytes());
-    out.extend_from_slice(reason.as_bytes());
+/// A close frame; `reason` has at most 123 bytes. `None`: one without a code.
+#[must_use]
+pub fn close(close: Option<(u16, &str)>) -> Vec<u8> {
+    match close {
+        Some((code, reason)) => control(Control::Close, &[&code.to_be_bytes(), reason.as_bytes()]),
+        None => control(Control::Close, &[&[]]),
+    }
 }
 
-fn write_control(out: &mut Vec<u8>, control: Control, payload: &[u8]) {
-    write_header(out, OpCode::Control(control), payload.len(), false);
-    out.extend_from_slice(payload);
-}
-
-fn write_header(out: &mut Vec<u8>, opcode: OpCode, len: usize, rsv1: bool) {
-    debug_assert!(
-        len <= CONTROL_LEN_MAX || !matches!(opcode, OpCode::Control(_)),
-        "control frames are short"
-    );
-    let header = FrameHeader {
-        is_final: true,
-        rsv1,
-        opcode,
-        ..FrameHeader::default()
-    };
-    header.format(len as u64, out).expect("a Vec takes all that is written");
+fn control(control: Control, payload: &[&[u8]]) -> Vec<u8> {
+    let len = payload.iter().map(|part| part.len()).sum();
+    let header = Header::new(OpCode::Control(control), len, false);
+    let mut frame = Vec::with_capacity(header.len() + len);
+    frame.extend_from_slice(&header);
+    for part in payload {
+        frame.extend_from_slice(part);
+    }
+    frame
 }
 
 /// The longest header of a server's frame, in bytes (RFC 6455, 5.2).
@@ -69,12 +97,6 @@ pub const CONTROL_LEN_MAX: usize = 125;
 mod tests {
     use super::*;
 
-    fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-        let mut out = Vec::new();
-        write(&mut out);
-        out
-    }
-
     #[test]
     fn lengths_take_one_two_or_eight_bytes() {
         for (len, header) in [
@@ -84,21 +106,17 @@ mod tests {
             (65_535, vec![0x81, 126, 0xff, 0xff]),
             (65_536, vec![0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
         ] {
-            let text = "x".repeat(len);
-            let frame = written(|out| write_text(out, &text));
-            assert_eq!(frame[..header.len()], header, "{len}");
-            assert_eq!(frame.len(), header.len() + len);
+            assert_eq!(*Header::text(len, false), header, "{len}");
         }
     }
 
     #[test]
     fn control_frames_and_compressed_messages_are_marked() {
-        assert_eq!(written(write_ping), [0x89, 0]);
-        assert_eq!(written(|out| write_pong(out, b"ab")), [0x8a, 2, b'a', b'b']);
-        assert_eq!(written(|out| write_close(out, None)), [0x88, 0]);
-        let close = written(|out| write_close(out, Some((1001, "go"))));
-        assert_eq!(close, [0x88, 4, 3, 0xe9, b'g', b'o']);
-        assert_eq!(written(|out| write_text_header(out, 5, true)), [0xc1, 5]);
-        assert_eq!(written(|out| write_binary(out, b"\0", false)), [0x82, 1, 0]);
+        assert_eq!(ping(), [0x89, 0]);
+        assert_eq!(pong(b"ab"), [0x8a, 2, b'a', b'b']);
+        assert_eq!(close(None), [0x88, 0]);
+        assert_eq!(close(Some((1001, "go"))), [0x88, 4, 3, 0xe9, b'g', b'o']);
+        assert_eq!(*Header::text(5, true), [0xc1, 5]);
+        assert_eq!(*Header::binary(1, false), [0x82, 1]);
     }
 }

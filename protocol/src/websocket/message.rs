@@ -2,16 +2,15 @@
 
 use std::borrow::Cow;
 
-use async_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::error::WebSocketError;
-use crate::ocpp::Text;
 
 /// One message, or one control frame. What is borrowed lies in the bytes that were received.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Incoming<'b> {
     /// A text message.
-    Text(Text),
+    Text(Cow<'b, str>),
     /// A binary message.
     Binary(Cow<'b, [u8]>),
     /// A message that permessage-deflate has compressed; inflating it makes it one of the two above.

@@ -1,19 +1,15 @@
 //! Ends a connection, whatever the cause: once for everybody else, then for the client.
 
-use std::task::Poll;
-
-use async_tungstenite::tungstenite::Message;
-use async_tungstenite::tungstenite::protocol::CloseFrame;
-
 use super::{Connection, Phase, State};
 use crate::client::conversation::Conversation;
 use crate::client::end::{CLOSE_AWAY, CLOSE_LOST, End};
+use crate::client::frame::Frame;
 use crate::client::trace;
-use crate::client::websocket::{self, CLOSE_TIMEOUT};
+use crate::client::websocket::CLOSE_TIMEOUT;
 use crate::config::DrainClose;
 use crate::observe::counters::Ended;
 use protocol::mapping::bodies::{self, Disconnection};
-use protocol::ocpp::{FailReason, Push};
+use protocol::ocpp::{FailReason, Outputs, Push};
 
 impl<C: Conversation> Connection<C> {
     /// The connection is gone without a close frame of the client's, or both were exchanged.
@@ -35,23 +31,10 @@ impl<C: Conversation> Connection<C> {
         state.wake();
     }
 
-    /// Reads and drops what a client sends that has broken the protocol. False: nothing more now.
-    pub(super) fn discard(&self, state: &mut State<C>) -> bool {
-        let Some(stream) = &state.stream else { return false };
-        match websocket::discard(stream) {
-            Poll::Pending => false,
-            Poll::Ready(true) => true,
-            Poll::Ready(false) => {
-                state.phase = Phase::Over;
-                false
-            }
-        }
-    }
-
     /// Once the close frame has left, so does our side of the connection.
     pub(super) fn finish_lingering_send(&self, state: &mut State<C>) {
-        if let (None, Some(stream)) = (&state.queue, &state.stream) {
-            stream.get_ref().socket().shutdown_write();
+        if let (None, Some(stream), 0) = (&state.queue, &state.stream, state.deferred_len) {
+            stream.socket().shutdown_write();
         }
     }
 
@@ -112,13 +95,9 @@ impl<C: Conversation> Connection<C> {
         }
         let now = self.env().reactor.now();
         state.phase = Phase::Closing(now + CLOSE_TIMEOUT);
-        let frame = CloseFrame {
-            code: code.into(),
-            reason: reason.into(),
-        };
         self.env().counters.sent_close.add();
         // The session has ended: nothing can follow from this frame.
-        self.send(state, Message::Close(Some(frame)), None, &mut Vec::new());
+        self.send(state, Frame::close(Some((code, reason))), &mut Outputs::default());
         state.wake();
     }
 
@@ -135,7 +114,7 @@ impl<C: Conversation> Connection<C> {
         self.clients
             .add_earlier_calls(&self.identity.client, state.session.requests_count());
         let now = self.env().reactor.now();
-        let mut out = Vec::new();
+        let mut out = Outputs::default();
         let pushes = state.session.handle_end(now, end.pushes, &mut out);
         self.act(state, &mut out);
         if self.env().node.notify_disconnect {

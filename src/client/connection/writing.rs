@@ -1,122 +1,138 @@
 //! Writes frames to the client: at once, at the end of the pass, or behind those that the socket did not take.
 
 use std::task::Poll;
-use std::time::Instant;
-
-use async_tungstenite::tungstenite::Message;
 
 use super::{Connection, Phase, State};
 use crate::client::conversation::Conversation;
+use crate::client::frame::Frame;
 use crate::client::trace;
-use crate::client::websocket::{self, DEFERRED_HEADER_LEN, DEFERRED_LEN_MAX, Written};
 use crate::client::write_queue::WriteQueue;
-use protocol::ocpp::{Output, PushKey};
+use protocol::ocpp::Outputs;
 
 impl<C: Conversation> Connection<C> {
-    /// Writes a message, or queues it behind those that wait.
-    pub(super) fn send(&self, state: &mut State<C>, message: Message, push: Option<PushKey>, more: &mut Vec<Output>) {
-        let now = self.env().reactor.now();
+    /// Writes a frame, or queues it behind those that wait.
+    pub(super) fn send(&self, state: &mut State<C>, frame: Frame, more: &mut Outputs) {
         if self.traced.get() {
-            trace::show(&self.identity, "out", &message);
+            trace::show_outgoing(&self.identity, &frame);
         }
         if let Some(queue) = &mut state.queue {
-            let len = message.len();
-            queue.push(message, push, now);
+            let len = frame.len();
+            queue.push(frame);
             if queue.len() > self.env().core.send_queue_bytes && queue.len() > len {
                 self.end_slow(state);
             }
             return;
         }
-        let len = message.len();
-        if push.is_none() && message.is_text() && self.may_defer(state, len) {
-            return self.defer(state, message);
+        if frame.may_wait() && self.may_defer(state, frame.len()) {
+            return self.defer(state, frame, more);
         }
-        match state.try_write(message) {
-            Written::Whole => {
-                if let Some(key) = push {
-                    state.session.handle_push_written(now, key, more);
-                }
+        if state.deferred_len > 0 {
+            state.deferred_len = 0;
+            let deferred = self.clients.deferred_writes.take_out(self);
+            self.write(state, Frame::whole(deferred), more);
+            if state.phase == Phase::Over {
+                return;
             }
-            Written::Partly => state.queue = Some(Box::new(WriteQueue::new(push, len, now))),
-            Written::Failed => self.end_broken(state),
+        }
+        match &mut state.queue {
+            Some(queue) => queue.push(frame),
+            None => self.write(state, frame, more),
         }
     }
 
-    /// Whether a frame with a payload of `len` bytes can wait for the end of this pass.
+    /// Answers a ping. Of those that wait only the latest is sent: a client may ping for ever and never read.
+    pub(super) fn send_pong(&self, state: &mut State<C>, pong: Frame) {
+        match &mut state.queue {
+            Some(queue) => queue.push_pong(pong),
+            None => self.send(state, pong, &mut Outputs::default()),
+        }
+    }
+
+    /// Writes a frame before which nothing waits.
+    fn write(&self, state: &mut State<C>, mut frame: Frame, more: &mut Outputs) {
+        let Some(stream) = &mut state.stream else {
+            return self.end_broken(state);
+        };
+        let written = stream.poll_write(&mut frame, &mut self.clients.send_buffer.borrow_mut());
+        let now = self.env().reactor.now();
+        match written {
+            Poll::Ready(Ok(())) => self.handle_written(state, frame, more),
+            Poll::Pending => state.queue = Some(Box::new(WriteQueue::new(frame, now))),
+            Poll::Ready(Err(_)) => self.end_broken(state),
+        }
+    }
+
+    /// A frame has left.
+    fn handle_written(&self, state: &mut State<C>, frame: Frame, more: &mut Outputs) {
+        if let Some(key) = frame.push {
+            state.session.handle_push_written(self.env().reactor.now(), key, more);
+        }
+        more.recycle(frame.into_body());
+    }
+
+    /// Whether a frame of `len` bytes can wait for the end of this pass.
     fn may_defer(&self, state: &State<C>, len: usize) -> bool {
-        let len = len + DEFERRED_HEADER_LEN;
         self.env().reactor.is_crowded()
             && state.deferred_len + len <= DEFERRED_LEN_MAX
             && self.clients.deferred_writes.has_room(len)
     }
 
     /// Hands over a frame that leaves at the end of this pass, or before it with one that can't wait.
-    fn defer(&self, state: &mut State<C>, message: Message) {
-        let len = message.len() + DEFERRED_HEADER_LEN;
-        let stream = state.stream.as_mut();
-        if stream.is_none_or(|stream| websocket::enqueue(stream, message).is_err()) {
-            return self.end_broken(state);
-        }
-        if state.deferred_len == 0 {
-            let connection = self.me.upgrade().expect("a connection that acts is held by somebody");
-            self.clients.deferred_writes.add(connection);
-        }
-        state.deferred_len += len;
-        self.clients.deferred_writes.count(len);
+    fn defer(&self, state: &mut State<C>, frame: Frame, more: &mut Outputs) {
+        let connection = self.me.upgrade().expect("a connection that acts is held by somebody");
+        self.clients.deferred_writes.add(connection, |bytes| frame.write(bytes));
+        state.deferred_len += frame.len();
+        more.recycle(frame.into_body());
     }
 
     /// The end of the pass: what was deferred leaves.
-    pub(in crate::client) fn write_deferred(&self) {
+    pub(in crate::client) fn write_deferred(&self, bytes: &[u8]) {
         let mut state = self.state.borrow_mut();
-        let len = std::mem::take(&mut state.deferred_len);
         let State {
             stream: Some(stream),
             queue: None,
+            deferred_len,
             ..
         } = &mut *state
         else {
-            // It is over, or the frames leave before those that wait.
+            // It is over.
             return;
         };
-        match websocket::flush(stream) {
-            Poll::Ready(Ok(())) => return state.shrink(),
-            Poll::Ready(Err(_)) => self.end_broken(&mut state),
-            Poll::Pending => {
+        *deferred_len = 0;
+        match stream.write_bytes(bytes) {
+            Ok(len) if len == bytes.len() && state.phase == Phase::Open => return,
+            Ok(len) if len == bytes.len() => {}
+            Ok(len) => {
                 let now = self.env().reactor.now();
-                state.queue = Some(Box::new(WriteQueue::new(None, len, now)));
+                let rest = Frame::whole(bytes[len..].to_vec());
+                state.queue = Some(Box::new(WriteQueue::new(rest, now)));
             }
+            Err(_) => self.end_broken(&mut state),
+        }
+        if matches!(state.phase, Phase::Lingering(_)) {
+            self.finish_lingering_send(&mut state);
         }
         self.settle(&mut state);
     }
 
     /// Goes on with what the socket did not take before.
-    pub(super) fn flush(&self, state: &mut State<C>, out: &mut Vec<Output>) {
+    pub(super) fn flush(&self, state: &mut State<C>, out: &mut Outputs) {
         let now = self.env().reactor.now();
         while state.phase != Phase::Over {
             let State {
                 queue: Some(queue),
                 stream: Some(stream),
-                session,
                 ..
             } = state
             else {
                 break;
             };
-            match websocket::flush(stream) {
+            let written = stream.poll_write_queue(queue, &mut self.clients.send_buffer.borrow_mut(), now);
+            match written {
                 Poll::Pending => break,
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(Some(frame))) => self.handle_written(state, frame, out),
+                Poll::Ready(Ok(None)) => state.queue = None,
                 Poll::Ready(Err(_)) => return self.end_lost(state),
-            }
-            if let Some(key) = queue.writing.take() {
-                session.handle_push_written(now, key, out);
-            }
-            match queue.next() {
-                Some((message, _)) => {
-                    if websocket::enqueue(stream, message).is_err() {
-                        return self.end_lost(state);
-                    }
-                }
-                None => state.queue = None,
             }
         }
         self.act(state, out);
@@ -126,24 +142,5 @@ impl<C: Conversation> Connection<C> {
     }
 }
 
-impl<C: Conversation> State<C> {
-    fn try_write(&mut self, message: Message) -> Written {
-        match &mut self.stream {
-            Some(stream) => websocket::write(stream, message),
-            None => Written::Failed,
-        }
-    }
-
-    /// A pong that the socket does not take waits like any other frame: a client may ping for ever and never read.
-    pub(super) fn watch_pong(&mut self, now: Instant) {
-        if !std::mem::take(&mut self.owes_pong) || self.phase != Phase::Open || self.queue.is_some() {
-            return;
-        }
-        if let Some(stream) = &mut self.stream
-            && websocket::flush(stream).is_pending()
-        {
-            // There is never more than one: it does not count among the bytes that wait.
-            self.queue = Some(Box::new(WriteQueue::new(None, 0, now)));
-        }
-    }
-}
+/// How many bytes of a connection's frames may be deferred.
+const DEFERRED_LEN_MAX: usize = 4096;

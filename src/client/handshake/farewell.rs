@@ -38,7 +38,7 @@ pub(super) async fn finish_and_close<C: Conversation>(
 ) {
     let mut answer = Vec::with_capacity(ANSWER_LEN);
     http::write_switching_protocols(&mut answer, key, None);
-    websocket::write_close(&mut answer, Some((1002, "no subprotocol in common")));
+    answer.extend(websocket::close(Some((1002, "no subprotocol in common"))));
     say(clients, permit, socket, &answer, deadline).await;
 }
 

@@ -38,7 +38,7 @@ pub fn clients_carried(config: &Config, limits: &Limits) -> Option<u64> {
         free.min(core.clients_max as u64)
     };
     let files: u64 = config.cores.iter().map(by_files).sum();
-    let client = config.cores.iter().map(client_memory).max()? as u64;
+    let client = CLIENT_MEMORY as u64;
     let memory = limits.memory.map_or(u64::MAX, |memory| memory / client);
     let others = sum(config, tracked_beside_clients);
     let tracked = limits
@@ -76,10 +76,6 @@ fn clients_expected(config: &Config, core: &Core) -> usize {
     } else {
         core.clients_max.min(CLIENTS_UNPLANNED)
     }
-}
-
-fn client_memory(core: &Core) -> usize {
-    CLIENT_MEMORY + core.read_buffer
 }
 
 fn tracked_beside_clients(core: &Core) -> usize {
@@ -160,7 +156,7 @@ fn open_files(config: &Config, limits: &Limits) -> Option<Warning> {
 }
 
 fn memory(config: &Config, limits: &Limits) -> Option<Warning> {
-    let of = |core: &Core| clients_expected(config, core) * client_memory(core);
+    let of = |core: &Core| clients_expected(config, core) * CLIENT_MEMORY;
     let (limit, needed) = (limits.memory?, sum(config, of));
     (limit < needed).then_some(())?;
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
@@ -217,7 +213,7 @@ fn somaxconn(config: &Config, limits: &Limits) -> Option<Warning> {
 const OWN_DESCRIPTORS: usize = 64;
 /// An end of a socket pair and what is in flight through it.
 const DESCRIPTORS_PER_NEIGHBOUR: usize = 16;
-/// An idle client without its read buffer: 4.4 KB in the kernel, the rest is ours.
+/// An idle client: 4.4 KB in the kernel, the rest is ours.
 const CLIENT_MEMORY: usize = 7 * 1024;
 /// Clients of a shard that every machine should carry, whatever was planned.
 const CLIENTS_UNPLANNED: usize = 1000;
@@ -305,12 +301,12 @@ mod tests {
                 "sysctl -w net.netfilter.nf_conntrack_max=50752, or do not track these ports",
             ),
             (
-                40_000 * 8192,
+                40_000 * 7168,
                 |memory| Limits {
                     memory: Some(memory),
                     ..Limits::default()
                 },
-                "40000 idle clients of all shards take about 313 MiB of memory; there are 313",
+                "40000 idle clients of all shards take about 274 MiB of memory; there are 274",
                 "set clients_max to what the memory carries, so that one more is refused instead of the process killed",
             ),
         ];
@@ -394,13 +390,13 @@ mod tests {
             ..Limits::default()
         };
         assert_eq!(words(&config, small), []);
-        // 256 MiB in pieces of 8 KiB; by descriptors it would be two times 14,528.
+        // 256 MiB in pieces of 7 KiB; by descriptors it would be two times 14,528.
         assert_eq!(clients_carried(&config, &small), Some(29_056));
         let less = Limits {
             memory: Some(128 << 20),
             ..small
         };
-        assert_eq!(clients_carried(&config, &less), Some(16_384));
+        assert_eq!(clients_carried(&config, &less), Some(18_724));
         assert_eq!(clients_carried(&config, &Limits::default()), None);
         let planned = two_shards(&[("clients_max", "100000")]);
         assert_eq!(

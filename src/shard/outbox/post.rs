@@ -89,10 +89,4 @@ impl Post {
     pub(super) fn len(&self) -> usize {
         self.body_len() + size_of::<Self>()
     }
-
-    pub(super) fn compact(&mut self) {
-        if let Notice::Post(_, _, content) = &mut self.notice {
-            content.compact();
-        }
-    }
 }

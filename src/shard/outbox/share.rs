@@ -36,7 +36,7 @@ impl Share {
     }
 
     /// One that comes now. It is given back if it may be tried at once: none of its client is before it.
-    pub(super) fn enter(&mut self, mut post: Box<Post>) -> Option<Box<Post>> {
+    pub(super) fn enter(&mut self, post: Box<Post>) -> Option<Box<Post>> {
         if !post.is_in_order() {
             return Some(post);
         }
@@ -46,7 +46,6 @@ impl Share {
                 Some(post)
             }
             Entry::Occupied(mut before) => {
-                post.compact();
                 self.len += post.len();
                 self.behind_count += 1;
                 before.get_mut().push_back(post);
@@ -56,8 +55,7 @@ impl Share {
     }
 
     /// One that is tried at `due`.
-    pub(super) fn wait(&mut self, due: Instant, mut post: Box<Post>) {
-        post.compact();
+    pub(super) fn wait(&mut self, due: Instant, post: Box<Post>) {
         self.len += post.len();
         self.due.insert((due, post.number()), post);
     }

@@ -308,7 +308,8 @@ fn what_is_built_is_what_the_oracle_reads() {
         let (Ok(id), Ok(action)) = (MessageId::parse(&text), Action::parse(&text)) else {
             continue;
         };
-        let call = build_call(&id, &action, &payload);
+        let mut call = String::new();
+        write_call(&mut call, &id, &action, &payload);
         assert_eq!(call.len(), call.capacity(), "one allocation of the exact size");
         let elements: Vec<&RawValue> = serde_json::from_str(&call).expect("JSON");
         assert_eq!(elements[0].get(), "2");
@@ -322,10 +323,12 @@ fn what_is_built_is_what_the_oracle_reads() {
         );
         assert_eq!(elements[3].get(), json::trim(&payload), "seed {seed}");
 
-        let result = build_call_result(&raw, &payload);
+        let mut result = String::new();
+        write_call_result(&mut result, &raw, &payload);
         assert_eq!(result.len(), result.capacity());
         assert_eq!(result, format!("[3,{raw},{payload}]"));
-        let error = build_call_error(&raw, "\"X\"", &raw, "{}");
+        let mut error = String::new();
+        write_call_error(&mut error, &raw, "\"X\"", &raw, "{}");
         assert_eq!(error.len(), error.capacity());
         assert_eq!(error, format!("[4,{raw},\"X\",{raw},{{}}]"));
     }

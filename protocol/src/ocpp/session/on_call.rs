@@ -8,11 +8,12 @@ use crate::mapping::answer::{self, Answer, Reply};
 use crate::ocpp::frame::{self, RawError};
 use crate::ocpp::ids::{Action, MessageId};
 use crate::ocpp::output::{CallKey, DeferredRefusal, Event, Output, PostContent};
+use crate::ocpp::outputs::Outputs;
 
 impl Session {
     /// What became of an [`Output::Call`]. Each gets exactly one; if it is a deferral, the Call stays open until
     /// [`Session::handle_deferred`] or its deadline.
-    pub fn handle_answer(&mut self, now: Instant, key: CallKey, answer: Answer<'_>, out: &mut Vec<Output>) {
+    pub fn handle_answer(&mut self, now: Instant, key: CallKey, answer: Answer<'_>, out: &mut Outputs) {
         assert!(key.0 < self.key_next, "an answer to a Call of another session");
         let found = if self.phase >= Phase::Closing {
             None
@@ -58,7 +59,7 @@ impl Session {
         action: &Action,
         message_id: &MessageId,
         reply: &Reply<'_>,
-        out: &mut Vec<Output>,
+        out: &mut Outputs,
     ) -> Result<(), DeferredRefusal> {
         assert!(*reply != Reply::Deferred, "an answer, not another deferral");
         let open = if self.phase >= Phase::Closing {
@@ -91,7 +92,7 @@ impl Session {
     }
 
     /// A Call whose id is open is coalesced or refused; another is sent or queued.
-    pub(super) fn handle_call(&mut self, now: Instant, call: Call, message_id: &str, out: &mut Vec<Output>) {
+    pub(super) fn handle_call(&mut self, now: Instant, call: Call, message_id: &str, out: &mut Outputs) {
         if let Some(index) = self.calls.find_open(message_id) {
             if self.calls.get(index).text.message() != call.text.message() {
                 out.push(Output::Count(Event::CallRepeatedId));
@@ -110,16 +111,12 @@ impl Session {
             out.push(Output::Count(Event::CallShed));
             return out.push(refusal(call.text.raw_id(), "InternalError", "too many Calls wait"));
         }
-        let mut call = call;
-        if self.calls_in_flight() >= self.limits.calls_in_flight {
-            call.text.compact();
-        }
         self.calls.push(call);
         self.send_calls(now, out);
     }
 
     /// Each can be reported once, and only the latest CallResults.
-    pub(super) fn handle_result_error(&mut self, message_id: &str, error: &RawError<'_>, out: &mut Vec<Output>) {
+    pub(super) fn handle_result_error(&mut self, message_id: &str, error: &RawError<'_>, out: &mut Outputs) {
         match self
             .answered_ids
             .as_mut()
@@ -139,7 +136,7 @@ impl Session {
     }
 
     /// So many Calls of the client's earlier connections are still at the backend: they count among those in flight.
-    pub fn handle_earlier_calls(&mut self, now: Instant, count: usize, out: &mut Vec<Output>) {
+    pub fn handle_earlier_calls(&mut self, now: Instant, count: usize, out: &mut Outputs) {
         if self.phase >= Phase::Closing {
             return;
         }
@@ -167,7 +164,7 @@ impl Session {
     }
 
     /// Sends what waits to the backend, as far as there is room.
-    pub(super) fn send_calls(&mut self, now: Instant, out: &mut Vec<Output>) {
+    pub(super) fn send_calls(&mut self, now: Instant, out: &mut Outputs) {
         let limit = self.limits.calls_in_flight + usize::from(self.breaks(Fault::OneCallTooMany));
         while self.calls_in_flight() < limit {
             let Some(index) = self.calls.find_queued() else {
@@ -191,27 +188,25 @@ impl Session {
     }
 
     /// The client's answer goes out, the Call is over, the next may start.
-    pub(super) fn answer_call(&mut self, now: Instant, index: usize, reply: &Reply<'_>, out: &mut Vec<Output>) {
+    pub(super) fn answer_call(&mut self, now: Instant, index: usize, reply: &Reply<'_>, out: &mut Outputs) {
         self.send_answer(index, reply, out);
         self.remove_call(now, index);
         self.send_calls(now, out);
     }
 
-    fn send_answer(&mut self, index: usize, reply: &Reply<'_>, out: &mut Vec<Output>) {
+    fn send_answer(&mut self, index: usize, reply: &Reply<'_>, out: &mut Outputs) {
         let call = self.calls.get(index);
-        let frame = match reply {
-            Reply::Result(payload) => frame::build_call_result(call.text.raw_id(), payload),
+        let mut frame = out.frame();
+        match reply {
+            Reply::Result(payload) => frame::write_call_result(&mut frame, call.text.raw_id(), payload),
             Reply::Error {
                 code,
                 description,
                 details,
-            } => frame::build_call_error(call.text.raw_id(), code, description, details),
+            } => frame::write_call_error(&mut frame, call.text.raw_id(), code, description, details),
             Reply::Deferred => unreachable!("a deferral is no answer"),
-        };
-        out.push(Output::Send {
-            frame: frame.into(),
-            push: None,
-        });
+        }
+        out.push(Output::Send { frame, push: None });
         if self.subprotocol.has_send() && matches!(reply, Reply::Result(_)) {
             let (message_id, action) = (call.message_id(), call.action());
             self.answered_ids

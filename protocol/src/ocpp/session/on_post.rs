@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{Fault, Session};
 use crate::ocpp::ids::{Action, MessageId};
 use crate::ocpp::output::{Output, PostContent};
+use crate::ocpp::outputs::Outputs;
 
 impl Session {
     /// A post that counts as the client's ([`PostContent::client_len`], which is `len`) has been delivered, or given up. Each is
@@ -21,7 +22,7 @@ impl Session {
     }
 
     /// OCPP 2.1's SEND.
-    pub(super) fn handle_send(&mut self, action: Action, message_id: MessageId, payload: Bytes, out: &mut Vec<Output>) {
+    pub(super) fn handle_send(&mut self, action: Action, message_id: MessageId, payload: Bytes, out: &mut Outputs) {
         let content = PostContent::Send(payload);
         if !self.breaks(Fault::SendsUncounted) {
             self.count_post(&content);

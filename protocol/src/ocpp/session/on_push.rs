@@ -8,13 +8,14 @@ use crate::ocpp::ids::MessageId;
 use crate::ocpp::output::{
     Accepted, FailReason, Outcome, Output, PostContent, Push, PushKey, PushRefusal, WaitOver, Waiter,
 };
+use crate::ocpp::outputs::Outputs;
 
 impl Session {
     /// A Call from the backend. Accepted, it has exactly one outcome; refused, none.
     ///
     /// # Errors
     /// [`PushRefusal`].
-    pub fn handle_push(&mut self, _now: Instant, push: Push, out: &mut Vec<Output>) -> Result<Accepted, PushRefusal> {
+    pub fn handle_push(&mut self, _now: Instant, push: Push, out: &mut Outputs) -> Result<Accepted, PushRefusal> {
         if self.phase != Phase::Open {
             return Err(PushRefusal::Ending);
         }
@@ -40,7 +41,7 @@ impl Session {
     }
 
     /// A push's frame has left: its time counts from here. One that was answered meanwhile is not touched.
-    pub fn handle_push_written(&mut self, now: Instant, key: PushKey, _out: &mut Vec<Output>) {
+    pub fn handle_push_written(&mut self, now: Instant, key: PushKey, _out: &mut Outputs) {
         if self.phase < Phase::Closing && !self.breaks(Fault::PushTimeForgotten) {
             self.pushes.written(key, now.checked_add(self.limits.push_timeout));
         }
@@ -62,7 +63,7 @@ impl Session {
     /// Takes over the pushes that the replaced connection has not sent; they go before this session's own.
     ///
     /// One that has no place here, or whose MessageId is pending here, ends as `Replaced`, not sent.
-    pub fn adopt(&mut self, now: Instant, pushes: Vec<Push>, out: &mut Vec<Output>) {
+    pub fn adopt(&mut self, now: Instant, pushes: Vec<Push>, out: &mut Outputs) {
         let reason = match self.phase {
             Phase::Open => FailReason::Replaced,
             Phase::Draining => FailReason::Shutdown,
@@ -94,23 +95,21 @@ impl Session {
     }
 
     /// Sends the frames of pushes that wait, as far as there is room.
-    pub(super) fn send_pushes(&mut self, out: &mut Vec<Output>) {
+    pub(super) fn send_pushes(&mut self, out: &mut Outputs) {
         while self.pushes.in_flight() < self.limits.pushes_in_flight {
             let key = PushKey(self.key_next);
             let Some((push, payload)) = self.pushes.send_next(key) else {
                 return;
             };
             self.key_next += 1;
-            let frame = frame::build_call(&push.message_id, &push.action, &payload);
-            out.push(Output::Send {
-                frame: frame.into(),
-                push: Some(key),
-            });
+            let mut frame = out.frame();
+            frame::write_call(&mut frame, &push.message_id, &push.action, &payload);
+            out.push(Output::Send { frame, push: Some(key) });
         }
     }
 
     /// Says how long the client took to answer, if the frame had left.
-    pub(super) fn measure_push(&self, now: Instant, index: usize, out: &mut Vec<Output>) {
+    pub(super) fn measure_push(&self, now: Instant, index: usize, out: &mut Outputs) {
         let deadline = self.pushes.deadline(index);
         if let Some(written) = deadline.and_then(|deadline| deadline.checked_sub(self.limits.push_timeout)) {
             let after = now.saturating_duration_since(written);
@@ -118,7 +117,7 @@ impl Session {
         }
     }
 
-    pub(super) fn end_push(&mut self, index: usize, outcome: Outcome, out: &mut Vec<Output>) {
+    pub(super) fn end_push(&mut self, index: usize, outcome: Outcome, out: &mut Outputs) {
         let push = self.pushes.remove(index);
         if self.breaks(Fault::TimedOutPushStays) && matches!(outcome, Outcome::Failed { .. }) {
             self.pushes.insert_queued(0, push.clone());
@@ -134,7 +133,7 @@ impl Session {
 }
 
 /// Tells whoever waits for the push, or else the backend.
-pub(super) fn post(push: Push, outcome: Outcome, out: &mut Vec<Output>) {
+pub(super) fn post(push: Push, outcome: Outcome, out: &mut Outputs) {
     let Push {
         action,
         message_id,

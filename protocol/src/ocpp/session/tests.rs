@@ -10,14 +10,16 @@ use super::*;
 use crate::mapping::answer::Answer;
 use crate::mapping::bodies;
 use crate::ocpp::ids::{Action, MessageId};
-use crate::ocpp::output::{Accepted, CallKey, DeferredRefusal, PostContent, PushKey, PushRefusal, WaitOver, Waiter};
+use crate::ocpp::output::{
+    Accepted, CallKey, DeferredRefusal, PostContent, PushKey, PushRefusal, Text, WaitOver, Waiter,
+};
 
 /// A session, its clock, and what comes out of it in words.
 struct Conversation {
     session: Session,
     start: Instant,
     now: Instant,
-    out: Vec<Output>,
+    out: Outputs,
 }
 
 fn limits() -> Limits {
@@ -50,13 +52,12 @@ impl Conversation {
             session: Session::new(subprotocol, Rc::new(limits), 0, now),
             start: now,
             now,
-            out: Vec::new(),
+            out: Outputs::default(),
         }
     }
 
     fn says(&mut self, text: &str) -> Vec<String> {
-        self.session
-            .handle_text(self.now, &Text::from(text.to_owned()), &mut self.out);
+        self.session.handle_text(self.now, text, &mut self.out);
         self.shown()
     }
 
@@ -140,7 +141,7 @@ fn push(id: &str, waiter: Option<Waiter>) -> Push {
 fn show(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
     match output {
-        Output::Send { frame, push: None } => frame.to_string(),
+        Output::Send { frame, push: None } => frame.clone(),
         Output::Send { frame, push: Some(key) } => format!("push {} {frame}", key.0),
         Output::Call { key, text, .. } => {
             format!(

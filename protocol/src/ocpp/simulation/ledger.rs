@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use crate::ocpp::{
-    CallKey, Event, FailReason, Limits, Outcome, Output, Pending, PostContent, Push, PushKey, Session, Subprotocol,
-    Text, Waiter,
+    CallKey, Event, FailReason, Limits, Outcome, Output, Outputs, Pending, PostContent, Push, PushKey, Session,
+    Subprotocol, Text, Waiter,
 };
 
 /// A Call that the client has sent and that is not over.
@@ -302,7 +302,7 @@ impl Ledger {
     }
 
     /// Compares what came out with what was expected, and the session with this ledger. `Ok`: what to do next.
-    pub(super) fn settle(&mut self, session: &Session, out: &mut Vec<Output>) -> Result<Vec<Effect>, String> {
+    pub(super) fn settle(&mut self, session: &Session, out: &mut Outputs) -> Result<Vec<Effect>, String> {
         let mut effects = Vec::new();
         let mut over = self.stage >= Stage::Closing;
         for output in out.drain(..) {
@@ -421,8 +421,7 @@ impl Ledger {
         }
     }
 
-    fn settle_frame(&mut self, frame: &Text) -> Result<(), String> {
-        let text = frame.as_str();
+    fn settle_frame(&mut self, text: &str) -> Result<(), String> {
         let parsed: serde_json::Result<Vec<serde::de::IgnoredAny>> = serde_json::from_str(text);
         ensure!(parsed.is_ok(), "not JSON: {text}");
         let matches = |expected: &String| match expected.strip_suffix('…') {
@@ -439,7 +438,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn settle_push(&mut self, key: PushKey, frame: &Text) -> Result<Effect, String> {
+    fn settle_push(&mut self, key: PushKey, frame: &str) -> Result<Effect, String> {
         let Some(pushed) = self.pushes.iter_mut().find(|pushed| {
             let id = pushed.push.message_id.as_str();
             pushed.stage == PushStage::Waiting && !self.expected.outcomes.iter().any(|(ended, _)| ended == id)

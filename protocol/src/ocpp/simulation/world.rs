@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::ledger::{Effect, Ledger, Stage, ensure};
 use crate::ocpp::session::Fault;
-use crate::ocpp::{CallKey, FailReason, Limits, Output, PushKey, Session, Subprotocol};
+use crate::ocpp::{CallKey, FailReason, Limits, Outputs, PushKey, Session, Subprotocol};
 use crate::random::Random;
 
 /// One connection: the session and what surrounds it.
@@ -40,7 +40,7 @@ pub(super) struct World {
     pub(super) requests: Vec<Request>,
     /// What clients have told the backend: whose connection, and how long it is.
     pub(super) posts: Vec<(usize, usize)>,
-    pub(super) out: Vec<Output>,
+    pub(super) out: Outputs,
     /// Numbers everything that has to be unique.
     pub(super) count: usize,
     pub(super) accepted: usize,
@@ -80,7 +80,7 @@ impl World {
             ended: Vec::new(),
             requests: Vec::new(),
             posts: Vec::new(),
-            out: Vec::new(),
+            out: Outputs::default(),
             count: 0,
             accepted: 0,
             outcomes: 0,
@@ -145,7 +145,7 @@ impl World {
     }
 
     /// Lets the session act and settles what comes out.
-    pub(super) fn act(&mut self, who: usize, act: impl FnOnce(&mut Session, Instant, &mut Vec<Output>)) -> Checked {
+    pub(super) fn act(&mut self, who: usize, act: impl FnOnce(&mut Session, Instant, &mut Outputs)) -> Checked {
         let Connection {
             number,
             session,

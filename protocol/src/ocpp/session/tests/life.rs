@@ -198,14 +198,25 @@ fn pings_are_spread_over_the_last_quarter() {
 }
 
 #[test]
-fn payloads_share_the_messages_memory() {
+fn a_frame_that_has_left_lends_its_memory_to_the_next() {
     let mut client = Conversation::new(Subprotocol::Ocpp16);
-    let text = Text::from(r#"[2,"a","A",{"a":1}]"#.to_owned());
-    client.session.handle_text(client.now, &text, &mut client.out);
-    let Some(Output::Call { text: call, .. }) = client.out.pop() else {
-        panic!("a request");
+    let mut frame = String::with_capacity(4096);
+    frame.push_str("what was sent before");
+    let memory = frame.as_ptr();
+    client.out.recycle(frame.into_bytes());
+    client.says(r#"[2,"a","A",{}]"#);
+    let answer = Answer::Response {
+        status: 200,
+        deferred: false,
+        content: b"{}",
     };
-    assert!(text.as_bytes().as_ptr_range().contains(&call.payload().as_ptr()));
+    client
+        .session
+        .handle_answer(client.now, CallKey(0), answer, &mut client.out);
+    match client.out.pop() {
+        Some(Output::Send { frame, .. }) => assert_eq!((&*frame, frame.as_ptr()), (r#"[3,"a",{}]"#, memory)),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

@@ -1,0 +1,193 @@
+//! Reads what the client sends: bytes into the shard's one buffer, frames out of them, each to the session.
+
+use std::task::Poll;
+
+use super::{Connection, Phase, State};
+use crate::client::conversation::{Conversation, Message};
+use crate::client::end::{CLOSE_WITHOUT_CODE, End};
+use crate::client::frame::Frame;
+use crate::client::trace;
+use crate::client::websocket::{CLOSE_TIMEOUT, Unread};
+use crate::observe::counters::Ended;
+use protocol::ocpp::{FailReason, Outputs};
+use protocol::websocket::{CloseFrame, DecoderLimits, Incoming, WebSocketError};
+
+/// What a connection may still read before others have their turn.
+pub(super) struct Turn {
+    frames: u32,
+}
+
+impl Turn {
+    pub(super) fn begin() -> Self {
+        Self {
+            frames: FRAMES_PER_TURN,
+        }
+    }
+}
+
+impl<C: Conversation> Connection<C> {
+    /// Reads until there is nothing now, nothing is to be read, or it is others' turn.
+    pub(super) fn read(&self, state: &mut State<C>, out: &mut Outputs) {
+        let held = state.held_len();
+        let mut turn = Turn::begin();
+        let mut buffer = self.clients.take_receive_buffer();
+        while self.wants_bytes(state, &turn) {
+            if !self.read_some(state, &mut buffer, &mut turn, out) {
+                break;
+            }
+        }
+        self.clients.return_receive_buffer(buffer);
+        self.clients.held.change(held, state.held_len());
+    }
+
+    fn wants_bytes(&self, state: &mut State<C>, turn: &Turn) -> bool {
+        match state.phase {
+            Phase::Over | Phase::Ending(_) => return false,
+            Phase::Open => {
+                state.paused = !state.wants_read();
+                if state.paused {
+                    return false;
+                }
+            }
+            Phase::Closing(_) | Phase::Lingering(_) => {}
+        }
+        if turn.frames == 0 {
+            // There may be more.
+            state.wake();
+            return false;
+        }
+        true
+    }
+
+    /// Takes what was left over before, or else what the socket has. False: there is nothing now.
+    fn read_some(&self, state: &mut State<C>, buffer: &mut [u8], turn: &mut Turn, out: &mut Outputs) -> bool {
+        let Some(stream) = &mut state.stream else { return false };
+        if let Some(mut unread) = stream.take_unread() {
+            unread.with(|rest| self.take_frames(state, rest, turn, out));
+            if let Some(stream) = &mut state.stream {
+                stream.keep_unread(unread);
+            }
+            return true;
+        }
+        let len = match stream.poll_receive(buffer) {
+            Poll::Pending => return false,
+            Poll::Ready(received) => received.unwrap_or(0),
+        };
+        if len == 0 {
+            self.end_lost(state);
+            return false;
+        }
+        if let Phase::Lingering(_) = state.phase {
+            turn.frames -= 1;
+            return true;
+        }
+        let mut rest = &mut buffer[..len];
+        self.take_frames(state, &mut rest, turn, out);
+        if !rest.is_empty()
+            && let Some(stream) = &mut state.stream
+        {
+            stream.keep_unread(Unread::new(rest));
+        }
+        true
+    }
+
+    /// Takes frames from the front of `bytes`, until they are used up or the next one is not to be taken now.
+    fn take_frames(&self, state: &mut State<C>, bytes: &mut &mut [u8], turn: &mut Turn, out: &mut Outputs) {
+        let limits = DecoderLimits {
+            message_max: self.env().core.message_max,
+            is_deflate_agreed: false,
+        };
+        while !bytes.is_empty() && self.wants_bytes(state, turn) {
+            let State {
+                phase: Phase::Open | Phase::Closing(_),
+                stream: Some(stream),
+                ..
+            } = state
+            else {
+                break;
+            };
+            turn.frames -= 1;
+            match stream.decode(bytes, limits) {
+                Ok(None) => {}
+                Ok(Some(incoming)) => self.handle_incoming(state, incoming, out),
+                Err(error) => self.fail(state, error),
+            }
+            self.act(state, out);
+        }
+        if !matches!(state.phase, Phase::Open | Phase::Closing(_)) {
+            // Nothing that follows has a meaning.
+            *bytes = &mut [];
+        }
+    }
+
+    fn handle_incoming(&self, state: &mut State<C>, incoming: Incoming<'_>, out: &mut Outputs) {
+        if let (Phase::Closing(deadline), Incoming::Close(_)) = (state.phase, &incoming) {
+            state.phase = Phase::Ending(deadline);
+        }
+        if state.phase != Phase::Open {
+            return;
+        }
+        let now = self.env().reactor.now();
+        self.env().counters.count_received(&incoming);
+        if self.traced.get() {
+            trace::show_incoming(&self.identity, &incoming);
+        }
+        match incoming {
+            Incoming::Text(text) => self.handle_message(state, Message::Text(text), out),
+            Incoming::Binary(bytes) => self.handle_message(state, Message::Binary(bytes), out),
+            Incoming::Deflated { .. } => unreachable!("the decoder refuses what was not agreed on"),
+            Incoming::Ping(payload) => {
+                state.session.handle_heard(now);
+                self.send_pong(state, Frame::pong(&payload));
+            }
+            Incoming::Pong(_) => state.session.handle_heard(now),
+            Incoming::Close(close) => self.handle_close(state, close.as_ref()),
+        }
+    }
+
+    fn handle_message(&self, state: &mut State<C>, message: Message<'_>, out: &mut Outputs) {
+        let now = self.env().reactor.now();
+        if let Some(back) = state.session.handle_message(now, message, out) {
+            let frame = match back {
+                Message::Text(text) => Frame::text(text.into_owned(), None),
+                Message::Binary(bytes) => Frame::binary(bytes.into_owned()),
+            };
+            self.send(state, frame, out);
+        }
+    }
+
+    /// The client closes: it gets its own code back (RFC 6455, 5.5.1).
+    fn handle_close(&self, state: &mut State<C>, close: Option<&CloseFrame<'_>>) {
+        let close = close.map(|close| (close.code, &*close.reason));
+        let (code, reason) = close.unwrap_or((CLOSE_WITHOUT_CODE, ""));
+        let end = End {
+            code,
+            reason,
+            pushes: FailReason::Disconnected,
+            replaced_by: None,
+            ended: Ended::Left,
+        };
+        self.finish(state, &end);
+        if state.phase == Phase::Open {
+            state.phase = Phase::Ending(self.env().reactor.now() + CLOSE_TIMEOUT);
+            self.send(state, Frame::close(close), &mut Outputs::default());
+        }
+    }
+
+    /// The client has broken the protocol.
+    fn fail(&self, state: &mut State<C>, error: WebSocketError) {
+        self.close_now(
+            state,
+            error.close_code(),
+            error.close_reason(),
+            FailReason::Disconnected,
+        );
+        if state.phase != Phase::Over {
+            state.phase = Phase::Lingering(self.env().reactor.now() + CLOSE_TIMEOUT);
+            self.finish_lingering_send(state);
+        }
+    }
+}
+
+/// A client with a firehose lets others go first after so many frames, or pieces of them.
+const FRAMES_PER_TURN: u32 = 32;

@@ -1,0 +1,127 @@
+//! Holds a frame on its way to the client, and how much of it the socket has taken.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use shards::Socket;
+
+use protocol::ocpp::PushKey;
+use protocol::websocket::{self, Header};
+
+/// A frame that is to be written.
+#[derive(Debug)]
+pub(super) struct Frame {
+    /// A message's header; nothing where the body is whole frames.
+    header: Header,
+    body: Vec<u8>,
+    /// Bytes of both that the socket has taken.
+    sent: usize,
+    /// The push that it is the frame of.
+    pub(super) push: Option<PushKey>,
+}
+
+impl Frame {
+    /// A text message.
+    pub(super) fn text(text: String, push: Option<PushKey>) -> Self {
+        Self::new(Header::text(text.len(), false), text.into_bytes(), push)
+    }
+
+    /// A binary message.
+    pub(super) fn binary(bytes: Vec<u8>) -> Self {
+        Self::new(Header::binary(bytes.len(), false), bytes, None)
+    }
+
+    /// A ping without payload.
+    pub(super) fn ping() -> Self {
+        Self::whole(websocket::ping())
+    }
+
+    /// The answer to a ping.
+    pub(super) fn pong(payload: &[u8]) -> Self {
+        Self::whole(websocket::pong(payload))
+    }
+
+    /// A close frame; `None`: one without a code.
+    pub(super) fn close(close: Option<(u16, &str)>) -> Self {
+        Self::whole(websocket::close(close))
+    }
+
+    /// What was built before, frame after frame.
+    pub(super) fn whole(bytes: Vec<u8>) -> Self {
+        Self::new(Header::default(), bytes, None)
+    }
+
+    fn new(header: Header, body: Vec<u8>, push: Option<PushKey>) -> Self {
+        Self {
+            header,
+            body,
+            sent: 0,
+            push,
+        }
+    }
+
+    /// Bytes that the socket has not taken.
+    pub(super) fn len(&self) -> usize {
+        self.header.len() + self.body.len() - self.sent
+    }
+
+    /// Whether it may leave a little later: an answer may, a push says whether it has left.
+    pub(super) fn may_wait(&self) -> bool {
+        self.push.is_none() && self.kind() == "text"
+    }
+
+    /// What it is, in a word.
+    pub(super) fn kind(&self) -> &'static str {
+        let first = self.header.first().or(self.body.first());
+        match first.map(|first| first & OPCODE) {
+            Some(0x1) => "text",
+            Some(0x2) => "binary",
+            Some(0x8) => "close",
+            Some(0x9) => "ping",
+            _ => "pong",
+        }
+    }
+
+    /// A message's payload.
+    pub(super) fn payload(&self) -> &[u8] {
+        if self.header.is_empty() { &[] } else { &self.body }
+    }
+
+    /// Appends all of it to `out`.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.header);
+        out.extend_from_slice(&self.body);
+    }
+
+    /// The memory of its payload.
+    pub(super) fn into_body(self) -> Vec<u8> {
+        self.body
+    }
+
+    /// Writes on, as far as the socket takes it. `scratch` is overwritten: a header leaves with what follows it, in one call.
+    pub(super) fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        socket: &Socket,
+        scratch: &mut Vec<u8>,
+    ) -> Poll<io::Result<()>> {
+        while self.len() > 0 {
+            let taken = match self.header.get(self.sent..).filter(|rest| !rest.is_empty()) {
+                Some(rest) => {
+                    scratch.clear();
+                    scratch.extend_from_slice(rest);
+                    scratch.extend_from_slice(&self.body[..self.body.len().min(COPIED_LEN_MAX)]);
+                    ready!(socket.poll_send(context, scratch))?
+                }
+                None => ready!(socket.poll_send(context, &self.body[self.sent - self.header.len()..]))?,
+            };
+            self.sent += taken;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The opcode in a frame's first byte (RFC 6455, 5.2).
+const OPCODE: u8 = 0x0f;
+/// How much of a payload is copied behind its header. The rest of a longer one is written from where it is.
+const COPIED_LEN_MAX: usize = 16 * 1024;
