@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod backends;
 pub mod counters;
+pub mod incidents;
 pub mod latency;
 pub mod log;
 pub mod profile;

@@ -14,6 +14,7 @@ use super::permit::Handshakes;
 use super::places::Places;
 use super::questions::Questions;
 use super::registry::Registry;
+use super::twins::Twins;
 use super::upgrade_rate::UpgradeRate;
 use super::verdict::Verdict;
 use crate::config::Tolerated;
@@ -35,6 +36,7 @@ pub struct Clients<C: Conversation = Session> {
     backend: Weak<dyn Backend<C>>,
     registry: RefCell<Registry<Connection<C>>>,
     earlier_calls: EarlierCalls,
+    pub(super) twins: Twins,
     /// Handshakes that ask the backend, or are about to.
     asking_count: Cell<usize>,
     upgrade_rate: UpgradeRate,
@@ -118,6 +120,7 @@ impl<C: Conversation> Clients<C> {
             backend,
             registry: RefCell::default(),
             earlier_calls: EarlierCalls::default(),
+            twins: Twins::default(),
             asking_count: Cell::new(0),
             upgrade_rate: UpgradeRate::new(core.upgrades_per_second_max, env.reactor.now()),
             session_limits: RefCell::new(session_limits(env).into()),

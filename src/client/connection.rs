@@ -386,7 +386,7 @@ impl<C: Conversation> Connection<C> {
                 self.end_now(state);
             }
             Output::PushAnswered { after } => self.env().counters.push_latency.record(after),
-            Output::Count(event) => self.env().counters.count_event(event),
+            Output::Count(event) => self.clients.note_event(&self.identity, event),
         }
     }
 

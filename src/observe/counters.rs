@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 
+use crate::observe::incidents::Incidents;
 use crate::observe::latency::Latency;
 use protocol::http::Failure;
 use protocol::mapping::Answer;
@@ -30,6 +31,8 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Counters {
             $( $( #[doc = $help] pub $name: Count, )+ )+
+            /// To whom something happened.
+            pub incidents: Incidents,
             /// From a Call's arrival to its answer.
             pub call_latency: Latency,
             /// From a request's first byte to the backend to the answer's last.

@@ -6,6 +6,7 @@ use shards::pass::PASS_BOUNDS_US;
 
 use crate::observe::backends::BackendReport;
 use crate::observe::counters::FAMILIES;
+use crate::observe::incidents::IncidentReport;
 use crate::observe::latency::LatencyCopy;
 
 /// A copy of what a shard counts, and how it is.
@@ -21,6 +22,8 @@ pub struct Report {
     pub counters: Vec<u64>,
     /// In the order of [`SHED`](crate::observe::counters::SHED).
     pub shed: Vec<u64>,
+    /// What happened to clients, in the order of [`KINDS`](crate::observe::incidents::KINDS).
+    pub incidents: Vec<IncidentReport>,
     /// How it is now.
     pub gauges: Gauges,
     /// How long Calls took, from the client's frame to its answer.

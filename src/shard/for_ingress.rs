@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::Shard;
 use super::mail::{AnswerRefusal, ClientReply, ClientRequest, PushOutcome};
 use crate::ingress::Home;
+use crate::observe::incidents::{Details, IncidentKind};
 use protocol::mapping::routes::PAGE_MAX;
 use protocol::mapping::{Identity, Reply};
 use protocol::ocpp::{PostContent, PushRefusal, WaitOver};
@@ -22,6 +23,7 @@ impl Home for Shard {
                     self.env.counters.count_refused_push(None);
                     return ClientReply::NotConnected;
                 };
+                let (action, message_id) = (push.action.clone(), push.message_id.clone());
                 match connection.handle_push(push) {
                     Ok(accepted) => {
                         self.env.counters.pushes_accepted.add();
@@ -32,6 +34,15 @@ impl Home for Shard {
                     }
                     Err(refusal) => {
                         self.env.counters.count_refused_push(Some(refusal));
+                        if refusal == PushRefusal::Full {
+                            let details = Details {
+                                action: Some(action.as_str()),
+                                message_id: Some(message_id.as_str()),
+                                ..Details::default()
+                            };
+                            let (incidents, now) = (&self.env.counters.incidents, self.env.reactor.now());
+                            incidents.note(now, IncidentKind::PushesFull, connection.identity(), &details);
+                        }
                         ClientReply::PushRefused(refusal)
                     }
                 }

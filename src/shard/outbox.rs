@@ -23,6 +23,7 @@ use super::requests::Request;
 use crate::backend::{Pool, Response};
 use crate::client::Connection;
 use crate::observe::counters::Counters;
+use crate::observe::incidents::{Details, IncidentKind};
 use protocol::balance::Kind;
 use protocol::http::Failure;
 use protocol::mapping::Identity;
@@ -215,11 +216,33 @@ impl Outbox {
             (Notice::Post(..), End::Expired) => counters.posts_expired.add(),
             (Notice::Post(..), End::Shed) => counters.posts_shed.add(),
         }
+        self.name_lost(post, end);
         if let Some((connection, len)) = &post.sender
             && let Some(connection) = connection.upgrade()
         {
             connection.handle_post_over(*len);
         }
+    }
+
+    /// What is lost is named: somebody waits for it at the backend.
+    fn name_lost(&self, post: &Post, end: End) {
+        let kind = match (&post.notice, end) {
+            (_, End::Delivered) => return,
+            (Notice::Disconnect(_), _) => IncidentKind::DisconnectLost,
+            (Notice::Post(..), End::Refused) => IncidentKind::PostRefused,
+            (Notice::Post(..), End::Expired) => IncidentKind::PostExpired,
+            (Notice::Post(..), End::Shed) => IncidentKind::PostShed,
+        };
+        let mut details = Details {
+            detail: post.kind_name(),
+            ..Details::default()
+        };
+        if let Notice::Post(action, message_id, _) = &post.notice {
+            details.action = Some(action.as_str());
+            details.message_id = Some(message_id.as_str());
+        }
+        let incidents = &self.counters.incidents;
+        incidents.note(self.reactor.now(), kind, &post.identity, &details);
     }
 
     fn share(&self, post: &Post) -> &RefCell<Share> {

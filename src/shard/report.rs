@@ -43,6 +43,7 @@ impl Shard {
             thread: rustix::thread::gettid().as_raw_nonzero().get(),
             counters: counters.read(),
             shed: SHED.iter().map(|(_, count)| count(counters).get()).collect(),
+            incidents: counters.incidents.report(),
             gauges,
             calls: counters.call_latency.copy(),
             backend: counters.backend_latency.copy(),

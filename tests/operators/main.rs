@@ -5,6 +5,7 @@ mod alerts;
 mod backend_health;
 mod browser;
 mod confined;
+mod incidents;
 mod logs;
 mod metrics;
 mod profiles;

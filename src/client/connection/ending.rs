@@ -107,7 +107,7 @@ impl<C: Conversation> Connection<C> {
             return Vec::new();
         }
         self.clients.unregister(self);
-        self.env().counters.count_end(end.ended);
+        self.clients.note_end(&self.identity, end);
         if self.traced.get() {
             trace::show_end(&self.identity, end.code, end.reason);
         }

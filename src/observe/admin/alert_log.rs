@@ -68,7 +68,7 @@ impl AlertLog {
                 known.began = now;
             }
             (known.seen, known.lasts, known.alert) = (now, true, alert.clone());
-            if is_due {
+            if is_due && alert.is_logged {
                 (known.logged, known.rank) = (now, rank);
                 known.what = first_sentence(&alert.message).to_owned();
                 let message = alert.message.clone();
@@ -82,6 +82,9 @@ impl AlertLog {
             let quiet = now.saturating_duration_since(known.seen);
             if known.lasts && quiet >= OVER_AFTER {
                 known.lasts = false;
+                if !known.alert.is_logged {
+                    return false;
+                }
                 let lasted = known.seen.saturating_duration_since(known.began).as_secs();
                 lines.push(Line::Over(format!("over after {lasted} s: {}", known.what)));
             }
@@ -142,6 +145,7 @@ mod tests {
             kind: "backend".into(),
             severity: Severity::Error,
             stage: 0,
+            is_logged: true,
             message: "It is down. Do something.".into(),
         }];
         let start = Instant::now();
@@ -169,6 +173,7 @@ mod tests {
             kind: "backend".into(),
             severity,
             stage,
+            is_logged: true,
             message: message.into(),
         };
         let alerts = [
@@ -203,6 +208,7 @@ mod tests {
             kind: "shed".into(),
             severity: Severity::Warning,
             stage: 0,
+            is_logged: true,
             message: "too many".into(),
         }];
         let start = Instant::now();

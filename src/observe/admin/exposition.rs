@@ -73,14 +73,7 @@ impl Collector for Exposition {
         for (name, help, value) in GAUGES {
             self.gauge(encoder, name, help, |report| Some(value(&report.gauges)))?;
         }
-        let open_files = &self.process.shards_open_files;
-        let of_shard = |report: &Report| {
-            open_files
-                .get(report.shard)
-                .copied()
-                .flatten()
-                .map(|count| count as f64)
-        };
+        let of_shard = |report: &Report| self.process.open_files_of(report.shard).map(|count| count as f64);
         self.gauge(
             encoder,
             "open_fds",

@@ -20,11 +20,17 @@ pub(super) struct Process {
     pub(super) open_files: Option<u64>,
     /// The limit of descriptors in each table.
     pub(super) open_files_max: Option<u64>,
-    /// In each shard's own table.
-    pub(super) shards_open_files: Vec<Option<u64>>,
+    /// In each shard's own table, with the shard's number.
+    pub(super) shards_open_files: Vec<(usize, Option<u64>)>,
 }
 
 impl Process {
+    /// How many descriptors a shard has in its own table.
+    pub(super) fn open_files_of(&self, shard: usize) -> Option<u64> {
+        let own = self.shards_open_files.iter().find(|(number, _)| *number == shard);
+        own.and_then(|(_, count)| *count)
+    }
+
     pub(super) fn read(reports: &[Report]) -> Self {
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         // The program's name stands in brackets and may hold anything; the third field follows the last bracket.
@@ -44,7 +50,12 @@ impl Process {
             open_files_max: getrlimit(Resource::Nofile).current,
             shards_open_files: reports
                 .iter()
-                .map(|report| open_files(&format!("/proc/self/task/{}/fd", report.thread)))
+                .map(|report| {
+                    (
+                        report.shard,
+                        open_files(&format!("/proc/self/task/{}/fd", report.thread)),
+                    )
+                })
                 .collect(),
         }
     }
@@ -78,7 +89,7 @@ mod tests {
         assert!(process.resident_bytes > Some(100_000) && process.virtual_bytes > process.resident_bytes);
         assert!(process.start_seconds > Some(1.0e9) && process.cpu_seconds.is_some() && process.threads > Some(0));
         assert!(process.open_files >= Some(3) && process.open_files <= process.open_files_max);
-        assert!(process.shards_open_files[0] >= Some(3));
+        assert!(process.open_files_of(0) >= Some(3));
         let file = fs::File::open("/proc/self/stat").unwrap();
         let more = Process::read(&[]);
         drop(file);

@@ -41,3 +41,31 @@ impl Snapshot {
         }
     }
 }
+
+/// Three shards, at one time.
+#[cfg(test)]
+pub(super) fn moment(change: impl Fn(&mut Report)) -> Snapshot {
+    let reports = (0..3).map(|shard| {
+        let mut report = Report {
+            shard,
+            counters: crate::observe::counters::Counters::default().read(),
+            shed: vec![0; crate::observe::counters::SHED.len()],
+            ..Report::default()
+        };
+        report.gauges.clients_max = 100.0;
+        report.gauges.handshakes_max = 100.0;
+        report.gauges.backend_connections_max = 8.0;
+        change(&mut report);
+        report
+    });
+    Snapshot {
+        at: Instant::now(),
+        reports: reports.collect(),
+        silent: Vec::new(),
+        process: Process {
+            open_files_max: Some(1000),
+            shards_open_files: vec![(0, Some(10)), (1, Some(899)), (2, Some(10))],
+            ..Default::default()
+        },
+    }
+}

@@ -45,7 +45,7 @@ pub(super) fn json(history: &History, after: Option<u64>) -> Response {
     let rates = history.seconds.back().map_or(&[][..], |second| &second.rates);
     list(&mut text, &now.reports, |text, report| {
         let own = rates.get(report.shard).copied().unwrap_or_default();
-        let open_files = process.shards_open_files.get(report.shard).copied().flatten();
+        let open_files = process.open_files_of(report.shard);
         let is_up = now.silent.iter().all(|silent| silent.shard != report.shard);
         shard(text, report, &own, open_files, is_up);
     });

@@ -8,7 +8,7 @@ use protocol::balance::Kind;
 use protocol::http::RequestTemplate;
 use protocol::mapping::Identity;
 use protocol::mapping::outgoing::{self, PostKey};
-use protocol::ocpp::{Action, ClientId, MessageId, PostContent};
+use protocol::ocpp::{Action, ClientId, MessageId, Outcome, PostContent};
 
 /// One thing that the backend must learn.
 pub struct Post {
@@ -69,6 +69,18 @@ impl Post {
                 outgoing::write_post(template, &self.identity, (action, message_id), content, self.key, out);
             }
             Notice::Disconnect(body) => outgoing::write_disconnect(template, &self.identity, body, self.key, out),
+        }
+    }
+
+    /// What it tells of, for people.
+    pub(super) fn kind_name(&self) -> &'static str {
+        match &self.notice {
+            Notice::Post(_, _, PostContent::Outcome(Outcome::Result(_))) => "the CallResult to a push",
+            Notice::Post(_, _, PostContent::Outcome(Outcome::Error { .. })) => "the CallError to a push",
+            Notice::Post(_, _, PostContent::Outcome(_)) => "that a push has no answer",
+            Notice::Post(_, _, PostContent::Send(_)) => "a SEND",
+            Notice::Post(_, _, PostContent::ResultError(_)) => "a CallResultError",
+            Notice::Disconnect(_) => "the end of a connection",
         }
     }
 

@@ -1,6 +1,6 @@
 //! Says which backend is down and why, or how many of its answers are bad. One of these for each backend: the worse.
 
-use super::{Alert, Severity, alert, shards};
+use super::alert::{Alert, Severity, alert, shards};
 use crate::observe::admin::snapshot::Snapshot;
 use crate::observe::backends::RESULTS;
 use crate::observe::report::Report;
@@ -99,8 +99,8 @@ mod tests {
 
     use protocol::balance::{Health, Outage};
 
-    use super::super::tests::moment;
     use super::*;
+    use crate::observe::admin::snapshot::moment;
     use crate::observe::backends::{AddressReport, BackendReport, BackendResult, settle};
 
     /// Two backends. `change` gets the shard, the backend, its health and its results.

@@ -1,0 +1,56 @@
+//! Names the clients whose frames are bad, that were closed for something, or that replace each other again and again.
+
+use std::rc::Rc;
+
+use super::clients::Clients;
+use super::conversation::Conversation;
+use super::end::End;
+use crate::observe::counters::Ended;
+use crate::observe::incidents::{Details, IncidentKind};
+use protocol::mapping::Identity;
+use protocol::ocpp::Event;
+
+impl<C: Conversation> Clients<C> {
+    /// Counts what a session reports, and names the client where its operator can do something.
+    pub(super) fn note_event(&self, identity: &Rc<Identity>, event: Event) {
+        self.env.counters.count_event(event);
+        let (kind, detail) = match event {
+            Event::FrameUnreadable => (IncidentKind::FrameBad, "not JSON, no array, or without a MessageId"),
+            Event::CallMalformed => (IncidentKind::FrameBad, "a Call with something wrong in it"),
+            Event::AnswerMalformed => (IncidentKind::FrameBad, "an answer with something wrong in it"),
+            Event::FrameBinary => (IncidentKind::FrameBad, "a binary message"),
+            Event::CallShed => (IncidentKind::CallsFull, ""),
+            _ => return,
+        };
+        self.note(identity, kind, detail);
+    }
+
+    /// Counts an end, and names the client where its operator can do something.
+    pub(super) fn note_end(&self, identity: &Rc<Identity>, end: &End<'_>) {
+        self.env.counters.count_end(end.ended);
+        match end.ended {
+            Ended::NotReading => self.note(identity, IncidentKind::NotReading, ""),
+            Ended::Closed(1008) => self.note(identity, IncidentKind::FramesBad, ""),
+            Ended::Closed(1009) => self.note(identity, IncidentKind::TooLarge, ""),
+            Ended::Closed(1002 | 1003 | 1007) => {
+                let detail = format!("closed with {}: {}", end.code, end.reason);
+                self.note(identity, IncidentKind::ProtocolError, &detail);
+            }
+            Ended::Replaced => {
+                if let Some(detail) = self.twins.note(identity, self.env.reactor.now()) {
+                    self.note(identity, IncidentKind::Twins, &detail);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn note(&self, identity: &Rc<Identity>, kind: IncidentKind, detail: &str) {
+        let details = Details {
+            detail,
+            ..Details::default()
+        };
+        let incidents = &self.env.counters.incidents;
+        incidents.note(self.env.reactor.now(), kind, identity, &details);
+    }
+}
