@@ -6,6 +6,7 @@ mod backend_health;
 mod browser;
 mod confined;
 mod incidents;
+mod kubernetes;
 mod logs;
 mod metrics;
 mod profiles;
