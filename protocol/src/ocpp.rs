@@ -25,7 +25,7 @@ pub use json::JsonError;
 pub use output::{Accepted, CallKey, DeferredRefusal, Event, FailReason, Outcome, Output, Pending, PostContent};
 pub use output::{Push, PushKey, PushRefusal, Text, WaitOver, Waiter};
 pub use outputs::Outputs;
-pub use session::{Limits, Session};
+pub use session::{Limits, Session, Traffic};
 pub use subprotocol::{Negotiated, Subprotocol};
 
 #[cfg(test)]

@@ -174,6 +174,8 @@ impl<C: Conversation> Clients<C> {
             address: address.to_owned(),
             since_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
             pending: connection.pending(),
+            traffic: connection.traffic(),
+            silent_for: connection.silent_for(),
         }
     }
 
@@ -310,6 +312,7 @@ fn session_limits(env: &Env) -> Limits {
     Limits {
         calls_in_flight: core.calls_in_flight,
         calls_queued: core.calls_queued,
+        calls_per_second_max: core.calls_per_second_max,
         call_timeout: core.call_timeout,
         pushes_in_flight: core.pushes_in_flight,
         pushes_queued: core.pushes_queued,

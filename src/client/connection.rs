@@ -15,7 +15,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use shards::{Socket, Timer};
 
@@ -31,7 +31,7 @@ use crate::observe::counters::Ended;
 use protocol::http::Failure;
 use protocol::mapping::{Answer, ConnectionId, Identity, Reply};
 use protocol::ocpp::{Accepted, Action, CallKey, DeferredRefusal, FailReason, MessageId, Output, Outputs, Pending};
-use protocol::ocpp::{PostContent, Push, PushRefusal, Session, Subprotocol, WaitOver, Waiter};
+use protocol::ocpp::{PostContent, Push, PushRefusal, Session, Subprotocol, Traffic, WaitOver, Waiter};
 
 /// A connected client.
 pub struct Connection<C: Conversation = Session> {
@@ -131,6 +131,16 @@ impl<C: Conversation> Connection<C> {
     /// What is under way.
     pub fn pending(&self) -> Pending {
         self.state.borrow().session.pending()
+    }
+
+    /// What has gone to and fro.
+    pub fn traffic(&self) -> Traffic {
+        self.state.borrow().session.traffic()
+    }
+
+    /// How long nothing was heard of the client.
+    pub fn silent_for(&self) -> Duration {
+        self.state.borrow().session.silent_for(self.env().reactor.now())
     }
 
     /// Runs the connection's task: reads, waits for deadlines, and ends with the connection.

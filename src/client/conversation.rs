@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use protocol::mapping::Answer;
-use protocol::ocpp::{CallKey, FailReason, Limits, Outputs, Pending, Push, PushKey, Session, Subprotocol};
+use protocol::ocpp::{CallKey, FailReason, Limits, Outputs, Pending, Push, PushKey, Session, Subprotocol, Traffic};
 
 /// A client's message, or one for it. What is borrowed lies where it was received.
 #[derive(Clone, Debug)]
@@ -73,6 +73,16 @@ pub trait Conversation: Sized + 'static {
     fn pending(&self) -> Pending {
         Pending::default()
     }
+
+    /// What has gone to and fro.
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
+    }
+
+    /// How long nothing was heard of the client.
+    fn silent_for(&self, _now: Instant) -> Duration {
+        Duration::ZERO
+    }
 }
 
 impl Conversation for Session {
@@ -138,5 +148,13 @@ impl Conversation for Session {
 
     fn pending(&self) -> Pending {
         self.pending()
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.traffic()
+    }
+
+    fn silent_for(&self, now: Instant) -> Duration {
+        self.silent_for(now)
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use protocol::mapping::{Identity, bodies};
-use protocol::ocpp::Pending;
+use protocol::ocpp::{Pending, Traffic};
 
 /// A client, for people and programs.
 #[derive(Clone, Debug)]
@@ -16,6 +16,10 @@ pub struct Description {
     pub since_ms: u64,
     /// What is under way.
     pub pending: Pending,
+    /// What has gone to and fro since then.
+    pub traffic: Traffic,
+    /// How long nothing was heard of the client.
+    pub silent_for: Duration,
 }
 
 impl Description {
@@ -23,6 +27,13 @@ impl Description {
     #[must_use]
     pub fn json(&self) -> String {
         let since = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(self.since_ms)).to_string();
-        bodies::client(&self.identity, &since, &self.address, &self.pending)
+        bodies::client(
+            &self.identity,
+            &since,
+            &self.address,
+            &self.pending,
+            &self.traffic,
+            self.silent_for.as_secs(),
+        )
     }
 }

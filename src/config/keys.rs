@@ -321,6 +321,9 @@ settings! {
     /// Calls of one client that wait for those; when all places are taken, the client's socket is not read.
     /// So it is when those that wait hold message_max bytes together.
     calls_queued: usize = count(1, 1024), "16", NewClients;
+    /// Calls and SENDs of one client in a second, some of them at once; then its socket is not read until it may go on. 0: as
+    /// many as it likes.
+    calls_per_second_max: usize = count(0, 1_000_000), "0", NewClients;
     /// From when a Call is passed on to the backend to its answer; then the client gets InternalError. Its wait behind
     /// other Calls is not counted. Below the 30 s that clients commonly wait.
     call_timeout: Duration = time(TICK, HOUR), "25s", NewClients;

@@ -25,7 +25,7 @@ impl Request {
         Self {
             route: check(ingress, head),
             framing: head.framing,
-            keep_alive: head.keep_alive,
+            keep_alive: head.may_have_a_successor(),
             expect_continue: head.expect_continue,
             wait: wait(head),
             is_head: head.method == "HEAD",

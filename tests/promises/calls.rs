@@ -115,6 +115,33 @@ fn no_more_calls_than_configured_are_at_the_backend_at_once() {
 }
 
 #[test]
+fn a_client_above_calls_per_second_max_is_not_read_until_it_may_go_on() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend)
+        .set("calls_per_second_max", "5")
+        .set("calls_queued", "100")
+        .start();
+    let mut fast = proxy.client("CP1");
+    let mut other = proxy.client("CP2");
+    let begun = std::time::Instant::now();
+    for number in 0..15 {
+        fast.send_call(&format!("f{number}"), "Echo", "{}");
+    }
+    // Others have a pace of their own.
+    for number in 0..5 {
+        other.send_call(&format!("o{number}"), "Echo", "{}");
+        other.expect(&format!("[3,\"o{number}\",{{}}]"));
+    }
+    // It loses nothing, and gets all of it in order: the first five at once, each of the others a fifth of a second later.
+    for number in 0..15 {
+        fast.expect(&format!("[3,\"f{number}\",{{}}]"));
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    assert!(seconds >= 1.9, "15 Calls in {seconds} s, at 5 a second");
+    assert_eq!(proxy.count("frames_bad"), 0);
+}
+
+#[test]
 fn a_client_is_not_read_while_its_queue_of_calls_is_full() {
     let backend = Backend::start();
     let gate = backend.hold("/call", |_| Response::json("{}"));

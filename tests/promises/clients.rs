@@ -29,6 +29,38 @@ fn list(proxy: &Proxy, limit: usize) -> Vec<String> {
 }
 
 #[test]
+fn what_goes_to_and_fro_is_counted_for_each_client() {
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let mut client = proxy.client_of("ocpp2.0.1", "CP1");
+    let _other = proxy.client("CP2");
+    client.send_call("m1", "Echo", "{\"a\":1}");
+    client.expect("[3,\"m1\",{\"a\":1}]");
+    proxy.push("CP1", "Reset", "p1", "{}").expect(202);
+    client.expect("[2,\"p1\",\"Reset\",{}]");
+    client.send_result("p1", "{}");
+    client.send("nonsense");
+    client.text();
+    // It has been heard of at the latest when this is answered.
+    backend.take("/result");
+    let described = proxy.http().get("/clients/CP1").expect(200).json();
+    let expected = json!({
+        "framesIn": 3, "bytesIn": 23 + 11 + 8, "framesOut": 3, "bytesOut": described["traffic"]["bytesOut"],
+        "calls": 1, "pushes": 1, "badFrames": 1,
+    });
+    assert_eq!(described["traffic"], expected);
+    assert!(described["traffic"]["bytesOut"].as_u64() > Some(40));
+    assert!(described["silentSeconds"].as_u64() < Some(60));
+    let page = proxy.http().get("/clients").expect(200).json();
+    let other = page["clients"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|client| client["clientId"] == "CP2");
+    assert_eq!(other.unwrap()["traffic"]["framesIn"], 0);
+}
+
+#[test]
 fn a_connected_client_is_described() {
     let backend = Backend::start();
     let proxy = Proxy::with(&backend).shards(2).start();

@@ -109,6 +109,7 @@ fn limits() -> Limits {
     Limits {
         calls_in_flight: 1,
         calls_queued: 16,
+        calls_per_second_max: 0,
         posts_queued: 16,
         call_timeout: Duration::from_secs(25),
         pushes_in_flight: 1,

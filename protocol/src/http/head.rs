@@ -173,6 +173,11 @@ pub(super) fn is_target_byte(byte: u8) -> bool {
     CLASSES[usize::from(byte)] & TARGET != 0
 }
 
+/// Whether `byte` may stand in `uri-host [ ":" port ]` (RFC 9110, 7.2).
+pub(super) fn is_host_byte(byte: u8) -> bool {
+    CLASSES[usize::from(byte)] & HOST != 0
+}
+
 /// Where each byte may stand: every byte of a head that we read or write is looked up.
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
@@ -189,6 +194,27 @@ const fn classes_of(byte: u8) -> u8 {
         byte,
         b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
     );
+    let is_of_a_host = matches!(
+        byte,
+        b'-' | b'.'
+            | b'_'
+            | b'~'
+            | b'%'
+            | b'!'
+            | b'$'
+            | b'&'
+            | b'\''
+            | b'('
+            | b')'
+            | b'*'
+            | b'+'
+            | b','
+            | b';'
+            | b'='
+            | b':'
+            | b'['
+            | b']'
+    );
     let is_ambiguous = matches!(byte, b'"' | b'#' | b'<' | b'>' | b'\\' | b'`');
     let mut classes = 0;
     if byte.is_ascii_alphanumeric() || is_mark {
@@ -200,12 +226,16 @@ const fn classes_of(byte: u8) -> u8 {
     if byte.is_ascii_graphic() && !is_ambiguous {
         classes |= TARGET;
     }
+    if byte.is_ascii_alphanumeric() || is_of_a_host {
+        classes |= HOST;
+    }
     classes
 }
 
 const TOKEN: u8 = 1;
 const VALUE: u8 = 2;
 const TARGET: u8 = 4;
+const HOST: u8 = 8;
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::ops::Deref;
 
 use super::framing::{Framing, declared_framing};
-use super::head::{HeadError, head_len, is_target_byte, is_token_byte, refusal};
+use super::head::{HeadError, head_len, is_host_byte, is_target_byte, is_token_byte, refusal};
 use super::headers::{HEADERS_MAX, Headers};
 
 /// A request's head (RFC 9112, 3). Derefs to its [`Headers`].
@@ -23,14 +23,22 @@ pub struct RequestHead<'b> {
     pub http11: bool,
     /// How the body is delimited; never [`Framing::UntilClose`].
     pub framing: Framing,
-    /// Whether the connection may carry another request: HTTP/1.1 without `Connection: close` (RFC 9112, 9.3), and without
-    /// `Upgrade`: somebody on the way may take what follows for the other protocol.
+    /// HTTP/1.1 without `Connection: close` (RFC 9112, 9.3).
     pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends a body (RFC 9110, 10.1.1).
     pub expect_continue: bool,
     /// Bytes of the head, its blank line included.
     pub len: usize,
     headers: Headers<'b>,
+}
+
+impl RequestHead<'_> {
+    /// Whether the connection may carry another request. Not behind one with `Upgrade`, which is answered as if it had none:
+    /// somebody on the way may take what follows for the other protocol.
+    #[must_use]
+    pub fn may_have_a_successor(&self) -> bool {
+        self.keep_alive && self.header("upgrade").is_none()
+    }
 }
 
 impl<'b> Deref for RequestHead<'b> {
@@ -72,7 +80,7 @@ pub fn parse_request(buf: &[u8], head_len_max: usize) -> Result<Option<RequestHe
     let host = check_host(&headers, http11)?;
     let framing = declared_framing(&headers, http11)?.unwrap_or(Framing::Length(0));
     check_method(method, framing)?;
-    let keep_alive = http11 && !headers.has_token("connection", "close") && headers.header("upgrade").is_none();
+    let keep_alive = http11 && !headers.has_token("connection", "close");
     let expect_continue = http11 && !framing.is_empty() && headers.has_token("expect", "100-continue");
     Ok(Some(RequestHead {
         method,
@@ -158,11 +166,6 @@ fn check_host<'b>(headers: &Headers<'b>, http11: bool) -> Result<Option<&'b str>
     }
 }
 
-/// Whether `byte` may stand in `uri-host [ ":" port ]` (RFC 9110, 7.2).
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,10 +245,17 @@ mod tests {
             ("Connection: keep-alive\r\n", true),
             ("Connection: closed\r\n", true),
             ("X: close\r\n", true),
-            ("Upgrade: h2c\r\n", false),
-            ("upgrade:\r\n", false),
         ] {
-            assert_eq!(parse(&with(lines)).unwrap().unwrap().keep_alive, keep_alive, "{lines}");
+            let bytes = with(lines);
+            let head = parse(&bytes).unwrap().unwrap();
+            assert_eq!(
+                (head.keep_alive, head.may_have_a_successor()),
+                (keep_alive, keep_alive),
+                "{lines}"
+            );
+        }
+        for lines in ["Upgrade: h2c\r\n", "upgrade:\r\n"] {
+            assert!(!parse(&with(lines)).unwrap().unwrap().may_have_a_successor(), "{lines}");
         }
         let waits = |bytes: &str| accept(bytes).expect_continue;
         assert!(

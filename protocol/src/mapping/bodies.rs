@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::identity::{ConnectionId, Identity};
-use crate::ocpp::{Accepted, FailReason, MessageId, Outcome, Pending, json};
+use crate::ocpp::{Accepted, FailReason, MessageId, Outcome, Pending, Traffic, json};
 
 /// Body of `/result` or `/error`, or of the answer to the request that waited for the push.
 #[must_use]
@@ -106,9 +106,17 @@ pub fn disconnect(identity: &Identity, end: &Disconnection<'_>) -> String {
     body
 }
 
-/// One client in the answer to `GET /clients` and `GET /clients/<ClientId>`. `since` is RFC 3339 text.
+/// One client in the answer to `GET /clients` and `GET /clients/<ClientId>`. `since` is RFC 3339 text; nothing was heard of
+/// the client for `silent_seconds`.
 #[must_use]
-pub fn client(identity: &Identity, since: &str, address: &str, pending: &Pending) -> String {
+pub fn client(
+    identity: &Identity,
+    since: &str,
+    address: &str,
+    pending: &Pending,
+    traffic: &Traffic,
+    silent_seconds: u64,
+) -> String {
     let Pending {
         calls_in_flight,
         calls_deferred,
@@ -116,13 +124,24 @@ pub fn client(identity: &Identity, since: &str, address: &str, pending: &Pending
         pushes_in_flight,
         pushes_queued,
     } = pending;
+    let Traffic {
+        bytes_in,
+        bytes_out,
+        frames_in,
+        frames_out,
+        calls,
+        pushes,
+        bad_frames,
+    } = traffic;
     let subprotocol = identity.subprotocol().map_or_else(|| "null".to_owned(), json::string);
     let mut body = String::with_capacity(CLIENT_LEN);
     let _ = write!(
         body,
         concat!(
             r#"{{"clientId":{},"connectionId":"{}","since":{},"address":{},"subprotocol":{},"pending":"#,
-            r#"{{"callsInFlight":{},"callsDeferred":{},"callsQueued":{},"pushesInFlight":{},"pushesQueued":{}}}}}"#
+            r#"{{"callsInFlight":{},"callsDeferred":{},"callsQueued":{},"pushesInFlight":{},"pushesQueued":{}}},"#,
+            r#""silentSeconds":{},"traffic":{{"framesIn":{},"bytesIn":{},"framesOut":{},"bytesOut":{},"calls":{},"#,
+            r#""pushes":{},"badFrames":{}}}}}"#
         ),
         identity.client.json(),
         identity.connection,
@@ -134,6 +153,14 @@ pub fn client(identity: &Identity, since: &str, address: &str, pending: &Pending
         calls_queued,
         pushes_in_flight,
         pushes_queued,
+        silent_seconds,
+        frames_in,
+        bytes_in,
+        frames_out,
+        bytes_out,
+        calls,
+        pushes,
+        bad_frames,
     );
     body
 }
@@ -188,7 +215,7 @@ pub fn refusal(reason: &str) -> String {
 /// Room for what a push is answered with, without the MessageId.
 const ACCEPTED_LEN: usize = 80;
 /// Room for most clients.
-const CLIENT_LEN: usize = 320;
+const CLIENT_LEN: usize = 512;
 
 #[cfg(test)]
 mod tests {
@@ -228,7 +255,19 @@ mod tests {
         assert_eq!(notice["clientId"], hostile);
         assert_eq!(notice["reason"], hostile);
         assert_eq!(notice["replacedBy"], ConnectionId::new(1, 2, 4).as_str());
-        let shown = client(&identity, "2026-01-01T00:00:00Z", hostile, &Pending::default());
+        let traffic = Traffic {
+            bytes_in: u64::MAX,
+            calls: 7,
+            ..Traffic::default()
+        };
+        let shown = client(
+            &identity,
+            "2026-01-01T00:00:00Z",
+            hostile,
+            &Pending::default(),
+            &traffic,
+            5,
+        );
         let mut listed = Page::default();
         listed.push(&shown);
         listed.push(&shown);
@@ -236,6 +275,8 @@ mod tests {
         let listed = listed.finish(Some("1.2"));
         let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
         assert_eq!(listed["clients"][1]["address"], hostile);
+        assert_eq!(listed["clients"][0]["traffic"]["bytesIn"], u64::MAX);
+        assert_eq!(listed["clients"][0]["silentSeconds"], 5);
         assert_eq!(listed["next"], "1.2");
         let refused: serde_json::Value = serde_json::from_str(&refusal(hostile)).expect("JSON");
         assert_eq!(refused["error"], hostile);

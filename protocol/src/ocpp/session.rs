@@ -11,8 +11,8 @@
 //! - What the client has told the backend and the backend has not taken yet is counted; at its bound the client is not read.
 //! - After [`Output::Close`] or [`Output::Drop`] nothing comes out but counts, until [`Session::handle_end`] gives the
 //!   outcomes; no deadline is left.
-//! - No heap while nothing is in flight or undelivered, but what OCPP 2.1's CallResultError and deferred answers have to
-//!   remember.
+//! - No heap while nothing is in flight or undelivered, but what OCPP 2.1's CallResultError, deferred answers and
+//!   `calls_per_second_max` have to remember.
 
 mod answered_ids;
 mod call_list;
@@ -22,12 +22,14 @@ mod limits;
 mod on_call;
 mod on_post;
 mod on_push;
+mod pace;
 mod push_list;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -37,11 +39,13 @@ use self::credits::Credits;
 use self::keepalive::{Keepalive, Silent};
 pub use self::limits::Limits;
 use self::on_push::post;
+use self::pace::Pace;
 use self::push_list::Pushes;
+pub use self::traffic::Traffic;
 use super::call_text::CallText;
 use super::frame::{self, Frame, FrameError, NO_PAYLOAD, Reading};
 use super::json;
-use super::output::{Event, FailReason, Outcome, Output, Pending, Push};
+use super::output::{Event, FailReason, Outcome, Output, Pending, Push, PushKey};
 use super::outputs::Outputs;
 use super::subprotocol::Subprotocol;
 use crate::http::Failure;
@@ -56,6 +60,9 @@ pub struct Session {
     answered_ids: Option<Box<AnsweredIds>>,
     credits: Credits,
     keepalive: Keepalive,
+    /// Where `calls_per_second_max` is set, from the first Call on.
+    pace: Option<Box<Pace>>,
+    traffic: Traffic,
     key_next: u64,
     bad_frames: u32,
     subprotocol: Subprotocol,
@@ -96,6 +103,8 @@ pub(super) enum Fault {
     SendsUncounted,
     /// Calls of the connections before do not count.
     EarlierCallsUncounted,
+    /// What a client says costs it half of its time.
+    PaceDoubled,
 }
 
 impl Session {
@@ -111,6 +120,8 @@ impl Session {
             pushes: Pushes::default(),
             answered_ids: None,
             credits: Credits::default(),
+            pace: None,
+            traffic: Traffic::default(),
             key_next: 0,
             bad_frames: 0,
             subprotocol,
@@ -135,6 +146,7 @@ impl Session {
             return;
         }
         self.handle_heard(now);
+        self.traffic.count_in(text.len());
         self.has_spoken = true;
         if self.pushes.release(None) {
             self.send_pushes(out);
@@ -164,6 +176,7 @@ impl Session {
     /// A binary message: OCPP-J has none.
     pub fn handle_binary(&mut self, out: &mut Outputs) {
         if self.phase < Phase::Closing {
+            self.traffic.count_in(0);
             out.push(Output::Count(Event::FrameBinary));
             self.close(1003, "text messages only", out);
         }
@@ -200,6 +213,12 @@ impl Session {
         if self.pushes.release(Some(now)) {
             self.send_pushes(out);
         }
+        if let (Some(pace), Some(interval)) = (&mut self.pace, self.limits.call_interval())
+            && pace.release(now, interval)
+        {
+            // It could not be heard until now.
+            self.keepalive.heard(now);
+        }
         if !self.wants_read() {
             return;
         }
@@ -223,16 +242,49 @@ impl Session {
         } else {
             None
         };
+        let pace = self.pace.as_ref().zip(self.limits.call_interval());
+        let pace = pace.and_then(|(pace, interval)| pace.deadline(interval));
         earliest(
             earliest(self.pushes.next_deadline(), self.calls.next_deadline()),
-            keepalive,
+            earliest(keepalive, pace),
         )
     }
 
     /// Whether the socket is to be read. It is not while `calls_queued` wait or `posts_queued` are not delivered, or as many
-    /// bytes of either as may; silence means nothing meanwhile.
+    /// bytes of either as may, or the client is ahead of `calls_per_second_max`; silence means nothing meanwhile.
     pub fn wants_read(&self) -> bool {
-        self.credits.has_room_for_post(&self.limits) && self.has_room_for_call()
+        let is_held = self.pace.as_ref().is_some_and(|pace| pace.is_held());
+        !is_held && self.credits.has_room_for_post(&self.limits) && self.has_room_for_call()
+    }
+
+    /// What has gone to and fro so far.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// How long nothing was heard of the client.
+    pub fn silent_for(&self, now: Instant) -> Duration {
+        self.keepalive.silent_for(now)
+    }
+
+    /// A Call or a SEND has come.
+    fn count_call(&mut self, now: Instant) {
+        self.traffic.count_call();
+        if let Some(interval) = self.limits.call_interval() {
+            let interval = if self.breaks(Fault::PaceDoubled) {
+                interval / 2
+            } else {
+                interval
+            };
+            let pace = self.pace.get_or_insert_with(|| Box::new(Pace::new(now)));
+            pace.take(now, interval);
+        }
+    }
+
+    /// Writes a frame to the client.
+    fn send(&mut self, frame: String, push: Option<PushKey>, out: &mut Outputs) {
+        self.traffic.count_out(frame.len());
+        out.push(Output::Send { frame, push });
     }
 
     fn has_room_for_call(&self) -> bool {
@@ -318,6 +370,7 @@ impl Session {
                 payload,
                 ..
             } => {
+                self.count_call(now);
                 let text = CallText::new(text, raw_id, raw_action, payload);
                 let call = Call::new(self.call_key(), text, now);
                 self.handle_call(now, call, &message_id, out);
@@ -342,6 +395,7 @@ impl Session {
                 action,
                 payload,
             } => {
+                self.count_call(now);
                 self.handle_send(action, message_id, copy(payload), out);
             }
             Frame::Ignored => unreachable!("counted by the caller"),
@@ -353,16 +407,14 @@ impl Session {
             FrameError::Unreadable => {
                 out.push(Output::Count(Event::FrameUnreadable));
                 if let Some(code) = self.subprotocol.unreadable() {
-                    out.push(refusal("\"-1\"", code, "no frame, or no readable MessageId in it"));
+                    let words = "no frame, or no readable MessageId in it";
+                    self.send(refusal("\"-1\"", code, words), None, out);
                 }
             }
             FrameError::Call { raw_id, fault } => {
                 out.push(Output::Count(Event::CallMalformed));
-                out.push(refusal(
-                    raw_id,
-                    self.subprotocol.format_violation(),
-                    fault.description(),
-                ));
+                let code = self.subprotocol.format_violation();
+                self.send(refusal(raw_id, code, fault.description()), None, out);
             }
             FrameError::Answer { message_id } => {
                 out.push(Output::Count(Event::AnswerMalformed));
@@ -377,6 +429,7 @@ impl Session {
             }
             FrameError::NeverAnswered => out.push(Output::Count(Event::AnswerMalformed)),
         }
+        self.traffic.count_bad_frame();
         self.bad_frames += 1;
         if self.bad_frames >= self.limits.bad_frames_max {
             out.push(Output::Count(Event::FramesBad));
@@ -422,12 +475,12 @@ fn idle_text(text: &str) -> Option<Event> {
 }
 
 /// A CallError of our own.
-fn refusal(raw_id: &str, code: &str, description: &str) -> Output {
+fn refusal(raw_id: &str, code: &str, description: &str) -> String {
     let (code, description) = (json::string(code), json::string(description));
     let mut frame = String::new();
     frame::write_call_error(&mut frame, raw_id, &code, &description, "{}");
-    Output::Send { frame, push: None }
+    frame
 }
 
 #[cfg(all(not(test), target_pointer_width = "64"))]
-const _: () = assert!(size_of::<Session>() <= 200, "held once per idle client");
+const _: () = assert!(size_of::<Session>() <= 248, "held once per idle client");

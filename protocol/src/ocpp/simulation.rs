@@ -70,6 +70,7 @@ fn a_broken_rule_is_noticed() {
         (Fault::PushTimeForgotten, &["deadline"]),
         (Fault::OneCallTooMany, &["calls_in_flight"]),
         (Fault::SendsUncounted, &["wants_read"]),
+        (Fault::PaceDoubled, &["wants_read", "deadline"]),
         (Fault::EarlierCallsUncounted, &["wants_read", "beyond the limits"]),
     ] {
         // A world with the smallest queues cannot show every fault.
@@ -107,6 +108,7 @@ const EVERYTHING: &[&str] = &[
     "send",
     "call result error",
     "flood held up",
+    "held to its pace",
     "post delivered",
     "read again",
     "answer",

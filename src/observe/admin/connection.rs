@@ -101,7 +101,7 @@ pub(super) fn serve(mut stream: TcpStream, answer: impl Fn(&Query<'_>) -> Respon
                     head: &head,
                 };
                 // Nobody has a body to send; what comes in one is not mistaken for a request.
-                let keep_alive = head.keep_alive && head.framing.is_empty();
+                let keep_alive = head.may_have_a_successor() && head.framing.is_empty();
                 (answer(&query), head.len, keep_alive, is_head)
             }
         };

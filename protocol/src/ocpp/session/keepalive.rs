@@ -39,6 +39,10 @@ impl Keepalive {
         self.pinged = false;
     }
 
+    pub(super) fn silent_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.heard_at)
+    }
+
     pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
         let allowed = if self.pinged {
             limits.dead_after

@@ -9,6 +9,8 @@ pub struct Limits {
     pub calls_in_flight: usize,
     /// Calls that wait behind them; then the socket is not read. At least 1, or a push could wait behind a Call.
     pub calls_queued: usize,
+    /// Calls and SENDs of one client in a second; then the socket is not read. 0: as many as it likes.
+    pub calls_per_second_max: usize,
     /// From [`Output::Call`](crate::ocpp::Output::Call) to the answer, deferred or not.
     pub call_timeout: Duration,
     /// Pushes without an answer at once; at least 1.
@@ -34,4 +36,12 @@ pub struct Limits {
     pub ping_after: Duration,
     /// Silence after which it is dropped.
     pub dead_after: Duration,
+}
+
+impl Limits {
+    /// The time that a Call costs its client, where there is a limit.
+    pub(super) fn call_interval(&self) -> Option<Duration> {
+        let calls = u32::try_from(self.calls_per_second_max).unwrap_or(u32::MAX);
+        Duration::from_secs(1).checked_div(calls)
+    }
 }

@@ -97,11 +97,8 @@ impl Session {
             if self.calls.get(index).text.message() != call.text.message() {
                 out.push(Output::Count(Event::CallRepeatedId));
                 let code = self.subprotocol.repeated_id();
-                return out.push(refusal(
-                    call.text.raw_id(),
-                    code,
-                    "another Call with this MessageId is open",
-                ));
+                let words = "another Call with this MessageId is open";
+                return self.send(refusal(call.text.raw_id(), code, words), None, out);
             }
             if !self.breaks(Fault::RepeatNotCoalesced) {
                 return out.push(Output::Count(Event::CallCoalesced));
@@ -109,7 +106,8 @@ impl Session {
         }
         if !self.has_room_for_call() {
             out.push(Output::Count(Event::CallShed));
-            return out.push(refusal(call.text.raw_id(), "InternalError", "too many Calls wait"));
+            let frame = refusal(call.text.raw_id(), "InternalError", "too many Calls wait");
+            return self.send(frame, None, out);
         }
         self.calls.push(call);
         self.send_calls(now, out);
@@ -206,8 +204,9 @@ impl Session {
             } => frame::write_call_error(&mut frame, call.text.raw_id(), code, description, details),
             Reply::Deferred => unreachable!("a deferral is no answer"),
         }
-        out.push(Output::Send { frame, push: None });
+        self.send(frame, None, out);
         if self.subprotocol.has_send() && matches!(reply, Reply::Result(_)) {
+            let call = self.calls.get(index);
             let (message_id, action) = (call.message_id(), call.action());
             self.answered_ids
                 .get_or_insert_default()

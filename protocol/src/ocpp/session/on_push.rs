@@ -104,7 +104,8 @@ impl Session {
             self.key_next += 1;
             let mut frame = out.frame();
             frame::write_call(&mut frame, &push.message_id, &push.action, &payload);
-            out.push(Output::Send { frame, push: Some(key) });
+            self.traffic.count_push();
+            self.send(frame, Some(key), out);
         }
     }
 

@@ -26,6 +26,7 @@ fn limits() -> Limits {
     Limits {
         calls_in_flight: 1,
         calls_queued: 2,
+        calls_per_second_max: 0,
         call_timeout: Duration::from_secs(25),
         pushes_in_flight: 1,
         pushes_queued: 2,

@@ -34,6 +34,7 @@ impl World {
                 return Ok(());
             }
             ledger.heard(self.now);
+            ledger.said(self.now);
             ledger.bad_frames = 0;
             let again = ledger.open_call(&id).map(|call| call.frame.clone());
             if again.is_none() {
@@ -200,6 +201,7 @@ impl World {
                 ledger.expected.counts.push(Event::FrameIgnored);
             } else if !result_error {
                 ledger.bad_frames = 0;
+                ledger.said(self.now);
                 let post = (
                     PostContent::Send(format!("{{\"n\":{count}}}").into()),
                     "Notify".to_owned(),
@@ -232,6 +234,9 @@ impl World {
                 return Ok(());
             }
             if !ledger.wants_read() {
+                if ledger.is_held() {
+                    self.happen("held to its pace");
+                }
                 self.happen("flood held up");
                 return Ok(());
             }
@@ -241,6 +246,7 @@ impl World {
             let text = format!("[6,\"{id}\",\"Notify\",{body}]");
             let ledger = &mut self.clients[who].ledger;
             ledger.heard(self.now);
+            ledger.said(self.now);
             ledger.bad_frames = 0;
             let post = (PostContent::Send(body.into()), "Notify".to_owned(), id);
             ledger.expected.posts.push(post);

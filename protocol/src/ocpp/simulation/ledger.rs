@@ -109,6 +109,10 @@ pub(super) struct Ledger {
     heard_at: Instant,
     pinged: bool,
     ping_after: Duration,
+    /// When the last Calls and SENDs came.
+    said: Vec<Instant>,
+    /// It is ahead of its pace, and not read until then.
+    held_until: Option<Instant>,
 }
 
 macro_rules! ensure {
@@ -146,12 +150,36 @@ impl Ledger {
             heard_at: now,
             pinged: false,
             ping_after,
+            said: Vec::new(),
+            held_until: None,
         })
     }
 
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard_at = now;
         self.pinged = false;
+    }
+
+    /// A Call or a SEND has come. The client is held if any row of the last ones was faster than its pace, a second's worth of
+    /// them aside.
+    pub(super) fn said(&mut self, now: Instant) {
+        let count = u32::try_from(self.limits.calls_per_second_max).expect("a small number");
+        let Some(interval) = Duration::from_secs(1).checked_div(count) else {
+            return;
+        };
+        self.said.push(now);
+        let rows = (1..).zip(self.said.iter().rev());
+        let paid_until = rows.map(|(len, begin)| *begin + interval * len).max().expect("a row");
+        let resume_at = paid_until + interval - Duration::from_secs(1);
+        self.held_until = (resume_at > now).then_some(resume_at);
+        // What was paid for long ago is in no such row.
+        let recent = now - Duration::from_secs(10);
+        self.said.retain(|said| *said >= recent);
+    }
+
+    /// Whether it is ahead of its pace.
+    pub(super) fn is_held(&self) -> bool {
+        self.held_until.is_some()
     }
 
     /// Pushes were adopted.
@@ -225,6 +253,10 @@ impl Ledger {
         }
         let reads = self.wants_read();
         self.hold = self.hold.filter(|deadline| *deadline > now);
+        if self.held_until.is_some_and(|deadline| deadline <= now) {
+            self.held_until = None;
+            self.heard(now);
+        }
         for index in 0..self.pushes.len() {
             if matches!(self.pushes[index].stage, PushStage::Written(deadline) if deadline <= now) {
                 let id = self.pushes[index].push.message_id.to_string();
@@ -279,7 +311,9 @@ impl Ledger {
         let room = waiting().count() < self.limits.calls_queued && len < self.limits.queued_len_max;
         let undelivered_len: usize = self.undelivered.iter().sum();
         let may_say = self.undelivered.len() < self.limits.posts_queued && undelivered_len < self.limits.queued_len_max;
-        may_say && (room || self.in_flight() + self.earlier_calls < self.limits.calls_in_flight)
+        self.held_until.is_none()
+            && may_say
+            && (room || self.in_flight() + self.earlier_calls < self.limits.calls_in_flight)
     }
 
     /// Whether one push more, of `len` bytes, may wait.
@@ -581,7 +615,8 @@ impl Ledger {
             _ => None,
         });
         let silence = self.wants_read().then(|| self.silence_deadline());
-        calls.chain(pushes).chain(silence).chain(self.hold).min()
+        let waits = self.hold.into_iter().chain(self.held_until);
+        calls.chain(pushes).chain(silence).chain(waits).min()
     }
 }
 

@@ -57,6 +57,7 @@ impl World {
         let limits = Limits {
             calls_in_flight: 1 + random.below(2),
             calls_queued: 1 + random.below(4),
+            calls_per_second_max: [0, 2, 4, 8, 16][random.below(5)],
             call_timeout: Duration::from_secs(25),
             pushes_in_flight: 1 + random.below(2),
             pushes_queued: random.below(4),

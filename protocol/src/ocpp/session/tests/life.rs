@@ -253,3 +253,73 @@ fn odd_json_passes_byte_for_byte_both_ways() {
         );
     }
 }
+
+#[test]
+fn a_client_ahead_of_its_pace_is_not_read_until_it_may_go_on() {
+    let limits = Limits {
+        calls_per_second_max: 2,
+        calls_queued: 100,
+        ..limits()
+    };
+    let mut client = Conversation::with(Subprotocol::Ocpp21, limits);
+    // As many as in a second at once, of Calls and SENDs; what else it says costs nothing.
+    client.says("[2,\"a\",\"A\",{}]");
+    client.says("[3,\"x\",{}]");
+    assert!(client.session.wants_read());
+    client.says("[6,\"b\",\"A\",{}]");
+    assert!(!client.session.wants_read());
+    let until =
+        |client: &Conversation| (client.session.next_deadline().expect("a deadline") - client.start).as_millis();
+    assert_eq!(until(&client), 500);
+    let pass = |client: &mut Conversation, millis| {
+        client.now = client.start + Duration::from_millis(millis);
+        client.session.handle_deadline(client.now, &mut client.out);
+        client.session.wants_read()
+    };
+    assert!(!pass(&mut client, 499) && pass(&mut client, 500));
+    // One more, then again.
+    client.says("[2,\"c\",\"A\",{}]");
+    assert!(!client.session.wants_read());
+    assert_eq!(until(&client), 1000);
+    // The backend's answer does not make it faster.
+    client.answered(0, 200, "{}");
+    assert!(!client.session.wants_read());
+    assert!(pass(&mut client, 1000));
+    // Who was quiet has saved a second, and no more; silence while it is not read is not held against it.
+    assert!(pass(&mut client, 50_000));
+    for id in ["d", "e"] {
+        assert!(client.session.wants_read());
+        client.says(&format!("[2,\"{id}\",\"A\",{{}}]"));
+    }
+    assert!(!client.session.wants_read());
+    assert!(pass(&mut client, 50_500));
+    assert_eq!(client.deadline(), Some(110), "a ping");
+}
+
+#[test]
+fn what_goes_to_and_fro_is_counted() {
+    let mut client = Conversation::new(Subprotocol::Ocpp21);
+    assert_eq!(client.session.traffic(), Traffic::default());
+    let call = "[2,\"a\",\"A\",{}]";
+    client.says(call);
+    let answer = &client.answered(0, 200, "{}")[0];
+    client.pushed("p").expect("it is accepted");
+    let push = client.shown()[0].strip_prefix("push 1 ").expect("a push").to_owned();
+    client.says("[3,\"p\",{}]");
+    client.says("[6,\"s\",\"A\",{}]");
+    let refused = client.says("nonsense")[1].clone();
+    client.says("");
+    let words = [call, "[3,\"p\",{}]", "[6,\"s\",\"A\",{}]", "nonsense", ""];
+    let expected = Traffic {
+        bytes_in: words.iter().map(|text| text.len() as u64).sum(),
+        bytes_out: (answer.len() + push.len() + refused.len()) as u64,
+        frames_in: 5,
+        frames_out: 3,
+        calls: 2,
+        pushes: 1,
+        bad_frames: 1,
+    };
+    assert_eq!(client.session.traffic(), expected);
+    client.after(7);
+    assert_eq!(client.session.silent_for(client.now).as_secs(), 7);
+}
