@@ -4,6 +4,7 @@ pub mod check;
 pub mod cpu_features;
 pub mod host;
 pub mod inherited_sockets;
+pub mod rebalance;
 pub mod reload;
 pub mod run_mark;
 pub mod runtime;

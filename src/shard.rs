@@ -11,6 +11,7 @@ mod outbox;
 mod reload;
 mod report;
 mod requests;
+mod send_away;
 
 pub use drain::Drained;
 
@@ -89,6 +90,8 @@ pub struct Shard {
     mesh: Rc<Mesh<Mail>>,
     /// What the process wants, and where the shard says how it is.
     control: ShardControl,
+    /// The last rebalance, and the slot of the registry where it goes on.
+    sent_away: Cell<(u64, usize)>,
     /// There are questions to be withdrawn: once in a pass, however many have gone.
     has_withdrawals: Cell<bool>,
 }
@@ -207,6 +210,7 @@ impl Shard {
             outbox,
             mesh,
             control: ShardControl::new(plan.control.clone(), env.index),
+            sent_away: Cell::new((0, 0)),
             has_withdrawals: Cell::new(false),
         })
     }
@@ -237,6 +241,10 @@ impl Shard {
                     .find(&client)
                     .map(|connection| self.clients.describe(&connection));
                 drop(reply.send(description));
+            }
+            Mail::Control(Control::SendAway(wanted)) => {
+                let found = self.send_away(&wanted);
+                let _ = wanted.reply.send((self.env.index, found));
             }
             Mail::Control(Control::Trace(client)) => self.clients.trace(client),
             Mail::Control(Control::Addresses { index, addresses }) => self.pool.set_addresses(index, &addresses),

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::clients::Clients;
 use super::conversation::Conversation;
-use super::end::End;
+use super::end::{CLOSE_AWAY, End};
 use crate::observe::counters::Ended;
 use crate::observe::incidents::{Details, IncidentKind};
 use protocol::mapping::Identity;
@@ -27,8 +27,12 @@ impl<C: Conversation> Clients<C> {
 
     /// Counts an end, and names the client where its operator can do something.
     pub(super) fn note_end(&self, identity: &Rc<Identity>, end: &End<'_>) {
-        self.env.counters.count_end(end.ended);
-        match end.ended {
+        let ended = match end.ended {
+            Ended::Closed(CLOSE_AWAY) if !self.env.is_draining() => Ended::Rebalanced,
+            ended => ended,
+        };
+        self.env.counters.count_end(ended);
+        match ended {
             Ended::NotReading => self.note(identity, IncidentKind::NotReading, ""),
             Ended::Closed(1008) => self.note(identity, IncidentKind::FramesBad, ""),
             Ended::Closed(1009) => self.note(identity, IncidentKind::TooLarge, ""),

@@ -11,6 +11,7 @@ mod gate;
 mod monitor;
 mod process;
 mod profiles;
+mod rebalance;
 mod running;
 mod snapshot;
 mod status;
@@ -27,6 +28,7 @@ use shards::mesh::NodeHandle;
 use crate::env::home::{IdHasher, home_of};
 use crate::observe::backends;
 use crate::observe::report::Report;
+use crate::server::rebalance::Rebalance;
 use crate::server::sd_notify;
 use crate::shard::control_plane::{ControlPlane, Phase, SILENT_AFTER};
 use crate::shard::mail::{Control, Mail};
@@ -44,6 +46,7 @@ pub struct Admin {
     control: Arc<ControlPlane>,
     hasher: IdHasher,
     running: Running,
+    rebalance: Rebalance,
     monitor: Monitor,
     peaks: Arc<Mutex<Vec<Peaks>>>,
     slow_answers: SlowAnswers,
@@ -62,6 +65,7 @@ impl Admin {
     pub fn new(outside: Arc<NodeHandle<Mail>>, control: Arc<ControlPlane>, hasher: IdHasher, running: Running) -> Self {
         let peaks = vec![Peaks::default(); outside.shards_count()];
         Self {
+            rebalance: Rebalance::new(outside.clone(), control.clone()),
             outside,
             control,
             hasher,
@@ -129,6 +133,7 @@ impl Admin {
         }
         seen.reports.sort_by_key(|report: &Report| report.shard);
         backends::settle(&mut seen.reports);
+        seen.rebalance_left = self.rebalance.progress().1;
         let mut peaks = self.peaks();
         for report in &seen.reports {
             let peak = &mut peaks[report.shard];
@@ -277,6 +282,7 @@ impl Admin {
                     Response::new(200, exposition::PROMETHEUS, exposition::classic(&text))
                 }
             }
+            (_, "/rebalance") => rebalance::answer(&self.rebalance, query, &self.reports().reports),
             (_, "/trace") => self.trace(query),
             (_, path) if path.starts_with(profiles::PREFIX) => profiles::answer(query),
             ("GET", _) => Response::text(404, "try /, /healthz, /readyz or /metrics\n"),

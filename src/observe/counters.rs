@@ -89,6 +89,7 @@ counters! {
         clients_too_large ["message_too_large"],
         clients_bad ["bad_frames"],
         clients_drained ["drain"],
+        clients_rebalanced ["rebalance"],
         clients_kicked ["backend"],
     }
     "upgrades_refused" ["reason"], "Opening handshakes that did not become a client." {
@@ -262,6 +263,8 @@ pub enum Ended {
     Replaced,
     /// We closed it with this code.
     Closed(u16),
+    /// Sent away by a rebalance.
+    Rebalanced,
     /// `DELETE /clients/…`
     Kicked,
 }
@@ -432,6 +435,7 @@ impl Counters {
             Ended::Silent => &self.clients_dead,
             Ended::NotReading => &self.clients_slow,
             Ended::Replaced => &self.clients_replaced,
+            Ended::Rebalanced => &self.clients_rebalanced,
             Ended::Closed(1001) => &self.clients_drained,
             Ended::Closed(1008) => &self.clients_bad,
             Ended::Closed(1009) => &self.clients_too_large,

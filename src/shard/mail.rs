@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
@@ -48,6 +49,8 @@ pub enum Control {
         /// `None`: it is not connected.
         reply: mpsc::Sender<Option<Description>>,
     },
+    /// Send some clients away: they come back to a node that the balancer chooses.
+    SendAway(SendAway),
     /// Show every frame of this client in the log; `None`: of nobody.
     Trace(Option<ClientId>),
     /// Backend `index` has these addresses now.
@@ -57,6 +60,19 @@ pub enum Control {
         /// All that its name has.
         addresses: Vec<SocketAddr>,
     },
+}
+
+/// Some clients are to go, without the process's end.
+#[derive(Debug)]
+pub struct SendAway {
+    /// Tells it from others: within one, a shard goes on where it stopped.
+    pub number: u64,
+    /// So many.
+    pub count: usize,
+    /// Of those that were connected then.
+    pub began: SystemTime,
+    /// Which shard has found how many: fewer, if it has no more.
+    pub reply: mpsc::Sender<(usize, usize)>,
 }
 
 /// What the ingress wants of a client's home shard.

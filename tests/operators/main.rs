@@ -10,6 +10,7 @@ mod kubernetes;
 mod logs;
 mod metrics;
 mod profiles;
+mod rebalance;
 mod reload;
 mod service;
 mod start_up;

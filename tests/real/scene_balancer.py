@@ -230,12 +230,35 @@ async def check_restart(fleet, session, stations, rounds):
             await fleet.backend.outcome(message_id)
         await check_reload(fleet, session, stations)
         # And when they come anew they come home, with their pushes.
+        await rebalance(fleet, session, stations)
         for name in mine:
-            await by_name[name].close()
-            await by_name[name].connect()
             status, body, message_id = await pusher.push(name)
             assert status == 202, f"a push to {name} back home: {status} {body}"
         assert await fleet.clients_of(first, pusher) == mine
+
+
+async def rebalance(fleet, session, stations):
+    """Node 2 has everybody, behind a balancer with a memory. It sends all of them away bit by bit: each comes to where it belongs."""
+    pusher = Pusher(session, fleet.ingress, TOKEN)
+    before = {station.name: (station.connects, len(station.closes)) for station in stations}
+    second = fleet.nodes[1]
+    theirs = await fleet.clients_of(second, pusher)
+    sent, count = [station for station in stations if station.name in theirs], len(theirs)
+    end = asyncio.Event()
+    traffic = asyncio.gather(*(station.live(end) for station in stations))
+    async with session.post(second.url("admin") + f"/rebalance?close={count}&per_second=100") as answer:
+        plan = await answer.json()
+        assert answer.status == 200 and plan["close"] == count, plan
+    back = lambda: all(station.connects > before[station.name][0] and not station.reader.done() for station in sent)
+    await until("everybody to come back", back)
+    end.set()
+    await traffic
+    closes = [station.closes[before[station.name][1] :] for station in sent]
+    assert all(codes == [1001] for codes in closes), f"closed with {closes}"
+    strays = [(station.name, station.strays) for station in stations if station.strays]
+    assert not strays, f"answers without a Call: {strays}"
+    counts = [len(await fleet.clients_of(node, pusher)) for node in fleet.nodes]
+    fleet.stage.say(f"rebalance: {count} clients of node 2 sent away, 100 a second; {counts[0]} and {counts[1]} at the nodes now")
 
 
 async def finds(fleet, session, pusher):

@@ -28,6 +28,13 @@ pub(super) fn alerts(before: Option<&Snapshot>, now: &Snapshot) -> Vec<Alert> {
         clients::clients(&between, &mut found);
     }
     draining(&now.reports, &mut found);
+    if now.rebalance_left > 0 {
+        let message = format!(
+            "A rebalance is still to send {} clients away (POST /rebalance?close=0 stops it).",
+            now.rebalance_left
+        );
+        found.push(alert("rebalance", Severity::Warning, message));
+    }
     found.sort_by_key(|alert| alert.severity);
     found
 }

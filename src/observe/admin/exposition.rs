@@ -265,6 +265,10 @@ impl Exposition {
             let labels = Labels(&[("shard", &shard.to_string())]);
             metric.encode_family(&labels)?.encode_gauge(&i64::from(is_up))?;
         }
+        let help = "Clients that a rebalance is still to send away.";
+        encoder
+            .encode_descriptor("ws2api_rebalance_left", help, None, MetricType::Gauge)?
+            .encode_gauge(&(self.seen.rebalance_left as i64))?;
         let help = "Lines of the log that were lost because they came too fast.";
         encoder
             .encode_descriptor("ws2api_log_lines_lost", help, None, MetricType::Counter)?

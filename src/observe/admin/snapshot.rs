@@ -13,6 +13,8 @@ pub(super) struct Seen {
     pub(super) reports: Vec<Report>,
     /// Those that did not answer.
     pub(super) silent: Vec<Silent>,
+    /// Clients that a rebalance is still to send away.
+    pub(super) rebalance_left: usize,
 }
 
 /// All shards at one time.
@@ -22,13 +24,18 @@ pub(super) struct Snapshot {
     /// One for each shard that has ever answered: of a silent one, the last.
     pub(super) reports: Vec<Report>,
     pub(super) silent: Vec<Silent>,
+    pub(super) rebalance_left: usize,
     pub(super) process: Process,
 }
 
 impl Snapshot {
     /// What was seen at `at`; of those that were silent, what they said before.
     pub(super) fn new(at: Instant, seen: Seen, before: Option<&Self>) -> Self {
-        let Seen { mut reports, silent } = seen;
+        let Seen {
+            mut reports,
+            silent,
+            rebalance_left,
+        } = seen;
         let before = before.map_or(&[][..], |before| &before.reports);
         let is_missing = |old: &&Report| silent.iter().any(|silent| silent.shard == old.shard);
         reports.extend(before.iter().filter(is_missing).cloned());
@@ -38,6 +45,7 @@ impl Snapshot {
             process: Process::read(&reports),
             reports,
             silent,
+            rebalance_left,
         }
     }
 }
@@ -62,6 +70,7 @@ pub(super) fn moment(change: impl Fn(&mut Report)) -> Snapshot {
         at: Instant::now(),
         reports: reports.collect(),
         silent: Vec::new(),
+        rebalance_left: 0,
         process: Process {
             open_files_max: Some(1000),
             shards_open_files: vec![(0, Some(10)), (1, Some(899)), (2, Some(10))],
