@@ -1,6 +1,7 @@
 //! Gives every task of a shard what it may use: its place, its configuration, clock and sockets, its counters, and
 //! whether it drains. Nothing here knows clients, backends or the ingress.
 
+pub mod buffers;
 pub mod drain_signal;
 pub mod home;
 pub mod proxy_peers;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use shards::Reactor;
 
+use self::buffers::Buffers;
 use self::drain_signal::DrainSignal;
 use self::home::{IdHasher, home_of};
 use self::reloadable::Reloadable;
@@ -34,6 +36,8 @@ pub struct Env {
     pub reactor: Rc<Reactor>,
     /// What this shard has counted.
     pub counters: Rc<Counters>,
+    /// The bytes that the shard holds for others.
+    pub buffers: Rc<Buffers>,
     /// Whether the shard drains.
     pub drain: Rc<DrainSignal>,
     /// Said at the end of the drain: nothing needs the ingress any more, on any shard.
@@ -60,6 +64,7 @@ impl Env {
         Rc::new(Self {
             index,
             count,
+            buffers: Buffers::new(core.buffers_max),
             node: Reloadable::new(node),
             core: Reloadable::new(core),
             started,

@@ -34,7 +34,7 @@ use self::mailer::Mailer;
 use self::outbox::{Outbox, OutboxLimits};
 use self::requests::Request;
 use crate::backend::{Pool, PoolLimits, targets};
-use crate::client::{Clients, accept};
+use crate::client::{Clients, accept, room};
 use crate::config::{Core, Node};
 use crate::env::Env;
 use crate::env::home::IdHasher;
@@ -123,6 +123,7 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
             return Drained::default();
         }
     };
+    spawn(room::keep_room(shard.clients.clone()));
     spawn(accept::receive(shard.clients.clone(), arrivals));
     spawn(accept::accept(shard.clients.clone(), core_parts.handover, listener));
     spawn(ingress::serve(shard.ingress.clone(), ingress_listener));
@@ -193,14 +194,19 @@ impl Shard {
         let targets = backends
             .map(|(url, addresses)| targets::backend(url, addresses))
             .collect();
-        let pool = Pool::new(&env.reactor, limits, env.counters.clone(), targets);
+        let pool = Pool::new(
+            &env.reactor,
+            limits,
+            (env.counters.clone(), env.buffers.clone()),
+            targets,
+        );
         let limits = OutboxLimits {
             ttl: core.result_ttl,
             waiting_max: core.results_queued_max,
             waiting_len_max: core.results_queued_bytes,
             try_timeout: core.call_timeout,
         };
-        let outbox = Outbox::new(env.index, &env.reactor, env.counters.clone(), &pool, limits);
+        let outbox = Outbox::new(env, &pool, limits);
         Rc::new_cyclic(|me: &Weak<Self>| Self {
             clients: Clients::new(env, me.clone(), plan.traced.clone()),
             ingress: Ingress::new(env, me.clone(), &mesh, plan.ingress_token.clone()),

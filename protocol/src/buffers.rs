@@ -2,7 +2,7 @@
 //!
 //! Whoever holds bytes says so each time that changes: [`Buffers::change`] for a client, [`Buffers::add`] and [`Buffers::remove`]
 //! for what no single client can be closed for. Backpressure comes first: from three quarters of the bound on nobody may begin to
-//! hold much ([`Buffers::may_begin`]), so that those who have begun can finish. Above the bound, or if somebody has waited for
+//! hold much ([`Buffers::may_read`]), so that those who have begun can finish. Near the bound, or if somebody has waited for
 //! [`GRACE`] and nothing became free, the largest holders go ([`Buffers::next_to_go`]) until the rest is below.
 
 use std::collections::BTreeSet;
@@ -87,20 +87,32 @@ impl<K: Copy + Ord> Buffers<K> {
         self.held >= self.tight_from()
     }
 
-    /// True if somebody who holds `held` bytes may begin to hold more than [`MUCH`]. Who has begun goes on. If not, it is remembered
-    /// that somebody waits.
-    pub fn may_begin(&mut self, now: Instant, held: usize) -> bool {
-        let may = !self.is_tight() || held >= MUCH;
-        if !may {
+    /// How many bytes may be read of somebody who holds `held`. Who holds [`MUCH`] has begun and goes on, unless somebody must go
+    /// first; when it is tight nobody else comes to hold as much. With 0 it is remembered that somebody waits.
+    pub fn may_read(&mut self, now: Instant, held: usize) -> usize {
+        let room = match held {
+            _ if self.is_full() => 0,
+            _ if !self.is_tight() => return usize::MAX,
+            MUCH.. => return usize::MAX,
+            _ => MUCH - 1 - held,
+        };
+        if room == 0 {
             self.waiting_since.get_or_insert(now);
         }
-        may
+        room
+    }
+
+    /// Somebody must go: what is held grows in pieces, and the last sixteenth is for the next one.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.held > self.max / 16 * 15
     }
 
     /// Who must go now. [`Buffers::change`] says that they have gone; then others may have to.
     pub fn next_to_go(&mut self, now: Instant) -> Option<Go<K>> {
         let waited = self.waiting_since.is_some_and(|since| now >= since + GRACE);
-        if self.held <= self.max && !(waited && self.is_tight()) {
+        let must_go = self.is_full() || waited && self.is_tight();
+        if !must_go {
             return None;
         }
         if let Some((_, client)) = self.large.last() {
@@ -168,11 +180,13 @@ mod tests {
         let mut buffers = Buffers::new(MAX);
         let now = Instant::now();
         buffers.change(1, 0, MAX / 4 * 3 - 1);
-        assert!(buffers.may_begin(now, 0));
+        assert_eq!(buffers.may_read(now, 0), usize::MAX);
         buffers.add(1);
-        assert!(!buffers.may_begin(now, 0) && buffers.may_begin(now, MUCH));
+        let room = [0, 100, MUCH - 1, MUCH].map(|held| buffers.may_read(now, held));
+        assert_eq!(room, [MUCH - 1, MUCH - 101, 0, usize::MAX]);
+        assert_eq!(buffers.next_deadline(), Some(now + GRACE));
         buffers.remove(1);
-        assert!(buffers.may_begin(now, 0));
+        assert_eq!(buffers.may_read(now, MUCH - 1), usize::MAX);
         assert_eq!(buffers.next_deadline(), None, "nobody waits any more");
     }
 
@@ -195,7 +209,7 @@ mod tests {
         let now = Instant::now();
         buffers.change(1, 0, 80 * MUCH);
         assert_eq!(buffers.next_to_go(now + 9 * GRACE), None, "nobody waits");
-        assert!(!buffers.may_begin(now, 0));
+        assert_eq!(buffers.may_read(now, MUCH - 1), 0);
         assert_eq!(buffers.next_deadline(), Some(now + GRACE));
         assert_eq!(buffers.next_to_go(now + GRACE / 2), None);
         assert_eq!(buffers.next_to_go(now + GRACE), Some(Go::One(1)));
@@ -218,8 +232,7 @@ mod tests {
                 let after = match random.below(4) {
                     0 => 0,
                     1 => before / 2,
-                    _ if buffers.may_begin(now, before) => before + random.below(STEP),
-                    _ => before,
+                    _ => before + random.below(STEP).min(buffers.may_read(now, before)),
                 };
                 held[client] = after;
                 buffers.change(client, before, after);
@@ -242,5 +255,6 @@ mod tests {
         }
     }
 
-    const STEP: usize = 16 * MUCH;
+    /// A sixteenth of the bound.
+    const STEP: usize = 6 * MUCH;
 }

@@ -12,6 +12,7 @@ use shards::{Socket, Timer};
 
 use super::exchange::{Exchange, Response};
 use super::limits::PoolLimits;
+use crate::env::buffers::{Buffers, Held};
 use crate::observe::backends::{BackendResult, BackendTally};
 use crate::observe::counters::Counters;
 use protocol::balance::{Job, Kind, LinkId};
@@ -44,6 +45,8 @@ pub(super) trait Owner<E: Exchange> {
 pub(super) struct Shared {
     pub(super) limits: PoolLimits,
     pub(super) counters: Rc<Counters>,
+    /// Answers in part count among the bytes that the shard holds.
+    pub(super) buffers: Rc<Buffers>,
     /// Where answers are received: one per shard, whatever the connections.
     pub(super) incoming: RefCell<Vec<u8>>,
 }
@@ -84,6 +87,7 @@ struct Partial {
     received: Vec<u8>,
     /// Once the head is complete.
     body: Option<(BodyDecoder, Vec<u8>)>,
+    held: Held,
 }
 
 /// What became of the bytes so far.
@@ -324,7 +328,7 @@ impl<E: Exchange> Link<E> {
                     }
                 }
             }
-            let progress = state.advance(rest, &self.shared.limits);
+            let progress = state.advance(rest, &self.shared);
             drop(state);
             match self.handle_progress(progress, owner) {
                 Some(0) => return true,
@@ -526,14 +530,18 @@ impl<E> State<E> {
         self.timer.set(earliest);
     }
 
-    fn advance(&mut self, bytes: &[u8], limits: &PoolLimits) -> Progress {
+    fn advance(&mut self, bytes: &[u8], shared: &Shared) -> Progress {
         let partial = self.partial.get_or_insert_with(|| {
             Box::new(Partial {
                 received: Vec::new(),
                 body: None,
+                held: shared.buffers.hold(0),
             })
         });
-        match partial.advance(bytes, limits.head_max, limits.content_max) {
+        let progress = partial.advance(bytes, shared.limits.head_max, shared.limits.content_max);
+        let content_len = partial.body.as_ref().map_or(0, |(_, content)| content.capacity());
+        partial.held.set(partial.received.capacity() + content_len);
+        match progress {
             Ok(progress) => progress,
             Err(failure) => Progress::Failed(failure),
         }

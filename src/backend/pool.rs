@@ -23,6 +23,7 @@ use super::exchange::Exchange;
 use super::limits::PoolLimits;
 use super::link::{Link, Owner, Shared};
 use super::targets;
+use crate::env::buffers::Buffers;
 use crate::observe::backends::{AddressReport, BackendReport, BackendTally};
 use crate::observe::counters::Counters;
 use protocol::balance::{Balance, ConnectFailure, Job, Limits, LinkId, Output, Refusal, Retry};
@@ -74,7 +75,7 @@ impl<E: Exchange> Pool<E> {
     pub fn new(
         reactor: &Rc<Reactor>,
         limits: PoolLimits,
-        counters: Rc<Counters>,
+        (counters, buffers): (Rc<Counters>, Rc<Buffers>),
         backends: Vec<targets::Backend>,
     ) -> Rc<Self> {
         let bounds = Limits {
@@ -86,6 +87,7 @@ impl<E: Exchange> Pool<E> {
         let shared = Shared {
             limits,
             counters,
+            buffers,
             incoming: RefCell::new(vec![0; INCOMING_LEN]),
         };
         let named = backends.iter().map(|backend| Backend {

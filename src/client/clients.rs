@@ -9,7 +9,6 @@ use super::conversation::Conversation;
 use super::deferred_writes::DeferredWrites;
 use super::description::Description;
 use super::earlier_calls::EarlierCalls;
-use super::held_bytes::HeldBytes;
 use super::permit::Handshakes;
 use super::places::Places;
 use super::questions::Questions;
@@ -52,7 +51,6 @@ pub struct Clients<C: Conversation = Session> {
     receive_buffer: Cell<Box<[u8]>>,
     /// Where a frame's header and the beginning of its payload are put together.
     pub(super) send_buffer: RefCell<Vec<u8>>,
-    pub(super) held: HeldBytes,
 }
 
 /// The backend, as clients see it.
@@ -130,7 +128,6 @@ impl<C: Conversation> Clients<C> {
             outputs: Cell::default(),
             receive_buffer: Cell::new(vec![0; core.read_buffer].into()),
             send_buffer: RefCell::default(),
-            held: HeldBytes::default(),
         })
     }
 
@@ -272,11 +269,6 @@ impl<C: Conversation> Clients<C> {
 
     pub(super) fn unregister(&self, connection: &Connection<C>) {
         self.registry.borrow_mut().remove(connection);
-    }
-
-    /// What clients have sent in part, in bytes, as far as the shard keeps it.
-    pub fn held_len(&self) -> usize {
-        self.held.len()
     }
 
     /// The shard's one buffer for what clients send. Give it back with [`return_receive_buffer`](Self::return_receive_buffer).

@@ -21,12 +21,13 @@ use shards::{Socket, Timer};
 
 use super::clients::Clients;
 use super::conversation::Conversation;
-use super::end::{CLOSE_LOST, CLOSE_REPLACED, End};
+use super::end::{CLOSE_LOST, CLOSE_REPLACED, CLOSE_TRY_AGAIN, End};
 use super::frame::Frame;
 use super::registry::Registered;
-use super::websocket::WebSocket;
+use super::websocket::{CLOSE_TIMEOUT, WebSocket};
 use super::write_queue::WriteQueue;
 use crate::env::Env;
+use crate::env::buffers::Holder;
 use crate::observe::counters::Ended;
 use protocol::http::Failure;
 use protocol::mapping::{Answer, ConnectionId, Identity, Reply};
@@ -60,6 +61,10 @@ struct State<C> {
     deferred_len: usize,
     /// Not read until the session wants to.
     paused: bool,
+    /// The bytes that the shard's account has for it.
+    counted_len: usize,
+    /// When it was told last to wait for room.
+    room_round: u32,
     leaving: Leaving,
 }
 
@@ -99,6 +104,8 @@ impl<C: Conversation> Connection<C> {
             finished: false,
             deferred_len: 0,
             paused: false,
+            counted_len: 0,
+            room_round: 0,
             leaving: Leaving::No,
         };
         let traced = clients.is_traced(&identity.client);
@@ -147,8 +154,8 @@ impl<C: Conversation> Connection<C> {
     pub async fn run(self: Rc<Self>) {
         poll_fn(|context| self.poll(context)).await;
         let mut state = self.state.borrow_mut();
-        self.clients.held.change(state.held_len(), 0);
         state.release();
+        self.count_held(&mut state);
     }
 
     /// The backend's answer to one of its Calls.
@@ -415,8 +422,48 @@ impl<C: Conversation> Connection<C> {
             state.paused = false;
             state.wake();
         }
+        self.count_held(state);
         let deadline = self.next_deadline(state);
         state.timer.set(deadline);
+    }
+
+    /// Brings the shard's account up to date.
+    fn count_held(&self, state: &mut State<C>) {
+        let held = state.held_len();
+        if held != state.counted_len {
+            let before = std::mem::replace(&mut state.counted_len, held);
+            let number = self.identity.connection.number();
+            self.env().buffers.change(number, || self.me.clone(), before, held);
+        }
+    }
+
+    /// Bytes that are held for the client.
+    pub(super) fn held_len(&self) -> usize {
+        self.state.borrow().counted_len
+    }
+}
+
+impl<C: Conversation> Holder for Connection<C> {
+    fn make_room(&self) {
+        let mut state = self.state.borrow_mut();
+        self.close_now(
+            &mut state,
+            CLOSE_TRY_AGAIN,
+            "too much is held here",
+            FailReason::Disconnected,
+        );
+        if state.queue.is_some() {
+            // It does not read: the close frame would wait behind what is to go.
+            self.end_now(&mut state);
+            state.queue = None;
+        } else if state.phase != Phase::Over {
+            state.phase = Phase::Lingering(self.env().reactor.now() + CLOSE_TIMEOUT);
+            self.finish_lingering_send(&mut state);
+        }
+        if let Some(stream) = &mut state.stream {
+            stream.forget();
+        }
+        self.settle(&mut state);
     }
 }
 
@@ -471,9 +518,11 @@ impl<C: Conversation> State<C> {
         }
     }
 
-    /// Bytes that are kept of messages in part.
+    /// Bytes that are kept of messages in part, Calls, pushes, and frames that the client does not take.
     fn held_len(&self) -> usize {
-        self.stream.as_ref().map_or(0, WebSocket::held_len)
+        let received = self.stream.as_ref().map_or(0, WebSocket::held_len);
+        let queued = self.queue.as_ref().map_or(0, |queue| queue.len());
+        received + queued + self.session.held_len()
     }
 
     /// The connection is over: nothing of it is needed but what a request at the backend refers to.

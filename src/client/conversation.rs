@@ -83,6 +83,11 @@ pub trait Conversation: Sized + 'static {
     fn silent_for(&self, _now: Instant) -> Duration {
         Duration::ZERO
     }
+
+    /// Bytes of the messages that it keeps.
+    fn held_len(&self) -> usize {
+        0
+    }
 }
 
 impl Conversation for Session {
@@ -156,5 +161,9 @@ impl Conversation for Session {
 
     fn silent_for(&self, now: Instant) -> Duration {
         self.silent_for(now)
+    }
+
+    fn held_len(&self) -> usize {
+        self.held_len()
     }
 }

@@ -5,6 +5,7 @@ use protocol::mapping::ConnectionId;
 use protocol::ocpp::FailReason;
 
 pub(in crate::client) const CLOSE_AWAY: u16 = 1001;
+pub(in crate::client) const CLOSE_TRY_AGAIN: u16 = 1013;
 pub(in crate::client) const CLOSE_WITHOUT_CODE: u16 = 1005;
 pub(in crate::client) const CLOSE_LOST: u16 = 1006;
 pub(in crate::client) const CLOSE_REPLACED: u16 = 4001;

@@ -100,6 +100,12 @@ impl WebSocket {
         self.decoder.held_len() + self.unread.as_ref().map_or(0, |unread| unread.bytes.capacity())
     }
 
+    /// Lets go of what is not a whole message, or had no turn.
+    pub(super) fn forget(&mut self) {
+        self.decoder = Decoder::default();
+        self.unread = None;
+    }
+
     pub(super) fn take_unread(&mut self) -> Option<Box<Unread>> {
         self.unread.take()
     }

@@ -285,6 +285,10 @@ settings! {
     /// Clients that the shard holds; one more gets 503 before the backend is asked. Each takes about 8 KiB, half of it in
     /// the kernel, and one file descriptor.
     clients_max: usize = count(1, 10_000_000), "100000", Now;
+    /// Bytes that the shard holds for others, whoever sends them: messages in part, queues, bodies, posts. From three
+    /// quarters on nobody begins to hold more than 8KiB. Near it, or if that helps nobody for 2 seconds, those who hold the
+    /// most are closed with 1013.
+    buffers_max: usize = size(MIB, 1024 * 1024 * MIB), "256MiB", Now;
     /// Connections that are not yet clients: reading the request, or waiting for the backend's answer to /connect.
     /// Further ones wait in the listen backlog, or take the place of one that has sent no whole request for a second.
     handshakes_max: usize = count(1, 1_000_000), "4096", Now;

@@ -19,9 +19,11 @@ use super::places::Place;
 use super::request::Request;
 use super::{Ingress, push};
 use crate::env::Env;
+use crate::env::buffers::Held;
 use crate::env::drain_signal::DrainWatch;
 use crate::env::proxy_peers::{Listener, is_believed};
 use crate::stream::{linger, poll_recv, send_all};
+use protocol::buffers::MUCH;
 use protocol::http::{BodyDecoder, BodyError, Framing, parse_request, write_continue, write_response_head};
 use protocol::proxy_protocol;
 
@@ -98,7 +100,7 @@ impl Reader {
                 write_continue(&mut interim);
                 self.send_bytes(&interim).await.map_err(|_| End::Silent)?;
             }
-            let body = self.read_body(request.framing).await?;
+            let (body, _held) = self.read_body(request.framing).await?;
             self.place.end_wait();
             self.ingress.turns.take(cost(body.len(), JUDGED_LEN)).await;
             let Some(answer) = push::answer(&self.ingress, route, body, request.wait, &self.socket).await else {
@@ -174,16 +176,21 @@ impl Reader {
         }
     }
 
-    async fn read_body(&mut self, framing: Framing) -> Result<Vec<u8>, End> {
+    async fn read_body(&mut self, framing: Framing) -> Result<(Vec<u8>, Held), End> {
         let mut decoder = BodyDecoder::new(framing, self.env().core.message_max).map_err(End::bad_body)?;
         let mut deadline = self.env().reactor.now() + self.env().core.handshake_timeout;
         let mut body = Vec::new();
+        let mut held = self.env().buffers.hold(0);
         let mut counted = 0;
         loop {
             let decoded = decoder.decode(&self.buffer, &mut body).map_err(End::bad_body)?;
             self.buffer.drain(..decoded.consumed);
+            held.set(body.capacity());
             if decoded.done {
-                return Ok(body);
+                return Ok((body, held));
+            }
+            if body.len() >= MUCH && self.env().buffers.is_tight() {
+                return Err(End::Last(push::overloaded()));
             }
             if body.len() - counted >= BODY_PROGRESS_LEN {
                 counted = body.len();

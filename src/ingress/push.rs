@@ -262,7 +262,7 @@ fn not_connected() -> Answer {
     Answer::error(404, "this client is not connected here")
 }
 
-fn overloaded() -> Answer {
+pub(super) fn overloaded() -> Answer {
     Answer::error(503, "the client's shard is overloaded").with_retry_after(RETRY_AFTER)
 }
 

@@ -84,6 +84,7 @@ counters! {
         clients_lost ["lost"],
         clients_dead ["silent"],
         clients_slow ["not_reading"],
+        clients_no_room ["no_room"],
         clients_replaced ["replaced"],
         clients_protocol ["protocol_error"],
         clients_too_large ["message_too_large"],
@@ -439,6 +440,7 @@ impl Counters {
             Ended::Closed(1001) => &self.clients_drained,
             Ended::Closed(1008) => &self.clients_bad,
             Ended::Closed(1009) => &self.clients_too_large,
+            Ended::Closed(1013) => &self.clients_no_room,
             Ended::Closed(_) => &self.clients_protocol,
             Ended::Kicked => &self.clients_kicked,
         };

@@ -62,6 +62,8 @@ macro_rules! gauges {
 gauges! {
     clients: "Clients connected.",
     clients_max: "Clients that the shard may hold.",
+    buffers_bytes: "Bytes that the shard holds for others: messages in part, queues, bodies, posts.",
+    buffers_max_bytes: "Bytes that the shard may hold for others.",
     handshakes: "Opening handshakes under way.",
     handshakes_max: "Opening handshakes that may be under way.",
     ingress_connections: "Connections at the ingress.",

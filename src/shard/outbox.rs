@@ -22,6 +22,8 @@ use self::share::{Evicted, Share};
 use super::requests::Request;
 use crate::backend::{Pool, Response};
 use crate::client::Connection;
+use crate::env::Env;
+use crate::env::buffers::Buffers;
 use crate::observe::counters::Counters;
 use crate::observe::incidents::{Details, IncidentKind};
 use protocol::balance::Kind;
@@ -46,6 +48,7 @@ pub struct Outbox {
     index: usize,
     reactor: Rc<Reactor>,
     counters: Rc<Counters>,
+    buffers: Rc<Buffers>,
     pool: Weak<Pool<Request>>,
     limits: OutboxLimits,
     outcomes: RefCell<Share>,
@@ -57,17 +60,12 @@ pub struct Outbox {
 
 impl Outbox {
     /// An empty outbox that posts through `pool`.
-    pub fn new(
-        index: usize,
-        reactor: &Rc<Reactor>,
-        counters: Rc<Counters>,
-        pool: &Rc<Pool<Request>>,
-        limits: OutboxLimits,
-    ) -> Rc<Self> {
+    pub fn new(env: &Env, pool: &Rc<Pool<Request>>, limits: OutboxLimits) -> Rc<Self> {
         let outbox = Rc::new(Self {
-            index,
-            reactor: reactor.clone(),
-            counters,
+            index: env.index,
+            reactor: env.reactor.clone(),
+            counters: env.counters.clone(),
+            buffers: env.buffers.clone(),
             pool: Rc::downgrade(pool),
             limits,
             outcomes: RefCell::default(),
@@ -126,7 +124,7 @@ impl Outbox {
             number: self.next_number.replace(self.next_number.get() + 1),
         };
         let now = self.reactor.now();
-        let post = Box::new(Post {
+        let mut post = Box::new(Post {
             identity,
             notice,
             key,
@@ -134,7 +132,10 @@ impl Outbox {
             deadline: now + self.limits.try_timeout,
             tries: 0,
             sender,
+            held: self.buffers.hold(0),
         });
+        let len = post.len();
+        post.held.set(len);
         let (kind, client) = (post.request_kind(), post.identity.clone());
         let entered = self.share_of(kind).borrow_mut().enter(post);
         match entered {

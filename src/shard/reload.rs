@@ -8,6 +8,7 @@ impl Shard {
     pub(super) fn reload(&self, reload: &Reload) {
         self.env.core.set(reload.config.cores[self.env.index].clone());
         self.env.node.set(reload.config.node.clone());
+        self.env.buffers.set_max(self.env.core.buffers_max);
         self.clients.handle_reload();
         self.ingress.set_token(reload.ingress_token.clone());
     }

@@ -18,6 +18,8 @@ impl Shard {
         let gauges = Gauges {
             clients: self.clients.len() as f64,
             clients_max: self.env.core.clients_max as f64,
+            buffers_bytes: self.env.buffers.held() as f64,
+            buffers_max_bytes: self.env.core.buffers_max as f64,
             handshakes: self.clients.handshakes_count() as f64,
             handshakes_max: self.env.core.handshakes_max as f64,
             ingress_connections: self.ingress.connections_count() as f64,

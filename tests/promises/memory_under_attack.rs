@@ -110,7 +110,7 @@ fn six_hundred_thousand_pings_whose_pongs_nobody_reads() {
 fn half_sent(half: &[u8]) {
     const CLIENTS: usize = 1000;
     let backend = Backend::start();
-    let proxy = Proxy::start(&backend);
+    let proxy = Proxy::with(&backend).set("buffers_max", "2GiB").start();
     let mut clients: Vec<Client> = Vec::new();
     let before = proxy.resident();
     let grown = growth(&proxy, || {
@@ -140,6 +140,39 @@ fn a_thousand_half_sent_messages_in_fragments() {
         half.extend(fragment(CONTINUATION));
     }
     half_sent(&half);
+}
+
+/// Each is within its own bounds; together they hold more than the shard may.
+#[test]
+fn half_messages_stay_below_buffers_max_and_the_largest_go() {
+    const CLIENTS: usize = 64;
+    const MAX: u64 = 8 * MIB;
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).shards(1).set("buffers_max", "8MiB").start();
+    let whole = frame_bytes(true, TEXT, payload(512 * 1024).as_bytes());
+    let mut bystander = proxy.client("bystander");
+    let mut clients: Vec<Client> = (0..CLIENTS)
+        .map(|number| proxy.client(&format!("CP{number}")))
+        .collect();
+    for client in &mut clients {
+        client.send_raw(&whole[..whole.len() / 2]);
+    }
+    // All are as large. Who comes late waits, and for them one of the first goes.
+    let closed = eventually("room", || {
+        let held = proxy.metric_where("buffers_bytes", "")[0];
+        assert!(held <= MAX as f64, "{held} bytes");
+        let closed = proxy.count_where("clients_closed", "no_room");
+        (closed > 0).then_some(closed)
+    });
+    assert!(closed < CLIENTS as u64);
+    // Whoever behaves is served, with a large message too.
+    let large = payload(256 * 1024);
+    bystander.send_call("m1", "Echo", &large);
+    bystander.expect(&format!("[3,\"m1\",{large}]"));
+    drop(clients);
+    eventually("nothing to be held", || {
+        (proxy.metric_where("buffers_bytes", "")[0] == 0.0).then_some(())
+    });
 }
 
 #[test]

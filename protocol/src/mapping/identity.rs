@@ -45,6 +45,12 @@ impl ConnectionId {
         &self.text
     }
 
+    /// Its number among the connections of its shard.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
     /// True when this connection of a shard began after `other` of the same shard.
     #[must_use]
     pub fn is_newer_than(&self, other: &Self) -> bool {

@@ -232,6 +232,12 @@ impl Session {
         }
     }
 
+    /// Bytes of the messages that it keeps: Calls that are not answered, and pushes that wait.
+    #[must_use]
+    pub fn held_len(&self) -> usize {
+        self.calls.bytes_len() + self.pushes.queued_len()
+    }
+
     /// When [`Session::handle_deadline`] has to be called next; asked anew after every other call.
     pub fn next_deadline(&self) -> Option<Instant> {
         if self.phase >= Phase::Closing {

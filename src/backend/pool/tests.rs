@@ -92,7 +92,12 @@ impl Scene {
             target: Target::Tcp(addresses.to_vec()),
             template: RequestTemplate::new("backend", ""),
         });
-        let pool = Pool::new(&reactor, limits, counters.clone(), targets.collect());
+        let pool = Pool::new(
+            &reactor,
+            limits,
+            (counters.clone(), Buffers::new(1 << 20)),
+            targets.collect(),
+        );
         let ends: Rc<dyn PassEnd> = Rc::new(Ends(pool.clone()));
         reactor.at_pass_end(Rc::downgrade(&ends));
         Self {

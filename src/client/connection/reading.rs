@@ -28,7 +28,6 @@ impl Turn {
 impl<C: Conversation> Connection<C> {
     /// Reads until there is nothing now, nothing is to be read, or it is others' turn.
     pub(super) fn read(&self, state: &mut State<C>, out: &mut Outputs) {
-        let held = state.held_len();
         let mut turn = Turn::begin();
         let mut buffer = self.clients.take_receive_buffer();
         while self.wants_bytes(state, &turn) {
@@ -37,7 +36,6 @@ impl<C: Conversation> Connection<C> {
             }
         }
         self.clients.return_receive_buffer(buffer);
-        self.clients.held.change(held, state.held_len());
     }
 
     fn wants_bytes(&self, state: &mut State<C>, turn: &Turn) -> bool {
@@ -69,7 +67,20 @@ impl<C: Conversation> Connection<C> {
             }
             return true;
         }
-        let len = match stream.poll_receive(buffer) {
+        let room = if state.phase == Phase::Open {
+            let now = self.env().reactor.now();
+            let waker = stream.waker();
+            self.env()
+                .buffers
+                .poll_room(waker, &mut state.room_round, now, stream.held_len())
+        } else {
+            buffer.len()
+        };
+        if room == 0 {
+            return false;
+        }
+        let room = room.min(buffer.len());
+        let len = match stream.poll_receive(&mut buffer[..room]) {
             Poll::Pending => return false,
             Poll::Ready(received) => received.unwrap_or(0),
         };
@@ -83,6 +94,10 @@ impl<C: Conversation> Connection<C> {
         }
         let mut rest = &mut buffer[..len];
         self.take_frames(state, &mut rest, turn, out);
+        if self.env().buffers.is_tight() {
+            // What comes next in this turn depends on it.
+            self.count_held(state);
+        }
         if !rest.is_empty()
             && let Some(stream) = &mut state.stream
         {

@@ -14,6 +14,7 @@ pub fn warnings(config: &Config, limits: &Limits) -> Vec<Warning> {
         one_table(config, limits),
         open_files(config, limits),
         memory(config, limits),
+        buffers(config, limits),
         local_ports(config, limits),
         conntrack(config, limits),
         somaxconn(config, limits),
@@ -172,6 +173,22 @@ fn memory(config: &Config, limits: &Limits) -> Option<Warning> {
     )
 }
 
+/// The worst that clients and backends together can make it hold, beside the idle clients.
+fn buffers(config: &Config, limits: &Limits) -> Option<Warning> {
+    let (limit, needed) = (limits.memory?, sum(config, |core| core.buffers_max));
+    // The default is a bound for a machine with a few GiB per core, and no plan.
+    (config.keys_set.contains("buffers_max") && limit < needed).then_some(())?;
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    warning(
+        format!(
+            "all shards may hold {} MiB for others (messages in part, queues, bodies, posts); there are {}",
+            mib(needed),
+            mib(limit)
+        ),
+        "set buffers_max to what the memory carries beside the clients".to_owned(),
+    )
+}
+
 fn local_ports(config: &Config, limits: &Limits) -> Option<Warning> {
     let over_tcp = config
         .node
@@ -310,6 +327,15 @@ mod tests {
                 "set clients_max to what the memory carries, so that one more is refused instead of the process killed",
             ),
         ];
+        let large = two_shards(&[("buffers_max", "1GiB"), ("clients_max", "1000")]);
+        let memory = |memory| Limits {
+            memory: Some(memory),
+            ..Limits::default()
+        };
+        assert_eq!(words(&large, memory(2 << 30)), []);
+        let found = words(&large, memory((2 << 30) - 1));
+        let what = "all shards may hold 2048 MiB for others (messages in part, queues, bodies, posts); there are 2048";
+        assert_eq!(found[0].0, what);
         for (needed, limits, what, fix) in cases {
             assert_eq!(words(&config, limits(needed)), [], "{what}");
             assert_eq!(words(&config, limits(needed - 1)), [(what.to_owned(), fix.to_owned())]);

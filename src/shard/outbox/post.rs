@@ -4,6 +4,7 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::client::Connection;
+use crate::env::buffers::Held;
 use protocol::balance::Kind;
 use protocol::http::RequestTemplate;
 use protocol::mapping::Identity;
@@ -20,6 +21,8 @@ pub struct Post {
     pub(super) tries: u32,
     /// Whose own word it is, and of how many bytes: told when it is over.
     pub(super) sender: Option<(Weak<Connection>, usize)>,
+    /// It counts among the bytes that the shard holds.
+    pub(super) held: Held,
 }
 
 /// What it learns.

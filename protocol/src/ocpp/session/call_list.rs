@@ -89,6 +89,11 @@ impl Calls {
         queued.map(|call| call.text.message().len()).sum()
     }
 
+    /// Bytes of all messages, those at the backend among them.
+    pub(super) fn bytes_len(&self) -> usize {
+        self.iter().map(|call| call.text.message().len()).sum()
+    }
+
     /// The Call of that decoded id that the client still waits for.
     pub(super) fn find_open(&self, id: &str) -> Option<usize> {
         self.iter().position(|call| call.is_open_as(id))
