@@ -228,7 +228,7 @@ impl Shard {
         }
         if self.control.plane().is_draining() && !self.env.is_draining() {
             self.control.set_phase(Phase::Draining);
-            self.env.drain.trigger();
+            self.env.drain.trigger(self.env.reactor.now());
         }
     }
 

@@ -71,9 +71,14 @@ pub async fn send_all(env: &Env, socket: &Socket, bytes: &[u8], deadline: Instan
 /// Closes our side, then reads and drops what the other one still sends, until it closes or time is up: an answer that
 /// was sent last is not lost to a reset.
 pub async fn linger(env: &Env, socket: &Socket) {
+    linger_for(env, socket, LAST_WORD_TIMEOUT).await;
+}
+
+/// The same for another time.
+pub async fn linger_for(env: &Env, socket: &Socket, time: Duration) {
     socket.shutdown_write();
     let mut timer = Timer::new(&env.reactor);
-    timer.set(Some(env.reactor.now() + LAST_WORD_TIMEOUT));
+    timer.set(Some(env.reactor.now() + time));
     for _ in 0..LINGER_READS_MAX {
         if recv(env, socket, &mut timer, |_| {}).await == 0 {
             return;

@@ -27,6 +27,7 @@ pub struct Listener {
     entry: Rc<Entry>,
     pause: Timer,
     pauses_count: u64,
+    is_inherited: bool,
 }
 
 /// Keeps a port for this process until its shards listen on it. It takes no connections itself.
@@ -75,7 +76,11 @@ impl Listener {
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-        Ok(Self::new(reactor, reactor.register(socket.into(), Urgency::Usual)?))
+        Ok(Self::new(
+            reactor,
+            reactor.register(socket.into(), Urgency::Usual)?,
+            false,
+        ))
     }
 
     /// Listens on a socket that is bound already, maybe together with other shards: of those that sleep, the kernel
@@ -88,16 +93,23 @@ impl Listener {
         socket.set_tcp_nodelay(true)?;
         socket.set_nonblocking(true)?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-        Ok(Self::new(reactor, reactor.register_exclusive(socket.into())?))
+        Ok(Self::new(reactor, reactor.register_exclusive(socket.into())?, true))
     }
 
-    fn new(reactor: &Rc<Reactor>, entry: Rc<Entry>) -> Self {
+    fn new(reactor: &Rc<Reactor>, entry: Rc<Entry>, is_inherited: bool) -> Self {
         Self {
             reactor: reactor.clone(),
             entry,
             pause: Timer::new(reactor),
             pauses_count: 0,
+            is_inherited,
         }
+    }
+
+    /// Whether somebody else has it, too: it goes on listening when this one is dropped.
+    #[must_use]
+    pub fn is_inherited(&self) -> bool {
+        self.is_inherited
     }
 
     /// How often accepting had to pause for want of descriptors or memory.

@@ -13,7 +13,7 @@ use super::conversation::Conversation;
 use super::handshake;
 use super::permit::Door;
 
-/// Accepts clients until the shard drains.
+/// Accepts clients until the shard drains. Who waits then is told.
 pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Handover>, mut listener: Listener) {
     let env = &clients.env;
     let drain = env.drain.watch();
@@ -40,7 +40,9 @@ pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Hando
             env.counters.accept_pauses.set(listener.pauses_count());
             accepted
         });
-        let Some((fd, peer)) = next.await else { return };
+        let Some((fd, peer)) = next.await else {
+            return turn_away(clients, listener).await;
+        };
         env.counters.connections_accepted.add();
         if let Ok(socket) = Socket::adopt(&env.reactor, fd) {
             let permit = clients.handshakes.begin(env.core.handshakes_max, env.reactor.now());
@@ -60,10 +62,35 @@ pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Hando
     }
 }
 
+/// Tells those who wait in the listener's queue that nobody is taken any more: when it closes, the kernel resets them. Those of a
+/// listener that was passed in wait for whoever gets it next.
+async fn turn_away<C: Conversation>(clients: Rc<Clients<C>>, mut listener: Listener) {
+    let env = &clients.env;
+    let mut passes = 0;
+    let mut told = 0;
+    while !listener.is_inherited() && passes < PASSES_WITHOUT && told < env.core.listen_backlog {
+        match poll_fn(|context| Poll::Ready(listener.poll_accept(context))).await {
+            Poll::Pending => passes += 1,
+            Poll::Ready((fd, peer)) => {
+                env.counters.connections_accepted.add();
+                if let Ok(socket) = Socket::adopt(&env.reactor, fd) {
+                    spawn(handshake::turn_away(clients.clone(), socket, peer));
+                }
+                (passes, told) = (0, told + 1);
+                if told % ACCEPTS_PER_TURN as usize != 0 {
+                    continue;
+                }
+            }
+        }
+        yield_now().await;
+    }
+}
+
 /// Takes the sockets that other shards hand over, for as long as the shard lives. They have a place here like those that it has
 /// accepted itself, and wait for one where they are.
 pub async fn receive<C: Conversation>(clients: Rc<Clients<C>>, mut arrivals: Arrivals) {
     let env = &clients.env;
+    let drain = env.drain.watch();
     let mut timer = Timer::new(&env.reactor);
     let mut since_yield = 0;
     loop {
@@ -77,6 +104,10 @@ pub async fn receive<C: Conversation>(clients: Rc<Clients<C>>, mut arrivals: Arr
             continue;
         };
         poll_fn(|context| {
+            if drain.poll_triggered(context).is_ready() {
+                // It is told so, and asks nobody.
+                return Poll::Ready(());
+            }
             let (max, now) = (env.core.handshakes_max, env.reactor.now());
             clients
                 .handshakes
@@ -94,3 +125,5 @@ pub async fn receive<C: Conversation>(clients: Rc<Clients<C>>, mut arrivals: Arr
 }
 
 const ACCEPTS_PER_TURN: u32 = 16;
+/// What the kernel has taken before is known after a pass.
+const PASSES_WITHOUT: u32 = 2;

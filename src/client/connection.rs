@@ -236,9 +236,15 @@ impl<C: Conversation> Connection<C> {
         self.with_session(|session, now, out| session.handle_shutdown(now, out));
     }
 
-    /// Draining: closes it with 1001, as soon as its Calls and the pushes that it got are answered.
+    /// Closes it with 1001, as soon as its Calls and the pushes that it got are answered.
     pub fn leave(&self) {
         self.leave_once(Leaving::OnceQuiet);
+    }
+
+    /// The process drains, and it is its turn: as [`leave`](Self::leave), and what has not begun is not begun any more.
+    pub fn leave_in_turn(&self) {
+        self.with_session(|session, now, out| session.handle_leave(now, out));
+        self.leave();
     }
 
     /// The drain has waited long enough for clients: closes it with 1001, as soon as the Calls that are at the backend

@@ -54,6 +54,9 @@ pub trait Conversation: Sized + 'static {
     /// The process drains.
     fn handle_shutdown(&mut self, _now: Instant, _out: &mut Outputs) {}
 
+    /// It is its turn to leave.
+    fn handle_leave(&mut self, _now: Instant, _out: &mut Outputs) {}
+
     /// The connection is over. Gives back the pushes that were not sent.
     fn handle_end(&mut self, _now: Instant, _reason: FailReason, _out: &mut Outputs) -> Vec<Push> {
         Vec::new()
@@ -137,6 +140,10 @@ impl Conversation for Session {
 
     fn handle_shutdown(&mut self, now: Instant, out: &mut Outputs) {
         self.handle_shutdown(now, out);
+    }
+
+    fn handle_leave(&mut self, now: Instant, out: &mut Outputs) {
+        self.handle_leave(now, out);
     }
 
     fn handle_end(&mut self, now: Instant, reason: FailReason, out: &mut Outputs) -> Vec<Push> {

@@ -12,6 +12,7 @@ mod refusal;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use shards::handover::Handover;
@@ -24,7 +25,7 @@ use self::farewell::{finish_and_close, refuse};
 use self::parcel::Peer;
 use self::reason::Reason;
 use self::refusal::Refusal;
-use super::clients::Clients;
+use super::clients::{BoundReached, Clients};
 use super::connection::Connection;
 use super::conversation::Conversation;
 use super::permit::HandshakePermit;
@@ -52,12 +53,14 @@ pub(super) async fn begin<C: Conversation>(
         address,
         is_trusted: Network::any_contains(&env.node.trusted_proxies, address.ip()),
     };
-    let Some((head, peer)) = read_head(env, &socket, &permit, peer, deadline).await else {
-        match permit.is_lost() {
-            true => env.counters.handshakes_made_room.add(),
-            false => env.counters.handshakes_unfinished.add(),
+    let (head, peer) = match read_head(env, &socket, &permit, peer, deadline).await {
+        Ok(read) => read,
+        Err(Unread::Gone) => return env.counters.handshakes_unfinished.add(),
+        Err(Unread::PlaceLost) => return env.counters.handshakes_made_room.add(),
+        Err(Unread::Draining) => {
+            drop(permit);
+            return turn_away(clients, socket, address).await;
         }
-        return;
     };
     permit.handle_request();
     let checked = check(env, &head, peer.is_trusted);
@@ -78,9 +81,17 @@ pub(super) async fn begin<C: Conversation>(
         if let Ok(socket) = Socket::adopt(&env.reactor, parcel.socket) {
             let refusal = Refusal::shed(Reason::Handover);
             refusal.tell(env, peer.address, false);
-            refuse(&clients, permit, socket, &refusal, deadline).await;
+            refuse(&clients, Some(permit), socket, &refusal, deadline).await;
         }
     }
+}
+
+/// The shard takes no client any more: whatever the request is, it is told so.
+pub(super) async fn turn_away<C: Conversation>(clients: Rc<Clients<C>>, socket: Socket, address: SocketAddr) {
+    let refusal = Refusal::from_bound(BoundReached::Draining);
+    refusal.tell(&clients.env, address, false);
+    let deadline = clients.env.reactor.now();
+    refuse(&clients, None, socket, &refusal, deadline).await;
 }
 
 /// Another shard read the request; this one is the ClientId's home.
@@ -120,7 +131,7 @@ async fn enter<C: Conversation>(
         Err(refusal) => {
             let is_traced = refusal.client.as_ref().is_some_and(|client| clients.is_traced(client));
             refusal.tell(env, peer.address, is_traced);
-            return refuse(clients, permit, socket, &refusal, deadline).await;
+            return refuse(clients, Some(permit), socket, &refusal, deadline).await;
         }
     };
     let tell = |refusal: &Refusal| refusal.tell(env, peer.address, clients.is_traced(&client));
@@ -134,7 +145,7 @@ async fn enter<C: Conversation>(
     if let Err(bound) = clients.check_bounds(&client, now) {
         let refusal = Refusal::from_bound(bound).of(&client);
         tell(&refusal);
-        return refuse(clients, permit, socket, &refusal, deadline).await;
+        return refuse(clients, Some(permit), socket, &refusal, deadline).await;
     }
     let (identity, lines) = introduce(
         clients,
@@ -145,6 +156,7 @@ async fn enter<C: Conversation>(
         peer,
     );
     let refusal = match ask(clients, &socket, &identity, lines, deadline).await {
+        Asked::Draining => Some(Refusal::from_bound(BoundReached::Draining)),
         Asked::Answered(admission) => Refusal::from_admission(admission),
         Asked::Superseded => Some(Refusal::shed(Reason::Superseded)),
         Asked::Gone => {
@@ -154,7 +166,7 @@ async fn enter<C: Conversation>(
     };
     if let Some(refusal) = refusal.map(|refusal| refusal.of(&client)) {
         tell(&refusal);
-        return refuse(clients, permit, socket, &refusal, deadline).await;
+        return refuse(clients, Some(permit), socket, &refusal, deadline).await;
     }
     let mut answer = Vec::with_capacity(ANSWER_LEN);
     http::write_switching_protocols(&mut answer, key, names.map(|(_, spelling)| spelling));
@@ -212,12 +224,21 @@ fn admit<C: Conversation>(clients: &Rc<Clients<C>>, connection: Rc<Connection<C>
     }
     if clients.env.is_draining() {
         connection.handle_shutdown();
-        connection.leave();
+        connection.leave_in_turn();
     }
 }
 
-/// Reads the request, and the PROXY protocol header before it where one is due. `None`: the client went, or was slow, or
-/// its place was needed.
+/// Why there is no request.
+enum Unread {
+    /// The client went, or was slow, or does not speak as it should.
+    Gone,
+    /// Its place was needed.
+    PlaceLost,
+    /// No request is of use any more.
+    Draining,
+}
+
+/// Reads the request, and the PROXY protocol header before it where one is due.
 /// A head that is refused is answered here.
 async fn read_head(
     env: &Env,
@@ -225,24 +246,31 @@ async fn read_head(
     permit: &HandshakePermit,
     peer: Peer,
     deadline: Instant,
-) -> Option<(Vec<u8>, Peer)> {
+) -> Result<(Vec<u8>, Peer), Unread> {
     let mut bytes = Vec::new();
     let mut peer = peer;
     let mut expects_proxy = env.node.proxy_protocol;
     let mut timer = Timer::new(&env.reactor);
     timer.set(Some(deadline));
+    let drain = env.drain.watch();
     loop {
         let receiving = recv(env, socket, &mut timer, |piece| bytes.extend_from_slice(piece));
-        let received = until(|context| permit.poll_lost(context), receiving).await;
-        if received.unwrap_or(0) == 0 {
-            return None;
+        let is_no_use = |context: &mut Context<'_>| match drain.poll_triggered(context) {
+            Poll::Pending => permit.poll_lost(context),
+            triggered => triggered,
+        };
+        match until(is_no_use, receiving).await {
+            None if permit.is_lost() => return Err(Unread::PlaceLost),
+            None => return Err(Unread::Draining),
+            Some(0) => return Err(Unread::Gone),
+            Some(_) => {}
         }
         if expects_proxy {
             match proxy_protocol::parse(&bytes) {
                 Ok(None) => continue,
                 Ok(Some(header)) => {
                     if !is_believed(env, Listener::Listen, peer.address) {
-                        return None;
+                        return Err(Unread::Gone);
                     }
                     bytes.drain(..header.len);
                     peer = Peer {
@@ -253,7 +281,7 @@ async fn read_head(
                 }
                 Err(_) => {
                     env.counters.proxy_missing.add();
-                    return None;
+                    return Err(Unread::Gone);
                 }
             }
             if bytes.is_empty() {
@@ -262,7 +290,7 @@ async fn read_head(
         }
         // Complete, broken or too long: `check` says which.
         if is_request_decided(&bytes, env.core.head_max) {
-            return Some((bytes, peer));
+            return Ok((bytes, peer));
         }
     }
 }

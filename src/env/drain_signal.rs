@@ -3,13 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use slab::Slab;
 
 /// Is triggered once, and then wakes every task that watches it.
 #[derive(Debug, Default)]
 pub struct DrainSignal {
-    triggered: Cell<bool>,
+    triggered: Cell<Option<Instant>>,
     watchers: RefCell<Slab<Option<Waker>>>,
 }
 
@@ -22,8 +23,8 @@ pub struct DrainWatch {
 
 impl DrainSignal {
     /// Triggers the signal, for good: wakes every task that watches it.
-    pub fn trigger(&self) {
-        self.triggered.set(true);
+    pub fn trigger(&self, now: Instant) {
+        self.triggered.set(Some(now));
         for (_, waker) in self.watchers.borrow_mut().iter_mut() {
             if let Some(waker) = waker.take() {
                 waker.wake();
@@ -33,6 +34,11 @@ impl DrainSignal {
 
     /// Whether the signal was triggered.
     pub fn is_triggered(&self) -> bool {
+        self.triggered.get().is_some()
+    }
+
+    /// Since when.
+    pub fn since(&self) -> Option<Instant> {
         self.triggered.get()
     }
 

@@ -22,7 +22,7 @@ use crate::env::Env;
 use crate::env::buffers::Held;
 use crate::env::drain_signal::DrainWatch;
 use crate::env::proxy_peers::{Listener, is_believed};
-use crate::stream::{linger, poll_recv, send_all};
+use crate::stream::{linger, linger_for, poll_recv, send_all};
 use protocol::buffers::MUCH;
 use protocol::http::{BodyDecoder, BodyError, Framing, parse_request, write_continue, write_response_head};
 use protocol::proxy_protocol;
@@ -115,7 +115,8 @@ impl Reader {
     }
 
     async fn respond(&mut self, mut answer: Answer, keep_alive: bool) -> Result<(), End> {
-        let keep_alive = keep_alive && !(self.env().end.is_triggered() && self.buffer.is_empty());
+        // While it drains nobody is to keep a connection that may end any time, perhaps with a request on its way.
+        let keep_alive = keep_alive && !(self.env().is_draining() && self.buffer.is_empty());
         let settle = std::mem::take(&mut answer.settle);
         self.place.begin_wait();
         // The kernel takes an answer also for a peer that has closed; an outcome would be lost so.
@@ -250,11 +251,16 @@ impl Reader {
             ..
         } = self;
         let mut must_go = false;
+        let mut is_over = false;
         let received = poll_fn(|context| {
             let received = poll_recv(&ingress.env, context, socket, |bytes| buffer.extend_from_slice(bytes));
             match received {
                 Poll::Ready(received) => return Poll::Ready(received.unwrap_or(0)),
-                Poll::Pending if between_requests && end.poll_triggered(context).is_ready() => return Poll::Ready(0),
+                Poll::Pending if between_requests && end.poll_triggered(context).is_ready() && socket.ask_idle() => {
+                    is_over = true;
+                    let stays_until = ingress.env.drain.since().map(|since| since + KEPT_FOR);
+                    timer.set(stays_until.map(|until| until.min(deadline)));
+                }
                 Poll::Pending => {}
             }
             must_go = place.poll_must_go(context).is_ready();
@@ -270,6 +276,10 @@ impl Reader {
         if received > 0 {
             ingress.turns.take(cost(received, RECEIVED_LEN)).await;
             return Ok(());
+        }
+        if is_over {
+            // In order, and not with a reset: a request may be on its way.
+            linger_for(self.env(), &self.socket, IDLE_LINGER).await;
         }
         if must_go || between_requests || self.socket.peer_closed() {
             return Err(End::Silent);
@@ -319,6 +329,10 @@ const BODY_PROGRESS_LEN: usize = 16 * 1024;
 /// A larger body of a refused request is not worth waiting for its end.
 const SKIPPED_LEN_MAX: usize = 64 * 1024;
 const HEAD_LEN: usize = 256;
+/// So long after the beginning of a drain a connection without a request stays: others learn meanwhile that they are to go elsewhere.
+const KEPT_FOR: Duration = Duration::from_secs(1);
+/// A request that was on its way when its connection ended has come by then.
+const IDLE_LINGER: Duration = Duration::from_millis(250);
 /// Bytes that cost as much to receive, in the worst of framings, as a small request to answer.
 const RECEIVED_LEN: usize = 2 * 1024;
 /// Bytes of JSON that cost as much to look through.

@@ -16,12 +16,17 @@ pub async fn serve(ingress: Rc<Ingress>, mut listener: Listener) {
     let env = &ingress.env;
     let end = env.end.watch();
     let mut since_yield = 0_u64;
+    let mut left = env.core.listen_backlog;
     loop {
         let next = poll_fn(|context| {
-            if end.poll_triggered(context).is_ready() {
+            let accepted = listener.poll_accept(context);
+            // Who came before the end is served. A socket that was passed in is somebody else's, too.
+            let is_over = end.poll_triggered(context).is_ready();
+            if is_over && (accepted.is_pending() || listener.is_inherited() || left == 0) {
                 return Poll::Ready(None);
             }
-            listener.poll_accept(context).map(Some)
+            left -= usize::from(is_over);
+            accepted.map(Some)
         });
         let Some((fd, peer)) = next.await else { return };
         let Ok(socket) = Socket::adopt(&env.reactor, fd) else {

@@ -1,12 +1,15 @@
 //! Ends a shard: what is under way is finished, clients leave one after the other.
 
+use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::Shard;
 use super::control_plane::Phase;
+use super::outbox::Undelivered;
 use super::requests::Request;
+use crate::client::Connection;
 
 /// How the drain of a shard, or of all of them, went.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -15,8 +18,8 @@ pub struct Drained {
     pub left: usize,
     /// Clients whose time was up while something was.
     pub cut_off: usize,
-    /// Outcomes and the like that the backend has not taken.
-    pub posts_dropped: usize,
+    /// What the backend has not taken.
+    pub undelivered: Undelivered,
     /// From the signal on; of several shards the longest.
     pub took: Duration,
 }
@@ -28,7 +31,7 @@ impl Drained {
         Self {
             left: self.left + other.left,
             cut_off: self.cut_off + other.cut_off,
-            posts_dropped: self.posts_dropped + other.posts_dropped,
+            undelivered: self.undelivered.and(other.undelivered),
             took: self.took.max(other.took),
         }
     }
@@ -36,13 +39,18 @@ impl Drained {
 
 impl fmt::Display for Drained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Undelivered {
+            outcomes,
+            sends,
+            disconnects,
+        } = self.undelivered;
         write!(
             f,
-            "drained in {:.1} s: {} clients left, {} were cut off with something under way, {} posts were dropped",
+            "drained in {:.1} s: {} clients left, {} were cut off with something under way; not delivered: {outcomes} outcomes of pushes, \
+             {sends} SENDs, {disconnects} /disconnect",
             self.took.as_secs_f64(),
             self.left,
             self.cut_off,
-            self.posts_dropped
         )
     }
 }
@@ -56,25 +64,15 @@ impl Shard {
         // stuck there is given up, and the news of it has the rest.
         let last_answers = start + self.env.node.drain_timeout.mul_f64(0.8);
         let give_up = start + self.env.node.drain_timeout.mul_f64(0.9);
+        // Whom the backend does not know of yet it need not let in.
+        self.pool.withdraw(|request| matches!(request, Request::Connect(_)));
         let clients = self.clients.all();
         let clients_count = clients.len();
-        for client in &clients {
-            client.handle_shutdown();
-        }
-        let spread = self.env.node.drain_spread.min(self.env.node.drain_spread_max());
-        for (index, client) in clients.iter().enumerate() {
-            let due = start + spread.mul_f64(index as f64 / clients.len() as f64);
-            if due > self.env.reactor.now() {
-                shards::timer::sleep(&self.env.reactor, due.saturating_duration_since(self.env.reactor.now())).await;
-            }
-            client.leave();
-        }
-        drop(clients);
+        self.each(&clients, Connection::handle_shutdown).await;
+        self.see_off(clients, start).await;
         self.wait_until(last_answers, || self.is_quiet()).await;
         let late = self.clients.all();
-        for client in &late {
-            client.leave_once_answered();
-        }
+        self.each(&late, Connection::leave_once_answered).await;
         // Those whose Calls are at the backend stay.
         let owed_answers = late.len().saturating_sub(self.clients.len());
         drop(late);
@@ -82,19 +80,10 @@ impl Shard {
         let cut_off = owed_answers + self.clients.len();
         self.pool
             .give_up(|request| matches!(request, Request::Call(_) | Request::Connect(_)));
-        for client in self.clients.all() {
-            client.leave_now();
-        }
-        // Others may need this shard's ingress, and its answers about its clients, for longer than it does.
-        self.wait_until(end, || {
-            let is_drained = self.is_quiet() && self.outbox.is_empty() && self.mailer.is_empty();
-            self.control
-                .set_phase(if is_drained { Phase::Drained } else { Phase::Draining });
-            self.control.plane().is_drained()
-        })
-        .await;
-        self.env.end.trigger();
-        let posts_dropped = self.outbox.len();
+        self.each(&self.clients.all(), Connection::leave_now).await;
+        self.deliver(end).await;
+        self.env.end.trigger(self.env.reactor.now());
+        let undelivered = self.outbox.undelivered();
         // The last frames and answers are with the kernel; their sockets close in order.
         let last_words = self.env.reactor.now() + LAST_WORDS;
         self.wait_until(last_words.min(end), || {
@@ -107,9 +96,55 @@ impl Shard {
             // Handshakes that were under way may have become clients meanwhile.
             left: clients_count.saturating_sub(cut_off),
             cut_off,
-            posts_dropped,
+            undelivered,
             took: self.env.reactor.now().saturating_duration_since(start),
         }
+    }
+
+    /// Has clients leave, one after the other.
+    async fn see_off(&self, clients: Vec<Rc<Connection>>, start: Instant) {
+        let spread = self.env.node.drain_spread.min(self.env.node.drain_spread_max());
+        let count = clients.len();
+        for (index, client) in clients.into_iter().enumerate() {
+            let due = start + spread.mul_f64(index as f64 / count as f64);
+            let pause = due.saturating_duration_since(self.env.reactor.now());
+            if !pause.is_zero() {
+                shards::timer::sleep(&self.env.reactor, pause).await;
+            } else if index % CLIENTS_PER_TURN == CLIENTS_PER_TURN - 1 {
+                shards::yield_now().await;
+            }
+            client.leave_in_turn();
+        }
+    }
+
+    /// Does it to all of them, a few in each turn: others go on meanwhile.
+    async fn each(&self, clients: &[Rc<Connection>], act: fn(&Connection)) {
+        for some in clients.chunks(CLIENTS_PER_TURN) {
+            some.iter().for_each(|client| act(client));
+            shards::yield_now().await;
+        }
+    }
+
+    /// Waits until the backend knows what it must, on this shard and all others: they may need this one's ingress, and its answers
+    /// about its clients, for longer than it does. An outcome was promised to the backend, and has all the time that there is; that
+    /// clients are gone it will see, and is told for as long as it listens.
+    async fn deliver(&self, end: Instant) {
+        let quiet_since = Cell::new(None);
+        self.wait_until(end, || {
+            let now = self.env.reactor.now();
+            let mut is_drained = self.is_quiet() && self.mailer.is_empty();
+            quiet_since.set(quiet_since.get().filter(|_| is_drained).or(is_drained.then_some(now)));
+            let left = self.outbox.undelivered();
+            if left != Undelivered::default() {
+                let heard = self.outbox.last_taken().max(quiet_since.get());
+                let is_deaf = heard.is_some_and(|heard| heard + DEAF_AFTER <= now);
+                is_drained &= left.outcomes == 0 && left.sends == 0 && is_deaf;
+            }
+            self.control
+                .set_phase(if is_drained { Phase::Drained } else { Phase::Draining });
+            self.control.plane().is_drained()
+        })
+        .await;
     }
 
     fn is_quiet(&self) -> bool {
@@ -125,5 +160,8 @@ impl Shard {
 
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// A backend that has taken nothing for so long is not waited for to learn that clients are gone.
+const DEAF_AFTER: Duration = Duration::from_secs(5);
+const CLIENTS_PER_TURN: usize = 32;
 /// The socket on which handed-over ones arrive.
 const OWN_SOCKETS: usize = 1;

@@ -42,6 +42,29 @@ enum End {
     Shed,
 }
 
+/// How much of each kind is not delivered.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Undelivered {
+    /// What became of pushes.
+    pub outcomes: usize,
+    /// What clients say unasked: SENDs and CallResultErrors.
+    pub sends: usize,
+    /// The notices that connections have ended.
+    pub disconnects: usize,
+}
+
+impl Undelivered {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            outcomes: self.outcomes + other.outcomes,
+            sends: self.sends + other.sends,
+            disconnects: self.disconnects + other.disconnects,
+        }
+    }
+}
+
 /// A shard's undelivered posts.
 pub struct Outbox {
     /// Its shard's: a connection's outcomes may be posted from the shard where a request waited for them.
@@ -55,6 +78,8 @@ pub struct Outbox {
     sends: RefCell<Share>,
     disconnects: RefCell<Share>,
     next_number: Cell<u64>,
+    /// When the backend has taken one, or said that it does not want it.
+    last_taken: Cell<Option<Instant>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -72,6 +97,7 @@ impl Outbox {
             sends: RefCell::default(),
             disconnects: RefCell::default(),
             next_number: Cell::new(0),
+            last_taken: Cell::new(None),
             waker: RefCell::new(None),
         });
         spawn(outbox.clone().retry());
@@ -100,9 +126,18 @@ impl Outbox {
         self.outcomes.borrow().count() + self.sends.borrow().count()
     }
 
-    /// True when everything was delivered or given up.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0 && self.disconnects.borrow().count() == 0
+    /// What is not delivered yet, by kind.
+    pub fn undelivered(&self) -> Undelivered {
+        Undelivered {
+            outcomes: self.outcomes.borrow().count(),
+            sends: self.sends.borrow().count(),
+            disconnects: self.disconnects.borrow().count(),
+        }
+    }
+
+    /// When the backend has taken one last.
+    pub fn last_taken(&self) -> Option<Instant> {
+        self.last_taken.get()
     }
 
     pub(super) fn handle_response(self: &Rc<Self>, post: Box<Post>, response: Result<Response<'_>, Failure>) {
@@ -113,6 +148,7 @@ impl Outbox {
             Ok(400..=407 | 409..=428 | 430..500) => End::Refused,
             _ => return self.keep(post),
         };
+        self.last_taken.set(Some(self.reactor.now()));
         if let Some(next) = self.finish(post, end) {
             self.try_post(next);
         }

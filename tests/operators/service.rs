@@ -87,7 +87,7 @@ fn the_last_line_of_a_drain_says_how_it_went() {
     assert!(proxy.wait().success());
     let last = proxy.wait_log("drained in ");
     assert!(
-        last.contains(" s: 5 clients left, 0 were cut off with something under way, 0 posts were dropped"),
+        last.contains(" s: 5 clients left, 0 were cut off with something under way; not delivered: 0 outcomes of pushes, 0 SENDs, 0 /disconnect"),
         "{last}"
     );
     assert_eq!(proxy.stderr().lines().last(), Some(&*last));
@@ -112,7 +112,7 @@ fn the_last_line_of_a_drain_says_how_it_went() {
     assert!(proxy.wait().success());
     let last = proxy.wait_log("drained in ");
     assert!(
-        last.contains(" s: 1 clients left, 2 were cut off with something under way, 1 posts were dropped"),
+        last.contains(" s: 1 clients left, 2 were cut off with something under way; not delivered: 1 outcomes of pushes, 0 SENDs, 0 /disconnect"),
         "{last}"
     );
 }

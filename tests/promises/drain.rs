@@ -19,6 +19,22 @@ fn wait_draining(proxy: &Proxy) {
     support::eventually("the drain", || {
         (Http::connect(proxy.admin).get("/readyz").status == 503).then_some(())
     });
+    support::eventually("all shards to know of it", || {
+        proxy
+            .metric("draining")
+            .iter()
+            .all(|draining| *draining == 1.0)
+            .then_some(())
+    });
+}
+
+/// Each shard has looked up since it was told to drain.
+fn settle(clients: &mut [Client]) {
+    for _ in 0..4 {
+        for client in &mut *clients {
+            client.expect_nothing();
+        }
+    }
 }
 
 #[test]
@@ -108,13 +124,229 @@ fn calls_in_flight_are_answered_before_their_clients_are_closed() {
     backend.wait_seen("/call", 6);
     proxy.signal(Signal::TERM);
     wait_draining(&proxy);
+    settle(&mut clients);
     gate.open();
     for client in &mut clients {
         client.expect("[3,\"m1\",{\"a\":1}]");
-        client.expect("[3,\"m2\",{\"a\":2}]");
+        // The other one had not begun: the client sends it again where it goes.
         client.expect_close(1001);
     }
     assert_eq!(proxy.wait().code(), Some(0));
+}
+
+#[test]
+fn who_always_has_a_call_waiting_is_closed_in_its_turn() {
+    let backend = Backend::start();
+    let gate = backend.hold("/call", |request| Response::json(&request.body));
+    let mut proxy = patient(&backend).set("calls_queued", "4").start();
+    let mut client = proxy.client("CP1");
+    proxy.push("CP1", "Reset", "p1", "{}").expect(202);
+    client.expect("[2,\"p1\",\"Reset\",{}]");
+    for number in 0..3 {
+        client.send_call(&format!("m{number}"), "Slow", "{}");
+    }
+    backend.take("/call");
+    proxy.signal(Signal::TERM);
+    wait_draining(&proxy);
+    // What comes now is read, since the push is not answered: but none of it is begun.
+    settle(std::slice::from_mut(&mut client));
+    client.send_call("m3", "Slow", "{}");
+    client.expect_nothing();
+    gate.open();
+    client.expect("[3,\"m0\",{}]");
+    client.send_call("m4", "Slow", "{}");
+    client.send_result("p1", "{\"done\":1}");
+    client.expect_close(1001);
+    assert_eq!(proxy.wait().code(), Some(0));
+    assert_eq!(
+        backend.seen("/call").len(),
+        1,
+        "nothing was begun after its turn had come"
+    );
+    assert_eq!(backend.take("/result/Reset/CP1/p1").text(), "{\"done\":1}");
+}
+
+#[test]
+fn who_waits_in_the_queue_of_the_listener_is_told() {
+    let backend = Backend::start();
+    let gate = backend.hold("/connect", |_| Response::json("\"ok\""));
+    let mut proxy = patient(&backend)
+        .set("handshakes_max", "2")
+        .set("handshake_timeout", "10m")
+        .start();
+    let under_way: Vec<Http> = (0..2)
+        .map(|number| support::Handshake::new(&format!("CP{number}")).send(proxy.listen))
+        .collect();
+    backend.wait_seen("/connect", 2);
+    let waiting: Vec<Http> = (0..8)
+        .map(|number| support::Handshake::new(&format!("late{number}")).send(proxy.listen))
+        .collect();
+    proxy.wait_count_where("accept_pauses", "handshakes_max", 1);
+    proxy.signal(Signal::TERM);
+    for mut http in waiting {
+        let reply = http.any_reply();
+        assert_eq!(reply.status, 503);
+        assert!(reply.header("retry-after").is_some(), "{reply:?}");
+        http.expect_end();
+    }
+    gate.open();
+    for http in under_way {
+        Client::upgrade(http).expect_close(1001);
+    }
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
+#[test]
+fn handshakes_that_the_backend_was_not_asked_about_yet_are_told() {
+    let backend = Backend::start();
+    let gate = backend.hold("/connect", |_| Response::json("\"ok\""));
+    let mut proxy = patient(&backend)
+        .set("backend_connections_max", "1")
+        .set("handshake_timeout", "10m")
+        .start();
+    let first = support::Handshake::new("CP0").send(proxy.listen);
+    backend.wait_seen("/connect", 1);
+    let waiting: Vec<Http> = (1..8)
+        .map(|number| support::Handshake::new(&format!("CP{}", number / 2)).send(proxy.listen))
+        .collect();
+    support::eventually("all of them", || (proxy.metric("handshakes") == [8.0]).then_some(()));
+    proxy.signal(Signal::TERM);
+    for mut http in waiting {
+        assert_eq!(http.any_reply().status, 503);
+    }
+    gate.open();
+    Client::upgrade(first).expect_close(1001);
+    assert_eq!(proxy.wait().code(), Some(0));
+    assert_eq!(backend.seen("/connect").len(), 1);
+}
+
+#[test]
+fn whoever_has_not_sent_a_request_is_told() {
+    let backend = Backend::start();
+    let mut proxy = patient(&backend).set("handshake_timeout", "10m").start();
+    let mut silent = Http::connect(proxy.listen);
+    let mut half = Http::connect(proxy.listen);
+    half.send(&support::Handshake::new("CP1").bytes()[..40]);
+    support::eventually("both", || (proxy.metric("handshakes") == [2.0]).then_some(()));
+    proxy.signal(Signal::TERM);
+    for http in [&mut silent, &mut half] {
+        assert_eq!(http.any_reply().status, 503);
+        http.expect_end();
+    }
+    drop((silent, half));
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
+#[test]
+fn a_kept_connection_to_the_ingress_ends_with_an_answer() {
+    const ROUNDS: usize = 8;
+    let backend = Backend::start();
+    for _ in 0..ROUNDS {
+        let mut proxy = patient(&backend).shards(2).start();
+        let address = proxy.ingress;
+        let pushers: Vec<_> = (0..8)
+            .map(|number| {
+                std::thread::spawn(move || {
+                    let mut http = Http::connect(address);
+                    let target = support::http::call_target(&format!("CP{number}"), "Reset", "p1");
+                    // One push after the other, as a balancer sends those of many over one connection.
+                    loop {
+                        http.send_request("POST", &target, &[], "{}");
+                        match http.try_reply() {
+                            Ok(Some(reply)) if reply.header("connection") == Some("close") => return true,
+                            Ok(Some(reply)) => assert!(matches!(reply.status, 404 | 503), "{reply:?}"),
+                            _ => return false,
+                        }
+                    }
+                })
+            })
+            .collect();
+        proxy.wait_count("ingress_requests", 100);
+        proxy.signal(Signal::TERM);
+        let answered: Vec<bool> = pushers.into_iter().map(|pusher| pusher.join().unwrap()).collect();
+        assert!(answered.iter().all(|answered| *answered), "{answered:?}");
+        assert_eq!(proxy.wait().code(), Some(0));
+    }
+}
+
+#[test]
+fn during_the_drain_an_answer_at_the_ingress_is_the_last_of_its_connection() {
+    let backend = Backend::start();
+    let gate = backend.hold("/call", |_| Response::json("{}"));
+    let mut proxy = patient(&backend).shards(2).start();
+    let mut client = proxy.client("CP1");
+    client.send_call("m1", "Slow", "{}");
+    backend.take("/call");
+    let mut kept: Vec<Http> = (0..8).map(|_| proxy.http()).collect();
+    for http in &mut kept {
+        http.request("GET", "/clients", &[], "").expect(200);
+    }
+    proxy.signal(Signal::TERM);
+    wait_draining(&proxy);
+    for http in &mut kept {
+        let reply = http.push("CP1", "Reset", "p1", "{}").expect(503);
+        assert_eq!(reply.header("connection"), Some("close"), "{reply:?}");
+        http.expect_end();
+    }
+    gate.open();
+    client.expect("[3,\"m1\",{}]");
+    client.expect_close(1001);
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
+#[test]
+fn the_ends_of_clients_are_not_waited_for_while_nothing_can_be_delivered() {
+    let mut backend = Backend::start();
+    let mut proxy = patient(&backend).shards(2).set("result_ttl", "1h").start();
+    let mut clients: Vec<Client> = (0..4).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    backend.stop();
+    proxy.signal(Signal::TERM);
+    for client in &mut clients {
+        client.expect_close(1001);
+    }
+    assert_eq!(proxy.wait().code(), Some(0));
+    let line = proxy.wait_log("drained in ");
+    assert!(line.contains("4 /disconnect"), "{line}");
+}
+
+#[test]
+fn outcomes_are_waited_for_also_while_the_backend_is_away() {
+    let mut backend = Backend::start();
+    let mut proxy = patient(&backend).set("result_ttl", "1h").start();
+    let mut client = proxy.client("CP1");
+    proxy.push("CP1", "Reset", "p1", "{}").expect(202);
+    client.expect("[2,\"p1\",\"Reset\",{}]");
+    backend.stop();
+    client.send_result("p1", "{\"done\":1}");
+    client.expect_nothing();
+    proxy.signal(Signal::TERM);
+    client.expect_close(1001);
+    backend.restart();
+    assert_eq!(backend.take("/result/Reset/CP1/p1").text(), "{\"done\":1}");
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
+#[test]
+fn what_was_lost_is_told_by_its_kind() {
+    let mut backend = Backend::start();
+    let mut proxy = Proxy::with(&backend).set("drain_timeout", "1s").start();
+    let mut client = proxy.client_of("ocpp2.1", "CP1");
+    for message_id in ["p1", "p2"] {
+        proxy.push("CP1", "Reset", message_id, "{}").expect(202);
+    }
+    client.expect("[2,\"p1\",\"Reset\",{}]");
+    backend.stop();
+    client.send("[6,\"s1\",\"Notify\",{}]");
+    client.send_result("p1", "{}");
+    client.expect("[2,\"p2\",\"Reset\",{}]");
+    proxy.signal(Signal::TERM);
+    client.expect_close(1001);
+    assert_eq!(proxy.wait().code(), Some(0));
+    let line = proxy.wait_log("drained in ");
+    assert!(
+        line.contains("not delivered: 2 outcomes of pushes, 1 SENDs, 1 /disconnect"),
+        "{line}"
+    );
 }
 
 #[test]

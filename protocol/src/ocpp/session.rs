@@ -78,6 +78,8 @@ enum Phase {
     Open,
     /// As open, but no push is sent or accepted any more.
     Draining,
+    /// As draining, and no Call is taken any more.
+    Leaving,
     /// Close or Drop has come out.
     Closing,
     /// The connection is over and everything has its outcome.
@@ -105,6 +107,8 @@ pub(super) enum Fault {
     EarlierCallsUncounted,
     /// What a client says costs it half of its time.
     PaceDoubled,
+    /// Calls of who is to leave are taken.
+    TakenWhileLeaving,
 }
 
 impl Session {
@@ -312,6 +316,26 @@ impl Session {
                     out,
                 );
             }
+        }
+    }
+
+    /// It is the client's turn to leave: as [`Session::handle_shutdown`], and of its Calls those that are not at the backend yet
+    /// are dropped, as are those that still come. They have no answer, so that the client sends them again where it goes. What is
+    /// under way goes on.
+    pub fn handle_leave(&mut self, now: Instant, out: &mut Outputs) {
+        self.handle_shutdown(now, out);
+        if self.phase != Phase::Draining {
+            return;
+        }
+        self.phase = Phase::Leaving;
+        let read_before = self.wants_read();
+        while let Some(index) = self.calls.find_queued() {
+            self.calls.remove(index);
+            out.push(Output::Count(Event::CallDropped));
+        }
+        if !read_before {
+            // It could not be heard until now.
+            self.keepalive.heard(now);
         }
     }
 

@@ -71,6 +71,10 @@ fn a_broken_rule_is_noticed() {
         (Fault::OneCallTooMany, &["calls_in_flight"]),
         (Fault::SendsUncounted, &["wants_read"]),
         (Fault::PaceDoubled, &["wants_read", "deadline"]),
+        (
+            Fault::TakenWhileLeaving,
+            &["request for no Call", "not counted", "CallShed"],
+        ),
         (Fault::EarlierCallsUncounted, &["wants_read", "beyond the limits"]),
     ] {
         // A world with the smallest queues cannot show every fault.
@@ -128,6 +132,8 @@ const EVERYTHING: &[&str] = &[
     "dead peer",
     "push withdrawn",
     "shutdown",
+    "leave",
+    "call of who leaves",
     "loss",
     "replacement",
     "adoption",

@@ -68,6 +68,12 @@ impl Listener {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Never.
+    #[must_use]
+    pub fn is_inherited(&self) -> bool {
+        false
+    }
+
     /// How often accepting had to pause for want of descriptors.
     #[must_use]
     pub fn pauses_count(&self) -> u64 {

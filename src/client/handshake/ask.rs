@@ -20,6 +20,8 @@ pub(super) enum Asked {
     Answered(Admission),
     /// It was not asked: a newer connection of the same ClientId waits in its place.
     Superseded,
+    /// It was not asked: the shard drains.
+    Draining,
     /// The client has gone meanwhile.
     Gone,
 }
@@ -40,6 +42,7 @@ pub(super) async fn ask<C: Conversation>(
         None => return Asked::Gone,
         Some(Wait::TooLong) => return Asked::Answered(Admission::Unanswered { status: 504 }),
         Some(Wait::Over(Turn::Superseded)) => return Asked::Superseded,
+        Some(Wait::Over(Turn::Come)) if clients.env.is_draining() => return Asked::Draining,
         Some(Wait::Over(Turn::Come)) => {}
     }
     let verdict = Rc::new(Verdict::default());
@@ -59,9 +62,12 @@ pub(super) async fn ask<C: Conversation>(
         verdict.poll(context)
     })
     .await;
-    match has_gone && admission != Admission::Admitted {
-        true => Asked::Gone,
-        false => Asked::Answered(admission),
+    match admission {
+        Admission::Admitted => Asked::Answered(admission),
+        _ if has_gone => Asked::Gone,
+        // What was not asked yet when the drain began was withdrawn.
+        Admission::Unanswered { status: 503 } if clients.env.is_draining() => Asked::Draining,
+        _ => Asked::Answered(admission),
     }
 }
 

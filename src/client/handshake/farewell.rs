@@ -16,7 +16,7 @@ use protocol::websocket;
 /// Answers with the reason.
 pub(super) async fn refuse<C: Conversation>(
     clients: &Clients<C>,
-    permit: HandshakePermit,
+    permit: Option<HandshakePermit>,
     socket: Socket,
     refusal: &Refusal,
     deadline: Instant,
@@ -39,14 +39,14 @@ pub(super) async fn finish_and_close<C: Conversation>(
     let mut answer = Vec::with_capacity(ANSWER_LEN);
     http::write_switching_protocols(&mut answer, key, None);
     answer.extend(websocket::close(Some((1002, "no subprotocol in common"))));
-    say(clients, permit, socket, &answer, deadline).await;
+    say(clients, Some(permit), socket, &answer, deadline).await;
 }
 
 /// Sends the answer and closes our side. Then it is no handshake any more: the other side has some time to read it and to
 /// close, as long as others do not need the place.
 async fn say<C: Conversation>(
     clients: &Clients<C>,
-    permit: HandshakePermit,
+    permit: Option<HandshakePermit>,
     socket: Socket,
     answer: &[u8],
     deadline: Instant,

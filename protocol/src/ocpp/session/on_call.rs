@@ -104,6 +104,10 @@ impl Session {
                 return out.push(Output::Count(Event::CallCoalesced));
             }
         }
+        if self.phase == Phase::Leaving && !self.breaks(Fault::TakenWhileLeaving) {
+            out.push(Output::Count(Event::CallDropped));
+            return;
+        }
         if !self.has_room_for_call() {
             out.push(Output::Count(Event::CallShed));
             let frame = refusal(call.text.raw_id(), "InternalError", "too many Calls wait");

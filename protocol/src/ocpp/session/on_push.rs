@@ -66,7 +66,7 @@ impl Session {
     pub fn adopt(&mut self, now: Instant, pushes: Vec<Push>, out: &mut Outputs) {
         let reason = match self.phase {
             Phase::Open => FailReason::Replaced,
-            Phase::Draining => FailReason::Shutdown,
+            Phase::Draining | Phase::Leaving => FailReason::Shutdown,
             Phase::Closing | Phase::Ended => FailReason::Disconnected,
         };
         let room = (self.limits.pushes_in_flight + self.limits.pushes_queued)

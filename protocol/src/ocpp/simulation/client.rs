@@ -37,7 +37,10 @@ impl World {
             ledger.said(self.now);
             ledger.bad_frames = 0;
             let again = ledger.open_call(&id).map(|call| call.frame.clone());
-            if again.is_none() {
+            if again.is_none() && self.clients[who].ledger.stage == Stage::Leaving {
+                self.happen("call of who leaves");
+                self.clients[who].ledger.expected.counts.push(Event::CallDropped);
+            } else if again.is_none() {
                 self.happen("call");
                 let call = Call {
                     id,

@@ -46,6 +46,7 @@ pub(super) enum PushStage {
 pub(super) enum Stage {
     Open,
     Draining,
+    Leaving,
     Closing,
     Ended,
 }

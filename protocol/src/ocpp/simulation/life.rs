@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ledger::{PushStage, Pushed, Stage, ensure};
+use super::ledger::{CallStage, PushStage, Pushed, Stage, ensure};
 use super::world::{CLIENTS, Checked, World};
 use crate::ocpp::{Event, FailReason, Outcome, Push, PushKey};
 
@@ -101,6 +101,26 @@ impl World {
             self.happen("shutdown");
         }
         self.act(who, |session, now, out| session.handle_shutdown(now, out))
+    }
+
+    /// Its turn to leave: what has not begun does not begin.
+    pub(super) fn leave(&mut self, who: usize) -> Checked {
+        self.shut_down(who)?;
+        let ledger = &mut self.clients[who].ledger;
+        if ledger.stage == Stage::Draining {
+            let read_before = ledger.wants_read();
+            ledger.stage = Stage::Leaving;
+            let count = ledger.calls.len();
+            ledger.calls.retain(|call| call.stage != CallStage::Waiting);
+            for _ in ledger.calls.len()..count {
+                ledger.expected.counts.push(Event::CallDropped);
+            }
+            if !read_before {
+                ledger.heard(self.now);
+            }
+            self.happen("leave");
+        }
+        self.act(who, |session, now, out| session.handle_leave(now, out))
     }
 
     /// The connection ends, another one begins.

@@ -140,6 +140,7 @@ impl World {
             178..190 => self.time_passes(),
             190..193 => self.client_is_heard(who),
             193..196 => self.wait_is_over(who),
+            196 if self.random.percent(50) => self.leave(who),
             196 => self.shut_down(who),
             _ => self.end(who),
         }
