@@ -15,10 +15,10 @@ pub fn start_backend() -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     std::thread::Builder::new().name("demo".into()).spawn(move || {
-        for stream in listener.incoming().flatten() {
+        for (number, stream) in (1_u32..).zip(listener.incoming().flatten()) {
             // Without a thread for it the connection closes, which the proxy knows how to take.
             let _ = std::thread::Builder::new()
-                .name("demo-connection".into())
+                .name(format!("demo-{number}"))
                 .spawn(move || serve(stream));
         }
     })?;

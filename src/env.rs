@@ -20,6 +20,7 @@ use self::home::{IdHasher, home_of};
 use self::reloadable::Reloadable;
 use crate::config::{Core, Node};
 use crate::observe::counters::Counters;
+use crate::observe::refusals::Refusals;
 use protocol::ocpp::ClientId;
 
 /// One shard's surroundings.
@@ -38,6 +39,8 @@ pub struct Env {
     pub counters: Rc<Counters>,
     /// The bytes that the shard holds for others.
     pub buffers: Rc<Buffers>,
+    /// Who was not let in of late.
+    pub refusals: Refusals,
     /// Whether the shard drains.
     pub drain: Rc<DrainSignal>,
     /// Said at the end of the drain: nothing needs the ingress any more, on any shard.
@@ -70,6 +73,7 @@ impl Env {
             started,
             reactor,
             counters: Rc::default(),
+            refusals: Refusals::default(),
             drain: Rc::default(),
             end: Rc::default(),
             hasher,

@@ -7,5 +7,6 @@ pub mod incidents;
 pub mod latency;
 pub mod log;
 pub mod profile;
+pub mod refusals;
 pub mod reloads;
 pub mod report;

@@ -252,6 +252,9 @@ impl Shard {
                 let found = self.send_away(&wanted);
                 let _ = wanted.reply.send((self.env.index, found));
             }
+            Mail::Control(Control::Top { by, slot, reply }) => {
+                drop(reply.send((self.env.index, self.clients.top(by, slot))));
+            }
             Mail::Control(Control::Trace(client)) => self.clients.trace(client),
             Mail::Control(Control::Addresses { index, addresses }) => self.pool.set_addresses(index, &addresses),
         }

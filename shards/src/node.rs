@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::ffi::CString;
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -238,7 +239,7 @@ impl<M: Send + 'static> Seed<M> {
         // Before anything is allocated, so that memory is this core's.
         let made = match self.executor {
             _ if !cpu::pin(self.cpu) => Err(StartError::Pin { cpu: self.cpu }),
-            Executor::Glommio => make_glommio().map(Some),
+            Executor::Glommio => make_glommio_of(self.index).map(Some),
             Executor::Plain => Ok(None),
         };
         let index = self.index;
@@ -379,6 +380,20 @@ fn make_glommio() -> Result<LocalExecutor, StartError> {
         .preempt_timer(PREEMPT_TIMER)
         .make();
     made.map_err(|error| of_a_ring(error.into()))
+}
+
+/// On shard `index`'s thread: the helper thread that is started for it takes its name from the one that starts it, and no two
+/// threads are to have the same.
+fn make_glommio_of(index: usize) -> Result<LocalExecutor, StartError> {
+    let rename = |kind: &str| {
+        let name = CString::new(format!("{kind}-{index}")).unwrap_or_default();
+        // It is for people alone.
+        let _ = rustix::thread::set_name(&name);
+    };
+    rename("helper");
+    let made = make_glommio();
+    rename("shard");
+    made
 }
 
 /// Why there is no ring.

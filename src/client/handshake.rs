@@ -281,6 +281,8 @@ async fn read_head(
                 }
                 Err(_) => {
                     env.counters.proxy_missing.add();
+                    let reason = "it begins without the PROXY protocol header that proxy_protocol waits for";
+                    env.refusals.record(None, peer.address, None, reason);
                     return Err(Unread::Gone);
                 }
             }

@@ -26,6 +26,10 @@ pub fn is_believed(env: &Env, listener: Listener, peer: SocketAddr) -> bool {
         Listener::Ingress => ("ingress", &env.counters.ingress_proxy_untrusted),
     };
     count.add();
+    if listener == Listener::Listen {
+        let reason = "its PROXY protocol header is not believed (proxy_protocol_from)";
+        env.refusals.record(None, peer, None, reason);
+    }
     if is_to_be_told(env, listener) {
         tracing::error!(
             "{peer} sends a PROXY protocol header to {name}, and is not in proxy_protocol_from: its connection is closed. \

@@ -9,12 +9,16 @@ mod connections;
 mod exposition;
 mod gate;
 mod monitor;
+mod paths;
 mod process;
 mod profiles;
 mod rebalance;
+mod refused;
 mod running;
 mod snapshot;
 mod status;
+mod top;
+mod trace;
 
 pub use running::Running;
 
@@ -87,18 +91,16 @@ impl Admin {
             .spawn(move || admin.tell())?;
         let connections = Connections::new(CONNECTIONS_MAX);
         std::thread::Builder::new().name("admin".into()).spawn(move || {
-            for (number, stream) in (1_u64..).zip(listener.incoming().flatten()) {
+            for stream in listener.incoming().flatten() {
                 let Some(place) = connections.enter(&stream) else {
                     continue;
                 };
                 let admin = self.clone();
                 // Refused for want of threads, it is closed; its place is free again.
-                let _ = std::thread::Builder::new()
-                    .name(format!("admin-{}", number % NAMES))
-                    .spawn(move || {
-                        // A client that goes away is not our concern.
-                        let _ = connection::serve(stream, |query| place.while_answering(|| admin.answer(query)));
-                    });
+                let _ = std::thread::Builder::new().name(place.thread_name()).spawn(move || {
+                    // A client that goes away is not our concern.
+                    let _ = connection::serve(stream, |query| place.while_answering(|| admin.answer(query)));
+                });
             }
         })?;
         Ok(())
@@ -214,33 +216,6 @@ impl Admin {
         });
     }
 
-    /// Who is traced, or from now on whose frames are in the log.
-    fn trace(&self, query: &Query<'_>) -> Response {
-        let client = match (query.method, query.parameter("client")) {
-            ("DELETE", _) => None,
-            ("POST", Some(id)) => match ClientId::parse(&id) {
-                Ok(client) => Some(client),
-                Err(_) => return Response::text(400, "this is no ClientId\n"),
-            },
-            ("POST", None) => return Response::text(400, "POST /trace?client=ID begins, DELETE /trace ends\n"),
-            _ => return Response::not_allowed("POST, DELETE"),
-        };
-        for shard in 0..self.outside.shards_count() {
-            let mail = Mail::Control(Control::Trace(client.clone()));
-            if self.outside.try_send(shard, mail).is_err() {
-                return Response::text(503, "a shard is overloaded: try again\n");
-            }
-        }
-        Response::text(
-            200,
-            if client.is_some() {
-                "the log shows it\n"
-            } else {
-                "the log shows no client's frames\n"
-            },
-        )
-    }
-
     fn answer(&self, query: &Query<'_>) -> Response {
         if let Err(refusal) = gate::check(&self.running.current(), query.head, query.path) {
             return refusal;
@@ -284,9 +259,11 @@ impl Admin {
             }
             (_, "/rebalance") => rebalance::answer(&self.rebalance, query, &self.reports().reports),
             (_, "/trace") => self.trace(query),
+            ("GET", "/refused") => refused::answer(query, &self.reports().reports),
+            ("GET", "/top") => self.top(query),
+            ("GET", "/config") => Response::text(200, self.running.current().config.render()),
             (_, path) if path.starts_with(profiles::PREFIX) => profiles::answer(query),
-            ("GET", _) => Response::text(404, "try /, /healthz, /readyz or /metrics\n"),
-            _ => Response::not_allowed("GET"),
+            (_, path) => paths::refuse(path),
         }
     }
 }
@@ -295,8 +272,6 @@ const CLIENTS: &str = "/clients/";
 const CONNECTIONS_MAX: usize = 32;
 /// The other places are for health checks.
 const SLOW_ANSWERS_MAX: usize = 24;
-/// So many threads in a row have different names.
-const NAMES: u64 = 1000;
 /// A shard that takes longer is left out: far longer than one that lives needs.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 const _: () = assert!(REPORT_TIMEOUT.as_secs() < SILENT_AFTER.as_secs());

@@ -59,6 +59,8 @@ impl Log {
             .spawn(move || write(&entries, format, &mut io::stderr()))?;
         let writer = Queue(queue.clone());
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        // Whoever traces a client has asked for it, however little is wanted otherwise.
+        let filter = filter.add_directive(TRACE.parse().map_err(io::Error::other)?);
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_target(false)
@@ -102,6 +104,17 @@ fn object(level: &str, message: &str) -> String {
         r#"{{"timestamp":"{now}","level":"{level}","message":{}}}"#,
         json::string(message)
     )
+}
+
+/// Where the log's lines are, in words.
+#[must_use]
+pub fn whereabouts() -> String {
+    let process = std::process::id();
+    // What systemd sets for a process whose standard error is the journal (systemd.exec(5)).
+    let journal = std::env::var_os("JOURNAL_STREAM").map_or_else(String::new, |_| {
+        format!("; under systemd: journalctl -f _PID={process}")
+    });
+    format!("standard error of process {process}{journal}")
 }
 
 /// Lines that found the queue full, since the start.
@@ -170,6 +183,8 @@ fn write(entries: &Receiver<Entry>, format: Format, out: &mut impl Write) {
     }
 }
 
+/// The lines of src/client/trace.rs.
+const TRACE: &str = "ws2api::client::trace=info";
 static LINES_LOST: AtomicU64 = AtomicU64::new(0);
 const LINES_QUEUED_MAX: usize = 4096;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);

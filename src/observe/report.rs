@@ -8,6 +8,7 @@ use crate::observe::backends::BackendReport;
 use crate::observe::counters::FAMILIES;
 use crate::observe::incidents::IncidentReport;
 use crate::observe::latency::LatencyCopy;
+use crate::observe::refusals::Refused;
 
 /// A copy of what a shard counts, and how it is.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +39,8 @@ pub struct Report {
     pub busy: Duration,
     /// Whether the shard drains.
     pub draining: bool,
+    /// Who was not let in of late, the oldest first.
+    pub refused: Vec<Refused>,
     /// `tolerate`: breaches of the protocols that are let in.
     pub tolerated: Vec<&'static str>,
     /// How each backend is, in the order of the configuration.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use crate::client::Description;
+use crate::client::{Description, TopBy, TopSlice};
 use crate::observe::report::Report;
 use protocol::mapping::{ConnectionId, Identity};
 use protocol::ocpp::Waiter;
@@ -51,6 +51,15 @@ pub enum Control {
     },
     /// Send some clients away: they come back to a node that the balancer chooses.
     SendAway(SendAway),
+    /// Say who is the most of this, of a slice of the clients.
+    Top {
+        /// What they are compared by.
+        by: TopBy,
+        /// Where the slice begins.
+        slot: usize,
+        /// With the shard's index.
+        reply: mpsc::Sender<(usize, TopSlice)>,
+    },
     /// Show every frame of this client in the log; `None`: of nobody.
     Trace(Option<ClientId>),
     /// Backend `index` has these addresses now.

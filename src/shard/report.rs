@@ -53,6 +53,7 @@ impl Shard {
             passes: self.env.reactor.pass_lengths().counts(),
             busy: load.busy,
             draining,
+            refused: self.env.refusals.list(),
             tolerated: self.env.node.tolerate.iter().map(|word| word.spelling()).collect(),
             backends: self.pool.report(),
         };

@@ -58,6 +58,8 @@ fn the_page_lives_finds_clients_and_says_what_is_wrong() {
         proxy.wait_log("Heartbeat");
         search("nobody");
         browser.text("#client", "nobody is not connected. Its home is shard ");
+        support::Http::connect(proxy.listen).get("/").expect(400);
+        browser.text("#refused", "the header Upgrade: websocket is missing");
         assert_eq!(browser.complaints(), [""; 0], "of the browser itself");
 
         backend.stop();

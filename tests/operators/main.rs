@@ -5,6 +5,7 @@ mod alerts;
 mod backend_health;
 mod browser;
 mod confined;
+mod finding;
 mod incidents;
 mod kubernetes;
 mod logs;

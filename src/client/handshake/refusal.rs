@@ -76,6 +76,8 @@ impl Refusal {
     /// Counts it, tells the log once in five minutes, and shows it to whoever traces that client.
     pub(super) fn tell(&self, env: &Env, address: SocketAddr, is_traced: bool) {
         (self.reason.counter())(&env.counters).add();
+        env.refusals
+            .record(self.client.as_ref(), address, Some(self.status), self.reason.text());
         if is_traced && let Some(client) = &self.client {
             trace::show_refusal(client, address, self.status, self.reason.text(), &self.detail);
         }

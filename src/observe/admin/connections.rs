@@ -86,6 +86,14 @@ impl Connections {
             // Its thread reads the end, and goes.
             let _ = oldest.stream.shutdown(Shutdown::Both);
         }
+        // A thread is known by its number, and one that has ended a moment ago may still be there.
+        while open
+            .connections
+            .iter()
+            .any(|other| other.number % NAMES == open.next % NAMES)
+        {
+            open.next += 1;
+        }
         let number = open.next;
         open.next += 1;
         open.connections.push(Connection {
@@ -106,6 +114,11 @@ impl Connections {
 }
 
 impl Place {
+    /// No two that are there at once have the same.
+    pub(super) fn thread_name(&self) -> String {
+        format!("admin-{}", self.number % NAMES)
+    }
+
     /// Answers a request; meanwhile the connection does not have to make room.
     pub(super) fn while_answering<T>(&self, answer: impl FnOnce() -> T) -> T {
         self.set_answered(true);
@@ -130,3 +143,6 @@ impl Drop for Place {
         open.connections.retain(|connection| connection.number != self.number);
     }
 }
+
+/// Many more than there are connections, and short enough for a name of 15 bytes.
+const NAMES: u64 = 1000;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::connection::Response;
 use super::monitor::{History, Rates};
+use super::refused;
 use crate::observe::counters::{FAMILIES, SHED};
 use crate::observe::report::Report;
 use protocol::ocpp::json;
@@ -76,7 +77,12 @@ pub(super) fn json(history: &History, after: Option<u64>) -> Response {
         });
         text.push_str("]}");
     });
-    text.push_str("],");
+    text.push_str(r#"],"refused":"#);
+    refused::write(
+        &mut text,
+        refused::newest_first(&now.reports).into_iter().take(REFUSED_SHOWN),
+    );
+    text.push(',');
     totals(&mut text, &now.reports);
     text.push('}');
     Response::new(200, "application/json", text)
@@ -166,6 +172,8 @@ fn number(value: Option<f64>) -> String {
     )
 }
 
+/// On the page; /refused has all.
+const REFUSED_SHOWN: usize = 12;
 const PAGE: &str = include_str!("status.html");
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'";
 const SHOWN: &[&str] = &[
