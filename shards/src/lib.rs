@@ -17,6 +17,7 @@ pub mod shard;
 pub mod start_error;
 pub mod timer;
 pub mod timers;
+pub mod turn;
 pub mod wheel;
 
 #[cfg(not(simulation))]

@@ -5,12 +5,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType};
 
 use crate::reactor::{Entry, Reactor, Urgency};
+use crate::turn::{self, TURN_LEN};
 
 /// A connected socket in no reactor.
 pub type Descriptor = OwnedFd;
@@ -73,14 +74,16 @@ impl Socket {
         self.entry().peer_closed()
     }
 
-    /// Reads what is there into `buffer`; 0 bytes mean the end.
+    /// Reads what is there into `buffer`; 0 bytes mean the end. Not ready when the task's [turn](crate::turn) is over.
     ///
     /// # Errors
     /// What `recv(2)` gives.
     pub fn poll_recv(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        ready!(turn::poll_left(context));
         let entry = self.entry();
-        let capacity = buffer.len();
-        entry.poll_read(context, capacity, || recv(entry.fd(), buffer))
+        let capacity = buffer.len().min(TURN_LEN);
+        let received = entry.poll_read(context, capacity, || recv(entry.fd(), &mut buffer[..capacity]));
+        count(received)
     }
 
     /// Ready when there may be something to read, which only a read tells.
@@ -88,19 +91,24 @@ impl Socket {
         self.entry().poll_readable(context)
     }
 
-    /// Writes as much of `bytes` as fits.
+    /// Writes as much of `bytes` as fits. Not ready when the task's [turn](crate::turn) is over.
     ///
     /// # Errors
     /// What `send(2)` gives; a broken pipe is an error, not a signal.
     pub fn poll_send(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(turn::poll_left(context));
         let entry = self.entry();
-        entry.poll_write(context, || net::send(entry.fd(), bytes, SEND_FLAGS))
+        count(entry.poll_write(context, || send(entry.fd(), bytes)))
     }
 
-    /// Writes as much of `bytes` as fits now; `None` when nothing does. Leaves no waker behind.
+    /// Writes as much of `bytes` as fits now; `None` when nothing does. Leaves no waker behind, and is ready in any turn.
     pub fn try_send(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
         let entry = self.entry();
-        entry.try_write(|| net::send(entry.fd(), bytes, SEND_FLAGS))
+        let sent = entry.try_write(|| send(entry.fd(), bytes));
+        if let Some(Ok(len)) = sent {
+            turn::spend(len);
+        }
+        sent
     }
 
     /// Ready once the peer has closed its side or the connection is broken; reads nothing.
@@ -190,6 +198,17 @@ impl Drop for Socket {
 }
 
 const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+
+fn count(done: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    if let Poll::Ready(Ok(len)) = done {
+        turn::spend(len);
+    }
+    done
+}
+
+fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::Result<usize> {
+    net::send(fd, &bytes[..bytes.len().min(TURN_LEN)], SEND_FLAGS)
+}
 
 fn recv(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> rustix::io::Result<usize> {
     net::recv(fd, buffer, RecvFlags::DONTWAIT).map(|(len, _)| len)

@@ -13,6 +13,8 @@ use std::task::{Context, Poll, Waker};
 use async_task::Runnable;
 use slab::Slab;
 
+use crate::turn;
+
 thread_local! {
     static POLLS: Cell<u64> = const { Cell::new(0) };
     static QUEUE: RefCell<Option<Queue>> = const { RefCell::new(None) };
@@ -131,7 +133,8 @@ impl<F: Future<Output = ()>> Future for Member<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.project().future.poll(context)
+        let future = self.project().future;
+        turn::take(|| future.poll(context))
     }
 }
 
@@ -155,7 +158,7 @@ impl<F: Future<Output = ()>> Future for Counted<F> {
             return Poll::Pending;
         }
         POLLS.set(POLLS.get().wrapping_add(1));
-        this.future.poll(context)
+        turn::take(|| this.future.poll(context))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::task::{Poll, Waker};
@@ -12,6 +13,7 @@ use shards::listener::{self, Listener};
 use shards::node::{self, Node};
 use shards::parcel::Parcel;
 use shards::pass::PassEnd;
+use shards::turn::TURN_LEN;
 use shards::{Executor, Reactor, Settings, Shard, Socket, Tables, Timer, spawn};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -299,6 +301,19 @@ on_each_runtime! {
         assert_eq!(ended, Err(mpsc::RecvTimeoutError::Disconnected), "it has ended");
         node.join().unwrap();
     }
+
+    fn who_reads_and_writes_without_end_lets_others_have_their_turn(runtime) {
+        let (done, dones) = mpsc::channel();
+        let node = node::start::<Mail, _, _>(&runtime.settings(&[0], 8), move |shard| {
+            turns(shard.reactor.clone(), done.clone())
+        });
+        for what in ["received", "sent"] {
+            let (name, len) = dones.recv_timeout(DEADLINE).unwrap();
+            assert_eq!(name, what);
+            assert!((1..=2 * TURN_LEN).contains(&len), "{what}: {len} bytes before the other task ran");
+        }
+        node.unwrap().join().unwrap();
+    }
 }
 
 struct Deferred {
@@ -362,6 +377,51 @@ async fn deferring(reactor: Rc<Reactor>, done: mpsc::Sender<&'static str>) {
         pushing.done.send("ran").unwrap();
     });
     deferred.left.wait().await;
+}
+
+/// A task that never waits, beside one that tells how far the first has come when it has its first turn.
+async fn turns(reactor: Rc<Reactor>, done: mpsc::Sender<(&'static str, usize)>) {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    // More waits to be read than a turn has: the buffer has room for it at once.
+    socket2::SockRef::from(&theirs)
+        .set_send_buffer_size(16 * TURN_LEN)
+        .unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let mut filled = 0;
+    while let Ok(len) = theirs.write(&[0; 4096]) {
+        filled += len;
+    }
+    assert!(filled > 2 * TURN_LEN, "{filled} bytes fit");
+    socket2::SockRef::from(&ours)
+        .set_send_buffer_size(16 * TURN_LEN)
+        .unwrap();
+    let socket = Rc::new(Socket::adopt(&reactor, ours.into()).unwrap());
+    for what in ["received", "sent"] {
+        let so_far = Rc::new(Cell::new(0));
+        let (counted, socket) = (so_far.clone(), socket.clone());
+        spawn(async move {
+            let mut buffer = [0; 4096];
+            while counted.get() < filled {
+                let len = std::future::poll_fn(|context| match what {
+                    "received" => socket.poll_recv(context, &mut buffer),
+                    _ => socket.poll_send(context, &buffer),
+                });
+                // The test may be over before all has left.
+                let Ok(len) = len.await else { return };
+                counted.set(counted.get() + len);
+            }
+        });
+        let ended = Rc::new(Notice::default());
+        let (done, notice) = (done.clone(), ended.clone());
+        spawn(async move {
+            done.send((what, so_far.get())).unwrap();
+            notice.give();
+        });
+        ended.wait().await;
+        // The first one may still be at work.
+        while theirs.read(&mut [0; 4096]).is_ok() {}
+    }
 }
 
 async fn timers(reactor: Rc<Reactor>, done: mpsc::Sender<u64>) {

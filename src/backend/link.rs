@@ -70,6 +70,8 @@ struct State<E> {
     gathering: bool,
     /// What of the requests the socket has not taken yet.
     unsent: Vec<u8>,
+    /// So many of them have been taken since.
+    unsent_taken: usize,
     /// An answer that did not come in one piece.
     partial: Option<Box<Partial>>,
     timer: Timer,
@@ -116,6 +118,7 @@ impl<E: Exchange> Link<E> {
             in_flight: VecDeque::new(),
             gathering: false,
             unsent: Vec::new(),
+            unsent_taken: 0,
             partial: None,
             timer,
             idle_since: now,
@@ -277,15 +280,16 @@ impl<E: Exchange> Link<E> {
     }
 
     fn poll_unsent(&self, state: &mut State<E>, context: &mut Context<'_>) -> std::io::Result<()> {
-        while !state.unsent.is_empty() {
-            match self.socket.poll_send(context, &state.unsent) {
+        while state.unsent_taken < state.unsent.len() {
+            match self.socket.poll_send(context, &state.unsent[state.unsent_taken..]) {
                 Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(len)) => drop(state.unsent.drain(..len)),
+                Poll::Ready(Ok(len)) => state.unsent_taken += len,
                 Poll::Ready(Err(error)) => return Err(error),
             }
         }
-        if state.unsent.capacity() > 0 {
+        if state.unsent_taken > 0 {
             state.unsent = Vec::new();
+            state.unsent_taken = 0;
         }
         Ok(())
     }

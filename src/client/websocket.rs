@@ -5,7 +5,7 @@ use std::io;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use shards::Socket;
+use shards::{Socket, turn};
 
 use super::frame::Frame;
 use super::write_queue::WriteQueue;
@@ -63,6 +63,7 @@ impl WebSocket {
         input: &mut &'b mut [u8],
         limits: DecoderLimits,
     ) -> Result<Option<Incoming<'b>>, WebSocketError> {
+        turn::spend(FRAME_COST);
         self.decoder.decode(input, limits)
     }
 
@@ -135,5 +136,7 @@ impl Unread {
     }
 }
 
+/// What a frame costs beside its bytes, in the cost of received ones. A message's smallest part is a frame without a payload.
+const FRAME_COST: usize = 256;
 /// How long the other side may take to answer a close frame.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -12,6 +12,7 @@ mod client;
 mod hostile;
 mod ledger;
 mod pusher;
+mod turns;
 mod world;
 
 use std::collections::BTreeMap;

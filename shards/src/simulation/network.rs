@@ -28,6 +28,7 @@ pub struct Network {
     doors: RefCell<BTreeMap<SocketAddr, (Door, VecDeque<Peer>)>>,
     out_of_descriptors: Cell<bool>,
     calm: Cell<bool>,
+    even: Cell<bool>,
 }
 
 /// How a place in the world takes connections.
@@ -70,6 +71,8 @@ pub(super) struct Pipe {
     finished: Cell<bool>,
     /// Nobody will read it: what arrives is answered with a reset.
     abandoned: Cell<bool>,
+    /// The turn in which something was sent last.
+    sent_in: Cell<u64>,
     opposite: RefCell<Weak<Pipe>>,
     reader: RefCell<Option<Waker>>,
     writer: RefCell<Option<Waker>>,
@@ -106,6 +109,7 @@ impl Network {
             doors: RefCell::default(),
             out_of_descriptors: Cell::new(false),
             calm: Cell::new(false),
+            even: Cell::new(false),
         })
     }
 
@@ -151,6 +155,11 @@ impl Network {
     /// From now on nothing takes long on its way.
     pub fn set_calm(&self) {
         self.calm.set(true);
+    }
+
+    /// From now on everything takes the same time: what is sent together arrives together.
+    pub fn set_even(&self) {
+        self.even.set(true);
     }
 
     pub(super) fn listen(&self, place: SocketAddr) -> Rc<Queue> {
@@ -228,6 +237,7 @@ impl Network {
             ended: Cell::new(None),
             finished: Cell::new(false),
             abandoned: Cell::new(false),
+            sent_in: Cell::new(0),
             opposite: RefCell::default(),
             reader: RefCell::default(),
             writer: RefCell::default(),
@@ -236,8 +246,9 @@ impl Network {
 
     fn fly(&self, pipe: &Rc<Pipe>, piece: Piece) {
         let latency = Duration::from_micros(match self.random.borrow_mut().below(100) {
-            0 if !self.calm.get() => 3_000_000,
-            1..10 if !self.calm.get() => 40_000,
+            0 if !self.calm.get() && !self.even.get() => 3_000_000,
+            1..10 if !self.calm.get() && !self.even.get() => 40_000,
+            _ if self.even.get() => 100,
             percent => 50 + percent as u64,
         });
         let due = pipe.last_due.get().max(self.now.get() + latency);
@@ -338,6 +349,7 @@ impl End {
             return None;
         }
         let len = self.some_of(room);
+        pipe.sent_in.set(super::task::turns());
         pipe.len.set(pipe.len.get() + len);
         self.network.fly(pipe, Piece::Bytes(bytes[..len].to_vec()));
         Some(Ok(len))
@@ -410,6 +422,11 @@ impl Peer {
             received.extend_from_slice(&piece[..len]);
         }
         received
+    }
+
+    /// The turn in which the other side has sent something last.
+    pub fn answered_in(&self) -> u64 {
+        self.0.incoming.sent_in.get()
     }
 
     /// How the other side has ended it, once all was read.

@@ -159,6 +159,12 @@ impl<M: 'static> Simulation<M> {
         self.shards.iter().map(|shard| shard.reactor.sockets_count()).sum()
     }
 
+    /// How many turns the shards' tasks have had.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        task::turns()
+    }
+
     /// Moves the clock to what happens next, at `limit` at the latest, and lets it happen.
     pub fn run_to_next(&mut self, limit: Instant) {
         self.settle();

@@ -5,12 +5,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
 
 use super::network::End;
 use super::reactor::Reactor;
+use crate::turn::{self, TURN_LEN};
 
 /// What stands for a file descriptor.
 #[derive(Debug)]
@@ -75,8 +76,10 @@ impl Socket {
     /// # Errors
     /// A reset.
     pub fn poll_recv(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        match self.end().try_recv(buffer) {
-            Some(result) => Poll::Ready(result.map_err(Errno::into)),
+        ready!(turn::poll_left(context));
+        let capacity = buffer.len().min(TURN_LEN);
+        match self.end().try_recv(&mut buffer[..capacity]) {
+            Some(result) => Poll::Ready(count(result)),
             None => {
                 self.end().wait_readable(context);
                 Poll::Pending
@@ -98,8 +101,9 @@ impl Socket {
     /// # Errors
     /// A broken connection.
     pub fn poll_send(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.end().try_send(bytes) {
-            Some(result) => Poll::Ready(result.map_err(Errno::into)),
+        ready!(turn::poll_left(context));
+        match self.end().try_send(&bytes[..bytes.len().min(TURN_LEN)]) {
+            Some(result) => Poll::Ready(count(result)),
             None => {
                 self.end().wait_writable(context);
                 Poll::Pending
@@ -109,7 +113,7 @@ impl Socket {
 
     /// Writes as much of `bytes` as fits now; `None` when nothing does.
     pub fn try_send(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
-        Some(self.end().try_send(bytes)?.map_err(Errno::into))
+        Some(count(self.end().try_send(&bytes[..bytes.len().min(TURN_LEN)])?))
     }
 
     /// Ready once the peer has closed its side or the connection is broken; reads nothing.
@@ -147,6 +151,13 @@ impl Socket {
     fn end(&self) -> &End {
         self.end.as_ref().expect("a socket has its end until it is taken apart")
     }
+}
+
+fn count(result: Result<usize, Errno>) -> io::Result<usize> {
+    let len = result.unwrap_or(0);
+    super::task::count_call(len);
+    turn::spend(len);
+    result.map_err(Errno::into)
 }
 
 impl Drop for Socket {

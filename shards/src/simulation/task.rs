@@ -1,6 +1,6 @@
 //! Runs the tasks of simulated shards: all on this thread, in an order that the dice choose now and then.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -11,8 +11,12 @@ use std::task::{Context, Poll, Wake, Waker};
 use slab::Slab;
 
 use super::random::Random;
+use crate::turn;
 
 thread_local! {
+    /// Bytes that sockets have taken or given, and calls, since the task that runs began its turn.
+    static TURN: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+    static TURNS: Cell<u64> = const { Cell::new(0) };
     static TASKS: RefCell<Slab<Task>> = const { RefCell::new(Slab::new()) };
     static RUNNABLE: RefCell<VecDeque<usize>> = const { RefCell::new(VecDeque::new()) };
 }
@@ -75,11 +79,35 @@ pub(super) fn run_one(random: &mut Random) -> bool {
     let Some((mut future, wakes)) = taken else { return true };
     wakes.runnable.store(false, Ordering::Relaxed);
     let waker = Waker::from(wakes);
-    match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+    TURN.set((0, 0));
+    TURNS.set(TURNS.get() + 1);
+    let polled = turn::take(|| future.as_mut().poll(&mut Context::from_waker(&waker)));
+    // What is done at the end of a pass is nobody's turn.
+    TURN.set((0, 0));
+    match polled {
         Poll::Pending => TASKS.with_borrow_mut(|tasks| tasks[key].future = Some(future)),
         Poll::Ready(()) => drop(TASKS.with_borrow_mut(|tasks| tasks.remove(key))),
     }
     true
+}
+
+/// How many turns tasks have had.
+pub(super) fn turns() -> u64 {
+    TURNS.get()
+}
+
+/// A socket has taken or given `len` bytes.
+///
+/// # Panics
+/// A task does not let others have their turn.
+pub(super) fn count_call(len: usize) {
+    let (bytes, calls) = TURN.get();
+    let (bytes, calls) = (bytes + len, calls + 1);
+    TURN.set((bytes, calls));
+    assert!(
+        bytes <= TURN_LEN_MAX && calls <= TURN_CALLS_MAX,
+        "{bytes} bytes by {calls} calls in one turn"
+    );
 }
 
 impl Wake for Wakes {
@@ -106,3 +134,7 @@ pub(super) fn clear() {
         drop(tasks);
     }
 }
+
+/// More than any task should do in a turn, in bytes and in calls of its sockets.
+const TURN_LEN_MAX: usize = 2 * turn::TURN_LEN;
+const TURN_CALLS_MAX: usize = 128;

@@ -2,6 +2,8 @@
 
 use std::task::Poll;
 
+use shards::turn;
+
 use super::{Connection, Phase, State};
 use crate::client::conversation::{Conversation, Message};
 use crate::client::end::{CLOSE_WITHOUT_CODE, End};
@@ -12,33 +14,19 @@ use crate::observe::counters::Ended;
 use protocol::ocpp::{FailReason, Outputs};
 use protocol::websocket::{CloseFrame, DecoderLimits, Incoming, WebSocketError};
 
-/// What a connection may still read before others have their turn.
-pub(super) struct Turn {
-    frames: u32,
-}
-
-impl Turn {
-    pub(super) fn begin() -> Self {
-        Self {
-            frames: FRAMES_PER_TURN,
-        }
-    }
-}
-
 impl<C: Conversation> Connection<C> {
     /// Reads until there is nothing now, nothing is to be read, or it is others' turn.
     pub(super) fn read(&self, state: &mut State<C>, out: &mut Outputs) {
-        let mut turn = Turn::begin();
         let mut buffer = self.clients.take_receive_buffer();
-        while self.wants_bytes(state, &turn) {
-            if !self.read_some(state, &mut buffer, &mut turn, out) {
+        while self.wants_bytes(state) {
+            if !self.read_some(state, &mut buffer, out) {
                 break;
             }
         }
         self.clients.return_receive_buffer(buffer);
     }
 
-    fn wants_bytes(&self, state: &mut State<C>, turn: &Turn) -> bool {
+    fn wants_bytes(&self, state: &mut State<C>) -> bool {
         match state.phase {
             Phase::Over | Phase::Ending(_) => return false,
             Phase::Open => {
@@ -49,7 +37,7 @@ impl<C: Conversation> Connection<C> {
             }
             Phase::Closing(_) | Phase::Lingering(_) => {}
         }
-        if turn.frames == 0 {
+        if turn::is_over() {
             // There may be more.
             state.wake();
             return false;
@@ -58,10 +46,10 @@ impl<C: Conversation> Connection<C> {
     }
 
     /// Takes what was left over before, or else what the socket has. False: there is nothing now.
-    fn read_some(&self, state: &mut State<C>, buffer: &mut [u8], turn: &mut Turn, out: &mut Outputs) -> bool {
+    fn read_some(&self, state: &mut State<C>, buffer: &mut [u8], out: &mut Outputs) -> bool {
         let Some(stream) = &mut state.stream else { return false };
         if let Some(mut unread) = stream.take_unread() {
-            unread.with(|rest| self.take_frames(state, rest, turn, out));
+            unread.with(|rest| self.take_frames(state, rest, out));
             if let Some(stream) = &mut state.stream {
                 stream.keep_unread(unread);
             }
@@ -89,11 +77,10 @@ impl<C: Conversation> Connection<C> {
             return false;
         }
         if let Phase::Lingering(_) = state.phase {
-            turn.frames -= 1;
             return true;
         }
         let mut rest = &mut buffer[..len];
-        self.take_frames(state, &mut rest, turn, out);
+        self.take_frames(state, &mut rest, out);
         if self.env().buffers.is_tight() {
             // What comes next in this turn depends on it.
             self.count_held(state);
@@ -107,12 +94,12 @@ impl<C: Conversation> Connection<C> {
     }
 
     /// Takes frames from the front of `bytes`, until they are used up or the next one is not to be taken now.
-    fn take_frames(&self, state: &mut State<C>, bytes: &mut &mut [u8], turn: &mut Turn, out: &mut Outputs) {
+    fn take_frames(&self, state: &mut State<C>, bytes: &mut &mut [u8], out: &mut Outputs) {
         let limits = DecoderLimits {
             message_max: self.env().core.message_max,
             is_deflate_agreed: false,
         };
-        while !bytes.is_empty() && self.wants_bytes(state, turn) {
+        while !bytes.is_empty() && self.wants_bytes(state) {
             let State {
                 phase: Phase::Open | Phase::Closing(_),
                 stream: Some(stream),
@@ -121,7 +108,6 @@ impl<C: Conversation> Connection<C> {
             else {
                 break;
             };
-            turn.frames -= 1;
             match stream.decode(bytes, limits) {
                 Ok(None) => {}
                 Ok(Some(incoming)) => self.handle_incoming(state, incoming, out),
@@ -152,6 +138,7 @@ impl<C: Conversation> Connection<C> {
             Incoming::Binary(bytes) => self.handle_message(state, Message::Binary(bytes), out),
             Incoming::Deflated { .. } => unreachable!("the decoder refuses what was not agreed on"),
             Incoming::Ping(payload) => {
+                turn::spend(PING_COST);
                 state.session.handle_heard(now);
                 self.send_pong(state, Frame::pong(&payload));
             }
@@ -161,6 +148,7 @@ impl<C: Conversation> Connection<C> {
     }
 
     fn handle_message(&self, state: &mut State<C>, message: Message<'_>, out: &mut Outputs) {
+        turn::spend(MESSAGE_COST);
         let now = self.env().reactor.now();
         if let Some(back) = state.session.handle_message(now, message, out) {
             let frame = match back {
@@ -204,5 +192,8 @@ impl<C: Conversation> Connection<C> {
     }
 }
 
-/// A client with a firehose lets others go first after so many frames, or pieces of them.
-const FRAMES_PER_TURN: u32 = 32;
+/// What a message costs beside its bytes, in the cost of received ones: what the session makes of it, and a request to the
+/// backend or an answer.
+const MESSAGE_COST: usize = 2048;
+/// A ping's pong.
+const PING_COST: usize = 1024;
