@@ -247,7 +247,7 @@ fn the_unit_fits_the_program() {
         "Type=notify",
         "ExecStartPre=/usr/bin/ws2api check /etc/ws2api/ws2api.toml",
         "ExecReload=/usr/bin/ws2api check /etc/ws2api/ws2api.toml",
-        "ExecReload=/bin/kill -HUP $MAINPID",
+        "ExecReload=/bin/sh -c 'kill -HUP $MAINPID'",
         "Sockets=ws2api.socket ws2api-ingress.socket",
         "WatchdogSec=30",
         "StateDirectory=ws2api",
