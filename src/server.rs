@@ -320,7 +320,7 @@ fn refresh_addresses(backends: &[BackendUrl], outside: &Arc<NodeHandle<Mail>>) -
                         index: *index,
                         addresses: addresses.clone(),
                     };
-                    let _ = outside.try_send(shard, Mail::Control(addresses));
+                    let _ = outside.try_send(shard, Mail::from(addresses));
                 }
             }
         }

@@ -29,7 +29,7 @@ use shards::pass::PassEnd;
 use shards::spawn;
 
 use self::control_plane::{ControlPlane, Phase, ShardControl};
-use self::mail::{Control, Mail};
+use self::mail::{Control, Mail, Query, Reply};
 use self::mailer::Mailer;
 use self::outbox::{Outbox, OutboxLimits};
 use self::requests::Request;
@@ -234,29 +234,37 @@ impl Shard {
 
     fn handle_mail(&self, mail: Mail) {
         match mail {
-            Mail::Query { from, token, request } => {
-                let reply = Box::new(self.answer(*request));
-                self.mailer.send(from.into(), Mail::Reply { token, reply });
+            Mail::Query(query) => {
+                let Query { from, token, request } = *query;
+                let reply = self.answer(request);
+                self.mailer
+                    .send(from.into(), Mail::Reply(Box::new(Reply { token, reply })));
             }
-            Mail::Reply { token, reply } => self.ingress.handle_reply(token, *reply),
+            Mail::Reply(reply) => self.ingress.handle_reply(reply.token, reply.reply),
             Mail::Outcome(outcome) => self.ingress.handle_outcome(*outcome),
-            Mail::Control(Control::Report(reply)) => drop(reply.send(Box::new(self.report()))),
-            Mail::Control(Control::Describe { client, reply }) => {
+            Mail::Control(control) => self.handle_control(*control),
+        }
+    }
+
+    fn handle_control(&self, control: Control) {
+        match control {
+            Control::Report(reply) => drop(reply.send(Box::new(self.report()))),
+            Control::Describe { client, reply } => {
                 let description = self
                     .clients
                     .find(&client)
                     .map(|connection| self.clients.describe(&connection));
                 drop(reply.send(description));
             }
-            Mail::Control(Control::SendAway(wanted)) => {
+            Control::SendAway(wanted) => {
                 let found = self.send_away(&wanted);
                 let _ = wanted.reply.send((self.env.index, found));
             }
-            Mail::Control(Control::Top { by, slot, reply }) => {
+            Control::Top { by, slot, reply } => {
                 drop(reply.send((self.env.index, self.clients.top(by, slot))));
             }
-            Mail::Control(Control::Trace(client)) => self.clients.trace(client),
-            Mail::Control(Control::Addresses { index, addresses }) => self.pool.set_addresses(index, &addresses),
+            Control::Trace(client) => self.clients.trace(client),
+            Control::Addresses { index, addresses } => self.pool.set_addresses(index, &addresses),
         }
     }
 }

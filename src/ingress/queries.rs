@@ -11,7 +11,7 @@ use shards::Timer;
 use shards::mesh::Mesh;
 
 use crate::env::Env;
-use crate::shard::mail::{ClientReply, ClientRequest, Mail};
+use crate::shard::mail::{self, ClientReply, ClientRequest, Mail};
 
 /// A shard's open queries. Bounded by the ingress connections: each asks one at a time.
 pub struct Queries {
@@ -64,11 +64,11 @@ impl Queries {
     pub async fn ask(&self, home: usize, request: ClientRequest) -> Result<ClientReply, Overloaded> {
         let token = self.next_token();
         self.open.borrow_mut().insert(token, Query::default());
-        let mail = Mail::Query {
+        let mail = Mail::Query(Box::new(mail::Query {
             from: self.env.index as u16,
             token,
-            request: Box::new(request),
-        };
+            request,
+        }));
         if self.mesh.try_send(home, mail).is_err() {
             self.env.counters.mesh_shed.add();
             self.open.borrow_mut().remove(&token);

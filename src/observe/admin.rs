@@ -117,7 +117,7 @@ impl Admin {
                 seen.reports.push(last);
                 continue;
             }
-            let ask = Mail::Control(Control::Report(reply.clone()));
+            let ask = Mail::from(Control::Report(reply.clone()));
             // Who is known to be stuck gets no more mail: its ring would fill.
             let is_silent = self.control.is_silent(shard, REPORT_TIMEOUT).is_some();
             if !is_silent && self.outside.try_send(shard, ask).is_ok() {
@@ -181,7 +181,7 @@ impl Admin {
             return Response::text(503, format!("{silent}\n"));
         }
         let (reply, replies) = mpsc::channel();
-        let ask = Mail::Control(Control::Describe { client, reply });
+        let ask = Mail::from(Control::Describe { client, reply });
         if self.outside.try_send(home, ask).is_err() {
             return Response::text(503, format!("shard {home} is overloaded\n"));
         }

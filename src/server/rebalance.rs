@@ -110,7 +110,7 @@ impl Rebalance {
             let asked = done + shards.asked();
             let count = (due.ceil() as usize).min(plan.close).saturating_sub(asked);
             for (shard, count) in shards.share_out(count) {
-                let mail = Mail::Control(Control::SendAway(SendAway {
+                let mail = Mail::from(Control::SendAway(SendAway {
                     number,
                     count,
                     began,

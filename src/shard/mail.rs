@@ -12,29 +12,46 @@ use protocol::mapping::{ConnectionId, Identity};
 use protocol::ocpp::Waiter;
 use protocol::ocpp::{Accepted, Action, ClientId, DeferredRefusal, MessageId, Outcome, Push, PushRefusal};
 
-/// A message in the mesh. The large ones are boxed: a ring's slots are as large as the largest message.
+/// A message in the mesh. All are boxed: each ring has `mesh_queue` slots of the size of the largest, and there is a ring for every
+/// ordered pair of shards.
 #[derive(Debug)]
 pub enum Mail {
     /// An ingress request about a client whose home is the receiver.
-    Query {
-        /// The shard that wants the reply.
-        from: u16,
-        /// The number by which that shard knows the request.
-        token: u64,
-        /// What the ingress asks for.
-        request: Box<ClientRequest>,
-    },
+    Query(Box<Query>),
     /// The reply to a `Query`.
-    Reply {
-        /// The token of the `Query`.
-        token: u64,
-        /// What the home shard answers.
-        reply: Box<ClientReply>,
-    },
+    Reply(Box<Reply>),
     /// A push's outcome, for the ingress request that waits for it on the receiver.
     Outcome(Box<PushOutcome>),
     /// From the ordinary threads.
-    Control(Control),
+    Control(Box<Control>),
+}
+
+const _: () = assert!(size_of::<Mail>() <= 16, "docs/scaling.md counts with it");
+
+/// A question of the ingress to a client's home shard.
+#[derive(Debug)]
+pub struct Query {
+    /// The shard that wants the reply.
+    pub from: u16,
+    /// The number by which that shard knows the request.
+    pub token: u64,
+    /// What the ingress asks for.
+    pub request: ClientRequest,
+}
+
+/// The answer to a [`Query`].
+#[derive(Debug)]
+pub struct Reply {
+    /// The token of the `Query`.
+    pub token: u64,
+    /// What the home shard answers.
+    pub reply: ClientReply,
+}
+
+impl From<Control> for Mail {
+    fn from(control: Control) -> Self {
+        Self::Control(Box::new(control))
+    }
 }
 
 /// What the process wants of a shard and can do without, if its ring is full. (What it cannot do without is in the control plane.)

@@ -53,12 +53,7 @@ impl Mailer {
         loop {
             shards::timer::sleep(&self.env.reactor, UNSENT_PAUSE).await;
             let mut unsent = self.unsent.borrow_mut();
-            for _ in 0..unsent.len() {
-                let Some((to, mail)) = unsent.pop_front() else { break };
-                if let Err(Full(mail)) = self.mesh.try_send(to, mail) {
-                    unsent.push_back((to, mail));
-                }
-            }
+            send_what_fits(&mut unsent, |to, mail| self.mesh.try_send(to, mail));
             if unsent.is_empty() {
                 return;
             }
@@ -66,4 +61,45 @@ impl Mailer {
     }
 }
 
+/// Sends what has room; the rest stays, for each receiver in its order.
+fn send_what_fits<M>(unsent: &mut VecDeque<(usize, M)>, mut try_send: impl FnMut(usize, M) -> Result<(), Full<M>>) {
+    let mut full = Vec::new();
+    for _ in 0..unsent.len() {
+        let Some((to, mail)) = unsent.pop_front() else { return };
+        let sent = match full.contains(&to) {
+            true => Err(Full(mail)),
+            false => try_send(to, mail),
+        };
+        if let Err(Full(mail)) = sent {
+            if !full.contains(&to) {
+                full.push(to);
+            }
+            unsent.push_back((to, mail));
+        }
+    }
+}
+
 const UNSENT_PAUSE: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_one_receiver_keeps_its_order_whatever_has_room() {
+        let mut unsent: VecDeque<(usize, u32)> = [(1, 10), (2, 20), (1, 11), (1, 12), (2, 21)].into();
+        let mut sent = Vec::new();
+        let mut tries = 0;
+        // The first try finds no room, all others do.
+        send_what_fits(&mut unsent, |to, mail| {
+            tries += 1;
+            if tries == 1 {
+                return Err(Full(mail));
+            }
+            sent.push((to, mail));
+            Ok(())
+        });
+        assert_eq!(sent, [(2, 20), (2, 21)]);
+        assert_eq!(unsent, [(1, 10), (1, 11), (1, 12)]);
+    }
+}

@@ -51,7 +51,7 @@ impl Admin {
         let ask = |shard: usize, slot: usize| {
             let reply = reply.clone();
             let is_silent = self.control.is_silent(shard, REPORT_TIMEOUT).is_some();
-            let mail = Mail::Control(Control::Top { by, slot, reply });
+            let mail = Mail::from(Control::Top { by, slot, reply });
             !is_silent && self.outside.try_send(shard, mail).is_ok()
         };
         let mut asked = (0..self.outside.shards_count()).filter(|shard| ask(*shard, 0)).count();

@@ -18,7 +18,7 @@ impl Admin {
             _ => return Response::not_allowed("POST, DELETE"),
         };
         for shard in 0..self.outside.shards_count() {
-            let mail = Mail::Control(Control::Trace(client.clone()));
+            let mail = Mail::from(Control::Trace(client.clone()));
             if self.outside.try_send(shard, mail).is_err() {
                 return Response::text(503, "a shard is overloaded: try again\n");
             }
