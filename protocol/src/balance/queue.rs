@@ -4,7 +4,7 @@
 //! weight, and large requests cost more. So a flood of one kind holds up the others by its share and no more.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a request is about. Those of one kind have as long a time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,12 +68,19 @@ pub(super) struct Queue<R> {
     turn: usize,
     /// No deadline is earlier.
     earliest: Option<Instant>,
+    /// Jobs, for their deadlines.
+    #[cfg(test)]
+    looked_at: std::cell::Cell<usize>,
 }
 
 #[derive(Debug)]
 struct Lane<R> {
     jobs: VecDeque<Job<R>>,
     credit: usize,
+    /// No deadline in it is later.
+    latest: Option<Instant>,
+    /// Of those that stand behind one with a later deadline, none has an earlier one. The others are in front when their time comes.
+    behind: Option<Instant>,
 }
 
 impl<R> Default for Queue<R> {
@@ -81,12 +88,16 @@ impl<R> Default for Queue<R> {
         let lane = |_| Lane {
             jobs: VecDeque::new(),
             credit: 0,
+            latest: None,
+            behind: None,
         };
         Self {
             lanes: std::array::from_fn(lane),
             len: 0,
             turn: 0,
             earliest: None,
+            #[cfg(test)]
+            looked_at: std::cell::Cell::new(0),
         }
     }
 }
@@ -107,7 +118,7 @@ impl<R> Queue<R> {
     pub(super) fn push_back(&mut self, job: Job<R>) {
         self.watch(job.deadline);
         self.len += 1;
-        self.lanes[job.kind as usize].jobs.push_back(job);
+        self.lanes[job.kind as usize].push_back(job);
     }
 
     /// It comes before all others of its kind, and has had its turn.
@@ -116,7 +127,7 @@ impl<R> Queue<R> {
         self.len += 1;
         let lane = &mut self.lanes[job.kind as usize];
         lane.credit += job.cost();
-        lane.jobs.push_front(job);
+        lane.push_front(job);
     }
 
     /// Of the kind whose turn it is, the one that has waited longest.
@@ -130,7 +141,7 @@ impl<R> Queue<R> {
                 Some(front) if front.cost() <= lane.credit => {
                     lane.credit -= front.cost();
                     self.len -= 1;
-                    return lane.jobs.pop_front();
+                    return lane.pop_front();
                 }
                 Some(_) => {}
                 None => lane.credit = 0,
@@ -146,7 +157,7 @@ impl<R> Queue<R> {
     /// Of this kind, the one that has waited longest, whoever's turn it is: its credit pays for it.
     pub(super) fn pop_of(&mut self, kind: Kind) -> Option<Job<R>> {
         let lane = &mut self.lanes[kind as usize];
-        let job = lane.jobs.pop_front()?;
+        let job = lane.pop_front()?;
         lane.credit = lane.credit.saturating_sub(job.cost());
         self.len -= 1;
         Some(job)
@@ -162,27 +173,29 @@ impl<R> Queue<R> {
         self.earliest
     }
 
-    /// Takes out those whose deadline has passed, in the order of arrival of each kind.
+    /// Takes out those whose deadline has passed, in the order of arrival of each kind; one that stands behind a later deadline perhaps
+    /// [`SCAN_PAUSE`] later.
     pub(super) fn take_expired(&mut self, now: Instant) -> Vec<Job<R>> {
         if self.earliest.is_none_or(|earliest| now < earliest) {
             return Vec::new();
         }
         let mut expired = Vec::new();
         for lane in &mut self.lanes {
-            let is_late = |job: &mut Job<R>| job.deadline <= now;
-            // Those of one kind have as long a time: the late ones are in front, as a rule.
-            while let Some(late) = lane.jobs.pop_front_if(is_late) {
+            while let Some(late) = lane.jobs.pop_front_if(|job| job.deadline <= now) {
                 expired.push(late);
             }
-            if lane.jobs.iter().any(|job| job.deadline <= now) {
-                let (late, left): (VecDeque<_>, _) = lane.jobs.drain(..).partition(|job| job.deadline <= now);
-                lane.jobs = left;
-                expired.extend(late);
+            if lane.behind.is_some_and(|behind| behind <= now) {
+                #[cfg(test)]
+                self.looked_at.set(self.looked_at.get() + lane.jobs.len());
+                lane.scan(now, &mut expired);
             }
+            lane.forget_if_empty();
         }
+        #[cfg(test)]
+        self.looked_at.set(self.looked_at.get() + expired.len());
         self.len -= expired.len();
-        let deadlines = self.lanes.iter().flat_map(|lane| &lane.jobs).map(|job| job.deadline);
-        self.earliest = deadlines.min();
+        let next = |lane: &Lane<R>| [lane.jobs.front().map(|job| job.deadline), lane.behind];
+        self.earliest = self.lanes.iter().flat_map(next).flatten().min();
         expired
     }
 
@@ -190,8 +203,13 @@ impl<R> Queue<R> {
     pub(super) fn withdraw(&mut self, is_given_up: impl Fn(&R) -> bool) -> Vec<R> {
         let mut given_up = Vec::new();
         for lane in &mut self.lanes {
+            // Nothing is moved where nothing goes.
+            if !lane.jobs.iter().any(|job| is_given_up(&job.request)) {
+                continue;
+            }
             let (out, left): (VecDeque<_>, _) = lane.jobs.drain(..).partition(|job| is_given_up(&job.request));
             lane.jobs = left;
+            lane.forget_if_empty();
             given_up.extend(out.into_iter().map(|job| job.request));
         }
         self.len -= given_up.len();
@@ -205,8 +223,114 @@ impl<R> Queue<R> {
     }
 }
 
+impl<R> Lane<R> {
+    fn push_back(&mut self, job: Job<R>) {
+        match self.latest {
+            Some(latest) if job.deadline < latest => self.watch_behind(job.deadline),
+            _ => self.latest = Some(job.deadline),
+        }
+        self.jobs.push_back(job);
+    }
+
+    fn push_front(&mut self, job: Job<R>) {
+        if let Some(front) = self.jobs.front().map(|front| front.deadline)
+            && front < job.deadline
+        {
+            self.watch_behind(front);
+        }
+        self.latest = self.latest.max(Some(job.deadline));
+        self.jobs.push_front(job);
+    }
+
+    fn pop_front(&mut self) -> Option<Job<R>> {
+        let job = self.jobs.pop_front();
+        self.forget_if_empty();
+        job
+    }
+
+    /// Looks for late ones behind others.
+    fn scan(&mut self, now: Instant, expired: &mut Vec<Job<R>>) {
+        let mut latest = None;
+        self.behind = None;
+        for job in std::mem::take(&mut self.jobs) {
+            if job.deadline <= now {
+                expired.push(job);
+                continue;
+            }
+            if latest.is_some_and(|latest| job.deadline < latest) {
+                self.watch_behind(job.deadline.max(now + SCAN_PAUSE));
+            }
+            latest = latest.max(Some(job.deadline));
+            self.jobs.push_back(job);
+        }
+        self.latest = latest;
+    }
+
+    fn watch_behind(&mut self, deadline: Instant) {
+        if self.behind.is_none_or(|behind| deadline < behind) {
+            self.behind = Some(deadline);
+        }
+    }
+
+    fn forget_if_empty(&mut self) {
+        if self.jobs.is_empty() {
+            (self.latest, self.behind) = (None, None);
+        }
+    }
+}
+
+/// All of a kind are looked at no more often than that.
+pub(super) const SCAN_PAUSE: Duration = Duration::from_millis(50);
 const KINDS: usize = 5;
 /// The credit of each kind in its turn, in the order of [`Kind`]: clients wait for their Calls' answers, nobody for a SEND's.
 const WEIGHTS: [usize; KINDS] = [8, 4, 2, 1, 1];
 /// Content of so many bytes costs as much as another request.
 const COST_LEN: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COUNT: u32 = 10_000;
+
+    /// Puts as many into a queue, each with its deadline, and takes out each when its deadline passes. Returns at how many jobs it has looked
+    /// for that.
+    fn expire_one_by_one(deadline: impl Fn(u32) -> Duration) -> usize {
+        let start = Instant::now();
+        let mut queue = Queue::default();
+        for number in 0..COUNT {
+            queue.push_back(Job::new(number, Kind::Send, start + deadline(number), 0));
+        }
+        let (mut expired, mut now) = (0, start);
+        while let Some(next) = queue.next_deadline() {
+            now = next.max(now);
+            let late = queue.take_expired(now);
+            assert!(late.iter().all(|job| job.deadline <= now));
+            let patience = |job: &Job<u32>| now - job.deadline <= SCAN_PAUSE;
+            assert!(late.iter().all(patience), "later than it may be");
+            expired += late.len();
+        }
+        assert_eq!(expired, COUNT as usize);
+        assert!(queue.is_empty());
+        queue.looked_at.get()
+    }
+
+    #[test]
+    fn what_expires_one_by_one_is_found_without_a_look_at_all_others() {
+        let in_order = |number: u32| Duration::from_millis(number.into());
+        assert!(expire_one_by_one(in_order) <= 4 * COUNT as usize);
+    }
+
+    #[test]
+    fn nor_where_deadlines_are_not_in_the_order_of_arrival() {
+        // Of handshakes: the time that their requests took to come is not the same.
+        let jittered = |number: u32| Duration::from_millis(u64::from(number) + u64::from(number % 7) * 10);
+        let looked_at = expire_one_by_one(jittered);
+        // Once in a while all that are left are looked at, however many have expired.
+        let scans = u128::from(COUNT) / SCAN_PAUSE.as_millis() + 4;
+        assert!(
+            looked_at as u128 <= scans * u128::from(COUNT) + 4 * u128::from(COUNT),
+            "{looked_at}"
+        );
+    }
+}

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::ledger::{Checked, Ledger, Link, Reason, Record, Waiting, ensure};
+use crate::balance::queue::SCAN_PAUSE;
 use crate::balance::{Balance, ConnectFailure, Job, Kind, Limits, LinkId, Output, Refusal, Retry};
 use crate::random::Random;
 
@@ -139,7 +140,7 @@ impl World {
         if let Some(earliest) = earliest {
             let watched = self.balance.next_deadline();
             ensure!(
-                watched.is_some_and(|watched| watched <= earliest),
+                watched.is_some_and(|watched| watched <= earliest + SCAN_PAUSE),
                 "deadline {watched:?} is watched instead of {earliest:?}"
             );
         }
@@ -551,7 +552,7 @@ impl World {
         self.balance.handle_deadline(told, &mut self.out);
         self.act_on(None)?;
         let mut waiting = self.ledger.waiting.iter().chain(self.ledger.later.values());
-        let late = waiting.find(|waiting| waiting.deadline <= self.now);
+        let late = waiting.find(|waiting| waiting.deadline + SCAN_PAUSE <= self.now);
         ensure!(
             late.is_none() || self.held.is_some(),
             "{late:?} waits beyond its deadline"
