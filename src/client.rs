@@ -2,6 +2,7 @@
 
 pub mod accept;
 mod clients;
+mod compression;
 pub mod connection;
 mod conversation;
 mod deferred_writes;

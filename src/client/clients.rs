@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::{Instant, UNIX_EPOCH};
 
+use super::compression::Compression;
 use super::connection::Connection;
 use super::conversation::Conversation;
 use super::deferred_writes::DeferredWrites;
@@ -32,6 +33,7 @@ pub struct Clients<C: Conversation = Session> {
     pub(super) lingering: Rc<Places>,
     pub(super) questions: Rc<Questions>,
     pub(super) deferred_writes: DeferredWrites<Connection<C>>,
+    pub(super) compression: Compression,
     backend: Weak<dyn Backend<C>>,
     registry: RefCell<Registry<Connection<C>>>,
     earlier_calls: EarlierCalls,
@@ -115,6 +117,7 @@ impl<C: Conversation> Clients<C> {
             lingering: Rc::default(),
             questions: Rc::default(),
             deferred_writes: DeferredWrites::default(),
+            compression: Compression::default(),
             backend,
             registry: RefCell::default(),
             earlier_calls: EarlierCalls::default(),

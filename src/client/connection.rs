@@ -33,6 +33,7 @@ use protocol::http::Failure;
 use protocol::mapping::{Answer, ConnectionId, Identity, Reply};
 use protocol::ocpp::{Accepted, Action, CallKey, DeferredRefusal, FailReason, MessageId, Output, Outputs, Pending};
 use protocol::ocpp::{PostContent, Push, PushRefusal, Session, Subprotocol, Traffic, WaitOver, Waiter};
+use protocol::websocket::deflate::Agreement;
 
 /// A connected client.
 pub struct Connection<C: Conversation = Session> {
@@ -93,10 +94,17 @@ enum Phase {
 
 impl<C: Conversation> Connection<C> {
     /// A client whose opening handshake is done. [`run`](Self::run) is its life.
-    pub fn new(clients: &Rc<Clients<C>>, identity: Rc<Identity>, session: C, socket: Socket) -> Rc<Self> {
+    /// `deflate`: what was agreed on compression.
+    pub fn new(
+        clients: &Rc<Clients<C>>,
+        identity: Rc<Identity>,
+        session: C,
+        socket: Socket,
+        deflate: Option<Agreement>,
+    ) -> Rc<Self> {
         let state = State {
             session,
-            stream: Some(WebSocket::new(socket)),
+            stream: Some(WebSocket::new(socket, deflate)),
             timer: Timer::new(&clients.env.reactor),
             queue: None,
             phase: Phase::Open,

@@ -87,6 +87,21 @@ impl Frame {
         if self.header.is_empty() { &[] } else { &self.body }
     }
 
+    /// Puts the message's compressed payload in the place of the plain one.
+    pub(super) fn set_deflated(&mut self, deflated: &[u8]) {
+        self.header = match self.kind() {
+            "text" => Header::text(deflated.len(), true),
+            _ => Header::binary(deflated.len(), true),
+        };
+        self.body.clear();
+        self.body.extend_from_slice(deflated);
+    }
+
+    /// Gives back memory that holds nothing, before it waits.
+    pub(super) fn shrink(&mut self) {
+        self.body.shrink_to_fit();
+    }
+
     /// Appends all of it to `out`.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.header);

@@ -26,6 +26,7 @@ use self::parcel::Peer;
 use self::reason::Reason;
 use self::refusal::Refusal;
 use super::clients::{BoundReached, Clients};
+use super::compression;
 use super::connection::Connection;
 use super::conversation::Conversation;
 use super::permit::HandshakePermit;
@@ -169,7 +170,14 @@ async fn enter<C: Conversation>(
         return refuse(clients, Some(permit), socket, &refusal, deadline).await;
     }
     let mut answer = Vec::with_capacity(ANSWER_LEN);
-    http::write_switching_protocols(&mut answer, key, names.map(|(_, spelling)| spelling));
+    let deflate = compression::agree(&env.node, &env.core, &head);
+    let extension = deflate.map(|agreement| agreement.header());
+    http::write_switching_protocols(
+        &mut answer,
+        key,
+        names.map(|(_, spelling)| spelling),
+        extension.as_deref(),
+    );
     // If it can't be written the client has gone; its end is noticed and reported like any other.
     let _ = send_all(env, &socket, &answer, deadline.max(now + LAST_WORD_TIMEOUT)).await;
     let session = C::new(
@@ -178,7 +186,7 @@ async fn enter<C: Conversation>(
         env.next_random(),
         env.reactor.now(),
     );
-    let connection = Connection::new(clients, identity, session, socket);
+    let connection = Connection::new(clients, identity, session, socket, deflate);
     admit(clients, connection);
 }
 
@@ -297,4 +305,4 @@ async fn read_head(
     }
 }
 
-const ANSWER_LEN: usize = 256;
+const ANSWER_LEN: usize = 384;

@@ -9,6 +9,7 @@ use shards::{Socket, turn};
 
 use super::frame::Frame;
 use super::write_queue::WriteQueue;
+use protocol::websocket::deflate::{Agreement, Deflate};
 use protocol::websocket::{Decoder, DecoderLimits, Incoming, WebSocketError};
 
 /// A server's WebSocket whose opening handshake is done (RFC 6455, 4.2). Nothing was read beyond it.
@@ -18,6 +19,8 @@ pub(super) struct WebSocket {
     /// Its task, which is woken when the socket can do what it could not.
     waker: Waker,
     decoder: Decoder,
+    /// Of a client that compresses.
+    deflate: Option<Box<Deflate>>,
     unread: Option<Box<Unread>>,
 }
 
@@ -30,11 +33,12 @@ pub(super) struct Unread {
 }
 
 impl WebSocket {
-    pub(super) fn new(socket: Socket) -> Self {
+    pub(super) fn new(socket: Socket, deflate: Option<Agreement>) -> Self {
         Self {
             socket,
             waker: Waker::noop().clone(),
             decoder: Decoder::default(),
+            deflate: deflate.map(|agreement| Box::new(Deflate::new(agreement))),
             unread: None,
         }
     }
@@ -57,14 +61,23 @@ impl WebSocket {
         self.socket.poll_recv(&mut Context::from_waker(&self.waker), buffer)
     }
 
-    /// Takes a frame, or what there is of it, from the front of `input`.
+    /// Takes a frame, or what there is of it, from the front of `input`. A message has at most `message_max` bytes.
     pub(super) fn decode<'b>(
         &mut self,
         input: &mut &'b mut [u8],
-        limits: DecoderLimits,
+        message_max: usize,
     ) -> Result<Option<Incoming<'b>>, WebSocketError> {
         turn::spend(FRAME_COST);
+        let limits = DecoderLimits {
+            message_max,
+            is_deflate_agreed: self.deflate.is_some(),
+        };
         self.decoder.decode(input, limits)
+    }
+
+    /// What its compressed messages refer to, if they may be compressed.
+    pub(super) fn deflate(&mut self) -> Option<&mut Deflate> {
+        self.deflate.as_deref_mut()
     }
 
     /// Writes `frame` as far as the socket takes it now; its task is woken when it takes more.

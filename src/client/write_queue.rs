@@ -25,7 +25,8 @@ pub(super) struct WriteQueue {
 
 impl WriteQueue {
     /// A frame is being written and the socket is full.
-    pub(super) fn new(writing: Frame, now: Instant) -> Self {
+    pub(super) fn new(mut writing: Frame, now: Instant) -> Self {
+        writing.shrink();
         Self {
             len: writing.len(),
             frames: VecDeque::from([writing]),
@@ -39,7 +40,8 @@ impl WriteQueue {
         self.len
     }
 
-    pub(super) fn push(&mut self, frame: Frame) {
+    pub(super) fn push(&mut self, mut frame: Frame) {
+        frame.shrink();
         self.len += frame.len();
         self.frames.push_back(frame);
     }

@@ -222,6 +222,9 @@ settings! {
     /// `no-connection-header` (Upgrade without Connection), `any-key` (a Sec-WebSocket-Key of another length), `number-ids`
     /// (MessageIds that are numbers, echoed as they came). docs/client.md says who needs which.
     tolerate: Vec<Tolerated> = Kind::Choices(TOLERATED), "", NewClients;
+    /// Parts of the User-Agent of clients that are not to be offered compression back, whatever they offer, such as
+    /// `Java-WebSocket/1.5`; upper and lower case are the same. There are stacks that lose track of it.
+    deflate_not_for: Vec<String> = Kind::UserAgents, "", Now;
     /// The user part of HTTP Basic must be the ClientId (OCPP security profiles 1 and 2), or the client gets 401.
     basic_user_is_client_id: bool = Kind::Flag, "true", Now;
     /// Headers of the client's request that /connect carries to the backend, so that it can decide whom to let in.
@@ -312,6 +315,14 @@ settings! {
     json_depth_max: usize = count(2, 512), "128", Restart;
     /// How much of what a client sends is read at once. The buffer is the shard's; no client has one of its own.
     read_buffer: usize = size(512, 64 * KIB), "16KiB", Restart;
+    /// Compress messages of clients that offer it (permessage-deflate, RFC 7692), as OCPP 2.0.1 and 2.1 want it of a CSMS.
+    deflate: bool = Kind::Flag, "true", NewClients;
+    /// What is kept of a client's compressed messages, in each direction, from the first one on: the more, the better
+    /// they compress. A power of two; another size is rounded down. With 2KiB an eighth of meter values is left, with
+    /// 1KiB a quarter.
+    deflate_window: usize = size(512, 32 * KIB), "2KiB", NewClients;
+    /// Messages to clients that are shorter are sent as they are: most answers would hardly get smaller.
+    deflate_min: usize = size(0, 64 * MIB), "256B", Now;
     /// Frames that wait for a client that does not read; above this it is closed. One frame alone may be larger.
     send_queue_bytes: usize = size(4 * KIB, 64 * MIB), "256KiB", Now;
     /// How long the oldest of these frames may wait before the client is closed.

@@ -59,6 +59,8 @@ pub enum Kind {
     Origins,
     /// Names of hosts.
     Hosts,
+    /// Parts of the User-Agent header.
+    UserAgents,
     /// IP networks.
     Networks,
 }
@@ -81,6 +83,7 @@ impl fmt::Display for Kind {
             Kind::Headers => f.write_str("a list of header names such as \"user-agent\""),
             Kind::Origins => f.write_str("a list of origins such as \"https://example.org\""),
             Kind::Hosts => f.write_str("a list of host names such as \"ws2api.example.org\", without port"),
+            Kind::UserAgents => f.write_str("a list of parts of a User-Agent such as \"Java-WebSocket/1.5\""),
             Kind::Networks => f.write_str("a list of networks such as \"10.0.0.0/8\" and \"2001:db8::/32\""),
         }
     }

@@ -21,6 +21,9 @@ pub enum WordError {
     /// Not what a browser writes into `Host`.
     #[error("a host name is letters, digits and -._, as it stands in a URL, without scheme and port")]
     Host,
+    /// Not what can stand in a `User-Agent`.
+    #[error("a part of a User-Agent is visible ASCII, with spaces inside")]
+    UserAgent,
 }
 
 /// The name of a subprotocol, as it is, or `alias=name`.
@@ -80,6 +83,16 @@ pub(super) fn host(text: &str) -> Result<String, WordError> {
         Ok(name.to_ascii_lowercase())
     } else {
         Err(WordError::Host)
+    }
+}
+
+/// A part of a `User-Agent`: the name of a stack, with its version or without.
+pub(super) fn user_agent(text: &str) -> Result<String, WordError> {
+    let is_good = !text.is_empty() && text.len() <= TOKEN_LEN_MAX && text.trim() == text;
+    if is_good && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+        Ok(text.to_owned())
+    } else {
+        Err(WordError::UserAgent)
     }
 }
 
@@ -178,6 +191,16 @@ mod tests {
             &"x".repeat(HOST_LEN_MAX + 1),
         ] {
             assert_eq!(host(bad), Err(WordError::Host), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_user_agent_is_visible_ascii() {
+        for good in ["Java-WebSocket/1.5.2", "okhttp", "Mozilla/5.0 (X11)"] {
+            assert_eq!(user_agent(good), Ok(good.to_owned()));
+        }
+        for bad in ["", " ", " a", "a\tb", "a\r\nb", "é", &"x".repeat(TOKEN_LEN_MAX + 1)] {
+            assert_eq!(user_agent(bad), Err(WordError::UserAgent), "{bad:?}");
         }
     }
 

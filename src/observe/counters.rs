@@ -138,6 +138,16 @@ counters! {
         sent_ping ["out", "ping"],
         sent_close ["out", "close"],
     }
+    "deflate_messages" ["direction"], "Messages that travelled compressed, by direction (in: from clients)." {
+        deflate_messages_in ["in"],
+        deflate_messages_out ["out"],
+    }
+    "deflate_bytes" ["direction", "form"], "Bytes of these messages: compressed, as they travelled, and plain." {
+        deflate_bytes_in ["in", "compressed"],
+        deflate_bytes_in_plain ["in", "plain"],
+        deflate_bytes_out ["out", "compressed"],
+        deflate_bytes_out_plain ["out", "plain"],
+    }
     "frames_bad" ["kind"], "Messages of clients that are not what they should be." {
         frames_unreadable ["unreadable"],
         calls_malformed ["malformed_call"],

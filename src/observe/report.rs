@@ -87,14 +87,14 @@ gauges! {
 }
 
 impl Report {
-    /// The sum of a family's counters, or of those of its members that have the label value `member`.
+    /// The sum of a family's counters, of those of its members that have all these label values.
     #[must_use]
-    pub fn count(&self, family: &str, member: Option<&str>) -> u64 {
+    pub fn count(&self, family: &str, values: &[&str]) -> u64 {
         let mut first = 0;
         for own in FAMILIES {
             if own.name == family {
                 let counted = own.members.iter().zip(&self.counters[first..]);
-                let wanted = counted.filter(|(labels, _)| member.is_none_or(|member| labels.contains(&member)));
+                let wanted = counted.filter(|(labels, _)| values.iter().all(|value| labels.contains(value)));
                 return wanted.map(|(_, count)| count).sum();
             }
             first += own.members.len();

@@ -338,6 +338,7 @@ const ABOUT_THE_CONTRACT: &[&str] = &[
     "bad_frames",
     "calls",
     "clients",
+    "compression",
     "connections",
     "frames",
     "ingress",

@@ -1,8 +1,8 @@
-//! An idle client costs little memory, also after large messages: `bound-7`. This is the guard; `hold120k --mode idle`
+//! An idle client costs little memory, also after large messages: `bound-7`, and where it compresses: `deflate-12`. This is the guard; `hold120k --mode idle`
 //! measures it for 15,000.
 
 use support::client::{CONTINUATION, PING, TEXT, frame_bytes};
-use support::{Backend, Client, Message, Proxy};
+use support::{Backend, Client, Handshake, Message, Proxy};
 
 #[test]
 fn an_idle_client_costs_at_most_4_kib() {
@@ -36,6 +36,45 @@ fn a_client_costs_no_more_after_large_messages() {
     let each = proxy.resident().saturating_sub(before) / CLIENTS;
     assert!(each <= 4096, "{each} bytes per client");
     assert_eq!(clients.len() as u64, CLIENTS + 200);
+}
+
+#[test]
+fn a_client_that_compresses_costs_its_windows_and_no_more() {
+    const CLIENTS: u64 = 1_000;
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let payload = format!(r#"{{"a":"{}"}}"#, "0123456789".repeat(400));
+    let exchange = |name: &str, offer: &str| {
+        let mut client = Handshake::new(name).offer(offer).open(proxy.listen);
+        for number in 0..3 {
+            let call = format!(r#"[2,"{number}","DataTransfer",{payload}]"#);
+            match client.extensions() {
+                Some(_) => {
+                    client.send_compressed(call);
+                }
+                None => client.send(call),
+            }
+            client.expect(&format!(r#"[3,"{number}",{payload}]"#));
+        }
+        client
+    };
+    let mut clients = Vec::new();
+    // Also of those that do not compress, so that what is compared differs in nothing else.
+    let mut cost = |kind: &str, offer: &str| {
+        clients.extend((0..200).map(|number| exchange(&format!("{kind}-first{number}"), offer)));
+        let before = proxy.resident();
+        clients.extend((0..CLIENTS).map(|number| exchange(&format!("{kind}{number}"), offer)));
+        proxy.resident().saturating_sub(before) / CLIENTS
+    };
+    let plain = cost("plain", "none");
+    let compressing = cost("compressing", "permessage-deflate; client_max_window_bits");
+    // For who wants to see it: --nocapture.
+    println!("{plain} bytes per client, {compressing} per client that compresses");
+    // Two windows of 2 KiB, and what remembers them.
+    assert!(
+        compressing <= plain + 4403,
+        "{compressing} bytes per client, {plain} without"
+    );
 }
 
 /// The buffers of large frames are given back in the midst of all this.

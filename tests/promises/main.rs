@@ -11,6 +11,7 @@ mod browsers;
 mod calls;
 mod cli;
 mod clients;
+mod compression;
 mod config;
 mod connections;
 mod contract;

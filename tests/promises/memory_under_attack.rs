@@ -3,8 +3,8 @@
 
 use std::io::Write;
 
-use support::client::{CONTINUATION, PING, TEXT, frame_bytes};
-use support::{Backend, Client, Proxy, Response, eventually};
+use support::client::{CONTINUATION, PING, RSV1, TEXT, frame_bytes};
+use support::{Backend, Client, Handshake, Proxy, Response, eventually};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -104,6 +104,33 @@ fn six_hundred_thousand_pings_whose_pongs_nobody_reads() {
         });
     });
     assert!(grown <= 32 * MIB, "{grown} bytes");
+}
+
+#[test]
+fn a_thousand_bombs_at_once() {
+    const CLIENTS: usize = 1000;
+    let backend = Backend::start();
+    let proxy = Proxy::start(&backend);
+    let mut clients: Vec<Client> = Vec::new();
+    let mut bomb = Vec::new();
+    let grown = growth(&proxy, || {
+        for number in 0..CLIENTS {
+            let handshake = Handshake::new(&format!("CP{number}")).offer("permessage-deflate");
+            clients.push(handshake.open(proxy.listen));
+        }
+        // 64 MiB of which 64 KiB are left.
+        bomb = clients[0].compression().deflate(&vec![b' '; 64 << 20]);
+        let frame = frame_bytes(true, RSV1 | TEXT, &bomb);
+        for client in &mut clients {
+            client.send_raw(&frame);
+        }
+        for client in &mut clients {
+            client.expect_close(1009);
+        }
+    });
+    assert!(bomb.len() * 1000 < 64 << 20, "{} bytes", bomb.len());
+    // What comes is kept until it is whole; what it would come to never is.
+    assert!(grown <= (CLIENTS * bomb.len()) as u64 + 16 * MIB, "{grown} bytes");
 }
 
 /// A thousand clients that have sent half of a message of 1 MiB, as `half` says.

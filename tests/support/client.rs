@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use sha1::{Digest, Sha1};
 
+use super::Compression;
 use super::http::{Connection, Head, Http, Reply, Stream};
 use super::{DEADLINE, Value, parse, percent_encode};
 
@@ -68,6 +69,11 @@ impl Handshake {
 
     pub fn subprotocols(self, offer: &str) -> Self {
         self.header("Sec-WebSocket-Protocol", offer)
+    }
+
+    /// Offers an extension.
+    pub fn offer(self, extension: &str) -> Self {
+        self.header("Sec-WebSocket-Extensions", extension)
     }
 
     /// HTTP Basic.
@@ -141,6 +147,8 @@ pub struct Client {
     /// The head of the 101.
     pub head: Head,
     answers_pings: bool,
+    /// If it was agreed on.
+    compression: Option<Compression>,
 }
 
 impl Client {
@@ -164,16 +172,25 @@ impl Client {
             Some("upgrade")
         );
         assert_eq!(reply.header("sec-websocket-accept"), Some(&*accept_key()));
-        assert_eq!(
-            reply.head.count("sec-websocket-extensions"),
-            0,
-            "none was offered that we take"
-        );
+        assert!(reply.head.count("sec-websocket-extensions") <= 1);
+        let compression = reply.header("sec-websocket-extensions").map(Compression::agreed);
         Client {
             connection: http.connection,
             head: reply.head,
             answers_pings: true,
+            compression,
         }
+    }
+
+    /// What of the extensions that were offered was agreed on.
+    pub fn extensions(&self) -> Option<&str> {
+        self.head.header("sec-websocket-extensions")
+    }
+
+    /// What it compresses with.
+    #[track_caller]
+    pub fn compression(&mut self) -> &mut Compression {
+        self.compression.as_mut().expect("compression was agreed on")
     }
 
     /// What was negotiated.
@@ -212,6 +229,14 @@ impl Client {
     #[track_caller]
     pub fn send(&mut self, text: impl AsRef<[u8]>) {
         self.send_frame(true, TEXT, text);
+    }
+
+    /// Sends a text message compressed; how many bytes its payload has then.
+    #[track_caller]
+    pub fn send_compressed(&mut self, text: impl AsRef<[u8]>) -> usize {
+        let payload = self.compression().deflate(text.as_ref());
+        self.send_frame(true, RSV1 | TEXT, &payload);
+        payload.len()
     }
 
     /// `[2,"<id>","<action>",<payload>]`, the names put in as they are.
@@ -256,13 +281,17 @@ impl Client {
         let mut started: Option<(u8, Vec<u8>)> = None;
         loop {
             assert!(begun.elapsed() < DEADLINE, "nothing but pings came for {DEADLINE:?}");
-            let Some((fin, opcode, payload)) = self.frame() else {
+            let Some((fin, opcode, mut payload)) = self.frame() else {
                 assert!(started.is_none(), "the stream ended within a message");
                 return Message::End;
             };
             match opcode {
-                TEXT | BINARY => {
+                TEXT | BINARY | COMPRESSED_TEXT | COMPRESSED_BINARY => {
                     assert!(started.is_none(), "a message within a message");
+                    assert!(opcode & RSV1 == 0 || fin, "we send no fragments");
+                    if opcode & RSV1 != 0 {
+                        payload = self.compression().inflate(&payload);
+                    }
                     started = Some((opcode, payload));
                 }
                 CONTINUATION => {
@@ -279,7 +308,7 @@ impl Client {
                 _ => panic!("opcode {opcode}"),
             }
             if fin && let Some((opcode, message)) = started.take() {
-                return match opcode {
+                return match opcode & !RSV1 {
                     TEXT => Message::Text(String::from_utf8(message).expect("text is UTF-8")),
                     _ => Message::Binary(message),
                 };
@@ -287,10 +316,15 @@ impl Client {
         }
     }
 
-    fn frame(&mut self) -> Option<(bool, u8, Vec<u8>)> {
+    /// The next frame as it comes: whether it is the last one of its message, its opcode with [`RSV1`], its payload.
+    pub fn frame(&mut self) -> Option<(bool, u8, Vec<u8>)> {
         let head = self.try_exactly(2)?;
-        let (fin, opcode, masked) = (head[0] & 0x80 != 0, head[0] & 0x0F, head[1] & 0x80 != 0);
-        assert_eq!(head[0] & 0x70, 0, "reserved bits");
+        let (fin, opcode, masked) = (head[0] & 0x80 != 0, head[0] & (RSV1 | 0x0F), head[1] & 0x80 != 0);
+        assert_eq!(head[0] & 0x30, 0, "reserved bits");
+        assert!(
+            opcode & RSV1 == 0 || self.compression.is_some(),
+            "compressed without agreement"
+        );
         assert!(!masked, "a server does not mask");
         let len = match head[1] {
             126 => {
@@ -303,7 +337,10 @@ impl Client {
             }
             len => usize::from(len),
         };
-        assert!(opcode < 8 || (fin && len < 126), "a control frame is short and whole");
+        assert!(
+            opcode & 8 == 0 || (fin && len < 126),
+            "a control frame is short and whole"
+        );
         Some((fin, opcode, self.try_exactly(len)?))
     }
 
@@ -435,6 +472,10 @@ pub const BINARY: u8 = 2;
 pub const CLOSE: u8 = 8;
 pub const PING: u8 = 9;
 pub const PONG: u8 = 10;
+/// Beside an opcode: the message is compressed.
+pub const RSV1: u8 = 0x40;
+const COMPRESSED_TEXT: u8 = RSV1 | TEXT;
+const COMPRESSED_BINARY: u8 = RSV1 | BINARY;
 
 /// RFC 6455, 1.3.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";

@@ -8,6 +8,7 @@
 pub mod backend;
 pub mod builder;
 pub mod client;
+pub mod compression;
 pub mod gate;
 pub mod http;
 pub mod program;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 pub use backend::{Backend, Request, Response};
 pub use builder::Builder;
 pub use client::{Client, Handshake, Message};
+pub use compression::Compression;
 pub use gate::Gate;
 pub use http::{Http, Reply};
 pub use proxy::Proxy;

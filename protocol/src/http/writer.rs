@@ -165,14 +165,18 @@ pub fn write_continue(out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends the 101 that opens a WebSocket (RFC 6455, 4.2.2). `key` is the client's `Sec-WebSocket-Key`.
-pub fn write_switching_protocols(out: &mut Vec<u8>, key: &[u8], subprotocol: Option<&str>) {
+/// Appends the 101 that opens a WebSocket (RFC 6455, 4.2.2). `key` is the client's `Sec-WebSocket-Key`; the other two are what was
+/// chosen of its offers.
+pub fn write_switching_protocols(out: &mut Vec<u8>, key: &[u8], subprotocol: Option<&str>, extension: Option<&str>) {
     push_status_line(out, 101);
     out.extend_from_slice(b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ");
     out.extend_from_slice(&accept_key(key));
     out.extend_from_slice(b"\r\n");
     if let Some(subprotocol) = subprotocol {
         push_headers(out, &[("Sec-WebSocket-Protocol", subprotocol)]);
+    }
+    if let Some(extension) = extension {
+        push_headers(out, &[("Sec-WebSocket-Extensions", extension)]);
     }
     out.extend_from_slice(b"\r\n");
 }

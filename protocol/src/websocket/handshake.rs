@@ -158,13 +158,18 @@ mod tests {
         let key = check(GOOD).unwrap();
         assert_eq!(&accept_key(&key), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         let mut out = Vec::new();
-        write_switching_protocols(&mut out, &key, Some("ocpp1.6"));
+        write_switching_protocols(&mut out, &key, Some("ocpp1.6"), None);
         let expected = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: ocpp1.6\r\n\r\n";
         assert_eq!(str::from_utf8(&out), Ok(expected));
         out.clear();
-        write_switching_protocols(&mut out, &key, None);
-        assert!(!String::from_utf8(out).unwrap().contains("Sec-WebSocket-Protocol"));
+        write_switching_protocols(&mut out, &key, None, Some("permessage-deflate"));
+        let answer = String::from_utf8(out).unwrap();
+        assert!(!answer.contains("Sec-WebSocket-Protocol"), "{answer}");
+        assert!(
+            answer.ends_with("\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"),
+            "{answer}"
+        );
     }
 
     #[test]

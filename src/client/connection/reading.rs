@@ -9,10 +9,10 @@ use crate::client::conversation::{Conversation, Message};
 use crate::client::end::{CLOSE_WITHOUT_CODE, End};
 use crate::client::frame::Frame;
 use crate::client::trace;
-use crate::client::websocket::{CLOSE_TIMEOUT, Unread};
+use crate::client::websocket::{CLOSE_TIMEOUT, Unread, WebSocket};
 use crate::observe::counters::Ended;
 use protocol::ocpp::{FailReason, Outputs};
-use protocol::websocket::{CloseFrame, DecoderLimits, Incoming, WebSocketError};
+use protocol::websocket::{CloseFrame, Incoming, WebSocketError, text};
 
 impl<C: Conversation> Connection<C> {
     /// Reads until there is nothing now, nothing is to be read, or it is others' turn.
@@ -95,10 +95,6 @@ impl<C: Conversation> Connection<C> {
 
     /// Takes frames from the front of `bytes`, until they are used up or the next one is not to be taken now.
     fn take_frames(&self, state: &mut State<C>, bytes: &mut &mut [u8], out: &mut Outputs) {
-        let limits = DecoderLimits {
-            message_max: self.env().core.message_max,
-            is_deflate_agreed: false,
-        };
         while !bytes.is_empty() && self.wants_bytes(state) {
             let State {
                 phase: Phase::Open | Phase::Closing(_),
@@ -108,7 +104,7 @@ impl<C: Conversation> Connection<C> {
             else {
                 break;
             };
-            match stream.decode(bytes, limits) {
+            match stream.decode(bytes, self.env().core.message_max) {
                 Ok(None) => {}
                 Ok(Some(incoming)) => self.handle_incoming(state, incoming, out),
                 Err(error) => self.fail(state, error),
@@ -128,6 +124,9 @@ impl<C: Conversation> Connection<C> {
         if state.phase != Phase::Open {
             return;
         }
+        if let Incoming::Deflated { is_text, bytes } = incoming {
+            return self.handle_deflated(state, is_text, &bytes, out);
+        }
         let now = self.env().reactor.now();
         self.env().counters.count_received(&incoming);
         if self.traced.get() {
@@ -135,8 +134,9 @@ impl<C: Conversation> Connection<C> {
         }
         match incoming {
             Incoming::Text(text) => self.handle_message(state, Message::Text(text), out),
-            Incoming::Binary(bytes) => self.handle_message(state, Message::Binary(bytes), out),
-            Incoming::Deflated { .. } => unreachable!("the decoder refuses what was not agreed on"),
+            Incoming::Binary(bytes) | Incoming::Deflated { bytes, .. } => {
+                self.handle_message(state, Message::Binary(bytes), out);
+            }
             Incoming::Ping(payload) => {
                 turn::spend(PING_COST);
                 state.session.handle_heard(now);
@@ -144,6 +144,32 @@ impl<C: Conversation> Connection<C> {
             }
             Incoming::Pong(_) => state.session.handle_heard(now),
             Incoming::Close(close) => self.handle_close(state, close.as_ref()),
+        }
+    }
+
+    /// A compressed message: the plain one takes its place, borrowed from the shard's inflater.
+    fn handle_deflated(&self, state: &mut State<C>, is_text: bool, message: &[u8], out: &mut Outputs) {
+        let Some(deflate) = state.stream.as_mut().and_then(WebSocket::deflate) else {
+            unreachable!("the decoder refuses what was not agreed on");
+        };
+        let counters = &self.env().counters;
+        let mut inflater = self.clients.compression.inflater.borrow_mut();
+        let inflated = inflater
+            .inflate(deflate, message, self.env().core.message_max)
+            .and_then(|plain| {
+                counters.deflate_messages_in.add();
+                counters.deflate_bytes_in.add_many(message.len() as u64);
+                counters.deflate_bytes_in_plain.add_many(plain.len() as u64);
+                turn::spend(plain.len());
+                Ok(if is_text {
+                    Incoming::Text(text(plain)?)
+                } else {
+                    Incoming::Binary(plain)
+                })
+            });
+        match inflated {
+            Ok(incoming) => self.handle_incoming(state, incoming, out),
+            Err(error) => self.fail(state, error),
         }
     }
 

@@ -6,14 +6,23 @@ use super::{Connection, Phase, State};
 use crate::client::conversation::Conversation;
 use crate::client::frame::Frame;
 use crate::client::trace;
+use crate::client::websocket::WebSocket;
 use crate::client::write_queue::WriteQueue;
 use protocol::ocpp::Outputs;
 
 impl<C: Conversation> Connection<C> {
     /// Writes a frame, or queues it behind those that wait.
-    pub(super) fn send(&self, state: &mut State<C>, frame: Frame, more: &mut Outputs) {
+    pub(super) fn send(&self, state: &mut State<C>, mut frame: Frame, more: &mut Outputs) {
         if self.traced.get() {
             trace::show_outgoing(&self.identity, &frame);
+        }
+        // In the order in which they leave, whatever they wait for.
+        if let Some(deflate) = state.stream.as_mut().and_then(WebSocket::deflate)
+            && frame.payload().len() >= self.env().core.deflate_min.max(1)
+        {
+            self.clients
+                .compression
+                .deflate(deflate, &mut frame, &self.env().counters);
         }
         if let Some(queue) = &mut state.queue {
             let len = frame.len();

@@ -37,7 +37,7 @@ pub(super) async fn finish_and_close<C: Conversation>(
     deadline: Instant,
 ) {
     let mut answer = Vec::with_capacity(ANSWER_LEN);
-    http::write_switching_protocols(&mut answer, key, None);
+    http::write_switching_protocols(&mut answer, key, None, None);
     answer.extend(websocket::close(Some((1002, "no subprotocol in common"))));
     say(clients, Some(permit), socket, &answer, deadline).await;
 }

@@ -102,8 +102,10 @@ impl History {
 
 impl Rates {
     fn between(before: &Report, now: &Report, seconds: f64) -> Self {
-        let rate = |family, member| {
-            let count = now.count(family, member).saturating_sub(before.count(family, member));
+        let rate = |family, member: Option<&str>| {
+            let count = now
+                .count(family, member.as_slice())
+                .saturating_sub(before.count(family, member.as_slice()));
             count as f64 / seconds
         };
         Self {

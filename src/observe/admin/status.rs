@@ -131,10 +131,10 @@ fn totals(text: &mut String, reports: &[Report]) {
     let mut entries: Vec<(String, u64)> = Vec::new();
     for family in FAMILIES.iter().filter(|family| SHOWN.contains(&family.name)) {
         for member in family.members {
-            let member = member.last().copied();
             let count = reports.iter().map(|report| report.count(family.name, member)).sum();
-            let name = member.map_or_else(String::new, |member| format!(": {member}"));
-            entries.push((format!("{}{name}", family.name).replace('_', " "), count));
+            let colon = if member.is_empty() { "" } else { ": " };
+            let name = format!("{}{colon}{}", family.name, member.join(", "));
+            entries.push((name.replace('_', " "), count));
         }
     }
     for (index, (bound, _)) in SHED.iter().enumerate() {
@@ -179,6 +179,8 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
 const SHOWN: &[&str] = &[
     "clients_closed",
     "upgrades_refused",
+    "deflate_messages",
+    "deflate_bytes",
     "frames_bad",
     "calls",
     "pushes",

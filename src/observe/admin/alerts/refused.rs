@@ -18,7 +18,7 @@ pub(super) fn refused(between: &Between<'_>, found: &mut Vec<Alert>) {
             found.push(alert(&format!("shed {bound}"), Severity::Error, message));
         }
     }
-    let of = |family, member| between.counted(move |report| report.count(family, Some(member)));
+    let of = |family, member| between.counted(move |report| report.count(family, &[member]));
     if let Some(Counted { shards, .. }) = of("accept_pauses", "descriptors") {
         let message = format!(
             "Accepting pauses for want of descriptors or memory on {shards}; new connections wait in the backlog."
