@@ -7,6 +7,7 @@ use std::time::Instant;
 use shards::simulation::network::{Network, Peer};
 use shards::simulation::random::Random;
 
+use super::compression::Compression;
 use super::ledger::{Asked, Ledger};
 use super::world::{LISTEN, address};
 
@@ -24,6 +25,9 @@ struct Connection {
     /// Received and not understood yet.
     incoming: Vec<u8>,
     open: bool,
+    /// If it was agreed on; most of what it says is compressed then.
+    compression: Option<Compression>,
+    said_count: usize,
     /// It has said that it goes, or broken a rule: answers need not come.
     leaving: bool,
     asked: VecDeque<Asked>,
@@ -43,7 +47,7 @@ impl Client {
     }
 
     /// A new connection, whether or not there is one.
-    pub fn come(&mut self, network: &Rc<Network>, now: Instant, ledger: &mut Ledger) {
+    pub fn come(&mut self, network: &Rc<Network>, now: Instant, random: &mut Random, ledger: &mut Ledger) {
         let Some(peer) = network.connect(address(LISTEN), address("192.0.2.1:40000")) else {
             return;
         };
@@ -55,14 +59,18 @@ impl Client {
         self.connections_count += 1;
         let request = format!(
             "GET /{} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-            self.name
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Extensions: {}\r\n\r\n",
+            self.name,
+            OFFERS[random.below(OFFERS.len())]
         );
         self.connection = Some(Connection {
             peer,
             out: request.into_bytes().into(),
             incoming: Vec::new(),
             open: false,
+            compression: None,
+            said_count: 0,
             leaving: false,
             asked: VecDeque::new(),
             calls_count: 0,
@@ -214,11 +222,15 @@ impl Client {
 
 impl Connection {
     fn say(&mut self, opcode: u8, text: &str) {
-        let bytes = match opcode {
-            8 => vec![3, 0xE8],
-            _ => text.as_bytes().to_vec(),
+        self.said_count += 1;
+        let (mark, bytes) = match (opcode, &mut self.compression) {
+            (8, _) => (0, vec![3, 0xE8]),
+            (1, Some(compression)) if !self.said_count.is_multiple_of(4) => {
+                (RSV1, compression.deflate(text.as_bytes()))
+            }
+            _ => (0, text.as_bytes().to_vec()),
         };
-        self.out.push_back(0x80 | opcode);
+        self.out.push_back(0x80 | mark | opcode);
         match bytes.len() {
             len @ 0..126 => self.out.push_back(0x80 | len as u8),
             len => {
@@ -244,10 +256,14 @@ impl Connection {
                 );
                 return false;
             }
-            self.incoming.drain(..end + 4);
+            let head = String::from_utf8(self.incoming.drain(..end + 4).collect()).expect("ASCII");
+            let agreed = head
+                .lines()
+                .find_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: "));
+            self.compression = agreed.map(Compression::agreed);
             self.open = true;
         }
-        while let Some((opcode, payload)) = self.take_frame() {
+        while let Some((opcode, payload)) = self.take_frame(ledger) {
             match opcode {
                 1 => self.read_text(&payload, now, ledger),
                 8 => {
@@ -262,10 +278,10 @@ impl Connection {
         true
     }
 
-    fn take_frame(&mut self) -> Option<(u8, String)> {
+    fn take_frame(&mut self, ledger: &mut Ledger) -> Option<(u8, String)> {
         let (first, second) = (*self.incoming.first()?, *self.incoming.get(1)?);
         assert!(
-            first & 0xF0 == 0x80 && second & 0x80 == 0,
+            first & 0xB0 == 0x80 && second & 0x80 == 0,
             "whole frames without a mask"
         );
         let (at, len) = match second {
@@ -278,11 +294,16 @@ impl Connection {
         if self.incoming.len() < at + len {
             return None;
         }
-        let payload = if first & 15 == 8 {
+        let mut payload = if first & 15 == 8 {
             Vec::new()
         } else {
             self.incoming[at..at + len].to_vec()
         };
+        if first & RSV1 != 0 {
+            ledger.happen("compressed frame");
+            let compression = self.compression.as_mut().expect("it was agreed on");
+            payload = compression.inflate(&payload);
+        }
         self.incoming.drain(..at + len);
         Some((first & 15, String::from_utf8(payload).expect("UTF-8")))
     }
@@ -312,3 +333,14 @@ impl Connection {
         }
     }
 }
+
+/// What it may offer; the last two come to nothing.
+const OFFERS: [&str; 6] = [
+    "permessage-deflate; client_max_window_bits",
+    "permessage-deflate",
+    "permessage-deflate; server_no_context_takeover; client_max_window_bits=10",
+    "permessage-deflate; server_max_window_bits=9; client_max_window_bits=9",
+    "permessage-deflate; server_max_window_bits=8",
+    "none",
+];
+const RSV1: u8 = 0x40;

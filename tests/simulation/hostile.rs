@@ -268,7 +268,12 @@ impl Scene {
     /// How long the well-behaved clients' Calls took, in order of length.
     fn run(mut self) -> Vec<Duration> {
         for client in &mut self.clients {
-            client.come(self.simulation.network(), self.simulation.now(), &mut self.ledger);
+            client.come(
+                self.simulation.network(),
+                self.simulation.now(),
+                &mut self.random,
+                &mut self.ledger,
+            );
         }
         self.pass(SECOND, false);
         assert!(self.clients.iter().all(Client::is_connected));

@@ -9,6 +9,8 @@
 
 mod backend;
 mod client;
+#[path = "../support/compression.rs"]
+mod compression;
 mod hostile;
 mod ledger;
 mod pusher;
@@ -111,6 +113,7 @@ const EVERYTHING: &[&str] = &[
     "push accepted",
     "push refused",
     "push seen",
+    "compressed frame",
     "push answered",
     "pusher resets",
     "outcome result",

@@ -57,6 +57,8 @@ impl World {
             ("dead_after", "40s".to_owned()),
             ("send_timeout", "5s".to_owned()),
             ("send_queue_bytes", "4KiB".to_owned()),
+            ("deflate_window", "512B".to_owned()),
+            ("deflate_min", format!("{}B", random.below(60))),
             ("drain_timeout", "20s".to_owned()),
             ("drain_spread", "5s".to_owned()),
         ];
@@ -86,7 +88,7 @@ impl World {
         let client = &mut self.clients[who];
         match random.below(100) {
             0..10 if client.is_gone() || random.percent(20) => {
-                client.come(self.simulation.network(), now, ledger);
+                client.come(self.simulation.network(), now, random, ledger);
             }
             10..45 => client.calls(now, ledger),
             45..60 => self.pusher.push(
@@ -200,7 +202,7 @@ impl World {
         for who in 0..CLIENTS {
             let now = self.simulation.now();
             if self.clients[who].is_gone() {
-                self.clients[who].come(self.simulation.network(), now, &mut self.ledger);
+                self.clients[who].come(self.simulation.network(), now, &mut self.random, &mut self.ledger);
                 self.pass(SOON);
             }
             assert!(self.clients[who].is_connected(), "CP{who} can't connect");
