@@ -9,6 +9,7 @@ import scene_backends
 import scene_balancer
 import scene_capacity
 import scene_clients
+import scene_compression
 import scene_large
 import scene_one
 import scene_overload
@@ -21,6 +22,7 @@ SCENES = {
     "haproxy-200000": lambda stage, long: scene_large.play(balancer.LargeHAProxy(stage), long),
     "nginx": lambda stage, long: scene_balancer.play(balancer.Nginx(stage), long),
     "clients": scene_clients.play,
+    "compression": scene_compression.play,
     "backends": scene_backends.play,
     "roadrunner": scene_roadrunner.play,
     "overload": scene_overload.play,

@@ -36,7 +36,7 @@ async def play(stage, long=False):
             await play_program(stage, node, application, "ocpp_rpc.cjs", f"RPC {protocol}", protocol)
             stage.say(f"npm ocpp-rpc, strict, {protocol}: booted, asked to start, every message as OCPP's schemas want it")
         await play_program(stage, node, application, "ws.cjs", "WS1")
-        stage.say("npm ws: compression declined, fragments, pings, 200 kB, ten Calls at once, close")
+        stage.say("npm ws: compressing, fragments, pings, 200 kB, ten Calls at once, close")
         await play_example(stage, node, application)
         stage.say("examples/charge-point: booted, asked to start")
         await play_browser(stage, node, application, page_port)
@@ -143,9 +143,8 @@ async def play_example(stage, node, application):
     await process.kill()
 
 
-async def browse(stage, port, query, is_done):
-    """Chromium on examples/browser, until the page's log is as it should be; the log."""
-    text = (ROOT / "examples/browser/index.html").read_text()
+async def browse(stage, port, query, is_done, text=(ROOT / "examples/browser/index.html").read_text()):
+    """Chromium on a page, that of examples/browser, until its log is as it should be; the log."""
     log = []
 
     async def page(request):

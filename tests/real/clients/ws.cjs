@@ -13,7 +13,7 @@ async function main() {
   const next = async () => JSON.parse((await messages.next()).value[0].toString());
   await once(socket, 'open');
   assert.equal(socket.protocol, 'ocpp2.0.1');
-  assert.equal(socket.extensions, '', 'compression is declined');
+  assert.equal(socket.extensions, 'permessage-deflate', 'compression is on');
 
   socket.send('[2,"1","Heartbeat",{}]');
   const answer = await next();
