@@ -19,6 +19,8 @@ pub struct Buffers<K> {
     waiting_since: Option<Instant>,
     /// What the next sweep takes, since it became tight.
     sweep_from: usize,
+    /// Sweeps took all that they could: none before then.
+    swept_until: Option<Instant>,
 }
 
 /// Who must go.
@@ -40,6 +42,7 @@ impl<K: Copy + Ord> Buffers<K> {
             large: BTreeSet::new(),
             waiting_since: None,
             sweep_from: MUCH,
+            swept_until: None,
         }
     }
 
@@ -47,6 +50,12 @@ impl<K: Copy + Ord> Buffers<K> {
     #[must_use]
     pub const fn held(&self) -> usize {
         self.held
+    }
+
+    /// The bound, in bytes.
+    #[must_use]
+    pub const fn max(&self) -> usize {
+        self.max
     }
 
     /// Another bound from now on, in bytes.
@@ -118,15 +127,28 @@ impl<K: Copy + Ord> Buffers<K> {
         if let Some((_, client)) = self.large.last() {
             return Some(Go::One(*client));
         }
+        if self.swept_until.is_some_and(|until| now < until) {
+            return None;
+        }
         // A sweep looks at every client: each takes those who hold half as much as the last one's.
         self.sweep_from /= 2;
-        (self.sweep_from > 0).then_some(Go::From(self.sweep_from))
+        if self.sweep_from == 0 {
+            // The rest is held for nobody who could go.
+            (self.sweep_from, self.swept_until) = (MUCH, Some(now + GRACE));
+            return None;
+        }
+        Some(Go::From(self.sweep_from))
     }
 
-    /// When [`Buffers::next_to_go`] is to be asked again, though nothing changes.
+    /// When [`Buffers::next_to_go`] is to be asked again, though nothing changes: after what it said at `now`, always later.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.waiting_since.map(|since| since + GRACE)
+    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let waited = self.waiting_since.map(|since| since + GRACE);
+        waited
+            .into_iter()
+            .chain(self.swept_until)
+            .filter(|deadline| *deadline > now)
+            .min()
     }
 
     const fn tight_from(&self) -> usize {
@@ -137,6 +159,7 @@ impl<K: Copy + Ord> Buffers<K> {
         if !self.is_tight() {
             self.waiting_since = None;
             self.sweep_from = MUCH;
+            self.swept_until = None;
         }
     }
 }
@@ -184,10 +207,10 @@ mod tests {
         buffers.add(1);
         let room = [0, 100, MUCH - 1, MUCH].map(|held| buffers.may_read(now, held));
         assert_eq!(room, [MUCH - 1, MUCH - 101, 0, usize::MAX]);
-        assert_eq!(buffers.next_deadline(), Some(now + GRACE));
+        assert_eq!(buffers.next_deadline(now), Some(now + GRACE));
         buffers.remove(1);
         assert_eq!(buffers.may_read(now, MUCH - 1), usize::MAX);
-        assert_eq!(buffers.next_deadline(), None, "nobody waits any more");
+        assert_eq!(buffers.next_deadline(now), None, "nobody waits any more");
     }
 
     #[test]
@@ -210,11 +233,29 @@ mod tests {
         buffers.change(1, 0, 80 * MUCH);
         assert_eq!(buffers.next_to_go(now + 9 * GRACE), None, "nobody waits");
         assert_eq!(buffers.may_read(now, MUCH - 1), 0);
-        assert_eq!(buffers.next_deadline(), Some(now + GRACE));
+        assert_eq!(buffers.next_deadline(now), Some(now + GRACE));
         assert_eq!(buffers.next_to_go(now + GRACE / 2), None);
         assert_eq!(buffers.next_to_go(now + GRACE), Some(Go::One(1)));
         buffers.change(1, 80 * MUCH, 0);
-        assert_eq!((buffers.next_to_go(now + GRACE), buffers.next_deadline()), (None, None));
+        assert_eq!(
+            (buffers.next_to_go(now + GRACE), buffers.next_deadline(now + GRACE)),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn what_nobody_can_be_closed_for_is_swept_for_once_in_a_grace() {
+        let mut buffers = Buffers::<u32>::new(MAX);
+        let now = Instant::now();
+        buffers.add(MAX);
+        for now in [now, now + GRACE] {
+            let sweeps = std::iter::from_fn(|| buffers.next_to_go(now)).count();
+            assert_eq!(sweeps as u32, MUCH.ilog2());
+            assert_eq!(buffers.next_to_go(now), None);
+            assert_eq!(buffers.next_deadline(now), Some(now + GRACE));
+        }
+        buffers.remove(MAX);
+        assert_eq!(buffers.next_deadline(now), None);
     }
 
     /// Clients that do what they are told, and some that only take: what is held stays below the bound plus one step.

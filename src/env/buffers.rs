@@ -85,13 +85,13 @@ impl Buffers {
     /// said to it before.
     pub fn poll_room(&self, waker: &Waker, round: &mut u32, now: Instant, held: usize) -> usize {
         let mut account = self.account.borrow_mut();
-        let was_waiting = account.next_deadline();
+        let was_waiting = account.next_deadline(now);
         let room = account.may_read(now, held);
         if room == 0 && *round != self.rounds.get() {
             *round = self.rounds.get();
             self.waiting.borrow_mut().push(waker.clone());
         }
-        if account.next_deadline() != was_waiting {
+        if account.next_deadline(now) != was_waiting {
             drop(account);
             self.wake_keeper();
         }
@@ -109,7 +109,7 @@ impl Buffers {
         if let Some(go) = account.next_to_go(now) {
             return Poll::Ready(go);
         }
-        *deadline = account.next_deadline();
+        *deadline = account.next_deadline(now);
         *self.keeper.borrow_mut() = Some(context.waker().clone());
         Poll::Pending
     }
@@ -123,6 +123,12 @@ impl Buffers {
     fn settle(&self) {
         let (is_tight, is_full) = {
             let account = self.account.borrow();
+            #[cfg(simulation)]
+            assert!(
+                account.held() <= account.max(),
+                "{} bytes are held for others",
+                account.held()
+            );
             (account.is_tight(), account.is_full())
         };
         if is_full {

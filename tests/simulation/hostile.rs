@@ -110,6 +110,9 @@ impl Attacker {
         while self.budget > 0 {
             if self.out.is_empty() {
                 let more = self.says();
+                if more.is_empty() {
+                    break;
+                }
                 self.out.extend(more);
             }
             let (front, _) = self.out.as_slices();
@@ -210,6 +213,7 @@ impl Scene {
         let bounds = [
             ("backend_connections_max", "4"),
             ("message_max", "64KiB"),
+            ("buffers_max", "1MiB"),
             ("subprotocols", "ocpp2.1, ocpp1.6"),
             ("subprotocol_required", "false"),
         ];
@@ -221,7 +225,8 @@ impl Scene {
         backend.takes = Some(TAKES);
         let now = simulation.now();
         let attackers = kind.into_iter().flat_map(|kind| {
-            (0..ATTACKERS).map(move |number| Attacker {
+            let count = if kind == Kind::HalfMessages { HALVES } else { ATTACKERS };
+            (0..count).map(move |number| Attacker {
                 kind,
                 name: format!("X{number}"),
                 peer: None,
@@ -322,6 +327,8 @@ fn well_behaved_clients_calls_take_at_most_twice_as_long_whoever_attacks() {
 const SEEDS: u64 = 2;
 const CLIENTS: usize = 4;
 const ATTACKERS: usize = 2;
+/// Half messages that are more than the shard may hold.
+const HALVES: usize = 100;
 const ROUNDS: usize = 5;
 const SECOND: Duration = Duration::from_secs(1);
 /// The backend's work on any request.
@@ -329,4 +336,4 @@ const TAKES: Duration = Duration::from_millis(20);
 const MESSAGE_MAX: usize = 64 << 10;
 /// Each attacker sends as much at once, more than a turn may read.
 const BURST_LEN: usize = 150 << 10;
-const BURST_EVERY: Duration = Duration::from_millis(50);
+const BURST_EVERY: Duration = Duration::from_millis(200);
