@@ -5,6 +5,7 @@ import signal
 import sys
 
 import balancer
+import scene_alarms
 import scene_backends
 import scene_balancer
 import scene_capacity
@@ -21,6 +22,7 @@ SCENES = {
     "haproxy-one": scene_one.play,
     "haproxy-200000": lambda stage, long: scene_large.play(balancer.LargeHAProxy(stage), long),
     "nginx": lambda stage, long: scene_balancer.play(balancer.Nginx(stage), long),
+    "alarms": scene_alarms.play,
     "clients": scene_clients.play,
     "compression": scene_compression.play,
     "backends": scene_backends.play,

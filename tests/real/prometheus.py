@@ -1,5 +1,7 @@
 """Runs a Prometheus with config/prometheus.yml, and the exporter that looks at certificates."""
 
+import re
+
 from stage import ROOT, listens, until
 
 
@@ -9,9 +11,18 @@ class Prometheus:
         self.session = session
         self.port = stage.port()
 
+    async def start_alone(self, admin):
+        """ws2api at that port of this machine, without HAProxy. The rules look back ten seconds, so that nobody waits for minutes."""
+        rules = self.stage.folder / "ws2api.rules.yml"
+        rules.write_text(re.sub(r"\[\dm\]", "[10s]", (ROOT / "config/ws2api.rules.yml").read_text()))
+        text = (ROOT / "config/prometheus.yml").read_text()
+        others = text.index("  # BIND_STATISTICS"), text.index("rule_files:")
+        replacements = {"127.0.0.1:4002": f"127.0.0.1:{admin}"}
+        return await self.run(text[: others[0]] + text[others[1] :], replacements, rules)
+
     async def start(self, admin, statistics, tls, authority):
         """Three ports of this machine, and who has signed the certificate at the third."""
-        folder, prober = self.stage.folder, self.stage.port()
+        prober = self.stage.port()
         await start_prober(self.stage, prober, authority)
         text = (ROOT / "config/prometheus.yml").read_text()
         replacements = {
@@ -19,9 +30,13 @@ class Prometheus:
             "127.0.0.1:4005": f"127.0.0.1:{statistics}",
             "chargers.example.org:443": f"localhost:{tls}",
             "127.0.0.1:9115": f"127.0.0.1:{prober}",
-            "_interval: 15s": "_interval: 1s",
-            "- ws2api.rules.yml": f"- {ROOT}/config/ws2api.rules.yml",
         }
+        return await self.run(text, replacements, ROOT / "config/ws2api.rules.yml")
+
+    async def run(self, text, replacements, rules):
+        folder = self.stage.folder
+        replacements["_interval: 15s"] = "_interval: 1s"
+        replacements["- ws2api.rules.yml"] = f"- {rules}"
         for old, new in replacements.items():
             assert old in text, f"config/prometheus.yml has no {old!r} any more"
             text = text.replace(old, new)

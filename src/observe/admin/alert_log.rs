@@ -20,7 +20,11 @@ struct Known {
     lasts: bool,
     /// As it was seen last.
     alert: Alert,
+    /// Since it began this time.
+    is_told: bool,
     logged: Instant,
+    /// When its beginning was logged the last times, the last one first.
+    begins: [Option<Instant>; BEGINS_MAX],
     /// How bad it was in what was logged.
     rank: Rank,
     /// What was logged, up to its first full stop.
@@ -51,25 +55,27 @@ impl AlertLog {
         let mut lines = Vec::new();
         for alert in alerts {
             let rank = (Reverse(alert.severity), alert.stage);
-            let is_due = self
-                .known
-                .get(&alert.kind)
-                .is_none_or(|known| known.is_due(now, rank, alert));
             let known = self.known.entry(alert.kind.clone()).or_insert_with(|| Known {
                 began: now,
                 seen: now,
                 lasts: true,
                 alert: alert.clone(),
+                is_told: false,
                 logged: now,
+                begins: [None; BEGINS_MAX],
                 rank,
                 what: String::new(),
             });
             if !known.lasts {
-                known.began = now;
+                (known.began, known.is_told) = (now, false);
             }
             (known.seen, known.lasts, known.alert) = (now, true, alert.clone());
-            if is_due && alert.is_logged {
-                (known.logged, known.rank) = (now, rank);
+            if alert.is_logged && known.is_due(now, rank) {
+                if !known.is_told {
+                    known.begins.rotate_right(1);
+                    known.begins[0] = Some(now);
+                }
+                (known.is_told, known.logged, known.rank) = (true, now, rank);
                 known.what = first_sentence(&alert.message).to_owned();
                 let message = alert.message.clone();
                 lines.push(match alert.severity {
@@ -82,14 +88,13 @@ impl AlertLog {
             let quiet = now.saturating_duration_since(known.seen);
             if known.lasts && quiet >= OVER_AFTER {
                 known.lasts = false;
-                if !known.alert.is_logged {
-                    return false;
+                if known.is_told {
+                    let lasted = known.seen.saturating_duration_since(known.began).as_secs();
+                    lines.push(Line::Over(format!("over after {lasted} s: {}", known.what)));
                 }
-                let lasted = known.seen.saturating_duration_since(known.began).as_secs();
-                lines.push(Line::Over(format!("over after {lasted} s: {}", known.what)));
             }
             // Remembered for as long as a repetition would be held back.
-            quiet < OVER_AFTER + KIND_PAUSE
+            quiet < OVER_AFTER + BEGINS_PAUSE
         });
         lines
     }
@@ -112,12 +117,15 @@ impl AlertLog {
 }
 
 impl Known {
-    /// Whether a line is due: it has got worse, or the last one was long ago.
-    fn is_due(&self, now: Instant, rank: Rank, alert: &Alert) -> bool {
-        let pause = match (self.lasts, alert.severity) {
-            (true, Severity::Error) => LASTING_ERROR_PAUSE,
-            (true, Severity::Warning) => LASTING_PAUSE,
-            (false, _) => KIND_PAUSE,
+    /// Whether a line is due: it has begun, and has not done so four times in the last minute; it has got worse; or the last line was long ago.
+    fn is_due(&self, now: Instant, rank: Rank) -> bool {
+        if !self.is_told {
+            let [.., first] = self.begins;
+            return first.is_none_or(|first| now.saturating_duration_since(first) >= BEGINS_PAUSE);
+        }
+        let pause = match self.alert.severity {
+            Severity::Error => LASTING_ERROR_PAUSE,
+            Severity::Warning => LASTING_PAUSE,
         };
         rank > self.rank || now.saturating_duration_since(self.logged) >= pause
     }
@@ -128,8 +136,9 @@ fn first_sentence(message: &str) -> &str {
     message.get(..end.unwrap_or(message.len())).unwrap_or(message)
 }
 
-/// What comes and goes is logged so often.
-const KIND_PAUSE: Duration = Duration::from_secs(30);
+/// What comes and goes is logged so often in so much time.
+const BEGINS_MAX: usize = 4;
+const BEGINS_PAUSE: Duration = Duration::from_secs(60);
 /// What stays is logged again.
 const LASTING_ERROR_PAUSE: Duration = Duration::from_secs(60);
 const LASTING_PAUSE: Duration = Duration::from_secs(300);
@@ -213,12 +222,18 @@ mod tests {
         }];
         let start = Instant::now();
         let mut alert_log = AlertLog::default();
-        let lines: usize = (0..120)
-            .map(|second| {
+        let lines: Vec<Line> = (0..120)
+            .flat_map(|second| {
                 let now = start + Duration::from_secs(second * 6);
-                alert_log.take(now, if second % 2 == 0 { &alert } else { &[] }).len()
+                alert_log.take(now, if second % 2 == 0 { &alert } else { &[] })
             })
-            .sum();
-        assert!(lines <= 60 + 24, "{lines} lines in twelve minutes of coming and going");
+            .collect();
+        let is_over = |line: &&Line| matches!(line, Line::Over(_));
+        let counts = (lines.len(), lines.iter().filter(is_over).count());
+        assert_eq!(
+            counts,
+            (96, 48),
+            "in twelve minutes, four beginnings a minute and their ends"
+        );
     }
 }

@@ -66,7 +66,9 @@ fn waiting(reports: &[Report], found: &mut Vec<Alert>) {
         let gauges = &report.gauges;
         gauges.backend_waiting > 0.0 && gauges.backend_connections >= gauges.backend_connections_max
     };
-    if let Some(full) = shards(reports, is_full) {
+    // That a backend is down says more.
+    let is_up = reports.iter().all(|report| report.gauges.backend_up > 0.0);
+    if let Some(full) = shards(reports, is_full).filter(|_| is_up) {
         let message = format!(
             "All connections to {backends} are in use on {full}; {waiting} requests wait. The backend is slow, or has \
              more workers than backend_connections_max lets us use."

@@ -49,7 +49,8 @@ pub(super) fn refused(between: &Between<'_>, found: &mut Vec<Alert>) {
             found.push(alert(&format!("{key} unexpected"), Severity::Error, message));
         }
     }
-    if let Some(Counted { count, shards }) = of("backend_failures", "no_connection") {
+    let is_up = between.now.reports.iter().all(|report| report.gauges.backend_up > 0.0);
+    if is_up && let Some(Counted { count, shards }) = of("backend_failures", "no_connection") {
         let message = format!(
             "{count} requests found no free connection to {} in their time in {seconds:.0} s on {shards}: it is slow, or \
              has more workers than backend_connections_max lets us use.",
