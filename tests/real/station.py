@@ -55,11 +55,14 @@ class Station:
                 headers=self.headers,
                 protocols=protocols,
                 autoping=True,
+                # It offers compression, as most libraries do, and compresses what it sends.
+                compress=15,
                 timeout=aiohttp.ClientWSTimeout(ws_close=5),
             )
         except aiohttp.WSServerHandshakeError as error:
             raise Refused(error) from None
         assert self.socket.protocol == self.subprotocol, self.socket.protocol
+        assert self.socket.compress, "compression is let through by whoever is before us"
         self.connects += 1
         self.is_mute = False
         self.reader = asyncio.create_task(self.read())
