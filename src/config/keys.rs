@@ -286,7 +286,7 @@ settings! {
 
     ["Clients"]
     /// Clients that the shard holds; one more gets 503 before the backend is asked. Each takes about 8 KiB, half of it in
-    /// the kernel, and one file descriptor.
+    /// the kernel, and one file descriptor; one that compresses takes twice deflate_window more.
     clients_max: usize = count(1, 10_000_000), "100000", Now;
     /// Bytes that the shard holds for others, whoever sends them: messages in part, queues, bodies, posts. From three
     /// quarters on nobody begins to hold more than 8KiB. Near it, or if that helps nobody for 2 seconds, those who hold the

@@ -161,11 +161,17 @@ fn memory(config: &Config, limits: &Limits) -> Option<Warning> {
     let (limit, needed) = (limits.memory?, sum(config, of));
     (limit < needed).then_some(())?;
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let windows = |core: &Core| core.deflate.then_some(2 * core.deflate_window as u64);
+    let compressing = config.cores.iter().filter_map(windows).max();
     warning(
         format!(
-            "{} idle clients of all shards take about {} MiB of memory; there are {}",
+            "{} idle clients of all shards take about {} MiB of memory{}; there are {}",
             sum(config, |core| clients_expected(config, core)),
             mib(needed),
+            compressing.map_or_else(String::new, |len| format!(
+                ", and {} more each if they compress",
+                Size(len)
+            )),
             mib(limit)
         ),
         "set clients_max to what the memory carries, so that one more is refused instead of the process killed"
@@ -323,7 +329,7 @@ mod tests {
                     memory: Some(memory),
                     ..Limits::default()
                 },
-                "40000 idle clients of all shards take about 274 MiB of memory; there are 274",
+                "40000 idle clients of all shards take about 274 MiB of memory, and 4KiB more each if they compress; there are 274",
                 "set clients_max to what the memory carries, so that one more is refused instead of the process killed",
             ),
         ];
