@@ -243,7 +243,8 @@ fn a_trace_says_where_its_lines_go_and_they_go_there() {
 
 #[test]
 fn no_two_threads_have_one_name() {
-    for executor in ["plain", "glommio"] {
+    // Where it is allowed, `auto` is glommio.
+    for executor in ["plain", "auto"] {
         let proxy = Proxy::demo().shards(3).set("executor", executor).start();
         let _clients: Vec<_> = (0..4).map(|number| proxy.client(&format!("CP{number}"))).collect();
         let mut admins: Vec<Http> = (0..6).map(|_| Http::connect(proxy.admin)).collect();
