@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 
 pub use self::health::{Health, Outage, OutageReason};
 pub use self::links::LinkId;
-pub use self::queue::{Job, Kind};
+pub(crate) use self::queue::WEIGHTS;
+pub use self::queue::{Job, KINDS, Kind};
 
 use self::later::Later;
 use self::links::Links;

@@ -9,11 +9,13 @@
 //! - [`mapping`]: what stands between the two: requests to the backend, its answers, the routes and bodies of the ingress.
 //! - [`balance`]: which backend gets the next request.
 //! - [`buffers`]: who waits and who goes when a shard holds too many bytes for others.
+//! - [`capacity`]: how many a backend gets at once, and which shard may send them.
 //! - [`websocket`]: the rules of the opening handshake.
 //! - [`proxy_protocol`]: the header that a load balancer writes before a connection's first byte.
 
 pub mod balance;
 pub mod buffers;
+pub mod capacity;
 pub mod http;
 pub mod mapping;
 pub mod ocpp;

@@ -281,9 +281,10 @@ impl<R> Lane<R> {
 
 /// All of a kind are looked at no more often than that.
 pub(super) const SCAN_PAUSE: Duration = Duration::from_millis(50);
-const KINDS: usize = 5;
+/// So many kinds there are.
+pub const KINDS: usize = 5;
 /// The credit of each kind in its turn, in the order of [`Kind`]: clients wait for their Calls' answers, nobody for a SEND's.
-const WEIGHTS: [usize; KINDS] = [8, 4, 2, 1, 1];
+pub(crate) const WEIGHTS: [usize; KINDS] = [8, 4, 2, 1, 1];
 /// Content of so many bytes costs as much as another request.
 const COST_LEN: usize = 16 * 1024;
 
