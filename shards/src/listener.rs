@@ -20,6 +20,9 @@ use crate::timer::Timer;
 /// announced the connections is gone by then, so somebody has to look again.
 pub const PAUSE: Duration = Duration::from_millis(100);
 
+/// Bytes beyond what is on its way to the peer that the kernel takes for a connection; twice what one call writes.
+pub const UNSENT_LEN: u32 = 128 * 1024;
+
 /// A shard's own listening socket.
 #[derive(Debug)]
 pub struct Listener {
@@ -65,15 +68,14 @@ impl Reservation {
 }
 
 impl Listener {
-    /// Listens on `address` beside the other shards. Accepted sockets have no delay for small writes.
+    /// Listens on `address` beside the other shards.
     ///
     /// # Errors
     /// When the address can't be bound by this process.
     pub fn bind(reactor: &Rc<Reactor>, address: SocketAddr, backlog: u32) -> io::Result<Self> {
         let socket = stream_socket(address)?;
         socket.set_reuse_port(true)?;
-        socket.set_tcp_nodelay(true)?;
-        socket.set_nonblocking(true)?;
+        set_up(&socket)?;
         socket.bind(&address.into())?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         Ok(Self::new(
@@ -90,8 +92,7 @@ impl Listener {
     /// When it is no TCP socket.
     pub fn adopt(reactor: &Rc<Reactor>, socket: OwnedFd, backlog: u32) -> io::Result<Self> {
         let socket = socket2::Socket::from(socket);
-        socket.set_tcp_nodelay(true)?;
-        socket.set_nonblocking(true)?;
+        set_up(&socket)?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         Ok(Self::new(reactor, reactor.register_exclusive(socket.into())?, true))
     }
@@ -172,6 +173,14 @@ fn stream_socket(address: SocketAddr) -> io::Result<socket2::Socket> {
         socket.set_only_v6(false)?;
     }
     Ok(socket)
+}
+
+/// What accepted sockets have from their listener: no delay for small writes, and little that the kernel keeps unsent. So a socket
+/// says soon that its peer has taken something, however slowly it reads.
+fn set_up(socket: &socket2::Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT_LEN)?;
+    socket.set_nonblocking(true)
 }
 
 fn local_address(socket: &socket2::Socket) -> io::Result<SocketAddr> {

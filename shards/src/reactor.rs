@@ -28,6 +28,8 @@ const READABLE: u8 = 1;
 const WRITABLE: u8 = 2;
 /// RDHUP, HUP or ERR was seen. Sticky: a FIN whose edge came with the data is not reported again.
 const CLOSED: u8 = 4;
+/// HUP or ERR was seen. Sticky.
+const BROKEN: u8 = 8;
 
 /// A shard's epoll, wheel and clock. One per shard thread, shared by its tasks through `Rc`.
 #[derive(Debug)]
@@ -360,6 +362,16 @@ impl Entry {
         self.ready.get() & CLOSED != 0
     }
 
+    /// True when nothing can be sent or received any more.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.ready.get() & BROKEN != 0
+    }
+
+    /// The task is woken when there may be something to read, or the end has come.
+    pub(crate) fn await_readable(&self, context: &Context<'_>) {
+        self.remember(READABLE, context.waker());
+    }
+
     /// Runs `call` (a receiving system call for at most `capacity` bytes) if the socket may be readable.
     pub(crate) fn poll_read(
         &self,
@@ -466,6 +478,9 @@ impl Entry {
         let mut ready = self.ready.get();
         if flags.intersects(closed) {
             ready |= CLOSED;
+        }
+        if flags.intersects(broken) {
+            ready |= BROKEN;
         }
         let mut fresh = 0;
         if flags.intersects(closed | epoll::EventFlags::IN) {

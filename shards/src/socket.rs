@@ -116,6 +116,20 @@ impl Socket {
         self.entry().poll_closed(context)
     }
 
+    /// Ready once the connection is broken, whatever waits to be read, or the peer has closed its side and nothing does; reads
+    /// nothing.
+    pub fn poll_hung_up(&self, context: &mut Context<'_>) -> Poll<HungUp> {
+        let entry = self.entry();
+        if entry.is_broken() {
+            return Poll::Ready(HungUp::Broken);
+        }
+        if self.peer_closed() && !matches!(self.peek(), Ok(1..) | Err(Errno::AGAIN | Errno::INTR)) {
+            return Poll::Ready(HungUp::Closed);
+        }
+        entry.await_readable(context);
+        Poll::Pending
+    }
+
     /// Asks the kernel, without waiting for epoll, whether nothing has come on a connection on which nothing is
     /// expected: false for the end, an error, and bytes nobody asked for.
     #[must_use]
@@ -181,6 +195,15 @@ impl Socket {
             .as_ref()
             .expect("a socket has its entry until it is taken apart")
     }
+}
+
+/// How a peer has gone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HungUp {
+    /// The connection is broken: a reset, an error.
+    Broken,
+    /// The peer has closed its side, and all that it sent was read.
+    Closed,
 }
 
 impl AsFd for Socket {

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use shards::listener::{self, Listener};
+use shards::listener::{self, Listener, UNSENT_LEN};
 use shards::node::{self, Node};
 use shards::parcel::Parcel;
 use shards::pass::PassEnd;
@@ -314,6 +314,22 @@ on_each_runtime! {
         }
         node.unwrap().join().unwrap();
     }
+
+    fn little_is_kept_unsent_for_a_peer_that_does_not_read(runtime) {
+        let reservation = listener::reserve("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = reservation.address();
+        let (told, news) = mpsc::channel();
+        let node = node::start::<Mail, _, _>(&runtime.settings(&[0], 8), move |shard| {
+            overfill(shard.reactor.clone(), address, told.clone())
+        });
+        assert_eq!(news.recv_timeout(DEADLINE), Ok(0), "it listens");
+        let peer = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        peer.set_recv_buffer_size(16 * 1024).unwrap();
+        peer.connect(&address.into()).unwrap();
+        let len = news.recv_timeout(DEADLINE).unwrap();
+        assert!(len > 0 && len <= 2 * UNSENT_LEN as usize, "the kernel took {len} bytes");
+        node.unwrap().join().unwrap();
+    }
 }
 
 struct Deferred {
@@ -377,6 +393,25 @@ async fn deferring(reactor: Rc<Reactor>, done: mpsc::Sender<&'static str>) {
         pushing.done.send("ran").unwrap();
     });
     deferred.left.wait().await;
+}
+
+/// Writes to the first who comes, until the socket takes nothing for some ticks; tells how much it took.
+async fn overfill(reactor: Rc<Reactor>, address: SocketAddr, told: mpsc::Sender<usize>) {
+    let mut listener = Listener::bind(&reactor, address, 128).unwrap();
+    told.send(0).unwrap();
+    let (fd, _) = listener.accept().await;
+    let socket = Socket::adopt(&reactor, fd).unwrap();
+    let (mut taken, mut idle_count) = (0, 0);
+    while idle_count < 10 {
+        match socket.try_send(&[0; 64 * 1024]) {
+            Some(len) => (taken, idle_count) = (taken + len.unwrap(), 0),
+            None => {
+                idle_count += 1;
+                shards::timer::sleep(&reactor, Duration::from_millis(10)).await;
+            }
+        }
+    }
+    told.send(taken).unwrap();
 }
 
 /// A task that never waits, beside one that tells how far the first has come when it has its first turn.

@@ -314,7 +314,7 @@ impl<C: Conversation> Connection<C> {
         let send_deadline = state
             .queue
             .as_ref()
-            .map(|queue| queue.since + self.env().core.send_timeout);
+            .map(|queue| queue.progress_at() + self.env().core.send_timeout);
         match state.phase {
             Phase::Closing(deadline) | Phase::Ending(deadline) | Phase::Lingering(deadline) if now >= deadline => {
                 state.phase = Phase::Over;
@@ -333,7 +333,7 @@ impl<C: Conversation> Connection<C> {
                 let send_deadline = state
                     .queue
                     .as_ref()
-                    .map(|queue| queue.since + self.env().core.send_timeout);
+                    .map(|queue| queue.progress_at() + self.env().core.send_timeout);
                 let session = state.session.next_deadline();
                 send_deadline.into_iter().chain(session).min()
             }

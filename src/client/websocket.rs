@@ -5,10 +5,11 @@ use std::io;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use shards::socket::HungUp;
 use shards::{Socket, turn};
 
 use super::frame::Frame;
-use super::write_queue::WriteQueue;
+use super::write_queue::{Left, WriteQueue};
 use protocol::websocket::deflate::{Agreement, Deflate};
 use protocol::websocket::{Decoder, DecoderLimits, Incoming, WebSocketError};
 
@@ -61,6 +62,16 @@ impl WebSocket {
         self.socket.poll_recv(&mut Context::from_waker(&self.waker), buffer)
     }
 
+    /// Ready once the connection is broken, or the client has closed its side and all that it sent was received and had its turn;
+    /// its task is woken when that may be.
+    pub(super) fn poll_gone(&self) -> Poll<()> {
+        let mut context = Context::from_waker(&self.waker);
+        match self.socket.poll_hung_up(&mut context) {
+            Poll::Ready(HungUp::Closed) if self.unread.is_some() => Poll::Pending,
+            hung_up => hung_up.map(drop),
+        }
+    }
+
     /// Takes a frame, or what there is of it, from the front of `input`. A message has at most `message_max` bytes.
     pub(super) fn decode<'b>(
         &mut self,
@@ -105,7 +116,7 @@ impl WebSocket {
         queue: &mut WriteQueue,
         scratch: &mut Vec<u8>,
         now: Instant,
-    ) -> Poll<io::Result<Option<Frame>>> {
+    ) -> Poll<io::Result<(Frame, Left)>> {
         queue.poll_write(&mut Context::from_waker(&self.waker), &self.socket, scratch, now)
     }
 

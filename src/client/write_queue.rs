@@ -12,15 +12,14 @@ use super::frame::Frame;
 /// The queue behind a socket that takes no more. It exists only while something waits.
 #[derive(Debug)]
 pub(super) struct WriteQueue {
-    /// The first is being written.
-    frames: VecDeque<Frame>,
-    /// The answer to the latest ping. It goes before the frames whose turn has not come (RFC 6455, 5.5.3: the answers to earlier
-    /// ones need not be sent).
+    writing: Frame,
+    waiting: VecDeque<Frame>,
+    waiting_len: usize,
+    /// The answer to the latest ping. It goes before the frames that wait (RFC 6455, 5.5.3: the answers to earlier ones need not
+    /// be sent), and counts as none of them.
     pong: Option<Frame>,
-    /// Bytes of the frames that the socket has not taken.
-    len: usize,
-    /// When the oldest frame began to wait.
-    pub(super) since: Instant,
+    /// When the socket took something last.
+    progress_at: Instant,
 }
 
 impl WriteQueue {
@@ -28,50 +27,73 @@ impl WriteQueue {
     pub(super) fn new(mut writing: Frame, now: Instant) -> Self {
         writing.shrink();
         Self {
-            len: writing.len(),
-            frames: VecDeque::from([writing]),
+            writing,
+            waiting: VecDeque::new(),
+            waiting_len: 0,
             pong: None,
-            since: now,
+            progress_at: now,
         }
     }
 
-    /// The bytes that wait.
+    /// The bytes that the socket has not taken.
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.writing.len() + self.waiting_len
+    }
+
+    /// Whether more than `len_max` bytes wait behind the frame that is being written. One frame alone may be longer.
+    pub(super) fn is_longer_than(&self, len_max: usize) -> bool {
+        self.waiting_len > len_max && self.waiting.len() > 1
+    }
+
+    /// When the socket took something last, or had to.
+    pub(super) fn progress_at(&self) -> Instant {
+        self.progress_at
     }
 
     pub(super) fn push(&mut self, mut frame: Frame) {
         frame.shrink();
-        self.len += frame.len();
-        self.frames.push_back(frame);
+        self.waiting_len += frame.len();
+        self.waiting.push_back(frame);
     }
 
-    /// There is never more than one: it does not count among the bytes that wait.
     pub(super) fn push_pong(&mut self, frame: Frame) {
         self.pong = Some(frame);
     }
 
-    /// Writes on. Ready with a frame that has left; with none when all have.
+    /// Writes on. Ready with a frame that has left and whether it was the last.
     pub(super) fn poll_write(
         &mut self,
         context: &mut Context<'_>,
         socket: &Socket,
         scratch: &mut Vec<u8>,
         now: Instant,
-    ) -> Poll<io::Result<Option<Frame>>> {
-        let Some(writing) = self.frames.front_mut() else {
-            return Poll::Ready(Ok(None));
-        };
-        let before = writing.len();
-        let written = writing.poll_write(context, socket, scratch);
-        self.len -= before - writing.len();
-        ready!(written)?;
-        let left = self.frames.pop_front();
-        self.since = now;
-        if let Some(pong) = self.pong.take() {
-            self.len += pong.len();
-            self.frames.push_front(pong);
+    ) -> Poll<io::Result<(Frame, Left)>> {
+        let before = self.writing.len();
+        let written = self.writing.poll_write(context, socket, scratch);
+        if self.writing.len() < before {
+            self.progress_at = now;
         }
-        Poll::Ready(Ok(left))
+        ready!(written)?;
+        let next = self.pong.take().or_else(|| {
+            let next = self.waiting.pop_front()?;
+            self.waiting_len -= next.len();
+            Some(next)
+        });
+        Poll::Ready(Ok(match next {
+            Some(next) => (std::mem::replace(&mut self.writing, next), Left::Some),
+            None => (
+                std::mem::replace(&mut self.writing, Frame::whole(Vec::new())),
+                Left::Nothing,
+            ),
+        }))
     }
+}
+
+/// What waits behind a frame that has left.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Left {
+    /// More.
+    Some,
+    /// Nothing: the queue is of no more use.
+    Nothing,
 }

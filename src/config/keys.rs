@@ -323,9 +323,9 @@ settings! {
     deflate_window: usize = size(512, 32 * KIB), "2KiB", NewClients;
     /// Messages to clients that are shorter are sent as they are: most answers would hardly get smaller.
     deflate_min: usize = size(0, 64 * MIB), "256B", Now;
-    /// Frames that wait for a client that does not read; above this it is closed. One frame alone may be larger.
+    /// Frames that wait for a client behind the one that is being written; above this it is closed. One alone may be larger.
     send_queue_bytes: usize = size(4 * KIB, 64 * MIB), "256KiB", Now;
-    /// How long the oldest of these frames may wait before the client is closed.
+    /// How long a client for which something waits may take nothing of it; then it is closed.
     send_timeout: Duration = time(TICK, HOUR), "30s", Now;
     /// Unreadable frames in a row; then the client is closed with 1008.
     bad_frames_max: usize = count(1, 1_000_000), "20", NewClients;

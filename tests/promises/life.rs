@@ -1,7 +1,7 @@
-//! A connection lives as long as its client is heard and reads, and its handshake ends: `life-1` to `life-7`.
+//! A connection lives as long as its client is heard and reads, and its handshake ends: `life-1` to `life-8`.
 
 use support::client::{PING, PONG, frame_bytes};
-use support::{Backend, Handshake, Http, Message, Proxy, json};
+use support::{Backend, Handshake, Http, Message, Proxy, Response, json};
 
 #[test]
 fn a_ping_is_answered_with_its_payload() {
@@ -190,4 +190,48 @@ fn a_client_that_pings_and_never_reads_is_closed() {
     let mut other = proxy.client("CP2");
     other.send_frame(true, PING, "x");
     assert_eq!(other.message(), Message::Pong(b"x".to_vec()));
+}
+
+#[test]
+fn the_end_of_a_client_that_is_not_read_is_noticed_at_once() {
+    let backend = Backend::start();
+    let gate = backend.hold("/call", |_| Response::json("{}"));
+    let proxy = Proxy::with(&backend)
+        .set("calls_queued", "1")
+        .set("call_timeout", "10m")
+        .start();
+    // Of what comes behind the second Call nothing is read.
+    for (number, calls_count, resets) in [(1, 2, false), (2, 2, true), (3, 40, true)] {
+        let name = format!("CP{number}");
+        let mut client = proxy.client(&name);
+        for call in 0..calls_count {
+            client.send_call(&format!("m{call}"), "Echo", "{}");
+        }
+        backend.wait_seen("/call", number);
+        if resets {
+            client.reset();
+        } else {
+            client.vanish();
+        }
+        let end = backend.take("/disconnect").json();
+        assert_eq!((&end["clientId"], &end["code"]), (&json!(name), &json!(1006)));
+        assert_eq!(backend.seen("/call").len(), number, "nothing of it is begun any more");
+    }
+    gate.open();
+}
+
+#[test]
+fn what_a_client_has_sent_before_it_closed_is_taken_though_it_waits() {
+    let backend = Backend::start();
+    let gate = backend.hold("/send", |_| Response::new(204, ""));
+    let proxy = Proxy::with(&backend).set("posts_queued", "2").start();
+    let mut client = proxy.client_of("ocpp2.1", "CP1");
+    for number in 0..20 {
+        client.send(format!("[6,\"s{number}\",\"N\",{{}}]"));
+    }
+    backend.wait_seen("/send", 1);
+    client.vanish();
+    gate.open();
+    backend.wait_seen("/send", 20);
+    assert_eq!(backend.take("/disconnect").json()["clientId"], json!("CP1"));
 }

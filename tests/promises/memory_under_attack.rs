@@ -84,7 +84,8 @@ fn a_hundred_clients_that_do_not_read_and_get_all_that_can_be_pushed() {
             assert!(pushed >= Some(2), "one is sent and one may wait: {pushed:?}");
         }
     });
-    assert!(grown <= 220 * MIB, "{grown} bytes");
+    // Of each one that is being written, of which the kernel takes little, and one that waits; and what is left between them.
+    assert!(grown <= 320 * MIB, "{grown} bytes");
 }
 
 #[test]

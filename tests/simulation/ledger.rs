@@ -59,7 +59,7 @@ impl Ledger {
         let push = self
             .pushes
             .get_mut(id)
-            .unwrap_or_else(|| panic!("an outcome for {id}, which nobody pushed"));
+            .unwrap_or_else(|| panic!("an outcome for {id}, which nobody pushed: {kind} {body}"));
         assert!(!push.refused, "{id} was refused, and yet has an outcome: {kind} {body}");
         let outcome = (kind.to_owned(), body.to_owned());
         let again = push.outcomes.insert(key.to_owned(), outcome.clone());

@@ -13,7 +13,9 @@ mod client;
 mod compression;
 mod hostile;
 mod ledger;
+mod progress;
 mod pusher;
+mod scene;
 mod turns;
 mod world;
 

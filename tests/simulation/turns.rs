@@ -1,84 +1,7 @@
 //! Counts the turns that tasks have: whoever brings much work at once does it in many, and others have theirs between.
 
-use shards::simulation::network::{Door, Peer};
-use shards::simulation::node::Simulation;
-use shards::simulation::random::Random;
-use ws2api::shard::mail::Mail;
-
-use super::backend::Backend;
-use super::ledger::Ledger;
-use super::world::{BACKEND, INGRESS, LISTEN, address, start};
-
-struct Scene {
-    simulation: Simulation<Mail>,
-    random: Random,
-    backend: Backend,
-}
-
-impl Scene {
-    fn new() -> Self {
-        let mut random = Random::new(17);
-        let bounds = [("subprotocol_required", "false"), ("pushes_queued", "1024")];
-        let (simulation, _) = start(&mut random, 1, &bounds);
-        simulation.network().set_door(address(BACKEND), Door::Open);
-        simulation.network().set_even();
-        let mut backend = Backend::new();
-        backend.behaves = true;
-        Self {
-            simulation,
-            random,
-            backend,
-        }
-    }
-
-    /// Goes on until `is_done`.
-    fn until(&mut self, mut is_done: impl FnMut() -> bool) {
-        let mut ledger = Ledger::default();
-        for _ in 0..STEPS_MAX {
-            if is_done() {
-                return;
-            }
-            let now = self.simulation.now();
-            self.backend
-                .act(self.simulation.network(), now, &mut self.random, &mut ledger);
-            self.simulation.run_to_next(now + std::time::Duration::from_millis(10));
-        }
-        panic!("it never happens");
-    }
-
-    fn connect(&mut self, name: &str, subprotocol: &str) -> Peer {
-        let network = self.simulation.network();
-        let peer = network.connect(address(LISTEN), address("192.0.2.1:40000"));
-        let peer = peer.expect("somebody listens");
-        let request = format!(
-            "GET /{name} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Protocol: {subprotocol}\r\n\r\n"
-        );
-        peer.send_whole(request.as_bytes());
-        self.until(|| peer.receive().starts_with(b"HTTP/1.1 101"));
-        peer
-    }
-}
-
-/// A frame with the mask 0.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match u16::try_from(payload.len()) {
-        Ok(len @ ..126) => bytes.push(0x80 | len as u8),
-        Ok(len) => {
-            bytes.push(0x80 | 126);
-            bytes.extend(len.to_be_bytes());
-        }
-        Err(_) => {
-            bytes.push(0x80 | 127);
-            bytes.extend((payload.len() as u64).to_be_bytes());
-        }
-    }
-    bytes.extend([0; 4]);
-    bytes.extend(payload);
-    bytes
-}
+use super::scene::{Scene, frame};
+use super::world::{INGRESS, address};
 
 #[test]
 fn what_a_client_brings_at_once_is_done_in_many_turns_and_others_have_theirs_between() {
@@ -98,7 +21,7 @@ fn what_a_client_brings_at_once_is_done_in_many_turns_and_others_have_theirs_bet
         ),
     ];
     for (what, subprotocol, bytes, turns_min) in attacks {
-        let mut scene = Scene::new();
+        let mut scene = Scene::new(&[]);
         let other = scene.connect("CP1", "ocpp2.1");
         let attackers: Vec<_> = (0..ATTACKERS)
             .map(|number| scene.connect(&format!("X{number}"), subprotocol))
@@ -127,7 +50,7 @@ fn what_a_client_brings_at_once_is_done_in_many_turns_and_others_have_theirs_bet
 
 #[test]
 fn a_body_in_chunks_of_one_byte_is_read_in_many_turns() {
-    let mut scene = Scene::new();
+    let mut scene = Scene::new(&[]);
     let network = scene.simulation.network();
     let peer = network.connect(address(INGRESS), address("10.0.0.1:40000"));
     let peer = peer.expect("somebody listens");
@@ -141,4 +64,3 @@ fn a_body_in_chunks_of_one_byte_is_read_in_many_turns() {
 }
 
 const ATTACKERS: u64 = 4;
-const STEPS_MAX: usize = 10_000;

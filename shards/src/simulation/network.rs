@@ -312,6 +312,10 @@ impl End {
         self.incoming.ended.get().is_some()
     }
 
+    pub(super) fn ended(&self) -> Option<Ended> {
+        self.incoming.ended.get()
+    }
+
     pub(super) fn has_arrived(&self) -> bool {
         !self.incoming.arrived.borrow().is_empty()
     }
@@ -421,6 +425,17 @@ impl Peer {
         while let Some(Ok(len @ 1..)) = self.0.try_recv(&mut piece) {
             received.extend_from_slice(&piece[..len]);
         }
+        received
+    }
+
+    /// Reads what has arrived, at most `len` bytes.
+    pub fn receive_some(&self, len: usize) -> Vec<u8> {
+        let mut received = vec![0; len];
+        let taken = match self.0.try_recv(&mut received) {
+            Some(Ok(taken)) => taken,
+            _ => 0,
+        };
+        received.truncate(taken);
         received
     }
 

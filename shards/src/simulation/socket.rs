@@ -9,9 +9,18 @@ use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
 
-use super::network::End;
+use super::network::{End, Ended};
 use super::reactor::Reactor;
 use crate::turn::{self, TURN_LEN};
+
+/// See the real one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HungUp {
+    /// A reset.
+    Broken,
+    /// The peer has closed its side, and all that it sent was read.
+    Closed,
+}
 
 /// What stands for a file descriptor.
 #[derive(Debug)]
@@ -123,6 +132,18 @@ impl Socket {
         }
         self.end().wait_readable(context);
         Poll::Pending
+    }
+
+    /// Ready once the connection is broken, whatever waits to be read, or the peer has closed its side and nothing does.
+    pub fn poll_hung_up(&self, context: &mut Context<'_>) -> Poll<HungUp> {
+        match self.end().ended() {
+            Some(Ended::Reset) => Poll::Ready(HungUp::Broken),
+            Some(Ended::Finished) if !self.end().has_arrived() => Poll::Ready(HungUp::Closed),
+            _ => {
+                self.end().wait_readable(context);
+                Poll::Pending
+            }
+        }
     }
 
     /// False for the end, an error, and bytes nobody asked for.

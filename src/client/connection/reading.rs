@@ -24,6 +24,7 @@ impl<C: Conversation> Connection<C> {
             }
         }
         self.clients.return_receive_buffer(buffer);
+        self.watch_end(state);
     }
 
     fn wants_bytes(&self, state: &mut State<C>) -> bool {
@@ -79,6 +80,8 @@ impl<C: Conversation> Connection<C> {
         if let Phase::Lingering(_) = state.phase {
             return true;
         }
+        // Also a message in part is a sign of life.
+        state.session.handle_heard(self.env().reactor.now());
         let mut rest = &mut buffer[..len];
         self.take_frames(state, &mut rest, out);
         if self.env().buffers.is_tight() {
@@ -91,6 +94,16 @@ impl<C: Conversation> Connection<C> {
             stream.keep_unread(Unread::new(rest));
         }
         true
+    }
+
+    /// The end is looked for also while nothing is read: of a client that has gone no Call is begun.
+    fn watch_end(&self, state: &mut State<C>) {
+        if state.phase == Phase::Open
+            && let Some(stream) = &state.stream
+            && stream.poll_gone().is_ready()
+        {
+            self.end_lost(state);
+        }
     }
 
     /// Takes frames from the front of `bytes`, until they are used up or the next one is not to be taken now.
@@ -127,7 +140,6 @@ impl<C: Conversation> Connection<C> {
         if let Incoming::Deflated { is_text, bytes } = incoming {
             return self.handle_deflated(state, is_text, &bytes, out);
         }
-        let now = self.env().reactor.now();
         self.env().counters.count_received(&incoming);
         if self.traced.get() {
             trace::show_incoming(&self.identity, &incoming);
@@ -139,10 +151,9 @@ impl<C: Conversation> Connection<C> {
             }
             Incoming::Ping(payload) => {
                 turn::spend(PING_COST);
-                state.session.handle_heard(now);
                 self.send_pong(state, Frame::pong(&payload));
             }
-            Incoming::Pong(_) => state.session.handle_heard(now),
+            Incoming::Pong(_) => {}
             Incoming::Close(close) => self.handle_close(state, close.as_ref()),
         }
     }

@@ -7,7 +7,7 @@ use crate::client::conversation::Conversation;
 use crate::client::frame::Frame;
 use crate::client::trace;
 use crate::client::websocket::WebSocket;
-use crate::client::write_queue::WriteQueue;
+use crate::client::write_queue::{Left, WriteQueue};
 use protocol::ocpp::Outputs;
 
 impl<C: Conversation> Connection<C> {
@@ -25,9 +25,8 @@ impl<C: Conversation> Connection<C> {
                 .deflate(deflate, &mut frame, &self.env().counters);
         }
         if let Some(queue) = &mut state.queue {
-            let len = frame.len();
             queue.push(frame);
-            if queue.len() > self.env().core.send_queue_bytes && queue.len() > len {
+            if queue.is_longer_than(self.env().core.send_queue_bytes) {
                 self.end_slow(state);
             }
             return;
@@ -139,8 +138,12 @@ impl<C: Conversation> Connection<C> {
             let written = stream.poll_write_queue(queue, &mut self.clients.send_buffer.borrow_mut(), now);
             match written {
                 Poll::Pending => break,
-                Poll::Ready(Ok(Some(frame))) => self.handle_written(state, frame, out),
-                Poll::Ready(Ok(None)) => state.queue = None,
+                Poll::Ready(Ok((frame, left))) => {
+                    if left == Left::Nothing {
+                        state.queue = None;
+                    }
+                    self.handle_written(state, frame, out);
+                }
                 Poll::Ready(Err(_)) => return self.end_lost(state),
             }
         }
