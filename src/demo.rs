@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
 use crate::server::Addresses;
@@ -49,8 +50,8 @@ fn serve(mut stream: TcpStream) {
     let mut buffer = Vec::new();
     while let Ok(Some((method, target, body, len))) = read_request(&mut stream, &mut buffer) {
         buffer.drain(..len);
-        let (status, answer) = answer(&target);
         let body = String::from_utf8_lossy(&body);
+        let (status, answer) = answer(&target, &body);
         // Whoever reads it may have seen enough.
         let _ = writeln!(io::stdout(), "{method} {target} {body} -> {status} {answer}");
         let mut bytes = Vec::new();
@@ -85,7 +86,8 @@ fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Opti
     }
 }
 
-fn answer(target: &str) -> (u16, String) {
+/// As the schemas of OCPP 1.6 and 2.0.1 want it; 404 for an Action that it does not have.
+fn answer(target: &str, payload: &str) -> (u16, String) {
     let mut segments = target.split('/').skip(1);
     let now = humantime::format_rfc3339_seconds(SystemTime::now());
     match (segments.next(), segments.next()) {
@@ -95,8 +97,50 @@ fn answer(target: &str) -> (u16, String) {
             format!(r#"{{"currentTime":"{now}","interval":300,"status":"Accepted"}}"#),
         ),
         (Some("call"), Some("Heartbeat")) => (200, format!(r#"{{"currentTime":"{now}"}}"#)),
-        (Some("call"), Some("Authorize")) => (200, r#"{"idTagInfo":{"status":"Accepted"}}"#.to_owned()),
-        (Some("call"), Some(_)) => (200, "{}".to_owned()),
+        (Some("call"), Some("Authorize")) => {
+            let member = if payload.contains("\"idTag\"") {
+                "idTagInfo"
+            } else {
+                "idTokenInfo"
+            };
+            (200, format!(r#"{{"{member}":{{"status":"Accepted"}}}}"#))
+        }
+        (Some("call"), Some("StartTransaction")) => {
+            let number = TRANSACTIONS.fetch_add(1, Ordering::Relaxed);
+            (
+                200,
+                format!(r#"{{"transactionId":{number},"idTagInfo":{{"status":"Accepted"}}}}"#),
+            )
+        }
+        (Some("call"), Some("DataTransfer" | "SignCertificate" | "NotifyEVChargingSchedule")) => {
+            (200, r#"{"status":"Accepted"}"#.to_owned())
+        }
+        (Some("call"), Some(action)) if NOTED.contains(&action) => (200, "{}".to_owned()),
+        (Some("call"), _) => (404, String::new()),
         _ => (204, String::new()),
     }
 }
+
+static TRANSACTIONS: AtomicU32 = AtomicU32::new(1);
+/// What a charge point tells, and no more than "noted" is the answer.
+const NOTED: &[&str] = &[
+    "ClearedChargingLimit",
+    "DiagnosticsStatusNotification",
+    "FirmwareStatusNotification",
+    "LogStatusNotification",
+    "MeterValues",
+    "NotifyChargingLimit",
+    "NotifyCustomerInformation",
+    "NotifyDisplayMessages",
+    "NotifyEvent",
+    "NotifyMonitoringReport",
+    "NotifyReport",
+    "PublishFirmwareStatusNotification",
+    "ReportChargingProfiles",
+    "ReservationStatusUpdate",
+    "SecurityEventNotification",
+    "SignedFirmwareStatusNotification",
+    "StatusNotification",
+    "StopTransaction",
+    "TransactionEvent",
+];

@@ -459,6 +459,37 @@ fn the_demo_serves_with_its_own_backend() {
     let mut client = proxy.client_of("ocpp1.6", "CP1");
     client.send_call("m1", "Heartbeat", "{}");
     assert!(client.text().starts_with("[3,\"m1\",{\"currentTime\":"));
+    for (action, payload, answer) in [
+        (
+            "Authorize",
+            r#"{"idTag":"A"}"#,
+            r#"[3,"m2",{"idTagInfo":{"status":"Accepted"}}]"#,
+        ),
+        (
+            "Authorize",
+            r#"{"idToken":{"idToken":"A","type":"ISO14443"}}"#,
+            r#"[3,"m2",{"idTokenInfo":{"status":"Accepted"}}]"#,
+        ),
+        (
+            "StartTransaction",
+            r#"{"connectorId":1,"idTag":"A","meterStart":0,"timestamp":"2026-11-22T22:06:11Z"}"#,
+            r#"[3,"m2",{"transactionId":1,"idTagInfo":{"status":"Accepted"}}]"#,
+        ),
+        ("StopTransaction", r#"{"transactionId":1}"#, r#"[3,"m2",{}]"#),
+        (
+            "DataTransfer",
+            r#"{"vendorId":"V"}"#,
+            r#"[3,"m2",{"status":"Accepted"}]"#,
+        ),
+        (
+            "Nope",
+            "{}",
+            r#"[4,"m2","NotImplemented","the backend answered 404",{}]"#,
+        ),
+    ] {
+        client.send_call("m2", action, payload);
+        client.expect(answer);
+    }
     proxy.push("CP1", "Reset", "p1", "{\"type\":\"Soft\"}").expect(202);
     client.expect("[2,\"p1\",\"Reset\",{\"type\":\"Soft\"}]");
     client.send_result("p1", "{\"status\":\"Accepted\"}");

@@ -30,6 +30,7 @@ async def play(stage, long=False):
     await server.start(node)
     async with aiohttp.ClientSession() as session:
         application = Application(session, server)
+        await play_demo(stage)
         await play_ocpp16(stage, node, application)
         await play_ocpp201(stage, node, application)
         for protocol in ("ocpp1.6", "ocpp2.0.1"):
@@ -78,6 +79,45 @@ class ChargePoint201(v201.ChargePoint):
     def handle_start(self, **payload):
         self.asked = payload
         return v201.call_result.RequestStartTransaction(status=v201.enums.RequestStartStopStatusEnumType.accepted)
+
+
+async def play_demo(stage):
+    """The backend that is built in: PyPI's ocpp holds its answers against OCPP's schemas."""
+    node = await Node(stage, "demo", ["demo"]).start()
+    async with websockets.connect(f"{node.listen}/D16", subprotocols=["ocpp1.6"]) as socket:
+        point = v16.ChargePoint("D16", socket)
+        listening = asyncio.create_task(point.start())
+        call = v16.call
+        beat = await point.call(call.Heartbeat(), suppress=False)
+        now = beat.current_time
+        for request in (
+            call.BootNotification(charge_point_model="M", charge_point_vendor="V"),
+            call.Authorize("ABC"),
+            call.StatusNotification(1, "NoError", "Available"),
+            call.MeterValues(1, [{"timestamp": now, "sampledValue": [{"value": "1"}]}]),
+            call.DataTransfer("V"),
+            call.FirmwareStatusNotification("Idle"),
+            call.DiagnosticsStatusNotification("Idle"),
+        ):
+            await point.call(request, suppress=False)
+        start = await point.call(call.StartTransaction(1, "ABC", 0, now), suppress=False)
+        await point.call(call.StopTransaction(1, now, start.transaction_id), suppress=False)
+        listening.cancel()
+    async with websockets.connect(f"{node.listen}/D201", subprotocols=["ocpp2.0.1"]) as socket:
+        point = v201.ChargePoint("D201", socket)
+        listening = asyncio.create_task(point.start())
+        call = v201.call
+        for request in (
+            call.BootNotification(charging_station={"model": "M", "vendor_name": "V"}, reason="PowerUp"),
+            call.Authorize(id_token={"id_token": "ABC", "type": "Central"}),
+            call.StatusNotification(now, "Available", 1, 1),
+            call.TransactionEvent("Started", now, "Authorized", 0, {"transaction_id": "t1"}),
+            call.DataTransfer("V"),
+        ):
+            await point.call(request, suppress=False)
+        listening.cancel()
+    await node.stop()
+    stage.say("ws2api demo: what it answers to PyPI ocpp, 1.6 and 2.0.1, is as OCPP's schemas want it")
 
 
 async def play_ocpp16(stage, node, application):
