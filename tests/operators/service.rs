@@ -203,6 +203,8 @@ fn the_files_please_their_own_tools() {
     assert_eq!(completed, "--log\njson\ndemo\n", "{said}");
     let (code, page, _) = run(&["man"]);
     assert!(code == 0 && page.starts_with(".TH WS2API 8"), "{page}");
+    // A quotation mark at the beginning of an argument would be none.
+    assert!(page.contains(r"= [\(dqocpp2.1\(dq, \(dqocpp2.0.1\(dq"), "{page}");
 }
 
 /// `systemd-analyze verify` with a program in the place of ws2api that is there: it must not even warn, since what systemd
