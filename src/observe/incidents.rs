@@ -74,6 +74,9 @@ kinds! {
         push it may have been executed: let the backend ask anew. Is the backend up, and fast enough?";
     /// An outcome that the backend does not want.
     PostRefused, "refused", "what became of this was given up: the backend refused it with 4xx or 3xx. Its log has the request";
+    /// Something that the backend has not taken when the process ends.
+    PostUndelivered, "drain", "what became of this was not told to the backend: it had not taken it when drain_timeout was over. If it was a push it may have \
+        been executed: let the backend ask anew";
     /// An end that the backend does not know of.
     DisconnectLost, "disconnects_lost", "the end of this connection was not told to the backend: it was not taken within result_ttl, refused, or one of more than \
         results_queued_max. Let the backend compare its list with `GET /clients` at the ingress";
@@ -83,7 +86,7 @@ impl IncidentKind {
     /// Whether something is lost that the backend waits for.
     #[must_use]
     pub fn is_loss(self) -> bool {
-        matches!(self, Self::PostExpired | Self::PostShed)
+        matches!(self, Self::PostExpired | Self::PostShed | Self::PostUndelivered)
     }
 }
 

@@ -92,6 +92,10 @@ impl Shard {
             self.env.reactor.sockets_count() <= OWN_SOCKETS
         })
         .await;
+        if undelivered != Undelivered::default() {
+            self.pool.give_up(|request| matches!(request, Request::Post(..)));
+            self.outbox.name_undelivered();
+        }
         Drained {
             // Handshakes that were under way may have become clients meanwhile.
             left: clients_count.saturating_sub(cut_off),

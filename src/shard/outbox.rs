@@ -135,6 +135,16 @@ impl Outbox {
         }
     }
 
+    /// Names what is not delivered, at the end of the process.
+    pub fn name_undelivered(&self) {
+        for share in self.shares() {
+            share
+                .borrow()
+                .iter()
+                .for_each(|post| self.name(post, IncidentKind::PostUndelivered));
+        }
+    }
+
     /// When the backend has taken one last.
     pub fn last_taken(&self) -> Option<Instant> {
         self.last_taken.get()
@@ -270,6 +280,10 @@ impl Outbox {
             (Notice::Post(..), End::Expired) => IncidentKind::PostExpired,
             (Notice::Post(..), End::Shed) => IncidentKind::PostShed,
         };
+        self.name(post, kind);
+    }
+
+    fn name(&self, post: &Post, kind: IncidentKind) {
         let mut details = Details {
             detail: post.kind_name(),
             ..Details::default()

@@ -110,6 +110,10 @@ fn the_last_line_of_a_drain_says_how_it_went() {
     let _third = proxy.client_of("ocpp1.6", "CP3");
     proxy.signal(Signal::TERM);
     assert!(proxy.wait().success());
+    let lost = proxy.wait_log("was not told to the backend");
+    for word in ["ERROR", "CP1", "p1", "Reset", "the CallResult to a push"] {
+        assert!(lost.contains(word), "{word}: {lost}");
+    }
     let last = proxy.wait_log("drained in ");
     assert!(
         last.contains(" s: 1 clients left, 2 were cut off with something under way; not delivered: 1 outcomes of pushes, 0 SENDs, 0 /disconnect"),

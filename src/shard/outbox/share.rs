@@ -30,6 +30,12 @@ impl Share {
         self.waiting_count() + self.in_flight
     }
 
+    /// All that wait.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Post> {
+        let behind = self.behind.values().flatten();
+        self.due.values().chain(behind).map(|post| &**post)
+    }
+
     /// When the next one is to be tried.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.due.first_key_value().map(|((due, _), _)| *due)
