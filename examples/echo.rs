@@ -1,7 +1,7 @@
 //! Serves WebSockets and sends back what it gets, for a judge of the protocol (scripts/autobahn).
 //!
 //! It is the program's own client side, from accepting to the last word: listener, opening handshake, connection, every
-//! limit but `message_max`. Two things are different: the [`Conversation`] gives every message back in place of passing
+//! limit but `message_max`; and it compresses whatever it can, with as large a window as it is let. Two things are different: the [`Conversation`] gives every message back in place of passing
 //! it on, and the [`Backend`] lets everybody in without being asked over HTTP. The path is a ClientId, as always:
 //! `/judge`.
 //!
@@ -33,6 +33,8 @@ fn main() {
     let address: SocketAddr = address.parse().expect("the argument is an address with a port");
     let mut overrides = Overrides::default();
     overrides.set("message_max", MESSAGE_MAX);
+    overrides.set("deflate_window", "32KiB");
+    overrides.set("deflate_min", "0B");
     let cpus = host::usable_cpus();
     let config = config::resolve(None, &overrides, &cpus[..1]).expect("the defaults are sound");
     let reserved = listener::reserve(address).expect("the address is free");
