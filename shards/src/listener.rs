@@ -31,6 +31,7 @@ pub struct Listener {
     pause: Timer,
     pauses_count: u64,
     is_inherited: bool,
+    is_resting: bool,
 }
 
 /// Keeps a port for this process until its shards listen on it. It takes no connections itself.
@@ -104,6 +105,7 @@ impl Listener {
             pause: Timer::new(reactor),
             pauses_count: 0,
             is_inherited,
+            is_resting: false,
         }
     }
 
@@ -119,6 +121,14 @@ impl Listener {
         self.pauses_count
     }
 
+    /// Takes no connections for a while, until the next [`poll_accept`](Self::poll_accept): one that comes to a socket that was passed in
+    /// wakes another shard.
+    pub fn rest(&mut self) {
+        if self.is_inherited && !self.is_resting {
+            self.is_resting = self.reactor.suspend(&self.entry).is_ok();
+        }
+    }
+
     /// The next connection. Out of descriptors it pauses and goes on by itself; a connection that was gone before it
     /// could be accepted is passed over.
     pub async fn accept(&mut self) -> (OwnedFd, SocketAddr) {
@@ -127,6 +137,9 @@ impl Listener {
 
     /// See [`accept`](Self::accept).
     pub fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<(OwnedFd, SocketAddr)> {
+        if self.is_resting {
+            self.is_resting = self.reactor.resume_exclusive(&self.entry).is_err();
+        }
         loop {
             let mut accepted = None;
             let entry = &self.entry;
@@ -146,6 +159,7 @@ impl Listener {
                     self.pause.set(Some(self.reactor.now() + PAUSE));
                     let waiting = self.pause.poll_expired(context);
                     debug_assert!(waiting.is_pending(), "the deadline is ahead");
+                    self.rest();
                     return Poll::Pending;
                 }
             }
@@ -161,6 +175,10 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        if self.is_resting {
+            // Whoever is taken out is in.
+            let _ = self.reactor.resume_exclusive(&self.entry);
+        }
         self.reactor.deregister(&self.entry);
     }
 }

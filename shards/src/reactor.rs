@@ -243,8 +243,24 @@ impl Reactor {
 
     /// For a listening socket that other shards have in their epoll too.
     pub(crate) fn register_exclusive(&self, fd: OwnedFd) -> io::Result<Rc<Entry>> {
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET | epoll::EventFlags::EXCLUSIVE;
-        self.register_with(fd, Urgency::Usual, flags)
+        self.register_with(fd, Urgency::Usual, exclusive())
+    }
+
+    /// Takes one of these out of epoll for a while: what comes wakes another shard.
+    pub(crate) fn suspend(&self, entry: &Entry) -> io::Result<()> {
+        Ok(epoll::delete(&self.epoll, &entry.fd)?)
+    }
+
+    /// Puts it back; what waits is found by the next call.
+    pub(crate) fn resume_exclusive(&self, entry: &Entry) -> io::Result<()> {
+        epoll::add(
+            &self.epoll,
+            &entry.fd,
+            event_data(entry.key.get(), Urgency::Usual),
+            exclusive(),
+        )?;
+        entry.ready.set(entry.ready.get() | READABLE);
+        Ok(())
     }
 
     fn register_with(&self, fd: OwnedFd, urgency: Urgency, flags: epoll::EventFlags) -> io::Result<Rc<Entry>> {
@@ -258,8 +274,7 @@ impl Reactor {
         });
         let key = self.entries.borrow_mut().insert(entry.clone());
         entry.key.set(key);
-        let data = epoll::EventData::new_u64((key as u64) << 1 | urgency as u64);
-        if let Err(error) = epoll::add(&self.epoll, &entry.fd, data, flags) {
+        if let Err(error) = epoll::add(&self.epoll, &entry.fd, event_data(key, urgency), flags) {
             self.entries.borrow_mut().remove(key);
             return Err(error.into());
         }
@@ -345,6 +360,15 @@ impl Reactor {
             }
         }
     }
+}
+
+fn event_data(key: usize, urgency: Urgency) -> epoll::EventData {
+    epoll::EventData::new_u64((key as u64) << 1 | urgency as u64)
+}
+
+/// Of those who wait, the kernel wakes one.
+fn exclusive() -> epoll::EventFlags {
+    epoll::EventFlags::IN | epoll::EventFlags::ET | epoll::EventFlags::EXCLUSIVE
 }
 
 impl Entry {

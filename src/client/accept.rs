@@ -33,6 +33,7 @@ pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Hando
                 if !std::mem::replace(&mut paused, true) {
                     env.counters.accept_pauses_full.add();
                 }
+                listener.rest();
                 return Poll::Pending;
             }
             let accepted = listener.poll_accept(context).map(Some);

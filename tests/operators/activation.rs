@@ -9,13 +9,17 @@ use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
 use rustix::process::Signal;
-use support::{Builder, Client, Handshake, Http, Proxy, eventually};
+use support::{Backend, Builder, Client, Handshake, Http, Proxy, Response, eventually};
 
 /// What is passed, and as what.
 type Named<'s> = (&'s str, &'s dyn AsFd);
 
 /// What systemd does: descriptors from 3 on, their number and names in the environment, and the process's own id.
 fn with_sockets(sockets: &[Named<'_>]) -> (Builder, Vec<OwnedFd>) {
+    with_sockets_for(Proxy::demo(), sockets)
+}
+
+fn with_sockets_for(builder: Builder, sockets: &[Named<'_>]) -> (Builder, Vec<OwnedFd>) {
     let mut script = String::new();
     let (mut kept, mut names) = (Vec::new(), Vec::new());
     for (number, (name, socket)) in sockets.iter().enumerate() {
@@ -31,10 +35,7 @@ fn with_sockets(sockets: &[Named<'_>]) -> (Builder, Vec<OwnedFd>) {
         sockets.len(),
         names.join(":")
     ));
-    (
-        Proxy::demo().shards(2).under(&["bash", "-c", &script, "activate"]),
-        kept,
-    )
+    (builder.shards(2).under(&["bash", "-c", &script, "activate"]), kept)
 }
 
 #[test]
@@ -71,6 +72,32 @@ fn one_socket_serves_all_shards_and_outlives_a_restart() {
     http.send(Handshake::new("CP1").bytes());
     let mut client = Client::upgrade(http);
     client.call(1);
+}
+
+#[test]
+fn a_shard_that_takes_no_more_leaves_newcomers_to_the_other() {
+    let backend = Backend::start();
+    let gate = backend.hold("/connect", |_| Response::json("\"ok\""));
+    let clients = TcpListener::bind("127.0.0.1:0").unwrap();
+    let sockets: [Named<'_>; 1] = [("listen", &clients)];
+    let (builder, _kept) = with_sockets_for(Proxy::with(&backend), &sockets);
+    let proxy = builder
+        .set("handshakes_max", "4")
+        .set("handshake_timeout", "10m")
+        .start();
+    // One after the other, as they come: the kernel wakes the same shard each time, as long as that listens.
+    let newcomers: Vec<Http> = (0..64)
+        .map(|number| {
+            let http = Handshake::new(&format!("CP{number}")).send(proxy.listen);
+            std::thread::yield_now();
+            http
+        })
+        .collect();
+    eventually("both shards to be full", || {
+        (proxy.metric("handshakes") == [4.0, 4.0]).then_some(())
+    });
+    gate.open();
+    newcomers.into_iter().for_each(|http| drop(Client::upgrade(http)));
 }
 
 #[test]

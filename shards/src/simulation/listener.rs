@@ -80,6 +80,9 @@ impl Listener {
         self.pauses_count
     }
 
+    /// There is no other shard to be woken.
+    pub fn rest(&mut self) {}
+
     /// The next connection.
     pub async fn accept(&mut self) -> (Descriptor, SocketAddr) {
         poll_fn(|context| self.poll_accept(context)).await
