@@ -4,6 +4,7 @@ mod cpu;
 mod heap;
 mod pprof;
 mod sampler;
+mod slots;
 
 use std::path::PathBuf;
 

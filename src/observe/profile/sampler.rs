@@ -8,11 +8,12 @@
 //! The handler takes no lock, allocates nothing, and keeps `errno`. A sample that finds no free slot is counted.
 #![allow(unsafe_code)]
 
-use std::cell::UnsafeCell;
 use std::io;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+use super::slots::Slots;
 
 /// Frames kept of a stack, the innermost first.
 pub(super) const DEPTH_MAX: usize = 96;
@@ -34,30 +35,18 @@ impl Sample {
     }
 }
 
-struct Slot {
-    state: AtomicU8,
-    sample: UnsafeCell<Sample>,
-}
-
-// SAFETY: a sample is touched only by whoever has moved `state` to WRITING (a handler) or found it FULL (the one reader).
-unsafe impl Sync for Slot {}
-
-static SLOTS: OnceLock<Box<[Slot]>> = OnceLock::new();
-static NEXT: AtomicUsize = AtomicUsize::new(0);
+static SLOTS: OnceLock<Slots<Sample>> = OnceLock::new();
 static LOST: AtomicU64 = AtomicU64::new(0);
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 
 /// Starts the signals. The caller sees to it that only one profile runs.
 pub(super) fn start() -> io::Result<()> {
-    let empty = || Slot {
-        state: AtomicU8::new(FREE),
-        sample: UnsafeCell::new(Sample {
-            thread: 0,
-            len: 0,
-            addresses: [0; DEPTH_MAX],
-        }),
+    let empty = || Sample {
+        thread: 0,
+        len: 0,
+        addresses: [0; DEPTH_MAX],
     };
-    SLOTS.get_or_init(|| (0..SLOTS_COUNT).map(|_| empty()).collect());
+    SLOTS.get_or_init(|| Slots::new(SLOTS_COUNT, empty));
     LOST.store(0, Ordering::Relaxed);
     PROCESS.store(rustix::process::getpid().as_raw_nonzero().get(), Ordering::Relaxed);
     install(handle as extern "C" fn(_, _, _) as usize)?;
@@ -71,13 +60,9 @@ pub(super) fn stop() {
 }
 
 /// Gives each waiting sample to `take`; returns how many were lost since the start. One reader at a time.
-pub(super) fn drain(mut take: impl FnMut(&Sample)) -> u64 {
-    for slot in SLOTS.get().into_iter().flatten() {
-        if slot.state.load(Ordering::Acquire) == FULL {
-            // SAFETY: FULL slots belong to the reader; the handler that filled it has published it.
-            take(unsafe { &*slot.sample.get() });
-            slot.state.store(FREE, Ordering::Release);
-        }
+pub(super) fn drain(take: impl FnMut(&Sample)) -> u64 {
+    if let Some(slots) = SLOTS.get() {
+        slots.drain(take);
     }
     LOST.load(Ordering::Relaxed)
 }
@@ -123,17 +108,12 @@ extern "C" fn handle(_signal: libc::c_int, _info: *mut libc::siginfo_t, context:
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above.
     let kept = unsafe { *errno };
-    let slot = &slots[NEXT.fetch_add(1, Ordering::Relaxed) % SLOTS_COUNT];
-    let claimed = slot
-        .state
-        .compare_exchange(FREE, WRITING, Ordering::Acquire, Ordering::Relaxed)
-        .is_ok();
-    if claimed && !context.is_null() {
-        // SAFETY: the slot is ours until it is FULL; the kernel's context is a ucontext_t.
-        let (sample, context) = unsafe { (&mut *slot.sample.get(), &*context.cast::<libc::ucontext_t>()) };
-        sample.take(registers(context));
-        slot.state.store(FULL, Ordering::Release);
-    } else {
+    let is_kept = !context.is_null()
+        && slots.fill(|sample| {
+            // SAFETY: the kernel's context is a ucontext_t.
+            sample.take(registers(unsafe { &*context.cast::<libc::ucontext_t>() }));
+        });
+    if !is_kept {
         LOST.fetch_add(1, Ordering::Relaxed);
     }
     // SAFETY: as above.
@@ -198,9 +178,6 @@ fn read_pair(address: usize) -> Option<[usize; 2]> {
     (count == len as isize).then_some(pair)
 }
 
-const FREE: u8 = 0;
-const WRITING: u8 = 1;
-const FULL: u8 = 2;
 const SLOTS_COUNT: usize = 2048;
 /// No stack is longer.
 const STACK_LEN_MAX: usize = 64 << 20;
