@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::clients::Clients;
 use super::conversation::Conversation;
-use super::end::{CLOSE_AWAY, End};
+use super::end::{CLOSE_AWAY, CLOSE_TRY_AGAIN, End};
 use crate::observe::counters::Ended;
 use crate::observe::incidents::{Details, IncidentKind};
 use protocol::mapping::Identity;
@@ -34,6 +34,7 @@ impl<C: Conversation> Clients<C> {
         self.env.counters.count_end(ended);
         match ended {
             Ended::NotReading => self.note(identity, IncidentKind::NotReading, ""),
+            Ended::Closed(CLOSE_TRY_AGAIN) => self.note(identity, IncidentKind::NoRoom, ""),
             Ended::Closed(1008) => self.note(identity, IncidentKind::FramesBad, ""),
             Ended::Closed(1009) => self.note(identity, IncidentKind::TooLarge, ""),
             Ended::Closed(1002 | 1003 | 1007) => {

@@ -51,6 +51,9 @@ kinds! {
     /// It takes nothing.
     NotReading, "send_queue_bytes", "this client was cut off because it does not read: send_queue_bytes waited for it, or it took nothing for send_timeout. \
         It may come back at once; again and again, it hangs or its network does";
+    /// It held most when there was no room.
+    NoRoom, "buffers_max", "this client was closed with 1013: the shard held buffers_max bytes for clients, and most of it for this one. It may come back at once; \
+        is it one that sends and does not read, are many such, or is buffers_max too little for so many?";
     /// A message longer than allowed.
     TooLarge, "message_max", "this client was closed with 1009: a message longer than message_max. It may come back at once; raise message_max if the message \
         is what it should be";

@@ -1,6 +1,7 @@
 //! To whom something happens is named, with what was done and what to do; one broken client is no error of the node: `alert-3`,
 //! `alert-4`.
 
+use support::client::frame_bytes;
 use support::{Backend, Client, Handshake, Message, Proxy, Response, Value, eventually, parse};
 
 fn start(backend: &Backend, settings: &[(&str, &str)]) -> Proxy {
@@ -79,6 +80,23 @@ fn what_breaks_the_protocol_is_named() {
     let line = wait_line(&proxy, "protocol_error");
     names(&line, "odd", &["was closed"]);
     assert!(line["detail"].as_str().unwrap().contains("1002"), "{line}");
+}
+
+#[test]
+fn a_client_that_holds_most_when_there_is_no_room_is_named() {
+    let backend = Backend::start();
+    let proxy = start(&backend, &[("buffers_max", "4MiB")]);
+    let text = format!("[2,\"1\",\"A\",{{\"a\":\"{}\"}}]", "x".repeat(512 * 1024));
+    let whole = frame_bytes(true, 1, text.as_bytes());
+    // Messages that are not finished.
+    let mut clients: Vec<Client> = (0..64).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    for client in &mut clients {
+        client.send_raw(&whole[..whole.len() / 2]);
+    }
+    let line = wait_line(&proxy, "buffers_max");
+    let client = line["client"].as_str().unwrap();
+    assert!(client.starts_with("CP"), "{line}");
+    names(&line, client, &["was closed with 1013"]);
 }
 
 #[test]

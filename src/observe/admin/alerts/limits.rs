@@ -7,12 +7,17 @@ use crate::observe::report::{Gauges, Report};
 /// The bounds that are near or reached, and a loop that is slow.
 pub(super) fn limits(now: &Snapshot, found: &mut Vec<Alert>) {
     type Pair = (&'static str, fn(&Gauges) -> (f64, f64), &'static str);
-    let pairs: [Pair; 2] = [
+    let pairs: [Pair; 3] = [
         ("clients_max", |gauges| (gauges.clients, gauges.clients_max), "clients"),
         (
             "handshakes_max",
             |gauges| (gauges.handshakes, gauges.handshakes_max),
             "opening handshakes",
+        ),
+        (
+            "buffers_max",
+            |gauges| (gauges.buffers_bytes, gauges.buffers_max_bytes),
+            "large messages",
         ),
     ];
     for (key, pair, what) in pairs {
