@@ -65,7 +65,7 @@ fuzz_target!(|data: &[u8]| {
     }
     if let Ok(upgrade) = check_upgrade(&head, Tolerance::default()) {
         assert!(head.method == "GET" && head.framing == Framing::Length(0) && upgrade.key.len() == 24);
-        write_switching_protocols(&mut Vec::new(), upgrade.key, None);
+        write_switching_protocols(&mut Vec::new(), upgrade.key, None, None);
     }
 
     let headers: Option<Vec<_>> = head
