@@ -74,7 +74,7 @@ impl Socket {
         self.entry().peer_closed()
     }
 
-    /// Reads what is there into `buffer`; 0 bytes mean the end. Not ready when the task's [turn](crate::turn) is over.
+    /// Reads what is there into `buffer`; 0 bytes mean the end. Not ready when the task's [turn] is over.
     ///
     /// # Errors
     /// What `recv(2)` gives.
@@ -91,7 +91,7 @@ impl Socket {
         self.entry().poll_readable(context)
     }
 
-    /// Writes as much of `bytes` as fits. Not ready when the task's [turn](crate::turn) is over.
+    /// Writes as much of `bytes` as fits. Not ready when the task's [turn] is over.
     ///
     /// # Errors
     /// What `send(2)` gives; a broken pipe is an error, not a signal.
