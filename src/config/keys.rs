@@ -318,8 +318,8 @@ settings! {
     /// Compress messages of clients that offer it (permessage-deflate, RFC 7692), as OCPP 2.0.1 and 2.1 want it of a CSMS.
     deflate: bool = Kind::Flag, "true", NewClients;
     /// What is kept of a client's compressed messages, in each direction, from the first one on: the more, the better
-    /// they compress. A power of two; another size is rounded down. With 2KiB an eighth of meter values is left, with
-    /// 1KiB a quarter.
+    /// they compress. A power of two; another size is rounded down. With 2KiB a ninth of meter values is left, with
+    /// 1KiB more than a quarter.
     deflate_window: usize = size(512, 32 * KIB), "2KiB", NewClients;
     /// Messages to clients that are shorter are sent as they are: most answers would hardly get smaller.
     deflate_min: usize = size(0, 64 * MIB), "256B", Now;

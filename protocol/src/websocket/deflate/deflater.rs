@@ -56,8 +56,9 @@ impl Deflater {
 }
 
 const WINDOWS: usize = (BITS_MAX - BITS_MIN) as usize + 1;
-/// Quick, and on messages of a kilobyte as good as any other.
-const LEVEL: u32 = 3;
+/// On meter values of a kilobyte as quick as 3 (6.6 µs, most of them for clearing the hash table) and a tenth shorter; 1 takes 2.8 µs
+/// and leaves a fifth more. Of a mebibyte of hexadecimal noise it takes 12 ms, which count in the turn of whoever sends it.
+const LEVEL: u32 = 6;
 /// More than a sync flush and the blocks of incompressible bytes add to short messages; longer ones are not sent compressed then.
 const SYNC_ROOM: usize = 64;
 const CAPACITY_KEPT: usize = 64 * 1024;
