@@ -3,6 +3,7 @@
 mod batch;
 mod connect;
 mod exchange;
+pub mod lending;
 mod limits;
 mod link;
 pub mod pool;
@@ -10,5 +11,6 @@ pub mod targets;
 
 pub use connect::Target;
 pub use exchange::{Exchange, Response};
+pub use lending::Neighbours;
 pub use limits::PoolLimits;
 pub use pool::Pool;

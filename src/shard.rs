@@ -33,7 +33,7 @@ use self::mail::{Control, Mail, Query, Reply};
 use self::mailer::Mailer;
 use self::outbox::{Outbox, OutboxLimits};
 use self::requests::Request;
-use crate::backend::{Pool, PoolLimits, targets};
+use crate::backend::{Neighbours, Pool, PoolLimits, targets};
 use crate::client::{Clients, accept, room};
 use crate::config::{Core, Node};
 use crate::env::Env;
@@ -199,6 +199,18 @@ impl Shard {
             limits,
             (env.counters.clone(), env.buffers.clone()),
             targets,
+            Neighbours {
+                index: env.index,
+                count: env.count,
+                hasher: plan.hasher.clone(),
+                concurrency: plan.node.backend_concurrency,
+                connections_max: plan.cores.iter().map(|core| core.backend_connections_max).sum(),
+                send: Box::new({
+                    let mesh = mesh.clone();
+                    // One that finds no room is said again.
+                    move |to, letter| drop(mesh.try_send(to, Mail::Places(Box::new(letter))))
+                }),
+            },
         );
         let limits = OutboxLimits {
             ttl: core.result_ttl,
@@ -242,6 +254,7 @@ impl Shard {
             }
             Mail::Reply(reply) => self.ingress.handle_reply(reply.token, reply.reply),
             Mail::Outcome(outcome) => self.ingress.handle_outcome(*outcome),
+            Mail::Places(letter) => self.pool.handle_letter(*letter),
             Mail::Control(control) => self.handle_control(*control),
         }
     }

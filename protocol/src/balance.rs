@@ -12,11 +12,13 @@
 //! - There are never more than `connections_max` connections, connects under way included.
 //! - A connection gets a request when it is idle, or, with `pipeline_max` above 1, while what it has got was not sent yet.
 //! - At most `waiters_max` requests wait, not counting those that come back. They are served in the order of arrival.
+//! - No backend has more requests than this shard has places there, but for those that it had before it lost some.
 //! - Every request that was taken comes out again: to be used, to be refused, or withdrawn.
 
 mod health;
 mod later;
 mod links;
+mod places;
 mod queue;
 mod upstream;
 
@@ -31,6 +33,7 @@ use self::later::Later;
 use self::links::Links;
 use self::queue::Queue;
 use self::upstream::Upstream;
+use crate::capacity::Claim;
 
 /// The bounds on connections and waiting requests.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +73,13 @@ pub enum Output<R> {
     Refuse(R, Refusal),
     /// A request is tried again.
     Retry(Retry),
+    /// Say this to the keeper of this backend's places.
+    Claim {
+        /// The backend's index in the configuration.
+        upstream: usize,
+        /// How things are here.
+        claim: Claim,
+    },
 }
 
 /// Why a request is tried again: it was not executed.
@@ -175,6 +185,7 @@ impl<R> Balance<R> {
         let came = Some(now);
         self.waiting.push_back(Job { came, ..job });
         self.connect_more(now, out);
+        self.poll_claims(now, out);
         Ok(())
     }
 
@@ -197,6 +208,7 @@ impl<R> Balance<R> {
         }
         jobs.rev().for_each(|job| self.wait_again(now, job));
         self.connect_more(now, out);
+        self.poll_claims(now, out);
     }
 
     /// All requests that were to be used have been sent: they share their connections with no others.
@@ -278,8 +290,14 @@ impl<R> Balance<R> {
             out.push(Output::Close(link));
             return;
         }
-        let Some(first) = self.waiting.pop() else {
+        // It is not among the idle ones now.
+        let first = match self.upstreams[upstream].is_over() {
+            true => None,
+            false => self.waiting.pop(),
+        };
+        let Some(first) = first else {
             self.upstreams[upstream].idle.push(link);
+            self.poll_claims(now, out);
             return;
         };
         let kind = first.kind;
@@ -292,6 +310,7 @@ impl<R> Balance<R> {
             };
             out.push(Output::Use { link, job });
         }
+        self.poll_claims(now, out);
     }
 
     /// A backend has answered a request.
@@ -340,7 +359,8 @@ impl<R> Balance<R> {
         self.share_no_more(link);
         self.is_making_room = false;
         self.level(now, out);
-        self.connect_more(now, out);
+        self.use_places(now, out);
+        self.poll_claims(now, out);
     }
 
     /// There is one backend more. Returns its name; that of one that has gone is given again.
@@ -385,7 +405,8 @@ impl<R> Balance<R> {
         let expired = self.waiting.take_expired(now).into_iter();
         out.extend(expired.map(|job| Output::Refuse(job.request, Refusal::Deadline)));
         self.refuse(now, out);
-        self.connect_more(now, out);
+        self.poll_claims(now, out);
+        self.use_places(now, out);
         self.probe(now, out);
     }
 
@@ -395,14 +416,15 @@ impl<R> Balance<R> {
     pub fn next_deadline(&self) -> Option<Instant> {
         let probe = self.upstreams.iter().filter_map(Upstream::probe_at).min();
         let probe = probe.filter(|_| self.may_probe());
+        let claim = self.next_claim();
         if self.waiting_count() == 0 {
-            return probe;
+            return [probe, claim].into_iter().flatten().min();
         }
         let hopeless = self.down.as_ref().and_then(|down| {
             let refused = self.waiting.fronts().filter_map(|job| self.refused_at(down, job));
             refused.min()
         });
-        let times = [self.waiting.next_deadline(), self.later.next(), hopeless, probe];
+        let times = [self.waiting.next_deadline(), self.later.next(), hopeless, probe, claim];
         times.into_iter().flatten().min()
     }
 
@@ -489,9 +511,16 @@ impl<R> Balance<R> {
             // They came first, and a connect is under way for them.
             return None;
         }
+        self.take_idle(now)
+    }
+
+    /// An idle connection of the least busy backend at which a place is free.
+    #[inline]
+    fn take_idle(&mut self, now: Instant) -> Option<LinkId> {
         let may_connect = self.count() < self.limits.connections_max;
         let is_any_good = self.is_any_good();
-        let ready = self.upstreams.iter_mut().filter(|upstream| !upstream.idle.is_empty());
+        let is_ready = |upstream: &Upstream| !upstream.idle.is_empty() && upstream.has_place();
+        let ready = self.upstreams.iter_mut().filter(|upstream| is_ready(upstream));
         let upstream = ready.min_by_key(|upstream| (!upstream.is_open(now), upstream.busy_count()))?;
         if !upstream.is_open(now) && is_any_good && may_connect {
             // Rather a new connection to one that works.
@@ -540,12 +569,16 @@ impl<R> Balance<R> {
                 let is_failing = upstream.is_failing(now);
                 (upstream.is_suspect(), is_failing, is_unproven, upstream.count)
             };
-            let upstreams = self
-                .upstreams
-                .iter()
-                .enumerate()
-                .filter(|(_, upstream)| !upstream.is_gone);
-            let (index, _) = upstreams.min_by_key(least).expect("there is a backend");
+            let is_any_good = self.is_any_good();
+            let is_of_use = |upstream: &Upstream| {
+                !upstream.is_gone && upstream.may_use_connect() && !(is_any_good && upstream.is_suspect())
+            };
+            let upstreams = self.upstreams.iter().enumerate();
+            let upstreams = upstreams.filter(|(_, upstream)| is_of_use(upstream));
+            let Some((index, _)) = upstreams.min_by_key(least) else {
+                // No place is free.
+                return;
+            };
             self.connect(now, index, true, out);
         }
     }

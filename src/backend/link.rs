@@ -23,7 +23,7 @@ use protocol::http::{
 /// Whoever gives a connection its requests, and hears of it.
 pub(super) trait Owner<E: Exchange> {
     /// A request has been answered. `is_idle`: the connection has nothing to do, and may be given more.
-    fn handle_answered(&self, link: LinkId, is_idle: bool);
+    fn handle_answered(&self, link: LinkId, answered: Answered, is_idle: bool);
     /// The backend had no worker for a request, and has not executed it.
     ///
     /// # Errors
@@ -39,6 +39,15 @@ pub(super) trait Owner<E: Exchange> {
     fn handle_unsent(&self, link: LinkId, jobs: VecDeque<Job<E>>);
     /// The connection has ended: nothing more is heard of it.
     fn handle_ended(&self, link: LinkId);
+}
+
+/// What an answer says of the backend's capacity.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answered {
+    /// From the request's first byte on.
+    pub(super) latency: Duration,
+    /// It says that it is too much.
+    pub(super) is_refused: bool,
 }
 
 /// What all connections of a shard use.
@@ -430,7 +439,11 @@ impl<E: Exchange> Link<E> {
             }
             (job, elapsed, reusable)
         };
-        owner.handle_answered(self.id, reusable);
+        let answered = Answered {
+            latency: elapsed,
+            is_refused: matches!(head.status, 429 | 503) || is_turned_away(head),
+        };
+        owner.handle_answered(self.id, answered, reusable);
         // What was given up has had its end.
         let Some(mut job) = job else { return };
         if is_turned_away(head) {

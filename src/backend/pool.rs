@@ -20,13 +20,15 @@ use shards::{Reactor, Socket, Timer, spawn};
 use super::batch::Batch;
 use super::connect::{self, Place};
 use super::exchange::Exchange;
+use super::lending::{Lending, Letter, Neighbours, PlacesKey, Word};
 use super::limits::PoolLimits;
-use super::link::{Link, Owner, Shared};
+use super::link::{Answered, Link, Owner, Shared};
 use super::targets;
 use crate::env::buffers::Buffers;
-use crate::observe::backends::{AddressReport, BackendReport, BackendTally};
+use crate::observe::backends::{AddressReport, BackendReport, BackendTally, Places};
 use crate::observe::counters::Counters;
 use protocol::balance::{Balance, ConnectFailure, Job, Limits, LinkId, Output, Refusal, Retry};
+use protocol::capacity::Grant;
 use protocol::http::{Failure, RequestTemplate};
 
 /// A shard's connections to all backends.
@@ -45,6 +47,7 @@ pub struct Pool<E: Exchange> {
     /// Where requests are put together.
     batch: RefCell<Batch<E>>,
     watcher: Watcher,
+    lending: Lending,
 }
 
 /// One backend of the configuration.
@@ -60,6 +63,8 @@ struct Upstream {
     backend: usize,
     place: Place,
     template: Rc<RequestTemplate>,
+    /// The name of its places.
+    places: PlacesKey,
     is_gone: bool,
 }
 
@@ -77,6 +82,7 @@ impl<E: Exchange> Pool<E> {
         limits: PoolLimits,
         (counters, buffers): (Rc<Counters>, Rc<Buffers>),
         backends: Vec<targets::Backend>,
+        neighbours: Neighbours,
     ) -> Rc<Self> {
         let bounds = Limits {
             connections_max: limits.connections_max,
@@ -95,26 +101,34 @@ impl<E: Exchange> Pool<E> {
             tally: Rc::default(),
         });
         let named = named.collect();
+        let lending = Lending::new(neighbours);
+        let lends = &lending;
         let upstreams = backends.into_iter().enumerate().flat_map(|(backend, known)| {
             let template = Rc::new(known.template);
             known.target.places().into_iter().map(move |place| Upstream {
                 backend,
+                places: lends.key(backend, &place),
                 place,
                 template: template.clone(),
                 is_gone: false,
             })
         });
         let upstreams: Vec<Upstream> = upstreams.collect();
+        let mut balance = Balance::new(upstreams.len(), bounds);
+        for upstream in 0..upstreams.len() {
+            balance.limit(upstream, lending.borrower());
+        }
         let pool = Rc::new(Self {
             reactor: reactor.clone(),
             shared: Rc::new(shared),
-            balance: RefCell::new(Balance::new(upstreams.len(), bounds)),
+            balance: RefCell::new(balance),
             outputs: Cell::default(),
             backends: named,
             upstreams: RefCell::new(upstreams),
             links: RefCell::default(),
             batch: RefCell::default(),
             watcher: Watcher::default(),
+            lending,
         });
         spawn(pool.clone().watch());
         pool
@@ -161,9 +175,13 @@ impl<E: Exchange> Pool<E> {
         };
         let places: Vec<Place> = addresses.iter().map(|address| Place::Tcp(*address)).collect();
         for place in places.iter().filter(|place| !known.contains(place)) {
-            let name = self.balance.borrow_mut().handle_upstream();
+            let mut balance = self.balance.borrow_mut();
+            let name = balance.handle_upstream();
+            balance.limit(name, self.lending.borrower());
+            drop(balance);
             let upstream = Upstream {
                 backend: index,
+                places: self.lending.key(index, place),
                 place: place.clone(),
                 template: template.clone(),
                 is_gone: false,
@@ -181,6 +199,39 @@ impl<E: Exchange> Pool<E> {
             self.upstreams.borrow_mut()[name].is_gone = true;
             self.handle(|balance, now, out| balance.handle_upstream_gone(now, name, out));
         }
+        let upstreams = self.upstreams.borrow();
+        self.lending.retain(|key| {
+            let mut there = upstreams.iter().filter(|upstream| !upstream.is_gone);
+            there.any(|upstream| upstream.places == key)
+        });
+    }
+
+    /// Another shard has something to say about a backend's places.
+    pub fn handle_letter(self: &Rc<Self>, letter: Letter) {
+        let Letter { from, places, word } = letter;
+        let grant = match word {
+            Word::Grant(grant) => Some(grant),
+            Word::Claim(claim) => self
+                .lending
+                .handle_claim(self.reactor.now(), places, from.into(), claim),
+        };
+        match grant {
+            Some(grant) => self.handle_grant(places, grant),
+            None => self.watcher.watch(self.lending.next_deadline()),
+        }
+    }
+
+    fn handle_grant(self: &Rc<Self>, places: PlacesKey, grant: Grant) {
+        if let Some(name) = self.upstream_with(places) {
+            self.handle(|balance, now, out| balance.handle_grant(now, name, grant, out));
+        }
+    }
+
+    /// The name of the backend with these places, if this shard knows it yet and still.
+    fn upstream_with(&self, places: PlacesKey) -> Option<usize> {
+        let upstreams = self.upstreams.borrow();
+        let is_it = |upstream: &Upstream| upstream.places == places && !upstream.is_gone;
+        upstreams.iter().position(is_it)
     }
 
     /// How each backend is, and what became of its requests.
@@ -192,6 +243,11 @@ impl<E: Exchange> Pool<E> {
             own.map(|(name, upstream)| AddressReport {
                 address: upstream.place.to_string(),
                 health: balance.health(now, name),
+                places: {
+                    let (count, in_use) = balance.places(name).unwrap_or_default();
+                    let lent = self.lending.lent(upstream.places);
+                    Places { count, in_use, lent }
+                },
             })
         };
         let backends = self.backends.iter().enumerate();
@@ -280,6 +336,13 @@ impl<E: Exchange> Pool<E> {
                     }
                     Output::Retry(Retry::Refused) => self.shared.counters.backend_retries_refused.add(),
                     Output::Retry(Retry::NoWorkers) => self.shared.counters.backend_retries_no_workers.add(),
+                    Output::Claim { upstream, claim } => {
+                        let (places, now) = (self.upstreams.borrow()[upstream].places, self.reactor.now());
+                        if let Some(grant) = self.lending.claim(now, places, claim) {
+                            let mut balance = self.balance.borrow_mut();
+                            balance.handle_grant(now, upstream, grant, &mut more);
+                        }
+                    }
                 }
             }
             if more.is_empty() {
@@ -292,6 +355,7 @@ impl<E: Exchange> Pool<E> {
         }
         let next = self.balance.borrow().next_deadline();
         self.watcher.watch(next);
+        self.watcher.watch(self.lending.next_deadline());
     }
 
     fn write(self: &Rc<Self>, id: LinkId, job: Job<E>, more: &mut Vec<Output<E>>) {
@@ -383,14 +447,19 @@ impl<E: Exchange> Pool<E> {
             .await;
             self.watcher.watched.set(None);
             self.handle(Balance::handle_deadline);
+            for (places, grant) in self.lending.poll(self.reactor.now()) {
+                self.handle_grant(places, grant);
+            }
+            self.watcher.watch(self.lending.next_deadline());
         }
     }
 }
 
 impl<E: Exchange> Owner<E> for Rc<Pool<E>> {
-    fn handle_answered(&self, link: LinkId, is_idle: bool) {
+    fn handle_answered(&self, link: LinkId, answered: Answered, is_idle: bool) {
         self.handle(|balance, now, out| {
             balance.handle_answered(now, link);
+            balance.handle_latency(link, answered.latency, answered.is_refused);
             if is_idle {
                 balance.handle_idle(now, link, out);
             }

@@ -17,6 +17,7 @@ use super::choice::{
 use super::setting::Setting;
 use super::value::{Kind, Raw, ValueError};
 use super::{BackendUrl, Network};
+use protocol::capacity::Concurrency;
 
 /// Where a key may be written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -203,6 +204,10 @@ settings! {
     /// Where requests go: `http://host:port[/prefix]` or `unix:/path[:/prefix]`; one, or a
     /// list: the least busy one is asked first, and one that fails is left alone and probed.
     backends as "backend": Vec<BackendUrl> = Kind::Backends, "http://127.0.0.1:5000", Restart;
+    /// How many requests one backend address gets at once, from all shards together; what is more waits here. `auto`
+    /// finds out how many keep it busy. A number is for backends whose answers wait for something else than a worker:
+    /// as many as it may hold open.
+    backend_concurrency: Concurrency = Kind::CountOr { word: "auto", min: 1, max: 1_000_000 }, "auto", Restart;
 
     ["The opening handshake"]
     /// What comes before the ClientId in the path of a client's request; one, or a list where a fleet has several URLs. Empty
@@ -370,8 +375,8 @@ settings! {
     mesh_queue: usize = count(16, 65_536), "1024", Restart;
 
     ["The backend's connections"]
-    /// Connections that the shard opens to the backend: how many requests it works on at once. All shards together
-    /// should not ask for more than the backend has workers.
+    /// Connections that the shard opens to all backends together. How many of them have a request at once is
+    /// backend_concurrency's to say, for all shards; this is no more than a bound on it.
     backend_connections_max: usize = count(1, 50_000), "256", Restart;
     /// Requests that are written to one connection together, to be answered in order (RFC 9112, 9.3.2); 1: one at a time.
     /// It saves a third of the CPU under load, where the backend reads on while it answers and no answer takes long:

@@ -88,6 +88,7 @@ mod tests {
         match key.kind {
             Kind::Flag => (key.default == "false").to_string(),
             Kind::Count { .. } => (key.default.parse::<u64>().expect("a count") + 1).to_string(),
+            Kind::CountOr { min, .. } => min.to_string(),
             Kind::Size { .. } => {
                 let default = size_from(key.default, key.kind).expect("within its bounds");
                 (default.expect("a size") + 1).to_string()

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::units::{Size, Time, size_from, time_from};
 use super::value::{Kind, Raw, Refusal, ValueError, quote};
 use super::{BackendUrl, Network, words};
+use protocol::capacity::Concurrency;
 
 /// A type that a key can have.
 pub(crate) trait Setting: Sized {
@@ -63,6 +64,33 @@ impl Setting for usize {
         match kind {
             Kind::Size { .. } => quote(&Size(*self as u64).to_string()),
             _ => self.to_string(),
+        }
+    }
+}
+
+/// A number, or that it adapts.
+impl Setting for Concurrency {
+    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
+        let Kind::CountOr { word, min, max } = kind else {
+            unreachable!("{kind} is not a number or a word")
+        };
+        if raw.text() == Some(word) {
+            return Ok(Self::Auto);
+        }
+        match raw.integer().map(u64::try_from) {
+            Some(Ok(number)) if (min..=max).contains(&number) => {
+                Ok(Self::Fixed(usize::try_from(number).expect("the bounds fit")))
+            }
+            Some(_) => Err(refuse(raw, Refusal::Range(kind))),
+            None => Err(refuse(raw, Refusal::Type(kind))),
+        }
+    }
+
+    fn literal(&self, kind: Kind) -> String {
+        match (self, kind) {
+            (Self::Fixed(number), _) => number.to_string(),
+            (Self::Auto, Kind::CountOr { word, .. }) => quote(word),
+            (Self::Auto, _) => unreachable!("{kind} is not a number or a word"),
         }
     }
 }
@@ -285,6 +313,13 @@ mod tests {
         round_trip::<Duration>(time, "120s", "\"120s\"");
         round_trip::<Duration>(time, "180s", "\"3m\"");
         round_trip::<Duration>(time, "60m", "\"1h\"");
+        let concurrency = Kind::CountOr {
+            word: "auto",
+            min: 1,
+            max: 10,
+        };
+        round_trip::<Concurrency>(concurrency, "auto", "\"auto\"");
+        round_trip::<Concurrency>(concurrency, "10", "10");
         round_trip::<bool>(Kind::Flag, "true", "true");
         round_trip::<SocketAddr>(Kind::Address, "[::1]:80", "\"[::1]:80\"");
         round_trip::<Vec<String>>(Kind::PathPrefixes, "/a, /", "[\"/a/\", \"/\"]");

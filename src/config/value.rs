@@ -25,6 +25,15 @@ pub enum Kind {
         /// The most that is allowed.
         max: u64,
     },
+    /// A whole number within bounds, or this word.
+    CountOr {
+        /// The word.
+        word: &'static str,
+        /// The least that is allowed.
+        min: u64,
+        /// The most that is allowed.
+        max: u64,
+    },
     /// A size in bytes, with an optional unit.
     Size {
         /// The least, in bytes.
@@ -71,6 +80,7 @@ impl fmt::Display for Kind {
         match *self {
             Kind::Flag => f.write_str("true or false"),
             Kind::Count { min, max } => write!(f, "a whole number from {min} to {max}"),
+            Kind::CountOr { word, min, max } => write!(f, "\"{word}\" or a whole number from {min} to {max}"),
             Kind::Size { min, max } => write!(f, "a size from {} to {}", Size(min), Size(max)),
             Kind::Time { min, max } => write!(f, "a duration from {} to {}", Time(min), Time(max)),
             Kind::Address => f.write_str("an IP address and a port, such as \"127.0.0.1:4000\" or \"[::1]:4000\""),

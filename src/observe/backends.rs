@@ -1,10 +1,12 @@
 //! Counts what became of the requests to each backend, and settles which of them is down from what all shards have heard.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::counters::Count;
 use super::report::Report;
 use protocol::balance::{Health, OutageReason};
+use protocol::capacity::Usage;
 
 macro_rules! results {
     ($( $result:ident, $label:literal, $goodness:ident, $words:literal; )+) => {
@@ -89,6 +91,36 @@ pub struct AddressReport {
     pub address: String,
     /// What was heard of it.
     pub health: Health,
+    /// How many requests the shard may have there.
+    pub places: Places,
+}
+
+/// How many requests a shard may have at one address.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Places {
+    /// So many.
+    pub count: usize,
+    /// So many it has.
+    pub in_use: usize,
+    /// What it knows of all shards, if it is the one that lends the address's places to them.
+    pub lent: Option<Lent>,
+}
+
+/// How many requests all shards together may have at one address.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lent {
+    /// How that is used.
+    pub usage: Usage,
+    /// How long an answer takes when none waits inside the backend, as far as is known.
+    pub floor: Option<Duration>,
+}
+
+impl Places {
+    /// No request more may be sent there.
+    #[must_use]
+    pub fn are_used_up(&self) -> bool {
+        self.in_use >= self.count
+    }
 }
 
 impl BackendReport {
@@ -126,6 +158,48 @@ impl BackendReport {
     }
 }
 
+/// How many requests one address may have from all shards together, and how many it has.
+#[derive(Clone, Debug)]
+pub struct AddressUse {
+    /// The backend's URL.
+    pub backend: Arc<str>,
+    /// As a request connects to it.
+    pub address: String,
+    /// So many it may have.
+    pub limit: usize,
+    /// So many it has.
+    pub in_use: usize,
+    /// So many wait for a place.
+    pub waiting: usize,
+    /// How long an answer takes when none waits inside the backend, as far as is known.
+    pub floor: Option<Duration>,
+}
+
+/// Each address whose places a shard lends that has answered.
+#[must_use]
+pub fn lent(reports: &[Report]) -> Vec<AddressUse> {
+    let each = reports.iter().flat_map(addresses_of_report);
+    let lent = each.filter_map(|(place, backend, address)| {
+        let lent = address.places.lent?;
+        let same = reports.iter().flat_map(addresses);
+        let same = same.filter(|(other, known)| *other == place && known.address == address.address);
+        Some(AddressUse {
+            backend: backend.name.clone(),
+            address: address.address.clone(),
+            limit: lent.usage.limit,
+            in_use: same.map(|(_, known)| known.places.in_use).sum(),
+            waiting: lent.usage.waiting,
+            floor: lent.floor,
+        })
+    });
+    lent.collect()
+}
+
+fn addresses_of_report(report: &Report) -> impl Iterator<Item = (usize, &BackendReport, &AddressReport)> {
+    let backends = report.backends.iter().enumerate();
+    backends.flat_map(|(place, backend)| backend.addresses.iter().map(move |address| (place, backend, address)))
+}
+
 /// Takes away what one shard holds against a backend, and another one has refuted since: an idle shard learns from nobody
 /// else that a backend is back.
 pub fn settle(reports: &mut [Report]) {
@@ -160,7 +234,7 @@ fn addresses(report: &Report) -> impl Iterator<Item = (usize, &AddressReport)> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use protocol::balance::Outage;
 
@@ -170,6 +244,7 @@ mod tests {
         let addresses = health.iter().enumerate().map(|(number, health)| AddressReport {
             address: format!("10.0.0.{number}:80"),
             health: *health,
+            places: Places::default(),
         });
         let backend = BackendReport {
             name: "http://backend:80".into(),

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use crate::backend::lending::Letter;
 use crate::client::{Description, TopBy, TopSlice};
 use crate::observe::report::Report;
 use protocol::mapping::{ConnectionId, Identity};
@@ -22,6 +23,8 @@ pub enum Mail {
     Reply(Box<Reply>),
     /// A push's outcome, for the ingress request that waits for it on the receiver.
     Outcome(Box<PushOutcome>),
+    /// A word about the places of a backend.
+    Places(Box<Letter>),
     /// From the ordinary threads.
     Control(Box<Control>),
 }

@@ -28,6 +28,9 @@ fn the_data_shows_each_shard_and_goes_on_where_it_was_left() {
     ] {
         assert!(!shard[key].is_null(), "{key}: {shard}");
     }
+    let backend = &status["backends"][0];
+    assert!(backend["limit"].as_u64() >= Some(1), "{backend}");
+    assert_eq!([&backend["inUse"], &backend["waiting"]], [0, 0], "{backend}");
     let seen = status["seconds"].as_array().unwrap().last().unwrap()["number"]
         .as_u64()
         .unwrap();

@@ -306,7 +306,10 @@ fn a_backend_that_drops_who_connects_is_unreachable() {
 fn a_black_hole_takes_its_calls_to_their_deadline_and_no_others_with_them() {
     let backend = Backend::start();
     backend.on("/call/Hole", |_| Response::never());
-    let proxy = Proxy::with(&backend).set("call_timeout", "500ms").start();
+    let proxy = Proxy::with(&backend)
+        .set("call_timeout", "500ms")
+        .set("backend_concurrency", "50")
+        .start();
     let mut clients: Vec<Client> = (0..50).map(|number| proxy.client(&format!("CP{number}"))).collect();
     for (number, client) in clients.iter_mut().enumerate() {
         client.send_call("m1", if number % 2 == 0 { "Hole" } else { "Echo" }, "{}");

@@ -9,6 +9,7 @@ mod backends;
 mod bad_frames;
 mod browsers;
 mod calls;
+mod capacity;
 mod cli;
 mod clients;
 mod compression;

@@ -14,20 +14,18 @@ from station import Station
 
 HOLD = 0.2
 CLIENTS_PER_WORKER = 10
-WARM_UP = 2.0
+WARM_UP = 5.0
 PHASE = 6.0
 
 
 async def play(stage, long=False):
     counts, shards = ((1, 8, 64), (1, 2, 8)) if long else ((8,), (1, 2))
-    # What is to be measured beside fixed limits, such as CAPACITY="backend_concurrency=auto".
+    # What is to be measured beside those, such as CAPACITY="backend_concurrency=16".
     others = [text for text in os.environ.get("CAPACITY", "").split() if text]
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         for workers, shard_count in itertools.product(counts, shards):
-            for limit in (256, workers, max(1, workers // 2)):
-                # A fixed limit counts for each shard.
-                share = limit if limit == 256 else max(1, limit // shard_count)
-                await play_one(stage, session, workers, shard_count, f"backend_connections_max={share}")
+            for limit in ("auto", 256, workers, max(1, workers // 2)):
+                await play_one(stage, session, workers, shard_count, f"backend_concurrency={limit}")
             for setting in others:
                 await play_one(stage, session, workers, shard_count, setting)
 

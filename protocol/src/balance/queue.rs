@@ -111,6 +111,15 @@ impl<R> Queue<R> {
         self.lanes[kind as usize].jobs.len()
     }
 
+    /// How many of each kind wait.
+    pub(super) fn lens(&self) -> [u32; KINDS] {
+        let mut lens = [0; KINDS];
+        for (len, lane) in lens.iter_mut().zip(&self.lanes) {
+            *len = u32::try_from(lane.jobs.len()).unwrap_or(u32::MAX);
+        }
+        lens
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::LinkId;
 use super::health::{Health, OutageReason, Watch};
+use crate::capacity::Borrower;
 
 /// One backend and its connections.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub(super) struct Upstream {
     watch: Watch,
     /// The connection on which it owes an answer that nobody waits for: the first sign that it is back.
     witness: Option<LinkId>,
+    /// The places that this shard has there. Without it they are as many as connections.
+    pub(super) borrower: Option<Borrower>,
     /// It is no backend any more, and what connections it has are to end.
     pub(super) is_gone: bool,
     /// Since it last answered.
@@ -66,6 +69,36 @@ impl Upstream {
     #[inline]
     pub(super) fn is_open(&self, now: Instant) -> bool {
         self.failures == 0 || (!self.is_failing(now) && self.busy_count() == 0)
+    }
+
+    /// Connections with requests.
+    #[inline]
+    pub(super) fn in_use(&self) -> usize {
+        self.busy_count() - self.connects
+    }
+
+    /// One request more may be sent.
+    #[inline]
+    pub(super) fn has_place(&self) -> bool {
+        self.borrower
+            .as_ref()
+            .is_none_or(|borrower| self.in_use() < borrower.places())
+    }
+
+    /// More connections have requests than may have.
+    #[inline]
+    pub(super) fn is_over(&self) -> bool {
+        self.borrower
+            .as_ref()
+            .is_some_and(|borrower| self.in_use() > borrower.places())
+    }
+
+    /// There is a place for a request on a connection more, beside those that are being opened.
+    #[inline]
+    pub(super) fn may_use_connect(&self) -> bool {
+        self.borrower
+            .as_ref()
+            .is_none_or(|borrower| self.busy_count() < borrower.places())
     }
 
     /// Requests that it works on, and connects under way.

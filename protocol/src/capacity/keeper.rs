@@ -11,7 +11,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::limit::{Concurrency, Limit, Load};
+use super::limit::{Limit, Load};
 use super::messages::{CALM, CALM_NEW, Claim, Grant, LEASE, RESEND, TICK, initial_share};
 use super::phase::Seen;
 use super::share::{Demand, divide};
@@ -67,10 +67,9 @@ pub struct Usage {
 }
 
 impl Keeper {
-    /// Lends to `count` shards; there are never more than `max` places.
+    /// Lends as many places to `count` shards as the limit has.
     #[must_use]
-    pub fn new(now: Instant, concurrency: Concurrency, count: usize, max: usize) -> Self {
-        let limit = Limit::new(concurrency, count, max);
+    pub fn new(now: Instant, limit: Limit, count: usize) -> Self {
         let lend = |index| {
             let places = initial_share(limit.get(), index, count);
             Lent {

@@ -52,8 +52,8 @@ pub struct Limit {
     growths: u32,
     /// How long measuring took in the last one.
     phase_len: Duration,
-    /// The backend has answered nothing since then, though more wait; and when the limit last grew for that.
-    silent_since: Option<(Instant, Instant)>,
+    /// The backend has answered nothing since then, though more wait; after so long the limit grows for that.
+    silent_since: Option<(Instant, Duration)>,
     /// What the limit was before it grew in such a silence.
     before_silence: Option<usize>,
     /// How long a request takes on average, its waiting inside the backend included.
@@ -150,7 +150,7 @@ impl Limit {
             self.cut(now, in_use);
             return;
         }
-        if (load != Load::Full || seen.answered > 0)
+        if (load == Load::Slack || seen.answered > 0)
             && let Some((since, _)) = self.silent_since.take()
         {
             self.turnaround = self.turnaround.max(now.saturating_duration_since(since));
@@ -182,23 +182,23 @@ impl Limit {
 
     /// All requests are held for long. Those that wait may be what they wait for, and may find a worker: some more are let go.
     fn handle_silence(&mut self, now: Instant) {
-        let (since, grown) = *self.silent_since.get_or_insert((now, now));
+        let patience = match self.turnaround {
+            Duration::ZERO => SILENCE_NEW,
+            known => SILENCE_MIN.max(3 * known),
+        };
+        let (since, patience) = *self.silent_since.get_or_insert((now, patience));
         let silent = now.saturating_duration_since(since);
-        if silent < 3 * self.turnaround || now.saturating_duration_since(grown) < SILENCE || self.limit == self.max {
+        if silent < patience || self.limit == self.max {
             return;
         }
-        self.silent_since = Some((since, now));
+        // The longer it lasts, the more rarely.
+        self.silent_since = Some((since, silent + silent / 4));
         let before = match self.step {
             Step::Less { from, .. } => from.limit,
             _ => self.limit,
         };
-        let known = *self.before_silence.get_or_insert(before);
-        let add = if before < known + known.max(SILENT_MORE) {
-            (before / 4).max(1)
-        } else {
-            SILENT_STEP
-        };
-        let more = self.below_ceiling(before, before + add);
+        self.before_silence.get_or_insert(before);
+        let more = self.below_ceiling(before, before + before.div_ceil(4));
         if self.step == Step::Start {
             self.limit = more;
         } else {
@@ -211,6 +211,7 @@ impl Limit {
         if self.phase.latencies.len() < START_SAMPLES {
             return;
         }
+        self.turnaround = self.turnaround.max(self.phase.mean());
         let latency = faster_half(&mut self.phase.latencies);
         let more = self.phase.answered.min(self.limit);
         self.phase = Phase::default();
@@ -472,11 +473,10 @@ const START_SAMPLES: usize = 8;
 const SAMPLES_PER_PLACE: usize = 3;
 const SAMPLES_MIN: usize = 12;
 const SAMPLES_MAX: usize = 96;
-/// After so long without an answer more requests are sent.
-const SILENCE: Duration = Duration::from_millis(250);
-/// A quarter more each time, until there are twice as many or so many more; then so many each time.
-const SILENT_MORE: usize = 32;
-const SILENT_STEP: usize = 2;
+/// After so long without an answer, and three times as long as one takes as a rule, more requests are sent.
+const SILENCE_MIN: Duration = Duration::from_millis(20);
+/// The same as long as it is not known how long one takes.
+const SILENCE_NEW: Duration = Duration::from_millis(50);
 /// So long what is known of the latency without a queue is relied on.
 const PROVEN_FOR: Duration = Duration::from_secs(10);
 /// And no shorter than so many phases take.

@@ -1,6 +1,6 @@
 //! Gathers what is seen of a backend's answers while one number of requests is tried.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What was seen of a backend's answers since the last time.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -100,6 +100,12 @@ impl Phase {
         self.latencies.extend(latencies.iter().take(room));
         self.answered += answered - skipped;
         true
+    }
+
+    /// How long answers took on average.
+    pub(super) fn mean(&self) -> Duration {
+        let sum: u64 = self.latencies.iter().map(|latency| u64::from(*latency)).sum();
+        Duration::from_micros(sum / self.latencies.len().max(1) as u64)
     }
 
     /// True when more than this part of the answers was turned away, and that is no chance.

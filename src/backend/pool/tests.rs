@@ -9,7 +9,9 @@ use shards::{Settings, node};
 
 use super::*;
 use crate::backend::{Response, Target};
+use crate::env::home::IdHasher;
 use protocol::balance::Kind;
+use protocol::capacity::Concurrency;
 use protocol::http::HeaderLines;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -97,6 +99,14 @@ impl Scene {
             limits,
             (counters.clone(), Buffers::new(1 << 20)),
             targets.collect(),
+            Neighbours {
+                index: 0,
+                count: 1,
+                hasher: IdHasher::default(),
+                concurrency: Concurrency::Fixed(1_000),
+                connections_max: 1_000,
+                send: Box::new(|_, _| {}),
+            },
         );
         let ends: Rc<dyn PassEnd> = Rc::new(Ends(pool.clone()));
         reactor.at_pass_end(Rc::downgrade(&ends));

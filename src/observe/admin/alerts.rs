@@ -64,14 +64,17 @@ fn waiting(reports: &[Report], found: &mut Vec<Alert>) {
     let waiting: f64 = reports.iter().map(|report| report.gauges.backend_waiting).sum();
     let is_full = |report: &Report| {
         let gauges = &report.gauges;
-        gauges.backend_waiting > 0.0 && gauges.backend_connections >= gauges.backend_connections_max
+        let addresses = report.backends.iter().flat_map(|backend| &backend.addresses);
+        let mut up = addresses.filter(|address| address.health.outage.is_none());
+        let has_no_connection = gauges.backend_connections >= gauges.backend_connections_max;
+        gauges.backend_waiting > 0.0 && (has_no_connection || up.all(|address| address.places.are_used_up()))
     };
     // That a backend is down says more.
     let is_up = reports.iter().all(|report| report.gauges.backend_up > 0.0);
     if let Some(full) = shards(reports, is_full).filter(|_| is_up) {
         let message = format!(
-            "All connections to {backends} are in use on {full}; {waiting} requests wait. The backend is slow, or has \
-             more workers than backend_connections_max lets us use."
+            "{backends} has as many requests from {full} as it may; {waiting} more wait. It is slow, or could do more than \
+             backend_concurrency or backend_connections_max let it."
         );
         found.push(alert("backend_connections", Severity::Warning, message));
     }

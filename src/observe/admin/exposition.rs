@@ -10,7 +10,7 @@ use shards::pass::PASS_BOUNDS_US;
 
 use super::process::Process;
 use super::snapshot::Seen;
-use crate::observe::backends::{BackendReport, RESULTS};
+use crate::observe::backends::{BackendReport, Places, RESULTS};
 use crate::observe::counters::{FAMILIES, SHED};
 use crate::observe::latency::{BOUNDS_US, LatencyCopy};
 use crate::observe::reloads;
@@ -237,7 +237,24 @@ impl Exposition {
             let labels = Labels(&[("shard", shard), ("backend", name)]);
             let is_up = backend.outage().is_none();
             metric.encode_family(&labels)?.encode_gauge(&i64::from(is_up))
-        })
+        })?;
+        for (name, help, value) in PLACES {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            self.for_each_backend(|shard, backend, report| {
+                for address in &report.addresses {
+                    let labels = Labels(&[
+                        ("shard", shard),
+                        ("backend", backend),
+                        ("address", &escaped(&address.address)),
+                    ]);
+                    if let Some(value) = value(&address.places) {
+                        metric.encode_family(&labels)?.encode_gauge(&value)?;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     fn for_each_backend(&self, mut tell: impl FnMut(&str, &str, &BackendReport) -> fmt::Result) -> fmt::Result {
@@ -352,6 +369,47 @@ fn buckets(bounds_us: &[u64], counts: &[u64]) -> Vec<(f64, u64)> {
 }
 
 const TEXT_LEN: usize = 64 * 1024;
+
+/// What of a backend's places is shown, of an address by each shard; the last five by the one that lends them.
+type PlacesGauge = (&'static str, &'static str, fn(&Places) -> Option<f64>);
+
+const PLACES: [PlacesGauge; 7] = [
+    (
+        "ws2api_backend_places",
+        "Requests that the shard may have at this address at once.",
+        |places| Some(places.count as f64),
+    ),
+    (
+        "ws2api_backend_places_in_use",
+        "Requests that the shard has at this address.",
+        |places| Some(places.in_use as f64),
+    ),
+    (
+        "ws2api_backend_limit",
+        "Requests that all shards together may have at this address at once.",
+        |places| Some(places.lent?.usage.limit as f64),
+    ),
+    (
+        "ws2api_backend_limit_lent",
+        "How many of them are lent to shards.",
+        |places| Some(places.lent?.usage.lent as f64),
+    ),
+    (
+        "ws2api_backend_limit_in_use",
+        "Requests at this address, as far as shards have reported them: they do while any waits.",
+        |places| Some(places.lent?.usage.in_use as f64),
+    ),
+    (
+        "ws2api_backend_limit_waiting",
+        "Requests that wait for a place, as far as shards have reported them.",
+        |places| Some(places.lent?.usage.waiting as f64),
+    ),
+    (
+        "ws2api_backend_latency_floor_seconds",
+        "How long the faster half of the answers takes when nothing waits inside the backend, once that was found out.",
+        |places| Some(places.lent?.floor?.as_secs_f64()),
+    ),
+];
 
 #[cfg(test)]
 mod tests {

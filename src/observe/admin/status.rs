@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::connection::Response;
 use super::monitor::{History, Rates};
 use super::refused;
+use crate::observe::backends;
 use crate::observe::counters::{FAMILIES, SHED};
 use crate::observe::report::Report;
 use protocol::ocpp::json;
@@ -49,6 +50,19 @@ pub(super) fn json(history: &History, after: Option<u64>) -> Response {
         let open_files = process.open_files_of(report.shard);
         let is_up = now.silent.iter().all(|silent| silent.shard != report.shard);
         shard(text, report, &own, open_files, is_up);
+    });
+    text.push_str(r#"],"backends":["#);
+    list(&mut text, &backends::lent(&now.reports), |text, lent| {
+        let _ = write!(
+            text,
+            r#"{{"backend":{},"address":{},"limit":{},"inUse":{},"waiting":{},"floorMs":{}}}"#,
+            json::string(&lent.backend),
+            json::string(&lent.address),
+            lent.limit,
+            lent.in_use,
+            lent.waiting,
+            number(lent.floor.map(|floor| floor.as_secs_f64() * 1000.0)),
+        );
     });
     text.push_str(r#"],"seconds":["#);
     let new = history

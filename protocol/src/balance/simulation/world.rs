@@ -234,6 +234,7 @@ impl World {
                     }
                     Output::Retry(Retry::Refused) => self.happen("tried again after a refusal"),
                     Output::Retry(Retry::NoWorkers) => self.happen("tried again after it was turned away"),
+                    Output::Claim { .. } => return Err("a claim without places".to_owned()),
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::backend::{Arrival, Service, Workers};
 use crate::balance::KINDS;
-use crate::capacity::{Borrower, Claim, Concurrency, Grant, Keeper};
+use crate::capacity::{Borrower, Claim, Concurrency, Grant, Keeper, Limit};
 use crate::random::Random;
 
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -99,7 +99,7 @@ impl World {
     ) -> Self {
         let base = Instant::now();
         let max = 256 * shards;
-        let keeper = Keeper::new(base, concurrency, shards, max);
+        let keeper = Keeper::new(base, Limit::new(concurrency, shards, max), shards);
         let start = keeper.limit().get();
         let shard = |index| Shard {
             borrower: Borrower::new(start, index, shards),

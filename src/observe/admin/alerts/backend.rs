@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
     use crate::observe::admin::snapshot::moment;
-    use crate::observe::backends::{AddressReport, BackendReport, BackendResult, settle};
+    use crate::observe::backends::{AddressReport, BackendReport, BackendResult, Places, settle};
 
     /// Two backends. `change` gets the shard, the backend, its health and its results.
     fn node(change: impl Fn(usize, usize, &mut Health, &mut [u64])) -> Snapshot {
@@ -113,6 +113,7 @@ mod tests {
                 addresses: vec![AddressReport {
                     address: "10.0.0.1:80".into(),
                     health,
+                    places: Places::default(),
                 }],
                 results,
             }
