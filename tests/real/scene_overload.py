@@ -20,16 +20,16 @@ async def play(stage, long=False):
     workers = 4
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         for kind in (backends.PhpFpm, backends.PhpBuiltIn):
-            for connections in limits(workers):
-                await play_one(stage, session, kind(stage, workers), workers, connections)
+            for concurrency in limits(workers):
+                await play_one(stage, session, kind(stage, workers), workers, concurrency)
 
 
 def limits(workers):
-    return (256, workers, workers // 2)
+    return ("auto", 256, workers, workers // 2)
 
 
-async def start_node(stage, server, connections, **settings):
-    settings = {"backend_connections_max": connections, "drain_spread": "0s", **settings}
+async def start_node(stage, server, concurrency, **settings):
+    settings = {"backend_concurrency": concurrency, "drain_spread": "0s", **settings}
     arguments = ["--backend", server.url, "--cores", "0"]
     arguments += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     return await Node(stage, f"ws2api-{len(stage.processes)}", arguments).start()
@@ -69,9 +69,9 @@ async def mirror(station, data="x"):
     return await station.call("DataTransfer", {"vendorId": VENDOR, "messageId": "Mirror", "data": data})
 
 
-async def play_one(stage, session, server, workers, connections):
+async def play_one(stage, session, server, workers, concurrency):
     """Each Call holds its worker for `HOLD`, and each client has its next one ready: far more than twice of what can be carried."""
-    node = await start_node(stage, server, connections, call_timeout="5s")
+    node = await start_node(stage, server, concurrency, call_timeout="5s")
     await server.start(node)
     stations = [Station(session, node.listen, f"CP{number}") for number in range(CLIENTS)]
     await asyncio.gather(*(station.connect() for station in stations))
@@ -96,8 +96,8 @@ async def play_one(stage, session, server, workers, connections):
     wall = time.monotonic() - meter.started
     assert not any(station.strays or station.push_repeats or station.closes for station in stations)
     stage.say(
-        f"{server.name}, overload: {workers} workers that hold each Call for {HOLD} s, {CLIENTS} clients, backend_connections_max "
-        f"{connections}: {good / wall:.0f}/s answered well (workers can {workers / HOLD:.0f}/s), {bad or 'none'} failed; "
+        f"{server.name}, overload: {workers} workers that hold each Call for {HOLD} s, {CLIENTS} clients, backend_concurrency "
+        f"{concurrency}: {good / wall:.0f}/s answered well (workers can {workers / HOLD:.0f}/s), {bad or 'none'} failed; "
         f"the longest took {max(meter.times):.1f} s; a client that knocked got {await knocking}"
     )
     await asyncio.gather(*(station.close() for station in stations))

@@ -40,9 +40,9 @@ async def play(stage, long=False):
         await node.stop()
         await server.stop()
         await check_max_jobs(stage, session)
-        for connections in scene_overload.limits(4):
+        for concurrency in scene_overload.limits(4):
             server = backends.RoadRunner(stage, num_workers=4, allocate_timeout="1s")
-            await scene_overload.play_one(stage, session, server, 4, connections)
+            await scene_overload.play_one(stage, session, server, 4, concurrency)
         await check_no_workers(stage, session)
 
 
