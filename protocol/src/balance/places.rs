@@ -51,6 +51,9 @@ impl<R> Balance<R> {
     /// Says what is to be said to the keepers.
     #[inline]
     pub(super) fn poll_claims(&mut self, now: Instant, out: &mut Vec<Output<R>>) {
+        if self.has_nothing_to_claim() {
+            return;
+        }
         let is_waiting = !self.waiting.is_empty();
         for index in 0..self.upstreams.len() {
             let upstream = &self.upstreams[index];
@@ -59,6 +62,12 @@ impl<R> Balance<R> {
                 self.claim(now, index, out);
             }
         }
+    }
+
+    #[inline]
+    fn has_nothing_to_claim(&self) -> bool {
+        let is_quiet = |upstream: &super::Upstream| upstream.borrower.as_ref().is_none_or(Borrower::is_quiet);
+        self.waiting.is_empty() && self.upstreams.iter().all(is_quiet)
     }
 
     fn claim(&mut self, now: Instant, index: usize, out: &mut Vec<Output<R>>) {
@@ -77,6 +86,9 @@ impl<R> Balance<R> {
     /// When there may be something to say though nothing has happened.
     #[inline]
     pub(super) fn next_claim(&self) -> Option<Instant> {
+        if self.has_nothing_to_claim() {
+            return None;
+        }
         let is_waiting = !self.waiting.is_empty();
         let next = |upstream: &super::Upstream| {
             let borrower = upstream.borrower.as_ref().filter(|_| !upstream.is_gone)?;

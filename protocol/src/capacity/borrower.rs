@@ -18,6 +18,7 @@ pub struct Borrower {
     /// Its lender has been silent for too long: one request may be sent all the same.
     is_alone: bool,
     seen: Seen,
+    is_quiet: bool,
     /// Of so many latencies one is kept.
     stride: u32,
     skipped: u32,
@@ -47,6 +48,7 @@ impl Borrower {
             },
             is_alone: false,
             seen: Seen::default(),
+            is_quiet: true,
             stride: 1,
             skipped: 0,
             told: Told {
@@ -78,6 +80,7 @@ impl Borrower {
                 self.seen.answered = self.seen.answered.min(ANSWERS_REMEMBERED);
             }
             self.seen.refused += 1;
+            self.is_quiet = false;
         }
     }
 
@@ -117,17 +120,29 @@ impl Borrower {
         self.grant = grant;
         // It is answered even if it is a repetition.
         self.told.number = None;
+        self.is_quiet = false;
     }
 
-    /// True when there may be something to tell. Cheap: asked after everything that happens.
+    /// True while there is nothing to tell, whatever is answered, unless a request has to wait. Cheap: asked after everything that
+    /// happens.
+    #[must_use]
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        self.is_quiet
+    }
+
+    /// True when there may be something to tell.
     #[must_use]
     #[inline]
     pub fn may_claim(&self, in_use: usize, is_waiting: bool) -> bool {
-        self.grant.is_watched
-            || self.told.number != Some(self.grant.number)
-            || self.seen.refused > 0
-            || in_use > self.grant.places
-            || (is_waiting && in_use >= self.places())
+        !self.is_quiet || (is_waiting && in_use >= self.places())
+    }
+
+    fn look_whether_quiet(&mut self) {
+        self.is_quiet = !self.grant.is_watched
+            && self.told.number == Some(self.grant.number)
+            && self.seen.refused == 0
+            && self.told.demand.in_use <= self.grant.places;
     }
 
     /// What is to be told now, if anything.
@@ -157,12 +172,14 @@ impl Borrower {
         if self.seen.latencies.len() < LATENCIES_MAX / 4 {
             self.stride = (self.stride / 2).max(1);
         }
+        let seen = std::mem::take(&mut self.seen);
+        self.look_whether_quiet();
         Claim {
             number: self.grant.number,
             places: self.grant.places,
             in_use: demand.in_use,
             waiting: demand.waiting,
-            seen: std::mem::take(&mut self.seen),
+            seen,
         }
     }
 
