@@ -43,8 +43,8 @@ pub struct Connection<C: Conversation = Session> {
     identity: Rc<Identity>,
     since: SystemTime,
     traced: Cell<bool>,
-    /// Of its own words, the lengths of those that were over while the session was busy.
-    posts_over: RefCell<Vec<usize>>,
+    /// Of its own words, how many were over while the session was busy, and their lengths together.
+    posts_over: Cell<(u32, usize)>,
     state: RefCell<State<C>>,
 }
 
@@ -56,14 +56,16 @@ struct State<C> {
     /// Only while the socket takes no more.
     queue: Option<Box<WriteQueue>>,
     phase: Phase,
+    /// When it is over at the latest, once it closes.
+    ends_at: Option<Instant>,
     opened: Instant,
     finished: bool,
     /// Bytes of the frames that leave at the end of this pass.
-    deferred_len: usize,
+    deferred_len: u16,
     /// Not read until the session wants to.
     paused: bool,
     /// The bytes that the shard's account has for it.
-    counted_len: usize,
+    counted_len: u32,
     /// When it was told last to wait for room.
     room_round: u32,
     leaving: Leaving,
@@ -82,13 +84,13 @@ enum Leaving {
 #[derive(Clone, Copy, PartialEq)]
 enum Phase {
     Open,
-    /// Our close frame is on its way; the client's is awaited until then.
-    Closing(Instant),
-    /// Both sides have closed: it is over once our frame has left, at the latest then.
-    Ending(Instant),
+    /// Our close frame is on its way; the client's is awaited.
+    Closing,
+    /// Both sides have closed: it is over once our frame has left.
+    Ending,
     /// The client broke the protocol: what it still sends is read and dropped until it closes, so that our close frame
     /// is not lost to a reset.
-    Lingering(Instant),
+    Lingering,
     Over,
 }
 
@@ -108,6 +110,7 @@ impl<C: Conversation> Connection<C> {
             timer: Timer::new(&clients.env.reactor),
             queue: None,
             phase: Phase::Open,
+            ends_at: None,
             opened: clients.env.reactor.now(),
             finished: false,
             deferred_len: 0,
@@ -123,7 +126,7 @@ impl<C: Conversation> Connection<C> {
             identity,
             since: SystemTime::now(),
             traced: Cell::new(traced),
-            posts_over: RefCell::default(),
+            posts_over: Cell::default(),
             state: RefCell::new(state),
         })
     }
@@ -190,7 +193,8 @@ impl<C: Conversation> Connection<C> {
     pub fn handle_post_over(&self, len: usize) {
         let Ok(mut state) = self.state.try_borrow_mut() else {
             // The session is busy: it is told when it has done what it decided.
-            self.posts_over.borrow_mut().push(len);
+            let (count, sum) = self.posts_over.get();
+            self.posts_over.set((count + 1, sum + len));
             return;
         };
         state.session.handle_post_over(self.env().reactor.now(), len);
@@ -316,7 +320,9 @@ impl<C: Conversation> Connection<C> {
             .as_ref()
             .map(|queue| queue.progress_at() + self.env().core.send_timeout);
         match state.phase {
-            Phase::Closing(deadline) | Phase::Ending(deadline) | Phase::Lingering(deadline) if now >= deadline => {
+            Phase::Closing | Phase::Ending | Phase::Lingering
+                if state.ends_at.is_some_and(|ends_at| now >= ends_at) =>
+            {
                 state.phase = Phase::Over;
             }
             Phase::Open if send_deadline.is_some_and(|deadline| now >= deadline) => self.end_slow(state),
@@ -327,7 +333,7 @@ impl<C: Conversation> Connection<C> {
 
     fn next_deadline(&self, state: &State<C>) -> Option<Instant> {
         match state.phase {
-            Phase::Closing(deadline) | Phase::Ending(deadline) | Phase::Lingering(deadline) => Some(deadline),
+            Phase::Closing | Phase::Ending | Phase::Lingering => state.ends_at,
             Phase::Over => None,
             Phase::Open => {
                 let send_deadline = state
@@ -423,13 +429,15 @@ impl<C: Conversation> Connection<C> {
 
     /// After anything was decided outside of the connection's task: what the task must know of it.
     fn settle(&self, state: &mut State<C>) {
-        for len in self.posts_over.take() {
-            state.session.handle_post_over(self.env().reactor.now(), len);
+        let (count, mut len) = self.posts_over.take();
+        for _ in 0..count {
+            let now = self.env().reactor.now();
+            state.session.handle_post_over(now, std::mem::take(&mut len));
         }
         if state.may_leave() {
             self.send_away(state);
         }
-        if matches!(state.phase, Phase::Ending(_)) && state.queue.is_none() {
+        if state.phase == Phase::Ending && state.queue.is_none() {
             state.phase = Phase::Over;
         }
         if state.paused && state.wants_read() {
@@ -443,17 +451,19 @@ impl<C: Conversation> Connection<C> {
 
     /// Brings the shard's account up to date.
     fn count_held(&self, state: &mut State<C>) {
-        let held = state.held_len();
+        let held = u32::try_from(state.held_len()).unwrap_or(u32::MAX);
         if held != state.counted_len {
             let before = std::mem::replace(&mut state.counted_len, held);
             let number = self.identity.connection.number();
-            self.env().buffers.change(number, || self.me.clone(), before, held);
+            self.env()
+                .buffers
+                .change(number, || self.me.clone(), before as usize, held as usize);
         }
     }
 
     /// Bytes that are held for the client.
     pub(super) fn held_len(&self) -> usize {
-        self.state.borrow().counted_len
+        self.state.borrow().counted_len as usize
     }
 }
 
@@ -471,7 +481,7 @@ impl<C: Conversation> Holder for Connection<C> {
             self.end_now(&mut state);
             state.queue = None;
         } else if state.phase != Phase::Over {
-            state.phase = Phase::Lingering(self.env().reactor.now() + CLOSE_TIMEOUT);
+            state.enter(Phase::Lingering, self.env().reactor.now());
             self.finish_lingering_send(&mut state);
         }
         if let Some(stream) = &mut state.stream {
@@ -532,6 +542,12 @@ impl<C: Conversation> State<C> {
         }
     }
 
+    /// From now on the connection is on its way to its end.
+    fn enter(&mut self, phase: Phase, now: Instant) {
+        self.phase = phase;
+        self.ends_at = Some(now + CLOSE_TIMEOUT);
+    }
+
     /// Bytes that are kept of messages in part, Calls, pushes, and frames that the client does not take.
     fn held_len(&self) -> usize {
         let received = self.stream.as_ref().map_or(0, WebSocket::held_len);
@@ -553,3 +569,9 @@ impl<C: Conversation> State<C> {
         }
     }
 }
+
+#[cfg(all(not(test), not(simulation), target_pointer_width = "64"))]
+const _: () = assert!(
+    size_of::<Connection>() <= 512 - 2 * size_of::<usize>(),
+    "an idle client's largest allocation, with its counts"
+);

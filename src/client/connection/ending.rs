@@ -5,7 +5,6 @@ use crate::client::conversation::Conversation;
 use crate::client::end::{CLOSE_AWAY, CLOSE_LOST, End};
 use crate::client::frame::Frame;
 use crate::client::trace;
-use crate::client::websocket::CLOSE_TIMEOUT;
 use crate::config::DrainClose;
 use crate::observe::counters::Ended;
 use protocol::mapping::bodies::{self, Disconnection};
@@ -83,7 +82,7 @@ impl<C: Conversation> Connection<C> {
         };
         self.finish(state, &end);
         if state.phase == Phase::Open {
-            state.phase = Phase::Lingering(self.env().reactor.now() + CLOSE_TIMEOUT);
+            state.enter(Phase::Lingering, self.env().reactor.now());
             self.finish_lingering_send(state);
             state.wake();
         }
@@ -94,7 +93,7 @@ impl<C: Conversation> Connection<C> {
             return;
         }
         let now = self.env().reactor.now();
-        state.phase = Phase::Closing(now + CLOSE_TIMEOUT);
+        state.enter(Phase::Closing, now);
         self.env().counters.sent_close.add();
         // The session has ended: nothing can follow from this frame.
         self.send(state, Frame::close(Some((code, reason))), &mut Outputs::default());

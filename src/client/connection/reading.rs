@@ -9,7 +9,7 @@ use crate::client::conversation::{Conversation, Message};
 use crate::client::end::{CLOSE_WITHOUT_CODE, End};
 use crate::client::frame::Frame;
 use crate::client::trace;
-use crate::client::websocket::{CLOSE_TIMEOUT, Unread, WebSocket};
+use crate::client::websocket::{Unread, WebSocket};
 use crate::observe::counters::Ended;
 use protocol::ocpp::{FailReason, Outputs};
 use protocol::websocket::{CloseFrame, Incoming, WebSocketError, text};
@@ -29,14 +29,14 @@ impl<C: Conversation> Connection<C> {
 
     fn wants_bytes(&self, state: &mut State<C>) -> bool {
         match state.phase {
-            Phase::Over | Phase::Ending(_) => return false,
+            Phase::Over | Phase::Ending => return false,
             Phase::Open => {
                 state.paused = !state.wants_read();
                 if state.paused {
                     return false;
                 }
             }
-            Phase::Closing(_) | Phase::Lingering(_) => {}
+            Phase::Closing | Phase::Lingering => {}
         }
         if turn::is_over() {
             // There may be more.
@@ -77,7 +77,7 @@ impl<C: Conversation> Connection<C> {
             self.end_lost(state);
             return false;
         }
-        if let Phase::Lingering(_) = state.phase {
+        if state.phase == Phase::Lingering {
             return true;
         }
         // Also a message in part is a sign of life.
@@ -110,7 +110,7 @@ impl<C: Conversation> Connection<C> {
     fn take_frames(&self, state: &mut State<C>, bytes: &mut &mut [u8], out: &mut Outputs) {
         while !bytes.is_empty() && self.wants_bytes(state) {
             let State {
-                phase: Phase::Open | Phase::Closing(_),
+                phase: Phase::Open | Phase::Closing,
                 stream: Some(stream),
                 ..
             } = state
@@ -124,15 +124,15 @@ impl<C: Conversation> Connection<C> {
             }
             self.act(state, out);
         }
-        if !matches!(state.phase, Phase::Open | Phase::Closing(_)) {
+        if !matches!(state.phase, Phase::Open | Phase::Closing) {
             // Nothing that follows has a meaning.
             *bytes = &mut [];
         }
     }
 
     fn handle_incoming(&self, state: &mut State<C>, incoming: Incoming<'_>, out: &mut Outputs) {
-        if let (Phase::Closing(deadline), Incoming::Close(_)) = (state.phase, &incoming) {
-            state.phase = Phase::Ending(deadline);
+        if let (Phase::Closing, Incoming::Close(_)) = (state.phase, &incoming) {
+            state.phase = Phase::Ending;
         }
         if state.phase != Phase::Open {
             return;
@@ -209,7 +209,7 @@ impl<C: Conversation> Connection<C> {
         };
         self.finish(state, &end);
         if state.phase == Phase::Open {
-            state.phase = Phase::Ending(self.env().reactor.now() + CLOSE_TIMEOUT);
+            state.enter(Phase::Ending, self.env().reactor.now());
             self.send(state, Frame::close(close), &mut Outputs::default());
         }
     }
@@ -223,7 +223,7 @@ impl<C: Conversation> Connection<C> {
             FailReason::Disconnected,
         );
         if state.phase != Phase::Over {
-            state.phase = Phase::Lingering(self.env().reactor.now() + CLOSE_TIMEOUT);
+            state.enter(Phase::Lingering, self.env().reactor.now());
             self.finish_lingering_send(state);
         }
     }

@@ -81,7 +81,7 @@ impl<C: Conversation> Connection<C> {
     /// Whether a frame of `len` bytes can wait for the end of this pass.
     fn may_defer(&self, state: &State<C>, len: usize) -> bool {
         self.env().reactor.is_crowded()
-            && state.deferred_len + len <= DEFERRED_LEN_MAX
+            && usize::from(state.deferred_len) + len <= DEFERRED_LEN_MAX.into()
             && self.clients.deferred_writes.has_room(len)
     }
 
@@ -89,7 +89,8 @@ impl<C: Conversation> Connection<C> {
     fn defer(&self, state: &mut State<C>, frame: Frame, more: &mut Outputs) {
         let connection = self.me.upgrade().expect("a connection that acts is held by somebody");
         self.clients.deferred_writes.add(connection, |bytes| frame.write(bytes));
-        state.deferred_len += frame.len();
+        // It is at most DEFERRED_LEN_MAX.
+        state.deferred_len += frame.len() as u16;
         more.recycle(frame.into_body());
     }
 
@@ -117,7 +118,7 @@ impl<C: Conversation> Connection<C> {
             }
             Err(_) => self.end_broken(&mut state),
         }
-        if matches!(state.phase, Phase::Lingering(_)) {
+        if state.phase == Phase::Lingering {
             self.finish_lingering_send(&mut state);
         }
         self.settle(&mut state);
@@ -148,11 +149,11 @@ impl<C: Conversation> Connection<C> {
             }
         }
         self.act(state, out);
-        if matches!(state.phase, Phase::Lingering(_)) {
+        if state.phase == Phase::Lingering {
             self.finish_lingering_send(state);
         }
     }
 }
 
 /// How many bytes of a connection's frames may be deferred.
-const DEFERRED_LEN_MAX: usize = 4096;
+const DEFERRED_LEN_MAX: u16 = 4096;
