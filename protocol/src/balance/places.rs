@@ -43,7 +43,9 @@ impl<R> Balance<R> {
     pub(super) fn use_places(&mut self, now: Instant, out: &mut Vec<Output<R>>) {
         while !self.waiting.is_empty() {
             let Some(link) = self.take_idle(now) else { break };
-            self.handle_idle(now, link, out);
+            // One each: it may turn out to have ended.
+            let first = self.waiting.pop().expect("some wait");
+            self.begin(link, first, out);
         }
         self.connect_more(now, out);
     }

@@ -1,4 +1,4 @@
-//! Drives a balance through 200,000 steps with a virtual clock, and compares it with a [`Ledger`](ledger::Ledger) of
+//! Drives a balance through 400,000 steps with a virtual clock, half of them with places, and compares it with a [`Ledger`](ledger::Ledger) of
 //! what must be true: backends come and go, connections break, requests wait.
 //!
 //! A failure prints its seed and step; `SIMULATION_SEED=… cargo test balance` repeats it.
@@ -11,7 +11,12 @@ use std::collections::BTreeMap;
 use self::world::{Fault, World};
 use crate::random::Random;
 
-fn simulate(seed: u64, steps: usize, fault: Option<Fault>) -> Result<BTreeMap<&'static str, usize>, String> {
+fn simulate(
+    seed: u64,
+    steps: usize,
+    fault: Option<Fault>,
+    is_limited: bool,
+) -> Result<BTreeMap<&'static str, usize>, String> {
     /// A panic in between names the place, too.
     struct Place(u64, usize);
     impl Drop for Place {
@@ -23,7 +28,7 @@ fn simulate(seed: u64, steps: usize, fault: Option<Fault>) -> Result<BTreeMap<&'
     }
     let mut place = Place(seed, 0);
     let located = |step: usize, error: String| format!("SIMULATION_SEED={seed} step {step}: {error}");
-    let mut world = World::new(seed, fault);
+    let mut world = World::new(seed, fault, is_limited);
     for step in 0..steps {
         place.1 = step;
         world.step().map_err(|error| located(step, error))?;
@@ -37,11 +42,13 @@ fn every_request_ends_once_and_no_bound_is_passed_whatever_the_backends_do() {
     let random = Random::seed();
     let mut happened = BTreeMap::new();
     for seed in (1..=16).chain((0..4).map(|number| random ^ number)) {
-        match simulate(seed, STEPS / 20, None) {
-            Ok(counts) => counts
-                .into_iter()
-                .for_each(|(what, count)| *happened.entry(what).or_insert(0) += count),
-            Err(error) => panic!("{error}"),
+        for is_limited in [false, true] {
+            match simulate(seed, STEPS / 20, None, is_limited) {
+                Ok(counts) => counts
+                    .into_iter()
+                    .for_each(|(what, count)| *happened.entry(what).or_insert(0) += count),
+                Err(error) => panic!("{error}"),
+            }
         }
     }
     // A simulation in which something never happens proves nothing about it.
@@ -64,11 +71,12 @@ fn a_broken_rule_is_noticed() {
         (Fault::RefusedAtOnce, &["was not tried again"]),
         (Fault::EndForgotten, &["not open", "connections", "nothing is done"]),
         (Fault::BusyLinkIsIdle, &["busy", "not open", "connections"]),
+        (Fault::OnePlaceTooMany, &["places"]),
         (Fault::UseForgotten, &["without an end", "not open"]),
     ] {
         // A world with one backend or no queue cannot show every fault.
         let errors: Vec<_> = (1..=12)
-            .filter_map(|seed| simulate(seed, 5_000, Some(fault)).err())
+            .filter_map(|seed| simulate(seed, 5_000, Some(fault), fault == Fault::OnePlaceTooMany).err())
             .collect();
         assert!(
             errors.len() >= 4,
@@ -82,11 +90,13 @@ fn a_broken_rule_is_noticed() {
     }
 }
 
-/// Of one run of the tests, over its worlds.
+/// Of one run of the tests, over its worlds; once without and once with places.
 const STEPS: usize = 200_000;
 
 /// What has to happen in a run, ten times at least.
 const EVERYTHING: &[&str] = &[
+    "claim",
+    "grant",
     "use of an idle connection",
     "use after waiting",
     "use of a shared connection",

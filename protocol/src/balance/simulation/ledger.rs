@@ -52,6 +52,23 @@ pub(super) struct Connect {
     pub(super) is_slow: bool,
 }
 
+/// How many connections to a backend may have requests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Places {
+    pub(super) count: usize,
+    /// When that was said.
+    pub(super) since: Instant,
+}
+
+impl Places {
+    pub(super) fn unlimited(now: Instant) -> Self {
+        Self {
+            count: usize::MAX,
+            since: now,
+        }
+    }
+}
+
 /// What is known of a backend.
 #[derive(Debug, Default)]
 pub(super) struct Record {
@@ -73,6 +90,8 @@ pub(super) struct Ledger {
     pub(super) links: BTreeMap<LinkId, Link>,
     pub(super) connects: Vec<Connect>,
     pub(super) records: Vec<Record>,
+    /// By backend.
+    pub(super) places: Vec<Places>,
     /// In the order in which those of one kind have to be served.
     pub(super) waiting: VecDeque<Waiting>,
     /// Those that were turned away wait for their next try.
@@ -94,6 +113,7 @@ impl Ledger {
             links: BTreeMap::new(),
             connects: Vec::new(),
             records: (0..upstreams).map(|_| Record::default()).collect(),
+            places: vec![Places::unlimited(Instant::now()); upstreams],
             waiting: VecDeque::new(),
             later: BTreeMap::new(),
             returned: Vec::new(),
@@ -138,6 +158,16 @@ impl Ledger {
             ensure!(is_new && is_shared, "{request} overtook {overtaken}");
         }
         let upstream = link.upstream;
+        if !is_shared {
+            let Places { count, since } = self.places[upstream];
+            // One whose keeper is silent sends one at a time.
+            let is_alone = count == 0 && now >= since + Duration::from_secs(1);
+            let busy = self.with_requests(upstream);
+            ensure!(
+                busy < count.max(usize::from(is_alone)),
+                "{request} is one more than the {count} places at {upstream}"
+            );
+        }
         ensure!(
             !self.records[upstream].is_gone,
             "{request} goes to {upstream}, which is gone"
@@ -150,7 +180,10 @@ impl Ledger {
         if is_new && is_shared {
             let mut good = (0..self.records.len()).filter(|other| self.records[*other].is_good());
             let idle = good.find_map(|good| self.idle(good).find(|idle| !self.links[idle].dead));
-            ensure!(idle.is_none(), "{request} shares {id:?} while {idle:?} is idle");
+            ensure!(
+                idle.is_none_or(|idle| self.is_limited(self.links[&idle].upstream)),
+                "{request} shares {id:?} while {idle:?} is idle"
+            );
         }
         if is_new && !is_shared {
             self.check_choice(now, upstream)?;
@@ -184,7 +217,7 @@ impl Ledger {
         }
         for (other, record) in self.records.iter().enumerate() {
             let has_idle = self.idle(other).next().is_some();
-            if record.is_good() && has_idle {
+            if record.is_good() && has_idle && !self.is_limited(other) {
                 ensure!(
                     busy(upstream) <= busy(other),
                     "backend {upstream} is busier than {other}"
@@ -268,12 +301,13 @@ impl Ledger {
         let is_full = self.count() >= self.limits.connections_max || self.connects.len() >= 16;
         // One connect at a time.
         let is_down = self.down_since.is_some() && !self.connects.is_empty();
+        let is_limited = (0..self.records.len()).any(|upstream| self.is_limited(upstream));
         ensure!(
-            self.waiting.is_empty() || awaited > 0 || is_full || is_down || self.no_room,
+            is_limited || self.waiting.is_empty() || awaited > 0 || is_full || is_down || self.no_room,
             "{} wait and nothing is done for them",
             self.waiting.len()
         );
-        if self.records.len() == 1 && !self.waiting.is_empty() {
+        if self.records.len() == 1 && !self.waiting.is_empty() && self.has_place(0) {
             let idle = self.idle(0).next();
             ensure!(
                 idle.is_none(),
@@ -282,6 +316,24 @@ impl Ledger {
             );
         }
         Ok(())
+    }
+
+    /// Whether a backend's requests are bounded by places.
+    pub(super) fn is_limited(&self, upstream: usize) -> bool {
+        self.places[upstream].count < usize::MAX
+    }
+
+    /// Connections to a backend that have requests.
+    pub(super) fn with_requests(&self, upstream: usize) -> usize {
+        let links = self.links.values().filter(|link| link.upstream == upstream);
+        links.filter(|link| !link.jobs.is_empty()).count()
+    }
+
+    /// One more may have some. (One that is about to end counts as if it had.)
+    fn has_place(&self, upstream: usize) -> bool {
+        let links = self.links.values().filter(|link| link.upstream == upstream);
+        let used = links.filter(|link| !link.jobs.is_empty() || link.closing).count();
+        used < self.places[upstream].count
     }
 
     pub(super) fn waiting_count(&self, kind: Kind) -> usize {

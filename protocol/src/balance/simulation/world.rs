@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::ledger::{Checked, Ledger, Link, Reason, Record, Waiting, ensure};
+use super::ledger::{Checked, Ledger, Link, Places, Reason, Record, Waiting, ensure};
 use crate::balance::queue::SCAN_PAUSE;
 use crate::balance::{Balance, ConnectFailure, Job, Kind, Limits, LinkId, Output, Refusal, Retry};
+use crate::capacity::{Borrower, Grant};
 use crate::random::Random;
 
 /// A rule broken on purpose, by what the balance is told: the ledger has to notice.
@@ -31,6 +32,8 @@ pub(super) enum Fault {
     BusyLinkIsIdle,
     /// Not every request that it hands out is written.
     UseForgotten,
+    /// It believes that it has one place more at each backend.
+    OnePlaceTooMany,
 }
 
 /// How a backend behaves for now.
@@ -56,12 +59,15 @@ pub(super) struct World {
     /// A request that the ledger has and the balance not yet.
     held: Option<Job<u32>>,
     is_finishing: bool,
+    /// Numbers the grants of places.
+    grants: u32,
     /// How often each thing happened.
     pub(super) happened: BTreeMap<&'static str, usize>,
 }
 
 impl World {
-    pub(super) fn new(seed: u64, fault: Option<Fault>) -> Self {
+    /// `is_limited`: backends have places.
+    pub(super) fn new(seed: u64, fault: Option<Fault>, is_limited: bool) -> Self {
         let mut random = Random::new(seed);
         let limits = Limits {
             connections_max: [1, 2, 3, 5, 8, 24][random.below(6)],
@@ -76,17 +82,27 @@ impl World {
             believed.retry = Duration::ZERO;
         }
         believed.waiters_max += usize::from(fault == Some(Fault::OneWaiterTooMany));
+        let mut balance = Balance::new(upstreams, believed);
+        let mut ledger = Ledger::new(limits, upstreams);
+        let now = Instant::now();
+        if is_limited {
+            for upstream in 0..upstreams {
+                balance.limit(upstream, Borrower::new(3, 0, 1));
+                ledger.places[upstream] = Places { count: 3, since: now };
+            }
+        }
         Self {
             random,
-            now: Instant::now(),
+            now,
             fault,
-            balance: Balance::new(upstreams, believed),
+            balance,
             moods: vec![Mood::Works; upstreams],
-            ledger: Ledger::new(limits, upstreams),
+            ledger,
             out: Vec::new(),
             count: 0,
             held: None,
             is_finishing: false,
+            grants: 0,
             happened: BTreeMap::new(),
         }
     }
@@ -102,6 +118,7 @@ impl World {
             90..96 => self.pass_time(),
             96 => self.withdraw(),
             97 => self.look_up(),
+            98 if self.ledger.is_limited(0) => self.grant(),
             _ => self.change_mood(),
         }?;
         self.check()
@@ -234,7 +251,12 @@ impl World {
                     }
                     Output::Retry(Retry::Refused) => self.happen("tried again after a refusal"),
                     Output::Retry(Retry::NoWorkers) => self.happen("tried again after it was turned away"),
-                    Output::Claim { .. } => return Err("a claim without places".to_owned()),
+                    Output::Claim { upstream, claim } => {
+                        ensure!(self.ledger.is_limited(upstream), "a claim without places");
+                        let busy = self.ledger.with_requests(upstream);
+                        ensure!(claim.in_use >= busy, "it has {busy}, and says {}", claim.in_use);
+                        self.happen("claim");
+                    }
                 }
             }
         }
@@ -492,10 +514,39 @@ impl World {
         if name == self.moods.len() {
             self.moods.push(Mood::Works);
             self.ledger.records.push(Record::default());
+            self.ledger.places.push(Places::unlimited(self.now));
         }
         self.moods[name] = Mood::Works;
         self.ledger.records[name] = Record::default();
+        self.ledger.places[name] = Places::unlimited(self.now);
         Ok(())
+    }
+
+    /// A keeper gives or takes places.
+    fn grant(&mut self) -> Checked {
+        let count = self.random.below(7);
+        for upstream in 0..self.moods.len() {
+            if self.random.percent(60) {
+                self.grant_places(upstream, count)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn grant_places(&mut self, upstream: usize, count: usize) -> Checked {
+        if !self.ledger.is_limited(upstream) {
+            return Ok(());
+        }
+        self.ledger.places[upstream] = Places { count, since: self.now };
+        self.grants += 1;
+        let grant = Grant {
+            number: self.grants,
+            places: count + usize::from(self.fault == Some(Fault::OnePlaceTooMany)),
+            is_watched: self.random.percent(50),
+        };
+        self.happen("grant");
+        self.balance.handle_grant(self.now, upstream, grant, &mut self.out);
+        self.act_on(None)
     }
 
     fn end(&mut self, id: LinkId) -> Checked {
@@ -586,6 +637,9 @@ impl World {
     /// All backends work again, and all requests end.
     pub(super) fn finish(&mut self) -> Checked {
         self.moods.fill(Mood::Works);
+        for upstream in 0..self.moods.len() {
+            self.grant_places(upstream, 100)?;
+        }
         if let Some(held) = self.held.take() {
             self.hand_in(held)?;
         }
