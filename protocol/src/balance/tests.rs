@@ -2,6 +2,7 @@ mod health;
 
 use std::time::{Duration, Instant};
 
+use super::connecting::CONNECTS_AT_ONCE;
 use super::*;
 
 /// A balance whose connects go as the test says.
