@@ -8,28 +8,28 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use shards::{Reactor, Socket, Timer, spawn};
+use shards::{Reactor, Timer, spawn};
 
 use super::batch::Batch;
-use super::connect::{self, Place};
+use super::connect::Place;
 use super::exchange::Exchange;
-use super::lending::{Lending, Letter, Neighbours, PlacesKey, Word};
+use super::lending::{Lending, Neighbours, PlacesKey};
 use super::limits::PoolLimits;
 use super::link::{Answered, Link, Owner, Shared};
 use super::targets;
 use crate::env::buffers::Buffers;
 use crate::observe::backends::{AddressReport, BackendReport, BackendTally, Places};
 use crate::observe::counters::Counters;
-use protocol::balance::{Balance, ConnectFailure, Job, Limits, LinkId, Output, Refusal, Retry};
-use protocol::capacity::Grant;
+use protocol::balance::{Balance, Job, Limits, LinkId, Output, Refusal, Retry};
 use protocol::http::{Failure, RequestTemplate};
+
+mod addresses;
+mod connecting;
 
 /// A shard's connections to all backends.
 pub struct Pool<E: Exchange> {
@@ -156,82 +156,6 @@ impl<E: Exchange> Pool<E> {
     /// Connections open or being opened, and how many of them are idle.
     pub fn connections_count(&self) -> (usize, usize) {
         self.balance.borrow().connections_count()
-    }
-
-    /// Replaces the addresses of backend `index` (its name was looked up again): connections to one that is gone end
-    /// when they have nothing to do.
-    pub fn set_addresses(self: &Rc<Self>, index: usize, addresses: &[SocketAddr]) {
-        let upstreams = self.upstreams.borrow();
-        let here = |upstream: &&Upstream| upstream.backend == index && !upstream.is_gone;
-        let known: Vec<Place> = upstreams
-            .iter()
-            .filter(here)
-            .map(|upstream| upstream.place.clone())
-            .collect();
-        let template = upstreams.iter().find(here).map(|upstream| upstream.template.clone());
-        drop(upstreams);
-        let (Some(template), false) = (template, addresses.is_empty()) else {
-            return;
-        };
-        let places: Vec<Place> = addresses.iter().map(|address| Place::Tcp(*address)).collect();
-        for place in places.iter().filter(|place| !known.contains(place)) {
-            let mut balance = self.balance.borrow_mut();
-            let name = balance.handle_upstream();
-            balance.limit(name, self.lending.borrower());
-            drop(balance);
-            let upstream = Upstream {
-                backend: index,
-                places: self.lending.key(index, place),
-                place: place.clone(),
-                template: template.clone(),
-                is_gone: false,
-            };
-            let mut upstreams = self.upstreams.borrow_mut();
-            match upstreams.get_mut(name) {
-                Some(free) => *free = upstream,
-                None => upstreams.push(upstream),
-            }
-        }
-        for place in known.iter().filter(|place| !places.contains(place)) {
-            let is_it =
-                |upstream: &Upstream| upstream.backend == index && !upstream.is_gone && upstream.place == *place;
-            let name = self.upstreams.borrow().iter().position(is_it).expect("it is known");
-            self.upstreams.borrow_mut()[name].is_gone = true;
-            self.handle(|balance, now, out| balance.handle_upstream_gone(now, name, out));
-        }
-        let upstreams = self.upstreams.borrow();
-        self.lending.retain(|key| {
-            let mut there = upstreams.iter().filter(|upstream| !upstream.is_gone);
-            there.any(|upstream| upstream.places == key)
-        });
-    }
-
-    /// Another shard has something to say about a backend's places.
-    pub fn handle_letter(self: &Rc<Self>, letter: Letter) {
-        let Letter { from, places, word } = letter;
-        let grant = match word {
-            Word::Grant(grant) => Some(grant),
-            Word::Claim(claim) => self
-                .lending
-                .handle_claim(self.reactor.now(), places, from.into(), claim),
-        };
-        match grant {
-            Some(grant) => self.handle_grant(places, grant),
-            None => self.watcher.watch(self.lending.next_deadline()),
-        }
-    }
-
-    fn handle_grant(self: &Rc<Self>, places: PlacesKey, grant: Grant) {
-        if let Some(name) = self.upstream_with(places) {
-            self.handle(|balance, now, out| balance.handle_grant(now, name, grant, out));
-        }
-    }
-
-    /// The name of the backend with these places, if this shard knows it yet and still.
-    fn upstream_with(&self, places: PlacesKey) -> Option<usize> {
-        let upstreams = self.upstreams.borrow();
-        let is_it = |upstream: &Upstream| upstream.places == places && !upstream.is_gone;
-        upstreams.iter().position(is_it)
     }
 
     /// How each backend is, and what became of its requests.
@@ -377,64 +301,6 @@ impl<E: Exchange> Pool<E> {
         links[id.index()].clone().expect("the balance knows which are open")
     }
 
-    async fn connect(self: Rc<Self>, upstream: usize, is_awaited: bool, pause: Option<Duration>) {
-        if let Some(pause) = pause {
-            shards::timer::sleep(&self.reactor, pause).await;
-        }
-        let mut is_awaited = is_awaited;
-        let connected = self.connect_patiently(upstream, &mut is_awaited).await;
-        let counters = &self.shared.counters;
-        match connected {
-            Ok(socket) if !socket.peer_closed() => {
-                counters.backend_connects.add();
-                let Upstream { backend, template, .. } = self.upstreams.borrow()[upstream].clone();
-                let tally = self.backends[backend].tally.clone();
-                self.handle(|balance, now, out| {
-                    let id = balance.handle_connected(now, upstream, is_awaited, out);
-                    let link = Link::new(id, socket, self.shared.clone(), template, tally);
-                    self.keep(id, &link);
-                    spawn(link.run(self.clone()));
-                });
-            }
-            // One that has ended before anything was written is none, either.
-            failed => {
-                counters.backend_connect_failures.add();
-                let failure = match failed {
-                    Err(error) if connect::is_for_want_of_descriptors(&error) => ConnectFailure::NoRoom,
-                    _ => ConnectFailure::Backend,
-                };
-                self.handle(|balance, now, out| {
-                    balance.handle_connect_failed(now, upstream, is_awaited, failure, out);
-                });
-            }
-        }
-    }
-
-    /// Connects. If that takes long, the balance says whether a request still waits for it.
-    async fn connect_patiently(self: &Rc<Self>, upstream: usize, is_awaited: &mut bool) -> io::Result<Socket> {
-        let place = self.upstreams.borrow()[upstream].place.clone();
-        let now = self.reactor.now();
-        let deadline = now + self.shared.limits.connect_timeout;
-        let mut patience = Timer::new(&self.reactor);
-        patience.set(is_awaited.then(|| now + CONNECT_PATIENCE));
-        let mut connecting = std::pin::pin!(connect::connect(&self.reactor, place, deadline));
-        poll_fn(|context| {
-            let connected = connecting.as_mut().poll(context);
-            if connected.is_pending() && *is_awaited && patience.poll_expired(context).is_ready() {
-                *is_awaited = self.handle(|balance, now, out| balance.handle_slow_connect(now, upstream, out));
-            }
-            connected
-        })
-        .await
-    }
-
-    fn keep(&self, id: LinkId, link: &Rc<Link<E>>) {
-        let mut links = self.links.borrow_mut();
-        let len = links.len().max(id.index() + 1);
-        links.resize(len, None);
-        links[id.index()] = Some(link.clone());
-    }
-
     /// Answers waiting requests whose deadline has passed.
     async fn watch(self: Rc<Self>) {
         let mut timer = Timer::new(&self.reactor);
@@ -514,8 +380,6 @@ impl Watcher {
 /// Answers are received in pieces of this size.
 const INCOMING_LEN: usize = 64 * 1024;
 const OUTPUTS_KEPT: usize = 64;
-/// A connect that takes longer is not relied on where there is another backend: a request that waits gets that one.
-const CONNECT_PATIENCE: Duration = Duration::from_millis(250);
 
 // On real sockets.
 #[cfg(all(test, not(simulation)))]

@@ -1,8 +1,9 @@
 use std::cell::Cell;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, mpsc};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use shards::pass::PassEnd;
 use shards::{Settings, node};
