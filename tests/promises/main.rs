@@ -36,6 +36,7 @@ mod overload;
 mod pipelining;
 mod pushes;
 mod restart;
+mod scripts;
 mod shards;
 mod shares;
 mod torture;
