@@ -85,6 +85,8 @@ struct Attacker {
     is_open: bool,
     /// Of what it sends, so much was taken.
     sent: usize,
+    /// The socket would take more; the next tick goes on, for no event tells of it again.
+    has_room: bool,
     /// When a storm's connection is reset, or one that was ended comes again.
     due: u64,
 }
@@ -126,12 +128,16 @@ impl Attack {
                     socket: None,
                     is_open: false,
                     sent: 0,
+                    has_room: false,
                     due: 0,
                 }));
             }
         }
         let storm_due = (now - begin) / (1_000_000_000 / STORM_PER_SECOND);
         for slot in 0..self.attackers.len() {
+            if self.attackers[slot].has_room {
+                self.send(slot);
+            }
             let attacker = &mut self.attackers[slot];
             let is_storm = attacker.kind == Kind::Storm;
             if is_storm
@@ -158,7 +164,7 @@ impl Attack {
         let socket = net::connect(target, source)?;
         self.poller.add(&socket, slot as u64)?;
         let attacker = &mut self.attackers[slot];
-        (attacker.socket, attacker.is_open, attacker.sent) = (Some(socket), false, 0);
+        (attacker.socket, attacker.is_open, attacker.sent, attacker.has_room) = (Some(socket), false, 0, false);
         attacker.due = now_ns() + STORM_LIFE_NS;
         Ok(())
     }
@@ -195,7 +201,7 @@ impl Attack {
     fn end(&mut self, slot: usize) {
         self.counts.ended.fetch_add(1, Ordering::Relaxed);
         let attacker = &mut self.attackers[slot];
-        attacker.socket = None;
+        (attacker.socket, attacker.has_room) = (None, false);
         attacker.due = now_ns() + PAUSE_NS;
     }
 
@@ -219,24 +225,28 @@ impl Attack {
             Kind::Half => (self.half.clone(), false),
             Kind::Storm => return,
         };
-        let mut sent = attacker.sent;
+        let (mut sent, mut has_room) = (attacker.sent, true);
         // Not more in one go than the others' turn allows.
         for _ in 0..WRITES_PER_EVENT {
             if sent == bytes.len() {
                 if !repeats {
+                    has_room = false;
                     break;
                 }
                 sent = 0;
             }
             match net::transmit(socket, &bytes[sent..]) {
-                Ok(0) | Err(_) => break,
+                Ok(0) | Err(_) => {
+                    has_room = false;
+                    break;
+                }
                 Ok(len) => {
                     sent += len;
                     self.counts.bytes.fetch_add(len as u64, Ordering::Relaxed);
                 }
             }
         }
-        self.attackers[slot].sent = sent;
+        (self.attackers[slot].sent, self.attackers[slot].has_room) = (sent, has_room);
     }
 }
 

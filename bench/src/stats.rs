@@ -21,6 +21,9 @@ pub struct Stats {
     pub errors: u64,
     /// Those of `errors` that carried `X-Origin: ws2api`: the proxy's own verdict, not the client's.
     pub errors_by_proxy: u64,
+    /// `POST /send/…`: what a client said without waiting for an answer.
+    #[serde(default)]
+    pub sends: u64,
     /// Requests with another path or method.
     pub strangers: u64,
     /// Connections closed because of what was not HTTP.
@@ -48,6 +51,8 @@ pub struct Counters {
     /// See [`Stats`].
     pub errors_by_proxy: AtomicU64,
     /// See [`Stats`].
+    pub sends: AtomicU64,
+    /// See [`Stats`].
     pub strangers: AtomicU64,
     /// See [`Stats`].
     pub malformed: AtomicU64,
@@ -56,7 +61,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    fn fields(&self) -> [&AtomicU64; 9] {
+    fn fields(&self) -> [&AtomicU64; 10] {
         [
             &self.connects,
             &self.disconnects,
@@ -64,6 +69,7 @@ impl Counters {
             &self.results,
             &self.errors,
             &self.errors_by_proxy,
+            &self.sends,
             &self.strangers,
             &self.malformed,
             &self.accepted,
@@ -74,7 +80,7 @@ impl Counters {
 /// The sum of all threads' counters.
 #[must_use]
 pub fn sum(counters: &[Counters], outcomes: &Outcomes) -> Stats {
-    let mut sums = [0; 9];
+    let mut sums = [0; 10];
     for thread in counters {
         for (sum, cell) in sums.iter_mut().zip(thread.fields()) {
             *sum += cell.load(Ordering::Relaxed);
@@ -87,6 +93,7 @@ pub fn sum(counters: &[Counters], outcomes: &Outcomes) -> Stats {
         results,
         errors,
         errors_by_proxy,
+        sends,
         strangers,
         malformed,
         accepted,
@@ -99,6 +106,7 @@ pub fn sum(counters: &[Counters], outcomes: &Outcomes) -> Stats {
         results,
         errors,
         errors_by_proxy,
+        sends,
         strangers,
         malformed,
         accepted,

@@ -29,7 +29,7 @@ stub_backend: the HTTP/1.1 server behind the proxy in a benchmark
   --delay DURATION  think time before each answer to /call and /connect (0)
 
 POST /connect \"ok\" · POST /call/<Action>/<ClientId>/<MessageId> the payload again
-POST /result/… /error/… /disconnect 204, counted · GET /stats counters as JSON · POST /reset";
+POST /result/… /error/… /send/… /disconnect 204, counted · GET /stats counters as JSON · POST /reset";
 
 struct Options {
     listen: SocketAddr,
@@ -331,6 +331,11 @@ fn answer(
                 stats::add(&own.errors_by_proxy, 1);
             }
             outcomes.handle_outcome(parts.nth(2).and_then(rpc::parse_push_id));
+            out.extend_from_slice(NO_CONTENT);
+            false
+        }
+        ("POST", "send") => {
+            stats::add(&own.sends, 1);
             out.extend_from_slice(NO_CONTENT);
             false
         }
