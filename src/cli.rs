@@ -1,9 +1,11 @@
 //! Parses the command line into a [`Command`].
 //!
-//! [`FLAGS`] holds every flag once; the parser, the help text, and whatever else lists flags take them from it. Values
-//! are only split here: what a key allows is the configuration's business.
+//! [`FLAGS`] and [`COMMANDS`] hold every flag and every command once; the parser, the help text, and whatever else lists
+//! them take them from there. Values are only split here: what a key allows is the configuration's business, and what a
+//! command's words mean is the command's.
 
 pub mod manual;
+pub mod table;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,6 +13,7 @@ use std::path::PathBuf;
 use lexopt::Arg;
 
 use crate::cli::manual::SHELLS;
+use crate::cli::table::{COMMANDS, Entry, FLAGS, Flag};
 use crate::config::{Key, Override, Overrides, SHARDS_MAX, suggest};
 use crate::observe::log::Format;
 use protocol::ocpp::ClientId;
@@ -28,6 +31,8 @@ pub enum Command {
     Man,
     /// `completions SHELL`: print them.
     Completions(&'static str),
+    /// A command that asks a running process (`src/commands.rs`).
+    Operate(OperateArgs),
     /// `--help`: print [`help`].
     Help,
     /// `--version`: print [`version`].
@@ -53,115 +58,27 @@ pub struct ServeArgs {
     pub strict: bool,
 }
 
-/// A flag of the command line, as the parser and the help need it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Flag {
-    /// The long name, without its dashes.
-    pub name: &'static str,
-    /// Its short form, a single letter without the dash.
-    pub short: Option<char>,
-    /// What its value is called; `None`: it has none.
-    pub value: Option<&'static str>,
-    /// Whether it may be given again to add to the first.
-    pub repeats: bool,
-    /// One sentence for the help text and the man page.
-    pub help: &'static str,
+/// A command for a running process, as it was typed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OperateArgs {
+    /// Its row in the table.
+    pub entry: &'static Entry,
+    /// The words behind its name, as many as the row allows.
+    pub words: Vec<String>,
+    /// The flags that belong to commands like it, by name; the value is empty where a flag has none.
+    pub flags: Vec<(&'static str, String)>,
+    /// The file and the flags that say where the process is.
+    pub serve: ServeArgs,
 }
 
-const fn flag(name: &'static str, value: &'static str, help: &'static str) -> Flag {
-    Flag {
-        name,
-        short: None,
-        value: Some(value),
-        repeats: false,
-        help,
+impl OperateArgs {
+    /// The value of a flag of the command; of one that was given twice, the last.
+    #[must_use]
+    pub fn flag(&self, name: &str) -> Option<&str> {
+        let found = self.flags.iter().rev().find(|(flag, _)| *flag == name);
+        found.map(|(_, value)| value.as_str())
     }
 }
-
-/// Every flag, in the order of the help text.
-pub const FLAGS: &[Flag] = &[
-    flag("listen", "ADDR", "Where clients connect."),
-    flag("ingress", "ADDR", "Where the backend posts its pushes."),
-    flag("admin", "ADDR", "Health, metrics, status page and profiles."),
-    Flag {
-        repeats: true,
-        ..flag(
-            "backend",
-            "URL",
-            "Where requests go: http://host:port[/prefix] or unix:/path.",
-        )
-    },
-    flag(
-        "cores",
-        "LIST",
-        "One shard per CPU named, such as 0,1,4-7 [every usable one]; one may be named twice.",
-    ),
-    flag("config", "FILE", "Read the configuration from FILE; flags win over it."),
-    Flag {
-        repeats: true,
-        ..flag("set", "KEY=VALUE", "Set any key of the configuration, for every shard.")
-    },
-    flag(
-        "cpuprofile",
-        "FILE",
-        "Write a CPU profile (pprof) to FILE at exit and on SIGUSR1.",
-    ),
-    flag(
-        "memprofile",
-        "FILE",
-        "Write a heap profile (pprof) to FILE at exit and on SIGUSR1.",
-    ),
-    flag(
-        "log",
-        "FORMAT",
-        "How the log on standard error looks: text or json. [text]",
-    ),
-    flag(
-        "trace-client",
-        "ID",
-        "Log every frame of the client with this ClientId.",
-    ),
-    Flag {
-        value: None,
-        ..flag("strict", "", "Of check: a warning makes its exit code 1.")
-    },
-    Flag {
-        value: None,
-        ..flag(
-            "elsewhere",
-            "",
-            "Of check: FILE is for another machine; leave alone what is to be found here.",
-        )
-    },
-    Flag {
-        name: "help",
-        short: Some('h'),
-        value: None,
-        repeats: false,
-        help: "Print this help.",
-    },
-    Flag {
-        name: "version",
-        short: Some('V'),
-        value: None,
-        repeats: false,
-        help: "Print the version.",
-    },
-];
-
-/// Every command beside plain serving: how it is called and what it does.
-pub const COMMANDS: &[(&str, &str)] = &[
-    (
-        "check FILE",
-        "Check a configuration, print the resolved one, warn where the machine does not carry it.",
-    ),
-    (
-        "demo",
-        "Run the proxy with a built-in backend on free ports, and print what to try.",
-    ),
-    ("man", "Print the man page: ws2api man | man -l -"),
-    ("completions SHELL", "Print the completions for bash, zsh or fish."),
-];
 
 /// Why a command line is refused.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -202,11 +119,23 @@ pub enum CliError {
     /// `check` without its file.
     #[error("check needs a file: ws2api check FILE")]
     CheckFile,
-    /// A flag of `check` without it.
-    #[error("{flag} belongs to check: ws2api check FILE {flag}")]
-    CheckOnly {
-        /// The flag as it was written, with its dashes.
+    /// A flag of other commands.
+    #[error("--{flag} belongs to {of}: ws2api {usage} --{flag}")]
+    OfAnother {
+        /// The flag's name.
         flag: &'static str,
+        /// The commands that have it.
+        of: String,
+        /// How one of them is called.
+        usage: String,
+    },
+    /// A command with too few words.
+    #[error("{name} needs {words}: ws2api {name} {words}")]
+    Words {
+        /// The command's name.
+        name: &'static str,
+        /// What it takes.
+        words: &'static str,
     },
     /// `--set` without `=`.
     #[error("--set {got}: written as --set KEY=VALUE, such as --set call_timeout=25s")]
@@ -251,6 +180,7 @@ fn did_you_mean(meant: Option<&str>) -> String {
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, CliError> {
     let mut parser = lexopt::Parser::from_args(args.into_iter().map(two_dashes));
     let mut args = ServeArgs::default();
+    let mut own: Vec<(&'static Flag, String)> = Vec::new();
     let mut words: Vec<OsString> = Vec::new();
     while let Some(arg) = parser.next().map_err(lexopt_error)? {
         let flag = match &arg {
@@ -278,65 +208,113 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, CliErr
                 flag: format!("--{name}"),
                 value,
             };
-            args.take(flag, parser.value().map_err(missing)?)?;
+            let value = parser.value().map_err(missing)?;
+            if flag.of.is_empty() {
+                args.take(flag, value)?;
+            } else {
+                own.push((flag, utf8(value, name)?));
+            }
         } else if parser.optional_value().is_some() {
             return Err(CliError::UnexpectedValue {
                 flag: format!("--{name}"),
             });
         } else {
             match name {
-                "strict" => args.strict = true,
-                "elsewhere" => args.overrides.elsewhere = true,
                 "version" => return Ok(Command::Version),
-                _ => return Ok(Command::Help),
+                "help" => return Ok(Command::Help),
+                _ => own.push((flag, String::new())),
             }
         }
     }
-    command(args, words)
+    command(args, &own, words)
 }
 
 /// Which command the words name.
-fn command(mut args: ServeArgs, words: Vec<OsString>) -> Result<Command, CliError> {
+fn command(mut args: ServeArgs, own: &[(&'static Flag, String)], words: Vec<OsString>) -> Result<Command, CliError> {
     let unexpected = |word: &OsString, meant| {
         Err(CliError::UnexpectedWord {
             word: word.to_string_lossy().into_owned(),
             meant,
         })
     };
-    let name = words.first();
-    if name.is_none_or(|name| name != "check") {
-        for (flag, is_set) in [("--strict", args.strict), ("--elsewhere", args.overrides.elsewhere)] {
-            if is_set {
-                return Err(CliError::CheckOnly { flag });
+    let name = words.first().and_then(|name| name.to_str());
+    let entry = COMMANDS.iter().find(|entry| Some(entry.name) == name);
+    if words.is_empty() || entry.is_some() {
+        for (flag, _) in own {
+            if entry.is_none_or(|entry| !flag.of.contains(&entry.name)) {
+                return Err(of_another(flag));
             }
         }
     }
-    let Some(name) = name else {
+    let Some(name) = words.first() else {
         return Ok(Command::Serve(args));
     };
-    match (name.to_str(), &words[1..]) {
-        (Some("demo"), []) => Ok(Command::Demo(args)),
-        (Some("demo"), [word, ..]) => unexpected(word, None),
-        (Some("man"), []) => Ok(Command::Man),
-        (Some("completions"), [shell]) => {
-            let known = SHELLS.iter().find(|known| shell.to_str() == Some(**known));
+    let Some(entry) = entry else {
+        return unexpected(
+            name,
+            suggest(&name.to_string_lossy(), COMMANDS.iter().map(|entry| entry.name)),
+        );
+    };
+    if let Some(word) = words.get(1 + entry.words_max()) {
+        return unexpected(word, None);
+    }
+    let words = &words[1..];
+    match entry.name {
+        "demo" => Ok(Command::Demo(args)),
+        "man" => Ok(Command::Man),
+        "completions" => {
+            let shell = words.first().and_then(|shell| shell.to_str());
+            let known = SHELLS.iter().find(|known| shell == Some(**known));
             known.map(|shell| Command::Completions(shell)).ok_or(CliError::Shell)
         }
-        (Some("completions"), []) => Err(CliError::Shell),
-        (Some("check"), []) if args.config.is_some() => Ok(Command::Check(args)),
-        (Some("check"), []) => Err(CliError::CheckFile),
-        (Some("check"), [file]) if args.config.is_none() => {
-            args.config = Some(file.into());
-            Ok(Command::Check(args))
+        "check" => {
+            args.strict = own.iter().any(|(flag, _)| flag.name == "strict");
+            args.overrides.elsewhere = own.iter().any(|(flag, _)| flag.name == "elsewhere");
+            match words {
+                [] if args.config.is_some() => Ok(Command::Check(args)),
+                [] => Err(CliError::CheckFile),
+                [file, ..] if args.config.is_none() => {
+                    args.config = Some(file.into());
+                    Ok(Command::Check(args))
+                }
+                [word, ..] => unexpected(word, None),
+            }
         }
-        (Some("check"), [word] | [_, word, ..]) => unexpected(word, None),
         _ => {
-            let names = COMMANDS
-                .iter()
-                .map(|(usage, _)| usage.split(' ').next().unwrap_or(usage));
-            unexpected(name, suggest(&name.to_string_lossy(), names))
+            if words.len() < entry.words_min() {
+                return Err(CliError::Words {
+                    name: entry.name,
+                    words: entry.words,
+                });
+            }
+            let words = words.iter().map(|word| utf8(word.clone(), entry.name));
+            Ok(Command::Operate(OperateArgs {
+                entry,
+                words: words.collect::<Result<_, _>>()?,
+                flags: own.iter().map(|(flag, value)| (flag.name, value.clone())).collect(),
+                serve: args,
+            }))
         }
     }
+}
+
+fn of_another(flag: &'static Flag) -> CliError {
+    let first = COMMANDS.iter().find(|entry| flag.of.contains(&entry.name));
+    CliError::OfAnother {
+        flag: flag.name,
+        of: flag.of.join(", "),
+        usage: first.map(Entry::usage).unwrap_or_default(),
+    }
+}
+
+fn utf8(word: OsString, of: &str) -> Result<String, CliError> {
+    word.into_string().map_err(|_| CliError::NotUtf8 {
+        flag: if FLAGS.iter().any(|flag| flag.name == of) {
+            format!("--{of}")
+        } else {
+            of.to_owned()
+        },
+    })
 }
 
 impl ServeArgs {
@@ -442,8 +420,8 @@ pub fn help() -> String {
     let mut text = String::from(
         "ws2api: very many WebSocket clients, served by a plain HTTP backend.\n\nUsage:\n  ws2api [FLAGS]\n",
     );
-    for (usage, what) in COMMANDS {
-        text.push_str(&format!("  ws2api {usage:<17} {what}\n"));
+    for entry in COMMANDS {
+        text.push_str(&format!("  ws2api {:<22} {}\n", entry.usage(), entry.what));
     }
     text.push_str("\nFlags:\n");
     for flag in FLAGS {
@@ -498,7 +476,7 @@ mod tests {
 
     #[test]
     fn every_flag_with_a_value_is_taken_and_needs_one() {
-        for flag in FLAGS.iter().filter(|flag| flag.value.is_some()) {
+        for flag in FLAGS.iter().filter(|flag| flag.value.is_some() && flag.of.is_empty()) {
             let value = match flag.name {
                 "cores" => "0",
                 "log" => "json",
@@ -576,6 +554,35 @@ mod tests {
     }
 
     #[test]
+    fn commands_for_a_running_process_take_their_words_and_flags() {
+        let Ok(Command::Operate(args)) = try_parse("push --json CP1 Reset --wait 10s --config f --wait=20s {}") else {
+            panic!("a command");
+        };
+        assert_eq!(
+            (args.entry.name, args.words),
+            ("push", ["CP1", "Reset", "{}"].map(String::from).to_vec())
+        );
+        assert_eq!(args.serve.config, Some("f".into()));
+        let Ok(Command::Operate(args)) = try_parse("push A B --wait 10s --wait=20s") else {
+            panic!("a command");
+        };
+        assert_eq!((args.flag("wait"), args.flag("json")), (Some("20s"), None));
+        for entry in COMMANDS {
+            let few = vec!["x"; entry.words_min()].join(" ");
+            let many = vec!["x"; entry.words_max() + 1].join(" ");
+            assert!(entry.words_min() <= entry.words_max(), "{}", entry.name);
+            if entry.name != "completions" {
+                assert!(try_parse(&format!("{} {few}", entry.name)).is_ok(), "{}", entry.name);
+            }
+            assert!(try_parse(&format!("{} {many}", entry.name)).is_err(), "{}", entry.name);
+        }
+        // Each flag of a command is of one that there is.
+        for name in FLAGS.iter().flat_map(|flag| flag.of) {
+            assert!(COMMANDS.iter().any(|entry| entry.name == *name), "{name}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         let cases = [
             (
@@ -606,6 +613,13 @@ mod tests {
                 "chekc a",
                 "\"chekc\" is neither a flag nor a command; did you mean check?; see ws2api --help",
             ),
+            ("push CP1", "push needs ID ACTION [JSON]: ws2api push ID ACTION [JSON]"),
+            ("kick", "kick needs ID: ws2api kick ID"),
+            (
+                "kick CP1 --wait 10s",
+                "--wait belongs to push: ws2api push ID ACTION [JSON] --wait",
+            ),
+            ("--strict", "--strict belongs to check: ws2api check FILE --strict"),
             ("demo a", "\"a\" is neither a flag nor a command; see ws2api --help"),
             (
                 "-- --listen",
@@ -667,7 +681,7 @@ mod tests {
         assert!(
             COMMANDS
                 .iter()
-                .all(|(usage, what)| help.contains(usage) && help.contains(what))
+                .all(|entry| help.contains(&entry.usage()) && help.contains(entry.what))
         );
         assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
     }

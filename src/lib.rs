@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod cli;
 pub mod client;
+pub mod commands;
 pub mod config;
 pub mod demo;
 pub mod env;

@@ -2,11 +2,12 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::sys::signal::{SigSet, Signal};
 use ws2api::cli::manual;
 use ws2api::cli::{self, Command, ServeArgs};
+use ws2api::commands;
 use ws2api::config::{self, Config};
 use ws2api::demo;
 use ws2api::observe::log::{self, Format, Log};
@@ -43,6 +44,9 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
+    if let Command::Operate(args) = &command {
+        return commands::run(args);
+    }
     let format = match &command {
         Command::Serve(args) | Command::Demo(args) => args.log,
         _ => Format::Text,
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Command::Check(args) => load(&args).and_then(|config| check(&config, &args)),
         Command::Serve(args) => begin(&args),
         Command::Demo(args) => demonstrate(args),
+        Command::Operate(_) => unreachable!("it has its own exit codes"),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -173,17 +178,23 @@ fn serve(
     print(&guide(&server.addresses))?;
     sd_notify::ready();
     let remote = server.remote();
-    let mut source = Source {
+    let source = Source {
         config: config.clone(),
         args: args.clone(),
         usable_cpus,
         tokens: server.tokens.clone(),
     };
+    // Signals and operators take turns.
+    let source = Arc::new(Mutex::new(source));
+    server.reload_with({
+        let (source, remote) = (source.clone(), remote.clone());
+        move || locked(&source).read_again(&remote)
+    });
     std::thread::Builder::new()
         .name("signals".into())
         .spawn({
             let profiles = profiles.clone();
-            move || watch(signals, &remote, &profiles, &mut source)
+            move || watch(signals, &remote, &profiles, &source)
         })
         .map_err(|error| error.to_string())?;
     let ended = server.join().map_err(|error| error.to_string());
@@ -228,21 +239,26 @@ fn write_profiles(profiles: &Profiles) {
 }
 
 /// The first signal drains, the second ends.
-fn watch(signals: SigSet, remote: &Remote, profiles: &Profiles, source: &mut Source) {
+fn watch(signals: SigSet, remote: &Remote, profiles: &Profiles, source: &Mutex<Source>) {
     let mut draining = false;
     while let Ok(signal) = signals.wait() {
         match signal {
             Signal::SIGUSR1 => write_profiles(profiles),
-            Signal::SIGHUP => source.read_again(remote),
+            // What came of it is in the log.
+            Signal::SIGHUP => drop(locked(source).read_again(remote)),
             _ if draining => std::process::exit(EXIT_SECOND_SIGNAL),
             _ => {
                 tracing::info!("{signal}: draining; once more ends at once");
-                sd_notify::stopping(source.config.node.drain_timeout);
+                sd_notify::stopping(locked(source).config.node.drain_timeout);
                 remote.drain();
                 draining = true;
             }
         }
     }
+}
+
+fn locked(source: &Mutex<Source>) -> MutexGuard<'_, Source> {
+    source.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A shard that broke can't be trusted with its clients: the process ends, and whoever watches it starts a new one.

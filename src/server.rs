@@ -25,7 +25,7 @@ use self::runtime::Runtime;
 use crate::backend::targets;
 use crate::config::{BackendUrl, Config, Node};
 use crate::env::home::IdHasher;
-use crate::observe::admin::{Admin, Running};
+use crate::observe::admin::{Admin, Reloaded, Running};
 use crate::shard::control_plane::ControlPlane;
 use crate::shard::mail::{Control, Mail};
 use crate::shard::{self, Drained, Plan};
@@ -193,6 +193,11 @@ impl Server {
             control: self.control.clone(),
             outside: self.node.outside.clone(),
         }
+    }
+
+    /// From now on `POST /reload` at the admin address does what `reload` does.
+    pub fn reload_with(&self, reload: impl Fn() -> Result<Reloaded, String> + Send + Sync + 'static) {
+        self.running.reload_with(reload);
     }
 
     /// Waits for the end, and says how it went.

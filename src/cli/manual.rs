@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::cli::{COMMANDS, FLAGS, Flag};
+use crate::cli::table::{COMMANDS, Entry, FLAGS, Flag};
 use crate::config::{Key, When};
 
 /// Shells that [`completions`] knows.
@@ -16,14 +16,15 @@ pub fn man() -> String {
          ws2api \\- very many WebSocket clients, served by a plain HTTP backend\n.SH SYNOPSIS\n\
          .B ws2api\n[\\fIFLAGS\\fR]\n",
     );
-    for (usage, _) in COMMANDS {
-        let _ = writeln!(page, ".br\n.B ws2api {}", escape(usage));
+    for entry in COMMANDS {
+        let _ = writeln!(page, ".br\n.B ws2api {}", escape(&entry.usage()));
     }
     page.push_str(DESCRIPTION);
     page.push_str(".SH COMMANDS\n");
-    for (usage, what) in COMMANDS {
-        let _ = writeln!(page, ".TP\n.B {}\n{}", escape(usage), escape(what));
+    for entry in COMMANDS {
+        let _ = writeln!(page, ".TP\n.B {}\n{}", escape(&entry.usage()), escape(entry.what));
     }
+    page.push_str(OPERATING);
     page.push_str(".SH FLAGS\nWith one dash or two, the value after = or a space. Flags win over the file.\n");
     for flag in FLAGS {
         let value = flag
@@ -127,7 +128,7 @@ fn zsh() -> String {
     }
     let commands: Vec<String> = COMMANDS
         .iter()
-        .map(|(usage, what)| format!("{}\\:'{}'", first_word(usage), what.replace(['\'', '"'], "")))
+        .map(|entry| format!("{}\\:'{}'", entry.name, entry.what.replace(['\'', '"'], "")))
         .collect();
     format!(
         "#compdef ws2api\n# zsh completion of ws2api: ws2api completions zsh > \"${{fpath[1]}}/_ws2api\"\n\
@@ -140,8 +141,8 @@ fn fish() -> String {
     let mut text =
         String::from("# fish completion of ws2api: ws2api completions fish > ~/.config/fish/completions/ws2api.fish\n");
     let quote = |words: &str| format!("'{}'", words.replace('\\', "\\\\").replace('\'', "\\'"));
-    for (usage, what) in COMMANDS {
-        let (name, what) = (first_word(usage), quote(what));
+    for Entry { name, what, .. } in COMMANDS {
+        let what = quote(what);
         let _ = writeln!(text, "complete -c ws2api -n __fish_use_subcommand -a {name} -d {what}");
     }
     for flag in FLAGS {
@@ -184,11 +185,7 @@ fn flag_names(is: impl Fn(&Flag) -> bool) -> Vec<String> {
 }
 
 fn command_names() -> Vec<&'static str> {
-    COMMANDS.iter().map(|(usage, _)| first_word(usage)).collect()
-}
-
-fn first_word(usage: &str) -> &str {
-    usage.split(' ').next().unwrap_or(usage)
+    COMMANDS.iter().map(|entry| entry.name).collect()
 }
 
 /// roff: a dash is a hyphen unless it is escaped, and a line must not begin with a dot or a quote.
@@ -209,6 +206,12 @@ backend's HTTP requests into Calls to a client. One shard (a thread with everyth
 .PP
 Operators look at the admin address: / is a status page, /metrics is for Prometheus, /healthz and /readyz for load
 balancers, /debug/pprof/ for profiles. POST /trace?client=ID logs the frames of one client until DELETE /trace.
+";
+const OPERATING: &str = "\
+.PP
+Those from status on ask a running process: at the addresses of \\-\\-config, of \\-\\-ingress and \\-\\-admin (host:port), or at the
+defaults, with the tokens that the configuration names. What they print is aligned for people, in colours on a terminal
+unless NO_COLOR is set; with \\-\\-json it is one object per line.
 ";
 const SIGNALS: &str = "\
 .SH SIGNALS
@@ -231,10 +234,16 @@ What is logged, such as \\fIwarn\\fR or \\fIdebug\\fR.
 .B NOTIFY_SOCKET
 Where the service manager listens (sd_notify).
 .TP
+.B NO_COLOR
+Commands print without colours.
+.TP
 .B STATE_DIRECTORY
 Where a mark lies while it runs (StateDirectory= of systemd): the next start says it when the end before was none.
 .SH EXIT STATUS
 0 after a drain, 1 when it could not start or broke, 2 for a wrong command line, 130 after a second signal.
+.PP
+Of commands for a running process: 0, 1 when it, or the client, refuses, 2 for a wrong command line or configuration, 3 when nobody
+answers there or the client is not connected.
 ";
 
 #[cfg(test)]

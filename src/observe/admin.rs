@@ -14,13 +14,14 @@ mod process;
 mod profiles;
 mod rebalance;
 mod refused;
+mod reload;
 mod running;
 mod snapshot;
 mod status;
 mod top;
 mod trace;
 
-pub use running::Running;
+pub use running::{Reloaded, Running};
 
 use std::io;
 use std::net::TcpListener;
@@ -258,6 +259,7 @@ impl Admin {
                 }
             }
             (_, "/rebalance") => rebalance::answer(&self.rebalance, query, &self.reports().reports),
+            (_, "/reload") => reload::answer(&self.running, query),
             (_, "/trace") => self.trace(query),
             ("GET", "/refused") => refused::answer(query, &self.reports().reports),
             ("GET", "/top") => self.top(query),

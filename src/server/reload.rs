@@ -1,7 +1,8 @@
-//! Reads the configuration again at SIGHUP, and changes in a server that runs what can change there.
+//! Reads the configuration again at SIGHUP, or when an operator asks for it, and changes in a server that runs what can change there.
 
 use crate::cli::ServeArgs;
 use crate::config::{self, Config, When};
+use crate::observe::admin::Reloaded;
 use crate::observe::reloads;
 use crate::server::{Remote, host, sd_notify, tokens};
 use crate::token::{Token, Tokens};
@@ -20,17 +21,22 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads it again and tells the shards. If anything is wrong with it, everything stays as it was.
-    pub fn read_again(&mut self, remote: &Remote) {
+    /// Reads it again and tells the shards.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words; then everything stays as it was.
+    pub fn read_again(&mut self, remote: &Remote) -> Result<Reloaded, String> {
         sd_notify::reloading();
-        match self.load() {
-            Ok(reload) => self.apply(reload, remote),
+        let reloaded = match self.load() {
+            Ok(reload) => Ok(self.apply(reload, remote)),
             Err(error) => {
                 reloads::failed();
                 tracing::error!("the configuration stays as it was: {error}");
+                Err(error)
             }
-        }
+        };
         sd_notify::ready();
+        reloaded
     }
 
     fn load(&self) -> Result<(Config, Tokens), String> {
@@ -42,7 +48,7 @@ impl Source {
         Ok((config, tokens))
     }
 
-    fn apply(&mut self, (read, tokens): (Config, Tokens), remote: &Remote) {
+    fn apply(&mut self, (read, tokens): (Config, Tokens), remote: &Remote) -> Reloaded {
         let changes = config::changes(&self.config, &read);
         for change in &changes {
             let config::Change { key, when, from, to } = change;
@@ -64,6 +70,7 @@ impl Source {
         reloads::succeeded();
         let count = changes.iter().filter(|change| change.when != When::Restart).count();
         tracing::info!("configuration read again: {count} values changed, {token}");
+        Reloaded { changes, token }
     }
 }
 

@@ -4,6 +4,7 @@ mod activation;
 mod alerts;
 mod backend_health;
 mod browser;
+mod commands;
 mod confined;
 mod finding;
 mod incidents;

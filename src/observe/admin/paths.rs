@@ -104,6 +104,15 @@ const PATHS: &[Path] = &[
         ],
     },
     Path {
+        path: "/reload",
+        allow: "POST",
+        uses: &[(
+            "POST",
+            "/reload",
+            "reads the configuration again, as SIGHUP does, and says what has changed",
+        )],
+    },
+    Path {
         path: "/trace",
         allow: "POST, DELETE",
         uses: &[

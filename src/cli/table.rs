@@ -1,0 +1,208 @@
+//! Holds every command and every flag once: how each is written, and one sentence on what it does.
+
+/// A flag of the command line, as the parser and the help need it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Flag {
+    /// The long name, without its dashes.
+    pub name: &'static str,
+    /// Its short form, a single letter without the dash.
+    pub short: Option<char>,
+    /// What its value is called; `None`: it has none.
+    pub value: Option<&'static str>,
+    /// Whether it may be given again to add to the first.
+    pub repeats: bool,
+    /// The commands that have it; empty: whatever reads a configuration.
+    pub of: &'static [&'static str],
+    /// One sentence for the help text and the man page.
+    pub help: &'static str,
+}
+
+/// A command beside plain serving.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Entry {
+    /// The first word.
+    pub name: &'static str,
+    /// What may follow it, as the help shows it; what is in brackets may be left out.
+    pub words: &'static str,
+    /// One sentence for the help text and the man page.
+    pub what: &'static str,
+}
+
+impl Entry {
+    /// How it is called, without the program's name.
+    #[must_use]
+    pub fn usage(&self) -> String {
+        format!("{} {}", self.name, self.words).trim_end().to_owned()
+    }
+
+    /// How many words it needs.
+    #[must_use]
+    pub fn words_min(&self) -> usize {
+        let words = self.words.split_whitespace();
+        words.filter(|word| !word.starts_with('[')).count()
+    }
+
+    /// How many words it takes.
+    #[must_use]
+    pub fn words_max(&self) -> usize {
+        self.words.split_whitespace().count()
+    }
+}
+
+/// Every command, in the order of the help text. Those behind `completions` ask a running process.
+pub const COMMANDS: &[Entry] = &[
+    Entry {
+        name: "check",
+        words: "FILE",
+        what: "Check a configuration, print it resolved, warn where the machine does not carry it.",
+    },
+    Entry {
+        name: "demo",
+        words: "",
+        what: "Run the proxy with a built-in backend on free ports, and print what to try.",
+    },
+    Entry {
+        name: "man",
+        words: "",
+        what: "Print the man page: ws2api man | man -l -",
+    },
+    Entry {
+        name: "completions",
+        words: "SHELL",
+        what: "Print the completions for bash, zsh or fish.",
+    },
+    Entry {
+        name: "status",
+        words: "",
+        what: "How a running process is: what is wrong, its shards, its backends.",
+    },
+    Entry {
+        name: "clients",
+        words: "[ID]",
+        what: "Who is connected, or how one client is.",
+    },
+    Entry {
+        name: "push",
+        words: "ID ACTION [JSON]",
+        what: "Send a Call to a client, as a backend would; payload: {}, JSON, @FILE, or - for stdin.",
+    },
+    Entry {
+        name: "kick",
+        words: "ID",
+        what: "Close a client's connection.",
+    },
+    Entry {
+        name: "reload",
+        words: "",
+        what: "Read the configuration and the tokens again, as SIGHUP does, and say what has changed.",
+    },
+];
+
+/// Every flag, in the order of the help text.
+pub const FLAGS: &[Flag] = &[
+    flag("listen", "ADDR", "Where clients connect."),
+    flag("ingress", "ADDR", "Where the backend posts its pushes."),
+    flag("admin", "ADDR", "Health, metrics, status page and profiles."),
+    Flag {
+        repeats: true,
+        ..flag(
+            "backend",
+            "URL",
+            "Where requests go: http://host:port[/prefix] or unix:/path.",
+        )
+    },
+    flag(
+        "cores",
+        "LIST",
+        "One shard per CPU named, such as 0,1,4-7 [every usable one]; one may be named twice.",
+    ),
+    flag("config", "FILE", "Read the configuration from FILE; flags win over it."),
+    Flag {
+        repeats: true,
+        ..flag("set", "KEY=VALUE", "Set any key of the configuration, for every shard.")
+    },
+    flag(
+        "cpuprofile",
+        "FILE",
+        "Write a CPU profile (pprof) to FILE at exit and on SIGUSR1.",
+    ),
+    flag(
+        "memprofile",
+        "FILE",
+        "Write a heap profile (pprof) to FILE at exit and on SIGUSR1.",
+    ),
+    flag(
+        "log",
+        "FORMAT",
+        "How the log on standard error looks: text or json. [text]",
+    ),
+    flag(
+        "trace-client",
+        "ID",
+        "Log every frame of the client with this ClientId.",
+    ),
+    Flag {
+        of: &["check"],
+        ..switch("strict", "Of check: a warning makes its exit code 1.")
+    },
+    Flag {
+        of: &["check"],
+        ..switch(
+            "elsewhere",
+            "Of check: FILE is for another machine; leave alone what is to be found here.",
+        )
+    },
+    Flag {
+        of: OPERATE,
+        ..switch("json", "Of commands for a running process: one JSON object per line.")
+    },
+    Flag {
+        of: &["push"],
+        ..flag(
+            "wait",
+            "TIME",
+            "Of push: wait so long for the client's answer, such as 10s, and print it.",
+        )
+    },
+    Flag {
+        of: &["kick"],
+        ..flag(
+            "code",
+            "NUMBER",
+            "Of kick: the close code, 1000 or 3000 to 4999. [1000]",
+        )
+    },
+    Flag {
+        of: &["kick"],
+        ..flag("reason", "TEXT", "Of kick: the close reason, at most 123 bytes.")
+    },
+    Flag {
+        short: Some('h'),
+        ..switch("help", "Print this help.")
+    },
+    Flag {
+        short: Some('V'),
+        ..switch("version", "Print the version.")
+    },
+];
+
+/// The commands that ask a running process.
+const OPERATE: &[&str] = &["status", "clients", "push", "kick", "reload"];
+
+const fn flag(name: &'static str, value: &'static str, help: &'static str) -> Flag {
+    Flag {
+        name,
+        short: None,
+        value: Some(value),
+        repeats: false,
+        of: &[],
+        help,
+    }
+}
+
+const fn switch(name: &'static str, help: &'static str) -> Flag {
+    Flag {
+        value: None,
+        ..flag(name, "", help)
+    }
+}
