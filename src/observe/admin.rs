@@ -246,6 +246,10 @@ impl Admin {
                 let after = query.parameter("after").and_then(|number| number.parse().ok());
                 status::json(&self.monitor.history(), after)
             }
+            ("GET", "/hour.json") => {
+                let after = query.parameter("after").and_then(|number| number.parse().ok());
+                status::hour(&self.monitor.history(), after)
+            }
             ("GET", path) if path.starts_with(CLIENTS) => self.client(&path[CLIENTS.len()..]),
             ("GET", "/metrics") => {
                 let mut seen = self.reports();

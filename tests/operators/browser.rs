@@ -75,6 +75,85 @@ fn the_page_lives_finds_clients_and_says_what_is_wrong() {
 }
 
 #[test]
+fn the_page_is_used_with_the_keyboard_and_heard_by_screen_readers() {
+    let Some(browser) = Browser::start() else { return };
+    let proxy = Proxy::demo().shards(2).start();
+    let mut client = proxy.client("CP1");
+    client.call(1);
+    support::Http::connect(proxy.listen).get("/").expect(400);
+    browser.open(&format!("http://{}/", proxy.admin));
+    browser.wait(
+        "a reason",
+        "return document.querySelectorAll('#reasons .measure').length > 0",
+    );
+    browser.wait(
+        "the shards",
+        "return document.querySelectorAll('#shards dd').length > 0",
+    );
+
+    // The curves: from two minutes to an hour.
+    browser.tab_to("return document.activeElement.name === 'range'");
+    let label = "return document.querySelector('#node svg').getAttribute('aria-label')";
+    assert!(browser.run(label).as_str().unwrap().contains("the last two minutes"));
+    browser.key("ArrowRight", 39, "");
+    browser.wait(
+        "the hour",
+        "return document.querySelector('#node svg').getAttribute('aria-label').includes('the last hour')",
+    );
+    // Who talks most, and from there to that client.
+    browser.tab_to("return document.activeElement.parentElement.id === 'talkers'");
+    browser.key("Enter", 13, "\r");
+    browser.text("#top", "CP1");
+    browser.tab_to("return document.activeElement.textContent === 'CP1'");
+    browser.key("Enter", 13, "\r");
+    browser.text("#client", "127.0.0.1");
+
+    // What a screen reader is told: every control and picture has a name, headings skip no level.
+    let nodes = browser.devtools("Accessibility.getFullAXTree", &json!({}));
+    let mut seen = std::collections::BTreeMap::new();
+    for node in nodes["nodes"].as_array().unwrap() {
+        let role = node["role"]["value"].as_str().unwrap_or_default();
+        let name = node["name"]["value"].as_str().unwrap_or_default();
+        *seen.entry(role).or_insert(0) += usize::from(node["ignored"] == false);
+        let is_named = [
+            "image",
+            "img",
+            "button",
+            "textbox",
+            "radio",
+            "combobox",
+            "link",
+            "region",
+            "heading",
+            "radiogroup",
+            "columnheader",
+        ];
+        if node["ignored"] == false && is_named.contains(&role) {
+            assert!(!name.trim().is_empty(), "{node}");
+        }
+    }
+    let headings =
+        browser.run("return [...document.querySelectorAll('h1, h2, h3, h4')].map(one => Number(one.tagName[1]))");
+    let headings: Vec<u64> = headings.as_array().unwrap().iter().filter_map(Value::as_u64).collect();
+    assert!(headings.len() > 5 && headings[0] == 1, "{headings:?}");
+    assert!(headings.windows(2).all(|pair| pair[1] <= pair[0] + 1), "{headings:?}");
+    for role in [
+        "main",
+        "heading",
+        "radio",
+        "textbox",
+        "button",
+        "columnheader",
+        "status",
+        "list",
+    ] {
+        assert!(seen.get(role).is_some_and(|count| *count > 0), "{role}: {seen:?}");
+    }
+    assert!(["image", "img"].iter().any(|role| seen.contains_key(role)), "{seen:?}");
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
 fn the_page_is_readable_light_and_dark_and_fits_a_phone() {
     let Some(browser) = Browser::start() else { return };
     let proxy = Proxy::demo().shards(2).start();
@@ -304,8 +383,28 @@ impl Browser {
         self.ask("/execute/sync", &json!({ "script": script, "args": [] }))
     }
 
-    fn devtools(&self, command: &str, parameters: &Value) {
-        self.ask("/goog/cdp/execute", &json!({ "cmd": command, "params": parameters }));
+    fn devtools(&self, command: &str, parameters: &Value) -> Value {
+        self.ask("/goog/cdp/execute", &json!({ "cmd": command, "params": parameters }))
+    }
+
+    /// A key is pressed and let go; `text` is what it types.
+    fn key(&self, key: &str, code: u32, text: &str) {
+        for kind in ["keyDown", "keyUp"] {
+            let mut parameters = json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code });
+            if kind == "keyDown" && !text.is_empty() {
+                parameters["text"] = text.into();
+            }
+            self.devtools("Input.dispatchKeyEvent", &parameters);
+        }
+    }
+
+    /// Goes on with the tabulator until `is_there`; the page has not so many stops.
+    fn tab_to(&self, is_there: &str) {
+        let found = (0..60).any(|_| {
+            self.key("Tab", 9, "");
+            self.run(is_there) == Value::Bool(true)
+        });
+        assert!(found, "{is_there}: no stop of the tabulator");
     }
 
     fn wait(&self, what: &str, script: &str) {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::alert_log::{AlertLog, Lasting, Line};
 use super::alerts::alerts;
 use super::snapshot::{Seen, Snapshot};
+use crate::observe::backends;
 use crate::observe::latency::LatencyCopy;
 use crate::observe::report::Report;
 
@@ -30,13 +31,15 @@ pub(super) struct Rates {
     pub(super) push_ms: [Option<f64>; 2],
 }
 
-/// One second: a number that grows, and each shard's rates.
+/// A second, or half a minute of the hour: a number that grows, and each shard's rates.
 #[derive(Clone, Debug)]
-pub(super) struct Second {
+pub(super) struct Interval {
     pub(super) number: u64,
     pub(super) rates: Vec<Rates>,
     /// Over all shards.
     pub(super) call_ms: [Option<f64>; 2],
+    /// Of each backend address at its end: how many requests it gets at once, has, and how many wait.
+    pub(super) lent: Vec<[usize; 3]>,
 }
 
 /// What the monitor has seen, for the page and the alerts.
@@ -44,7 +47,11 @@ pub(super) struct Second {
 pub(super) struct History {
     pub(super) now: Option<Snapshot>,
     pub(super) alerts: AlertLog,
-    pub(super) seconds: VecDeque<Second>,
+    pub(super) seconds: VecDeque<Interval>,
+    /// The last hour, by half minutes: their rates are means, their latencies those of all that was measured in them.
+    pub(super) hour: VecDeque<Interval>,
+    /// Where the half minute under way began.
+    half_minute: Option<Snapshot>,
 }
 
 /// What the monitor has seen, shared with the status page.
@@ -76,27 +83,45 @@ impl History {
     fn take(&mut self, now: Snapshot) -> Vec<Line> {
         let lines = self.alerts.take(now.at, &alerts(self.now.as_ref(), &now));
         if let Some(before) = &self.now {
-            let seconds = now.at.saturating_duration_since(before.at).as_secs_f64();
-            let mut calls = LatencyCopy::default();
-            let rates = now.reports.iter().map(|now| {
-                let Some(before) = before.reports.iter().find(|before| before.shard == now.shard) else {
-                    return Rates::default();
-                };
-                calls.merge(&now.calls.since(&before.calls));
-                Rates::between(before, now, seconds)
-            });
-            let rates = rates.collect();
-            self.seconds.push_back(Second {
-                number: self.seconds.back().map_or(0, |last| last.number + 1),
-                rates,
-                call_ms: quantiles(&calls),
-            });
-            if self.seconds.len() > SECONDS_KEPT {
-                self.seconds.pop_front();
+            keep(&mut self.seconds, before, &now);
+        }
+        match &self.half_minute {
+            Some(began) if now.at.saturating_duration_since(began.at) < HALF_MINUTE => {}
+            began => {
+                if let Some(began) = began {
+                    keep(&mut self.hour, began, &now);
+                }
+                self.half_minute = Some(now.clone());
             }
         }
         self.now = Some(now);
         lines
+    }
+}
+
+/// Adds what was done between two moments, and forgets what is too long ago.
+fn keep(intervals: &mut VecDeque<Interval>, before: &Snapshot, now: &Snapshot) {
+    let seconds = now.at.saturating_duration_since(before.at).as_secs_f64();
+    let mut calls = LatencyCopy::default();
+    let rates = now.reports.iter().map(|now| {
+        let Some(before) = before.reports.iter().find(|before| before.shard == now.shard) else {
+            return Rates::default();
+        };
+        calls.merge(&now.calls.since(&before.calls));
+        Rates::between(before, now, seconds)
+    });
+    let rates = rates.collect();
+    intervals.push_back(Interval {
+        number: intervals.back().map_or(0, |last| last.number + 1),
+        rates,
+        call_ms: quantiles(&calls),
+        lent: backends::lent(&now.reports)
+            .iter()
+            .map(|lent| [lent.limit, lent.in_use, lent.waiting])
+            .collect(),
+    });
+    if intervals.len() > INTERVALS_KEPT {
+        intervals.pop_front();
     }
 }
 
@@ -130,5 +155,39 @@ fn quantiles(latency: &LatencyCopy) -> [Option<f64>; 2] {
 }
 
 const PAUSE: Duration = Duration::from_secs(1);
-/// What a page that has just been opened can draw.
-const SECONDS_KEPT: usize = 120;
+/// What a page that has just been opened can draw: two minutes of seconds, an hour of half minutes.
+const INTERVALS_KEPT: usize = 120;
+/// A little less: the looks come a second apart, and a little more.
+const HALF_MINUTE: Duration = Duration::from_millis(29_500);
+
+#[cfg(test)]
+mod tests {
+    use super::super::snapshot::moment;
+    use super::*;
+
+    /// Two hours of looks, a second and a bit apart; what the clients of shard 1 send grows from look to look.
+    #[test]
+    fn an_hour_is_kept_by_half_minutes_and_no_more() {
+        let (mut history, start) = (History::default(), Instant::now());
+        for look in 0..7200_u32 {
+            let mut snapshot = moment(|report| {
+                report.gauges.clients = f64::from(look);
+            });
+            snapshot.at = start + Duration::from_millis(1001) * look;
+            history.take(snapshot);
+        }
+        assert_eq!(
+            (history.seconds.len(), history.hour.len()),
+            (INTERVALS_KEPT, INTERVALS_KEPT)
+        );
+        let clients = |interval: &Interval| interval.rates[1].clients;
+        let hour: Vec<f64> = history.hour.iter().map(clients).collect();
+        assert!(
+            hour.windows(2).all(|pair| (29.0..31.0).contains(&(pair[1] - pair[0]))),
+            "{hour:?}"
+        );
+        let span = hour.last().unwrap() - hour[0];
+        assert!((3500.0..3700.0).contains(&span), "{span} seconds");
+        assert!(history.hour.back().unwrap().number > 200, "the numbers go on");
+    }
+}

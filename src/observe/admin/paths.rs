@@ -45,6 +45,11 @@ const PATHS: &[Path] = &[
         uses: &[("GET", "/status.json", "its data, which promise nothing")],
     },
     Path {
+        path: "/hour.json",
+        allow: GET,
+        uses: &[("GET", "/hour.json", "the last hour, by half minutes, for it")],
+    },
+    Path {
         path: "/healthz",
         allow: GET,
         uses: &[("GET", "/healthz", "200 while no shard hangs")],

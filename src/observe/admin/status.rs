@@ -1,9 +1,10 @@
 //! Serves the status page and its data.
 
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 use super::connection::Response;
-use super::monitor::{History, Rates};
+use super::monitor::{History, Interval, Rates};
 use super::refused;
 use crate::observe::backends;
 use crate::observe::counters::{FAMILIES, SHED};
@@ -30,7 +31,7 @@ pub(super) fn json(history: &History, after: Option<u64>) -> Response {
         number(process.open_files_max.map(|count| count as f64)),
     );
     let tolerated = now.reports.first().map_or(&[][..], |report| &report.tolerated);
-    text.push_str(r#","tolerated":["#);
+    let _ = write!(text, r#","rebalanceLeft":{},"tolerated":["#, now.rebalance_left);
     list(&mut text, tolerated, |text, word| text.push_str(&json::string(word)));
     text.push_str(r#"],"alerts":["#);
     list(&mut text, history.alerts.lasting(), |text, lasting| {
@@ -64,19 +65,38 @@ pub(super) fn json(history: &History, after: Option<u64>) -> Response {
             number(lent.floor.map(|floor| floor.as_secs_f64() * 1000.0)),
         );
     });
-    text.push_str(r#"],"seconds":["#);
-    let new = history
-        .seconds
-        .iter()
-        .filter(|second| after.is_none_or(|after| second.number > after));
-    list(&mut text, new, |text, second| {
+    text.push_str(r#"],"seconds":"#);
+    intervals(&mut text, &history.seconds, after);
+    text.push_str(r#","refused":"#);
+    refused::write(
+        &mut text,
+        refused::newest_first(&now.reports).into_iter().take(REFUSED_SHOWN),
+    );
+    text.push(',');
+    totals(&mut text, &now.reports);
+    text.push('}');
+    Response::new(200, "application/json", text)
+}
+
+/// The half minutes of the last hour that came after number `after`.
+pub(super) fn hour(history: &History, after: Option<u64>) -> Response {
+    let mut text = String::from(r#"{"halfMinutes":"#);
+    intervals(&mut text, &history.hour, after);
+    text.push('}');
+    Response::new(200, "application/json", text)
+}
+
+fn intervals(text: &mut String, kept: &VecDeque<Interval>, after: Option<u64>) {
+    let is_new = |interval: &&Interval| after.is_none_or(|after| interval.number > after);
+    text.push('[');
+    list(text, kept.iter().filter(is_new), |text, interval| {
         let _ = write!(
             text,
             r#"{{"number":{},"callMs":{},"shards":["#,
-            second.number,
-            pair(second.call_ms)
+            interval.number,
+            pair(interval.call_ms)
         );
-        list(text, &second.rates, |text, rates| {
+        list(text, &interval.rates, |text, rates| {
             let [median, high] = rates.call_ms;
             let _ = write!(
                 text,
@@ -89,17 +109,13 @@ pub(super) fn json(history: &History, after: Option<u64>) -> Response {
                 number(high)
             );
         });
+        text.push_str(r#"],"lent":["#);
+        list(text, &interval.lent, |text, [limit, in_use, waiting]| {
+            let _ = write!(text, "[{limit},{in_use},{waiting}]");
+        });
         text.push_str("]}");
     });
-    text.push_str(r#"],"refused":"#);
-    refused::write(
-        &mut text,
-        refused::newest_first(&now.reports).into_iter().take(REFUSED_SHOWN),
-    );
-    text.push(',');
-    totals(&mut text, &now.reports);
-    text.push('}');
-    Response::new(200, "application/json", text)
+    text.push(']');
 }
 
 fn shard(text: &mut String, report: &Report, rates: &Rates, open_files: Option<u64>, is_up: bool) {
