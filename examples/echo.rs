@@ -16,6 +16,7 @@ use protocol::mapping::{Admission, Identity};
 use protocol::ocpp::{
     Action, CallKey, CallText, Limits, MessageId, Outcome, Outputs, PostContent, Subprotocol, Waiter,
 };
+use protocol::trace_context::TraceParent;
 use shards::listener::{self, Listener};
 use shards::pass::PassEnd;
 use shards::{Settings, Shard, node, spawn};
@@ -98,11 +99,11 @@ impl Backend<Echo> for Everybody {
 
     fn disconnect(&self, _: Rc<Identity>, _: Vec<u8>) {}
 
-    fn post(&self, _: &Connection<Echo>, _: (Action, MessageId), _: PostContent) {
+    fn post(&self, _: &Connection<Echo>, _: (Action, MessageId), _: PostContent, _: Option<Box<TraceParent>>) {
         unreachable!("an echo posts nothing")
     }
 
-    fn answer_push(&self, _: &Identity, _: Waiter, _: (Action, MessageId), _: Outcome) {
+    fn answer_push(&self, _: &Identity, _: Waiter, _: (Action, MessageId), _: Outcome, _: Option<Box<TraceParent>>) {
         unreachable!("an echo gets no pushes")
     }
 }

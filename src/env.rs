@@ -92,6 +92,11 @@ impl Env {
         self.hasher.hash_one("boot") as u32
     }
 
+    /// The `number`th value of this kind: nobody outside can foretell it, and no other start or shard has the same ones.
+    pub fn keyed(&self, kind: &str, number: u64) -> u64 {
+        self.hasher.hash_one((self.index, kind, number))
+    }
+
     /// How long the process has been there.
     pub fn uptime(&self) -> Duration {
         self.since_start(self.reactor.now())

@@ -92,6 +92,8 @@ pub struct Shard {
     control: ShardControl,
     /// The last rebalance, and the slot of the registry where it goes on.
     sent_away: Cell<(u64, usize)>,
+    /// Calls that have begun a trace.
+    traces_begun: Cell<u64>,
     /// There are questions to be withdrawn: once in a pass, however many have gone.
     has_withdrawals: Cell<bool>,
 }
@@ -229,6 +231,7 @@ impl Shard {
             mesh,
             control: ShardControl::new(plan.control.clone(), env.index),
             sent_away: Cell::new((0, 0)),
+            traces_begun: Cell::new(0),
             has_withdrawals: Cell::new(false),
         })
     }

@@ -12,6 +12,7 @@
 //! - [`capacity`]: how many a backend gets at once, and which shard may send them.
 //! - [`websocket`]: the rules of the opening handshake.
 //! - [`proxy_protocol`]: the header that a load balancer writes before a connection's first byte.
+//! - [`trace_context`]: the header that ties the requests of several systems together.
 
 pub mod balance;
 pub mod buffers;
@@ -20,6 +21,7 @@ pub mod http;
 pub mod mapping;
 pub mod ocpp;
 pub mod proxy_protocol;
+pub mod trace_context;
 pub mod websocket;
 
 #[cfg(test)]

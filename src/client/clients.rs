@@ -24,6 +24,7 @@ use protocol::mapping::{ConnectionId, Identity, forwarded};
 use protocol::ocpp::{
     Action, CallKey, CallText, ClientId, Limits, MessageId, Outcome, Outputs, PostContent, Session, Waiter,
 };
+use protocol::trace_context::TraceParent;
 
 /// A shard's clients.
 pub struct Clients<C: Conversation = Session> {
@@ -88,11 +89,25 @@ pub trait Backend<C: Conversation = Session> {
     /// `POST /disconnect`, at least once.
     fn disconnect(&self, identity: Rc<Identity>, body: Vec<u8>);
 
-    /// `POST /result/…` and its like, at least once. [`Connection::handle_post_over`] follows for what is the client's own word.
-    fn post(&self, connection: &Connection<C>, names: (Action, MessageId), content: PostContent);
+    /// `POST /result/…` and its like, at least once, with a push's trace. [`Connection::handle_post_over`] follows for what is the
+    /// client's own word.
+    fn post(
+        &self,
+        connection: &Connection<C>,
+        names: (Action, MessageId),
+        content: PostContent,
+        trace: Option<Box<TraceParent>>,
+    );
 
     /// The outcome of a push whose request waits for it, on whichever shard.
-    fn answer_push(&self, identity: &Identity, waiter: Waiter, call: (Action, MessageId), outcome: Outcome);
+    fn answer_push(
+        &self,
+        identity: &Identity,
+        waiter: Waiter,
+        call: (Action, MessageId),
+        outcome: Outcome,
+        trace: Option<Box<TraceParent>>,
+    );
 }
 
 /// Too many requests wait for the backend.

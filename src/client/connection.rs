@@ -31,8 +31,11 @@ use crate::env::buffers::Holder;
 use crate::observe::counters::Ended;
 use protocol::http::Failure;
 use protocol::mapping::{Answer, ConnectionId, Identity, Reply};
-use protocol::ocpp::{Accepted, Action, CallKey, DeferredRefusal, FailReason, MessageId, Output, Outputs, Pending};
+use protocol::ocpp::{
+    Accepted, Action, CallKey, CallText, DeferredRefusal, FailReason, MessageId, Output, Outputs, Pending,
+};
 use protocol::ocpp::{PostContent, Push, PushRefusal, Session, Subprotocol, Traffic, WaitOver, Waiter};
+use protocol::trace_context::TraceParent;
 use protocol::websocket::deflate::Agreement;
 
 /// A connected client.
@@ -182,6 +185,11 @@ impl<C: Conversation> Connection<C> {
         if was_over {
             self.clients.handle_earlier_call_over(&self.identity.client);
         }
+    }
+
+    /// The backend has answered, or has not answered, a Call with a trace.
+    pub fn note_traced(&self, trace: &TraceParent, call: &CallText, answer: &Answer<'_>) {
+        self.clients.note_traced(&self.identity, trace, call, answer);
     }
 
     /// The backend still works on `count` Calls of the client's earlier connections.
@@ -389,22 +397,24 @@ impl<C: Conversation> Connection<C> {
                 action,
                 message_id,
                 content,
+                trace,
             } => {
                 if let PostContent::Outcome(outcome) = &content {
                     self.env().counters.count_outcome(outcome);
                 }
                 let backend = self.clients.backend();
-                backend.post(self, (action, message_id), content);
+                backend.post(self, (action, message_id), content, trace);
             }
             Output::Outcome {
                 action,
                 message_id,
                 waiter,
                 outcome,
+                trace,
             } => {
                 self.env().counters.count_outcome(&outcome);
                 let backend = self.clients.backend();
-                backend.answer_push(&self.identity, waiter, (action, message_id), outcome);
+                backend.answer_push(&self.identity, waiter, (action, message_id), outcome, trace);
             }
             Output::Ping => {
                 self.env().counters.sent_ping.add();

@@ -7,8 +7,9 @@ use super::conversation::Conversation;
 use super::end::{CLOSE_AWAY, CLOSE_TRY_AGAIN, End};
 use crate::observe::counters::Ended;
 use crate::observe::incidents::{Details, IncidentKind};
-use protocol::mapping::Identity;
-use protocol::ocpp::Event;
+use protocol::mapping::{Answer, Identity};
+use protocol::ocpp::{CallText, Event};
+use protocol::trace_context::TraceParent;
 
 impl<C: Conversation> Clients<C> {
     /// Counts what a session reports, and names the client where its operator can do something.
@@ -48,6 +49,37 @@ impl<C: Conversation> Clients<C> {
             }
             _ => {}
         }
+    }
+
+    /// Names a Call with a trace that was not answered as it should be.
+    pub(super) fn note_traced(
+        &self,
+        identity: &Rc<Identity>,
+        trace: &TraceParent,
+        call: &CallText,
+        answer: &Answer<'_>,
+    ) {
+        let detail = match answer {
+            Answer::Failed(failure) => failure.description(),
+            Answer::Response { status: 500.., .. } => "the backend answered with 5xx",
+            Answer::Response { status: 300..400, .. } => "the backend answered with 3xx",
+            // With 4xx the backend says no, and the client is told so.
+            Answer::Response { .. } => return,
+        };
+        let (action, message_id) = (call.action(), call.message_id());
+        let details = Details {
+            detail,
+            action: Some(&action),
+            message_id: Some(&message_id),
+            trace_id: Some(trace.trace_id()),
+        };
+        let incidents = &self.env.counters.incidents;
+        incidents.note(
+            self.env.reactor.now(),
+            IncidentKind::TracedCallFailed,
+            identity,
+            &details,
+        );
     }
 
     fn note(&self, identity: &Rc<Identity>, kind: IncidentKind, detail: &str) {

@@ -16,7 +16,7 @@ use super::choice::{
 };
 use super::setting::Setting;
 use super::value::{Kind, Raw, ValueError};
-use super::{BackendUrl, Network};
+use super::{BackendUrl, Network, Ratio};
 use protocol::capacity::Concurrency;
 
 /// Where a key may be written.
@@ -347,6 +347,9 @@ settings! {
     /// From when a Call is passed on to the backend to its answer; then the client gets InternalError. Its wait behind
     /// other Calls is not counted. Below the 30 s that clients commonly wait.
     call_timeout: Duration = time(TICK, HOUR), "25s", NewClients;
+    /// Calls that get a `traceparent` (W3C Trace Context) of their own on their way to the backend, whose spans then belong
+    /// to that trace: 0.01 is one of a hundred. A push's own goes on with its outcome, whatever this says.
+    trace_sampled: Ratio = Kind::Ratio, "0", Now;
     /// What a client has told the backend (answers to pushes, SENDs) and the backend has not taken yet; when all places
     /// are taken, the client's socket is not read. So it is when that is message_max bytes together.
     posts_queued: usize = count(1, 1024), "16", NewClients;

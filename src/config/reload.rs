@@ -89,6 +89,7 @@ mod tests {
             Kind::Flag => (key.default == "false").to_string(),
             Kind::Count { .. } => (key.default.parse::<u64>().expect("a count") + 1).to_string(),
             Kind::CountOr { min, .. } => min.to_string(),
+            Kind::Ratio => "0.5".to_owned(),
             Kind::Size { .. } => {
                 let default = size_from(key.default, key.kind).expect("within its bounds");
                 (default.expect("a size") + 1).to_string()

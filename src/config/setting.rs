@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::units::{Size, Time, size_from, time_from};
 use super::value::{Kind, Raw, Refusal, ValueError, quote};
-use super::{BackendUrl, Network, words};
+use super::{BackendUrl, Network, Ratio, words};
 use protocol::capacity::Concurrency;
 
 /// A type that a key can have.
@@ -65,6 +65,21 @@ impl Setting for usize {
             Kind::Size { .. } => quote(&Size(*self as u64).to_string()),
             _ => self.to_string(),
         }
+    }
+}
+
+impl Setting for Ratio {
+    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
+        let text = match raw {
+            Raw::Integer(number) => number.to_string(),
+            Raw::Other(text) | Raw::Words(text) => text.clone(),
+            _ => return Err(refuse(raw, Refusal::Type(kind))),
+        };
+        Ratio::parse(&text).ok_or_else(|| refuse(raw, Refusal::Range(kind)))
+    }
+
+    fn literal(&self, _: Kind) -> String {
+        self.to_string()
     }
 }
 
@@ -320,6 +335,7 @@ mod tests {
         };
         round_trip::<Concurrency>(concurrency, "auto", "\"auto\"");
         round_trip::<Concurrency>(concurrency, "10", "10");
+        round_trip::<Ratio>(Kind::Ratio, "0.050", "0.05");
         round_trip::<bool>(Kind::Flag, "true", "true");
         round_trip::<SocketAddr>(Kind::Address, "[::1]:80", "\"[::1]:80\"");
         round_trip::<Vec<String>>(Kind::PathPrefixes, "/a, /", "[\"/a/\", \"/\"]");

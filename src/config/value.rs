@@ -34,6 +34,8 @@ pub enum Kind {
         /// The most that is allowed.
         max: u64,
     },
+    /// A part of a whole.
+    Ratio,
     /// A size in bytes, with an optional unit.
     Size {
         /// The least, in bytes.
@@ -81,6 +83,7 @@ impl fmt::Display for Kind {
             Kind::Flag => f.write_str("true or false"),
             Kind::Count { min, max } => write!(f, "a whole number from {min} to {max}"),
             Kind::CountOr { word, min, max } => write!(f, "\"{word}\" or a whole number from {min} to {max}"),
+            Kind::Ratio => f.write_str("a number from 0 to 1, in millionths at the finest"),
             Kind::Size { min, max } => write!(f, "a size from {} to {}", Size(min), Size(max)),
             Kind::Time { min, max } => write!(f, "a duration from {} to {}", Time(min), Time(max)),
             Kind::Address => f.write_str("an IP address and a port, such as \"127.0.0.1:4000\" or \"[::1]:4000\""),

@@ -103,7 +103,9 @@ impl Reader {
             let (body, _held) = self.read_body(request.framing).await?;
             self.place.end_wait();
             self.ingress.turns.take(cost(body.len(), JUDGED_LEN)).await;
-            let Some(answer) = push::answer(&self.ingress, route, body, request.wait, &self.socket).await else {
+            let Some(answer) =
+                push::answer(&self.ingress, route, body, (request.wait, request.trace), &self.socket).await
+            else {
                 return Err(End::Silent);
             };
             self.respond(answer, request.keep_alive).await?;

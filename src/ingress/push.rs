@@ -14,13 +14,14 @@ use protocol::mapping::bodies;
 use protocol::mapping::routes::{Cursor, Route};
 use protocol::ocpp::{ClientId, DeferredRefusal, FailReason, Outcome, Push};
 use protocol::ocpp::{JsonError, PushRefusal, Text, Waiter, json};
+use protocol::trace_context::TraceParent;
 
-/// Does what the request asks for. `None`: the backend hung up while it waited.
+/// Does what the request asks for; of a push `wait` and `trace` are what its head says. `None`: the backend hung up while it waited.
 pub(super) async fn answer(
     ingress: &Ingress,
     route: Route,
     body: Vec<u8>,
-    wait: Option<Duration>,
+    (wait, trace): (Option<Duration>, Option<Box<TraceParent>>),
     socket: &Socket,
 ) -> Option<Answer> {
     match route {
@@ -41,6 +42,7 @@ pub(super) async fn answer(
                 message_id,
                 payload,
                 waiter: None,
+                trace,
             };
             match wait {
                 None => Some(push_and_go(ingress, client, push).await),
@@ -117,7 +119,7 @@ async fn push_and_wait(
         shard: ingress.env.index as u16,
         token,
     };
-    let (action, message_id) = (push.action.clone(), push.message_id.clone());
+    let (action, message_id, trace) = (push.action.clone(), push.message_id.clone(), push.trace.clone());
     let push = Push {
         waiter: Some(waiter),
         ..push
@@ -157,6 +159,7 @@ async fn push_and_wait(
                         reason: FailReason::Timeout,
                         sent: false,
                     },
+                    trace,
                 };
                 return Some(answer_outcome(outcome.into()));
             }

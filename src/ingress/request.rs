@@ -6,6 +6,7 @@ use super::Ingress;
 use super::answer::Answer;
 use protocol::http::{CrossSite, Framing, RequestHead, Site, bearer_token};
 use protocol::mapping::routes::{Route, RouteError, route};
+use protocol::trace_context::{TRACEPARENT, TraceParent};
 
 /// What a request's head says, kept while its body is read.
 pub(super) struct Request {
@@ -16,14 +17,19 @@ pub(super) struct Request {
     pub(super) expect_continue: bool,
     /// `Prefer: wait`
     pub(super) wait: Option<Duration>,
+    /// `traceparent` of a push.
+    pub(super) trace: Option<Box<TraceParent>>,
     /// HEAD: the answer is its head alone.
     pub(super) is_head: bool,
 }
 
 impl Request {
     pub(super) fn from_head(ingress: &Ingress, head: &RequestHead<'_>) -> Self {
+        let route = check(ingress, head);
+        let is_push = matches!(route, Ok(Route::Push { .. }));
         Self {
-            route: check(ingress, head),
+            trace: is_push.then(|| trace(head)).flatten(),
+            route,
             framing: head.framing,
             keep_alive: head.may_have_a_successor(),
             expect_continue: head.expect_continue,
@@ -84,6 +90,12 @@ fn is_json(value: &[u8]) -> bool {
     let suffix = subtype.len().saturating_sub(b"+json".len());
     application.eq_ignore_ascii_case(b"application/")
         && (subtype.eq_ignore_ascii_case(b"json") || subtype[suffix..].eq_ignore_ascii_case(b"+json"))
+}
+
+/// The trace that the request belongs to. Several, or one that is malformed, are none (W3C Trace Context, 4.3).
+fn trace(head: &RequestHead<'_>) -> Option<Box<TraceParent>> {
+    let value = head.only(TRACEPARENT)?;
+    TraceParent::parse(value).map(Box::new)
 }
 
 /// `Prefer: wait=SECONDS` (RFC 7240, 4.3). Anything else in it is not for us; 0 is no wait.

@@ -69,6 +69,9 @@ kinds! {
     /// Calls that find no room.
     CallsFull, "calls_queued", "a Call was refused with InternalError: calls_queued others of this client wait for the backend. It sends without waiting for \
         answers, or the backend is slow";
+    /// A Call with a trace that the backend has not answered as it should.
+    TracedCallFailed, "traced_call", "a Call was not answered as it should be; it is one of those whose trace is recorded (trace_sampled), where its way \
+        can be looked at";
     /// An outcome that the backend has not taken in time.
     PostExpired, "result_ttl", "what became of this was given up: the backend has not taken it within result_ttl. If it was a push it may have been \
         executed: let the backend ask anew; then a result_ttl that covers the backend's restart";
@@ -102,6 +105,8 @@ pub struct Details<'d> {
     pub action: Option<&'d str>,
     /// Its MessageId.
     pub message_id: Option<&'d str>,
+    /// The trace that it belongs to.
+    pub trace_id: Option<&'d str>,
 }
 
 /// One shard's incidents.
@@ -177,6 +182,7 @@ fn tell(kind: IncidentKind, identity: &Identity, details: &Details<'_>, is_last:
                 connection = identity.connection.as_str(),
                 action = details.action,
                 message_id = details.message_id,
+                trace_id = details.trace_id,
                 detail = details.detail,
                 "{}{more}",
                 kind.text(),

@@ -10,6 +10,7 @@ use crate::client::{Backend, Connection, Overloaded, Verdict};
 use protocol::http::HeaderLines;
 use protocol::mapping::Identity;
 use protocol::ocpp::{Action, CallKey, CallText, MessageId, Outcome, PostContent, Waiter};
+use protocol::trace_context::TraceParent;
 
 impl Backend for Shard {
     fn connect(
@@ -46,6 +47,7 @@ impl Backend for Shard {
             text,
             deadline,
             arrived,
+            trace: self.begin_trace(),
         }))
     }
 
@@ -53,17 +55,32 @@ impl Backend for Shard {
         self.outbox.disconnect(identity, body);
     }
 
-    fn post(&self, connection: &Connection, names: (Action, MessageId), content: PostContent) {
+    fn post(
+        &self,
+        connection: &Connection,
+        names: (Action, MessageId),
+        content: PostContent,
+        trace: Option<Box<TraceParent>>,
+    ) {
         let sender = Some(connection.weak());
-        self.outbox.post(connection.identity().clone(), names, content, sender);
+        let identity = connection.identity().clone();
+        self.outbox.post(identity, names, (content, trace), sender);
     }
 
-    fn answer_push(&self, identity: &Identity, waiter: Waiter, call: (Action, MessageId), outcome: Outcome) {
+    fn answer_push(
+        &self,
+        identity: &Identity,
+        waiter: Waiter,
+        call: (Action, MessageId),
+        outcome: Outcome,
+        trace: Option<Box<TraceParent>>,
+    ) {
         let outcome = PushOutcome {
             token: waiter.token,
             identity: identity.clone(),
             call,
             outcome,
+            trace,
         };
         if usize::from(waiter.shard) == self.env.index {
             self.ingress.handle_outcome(outcome);
@@ -74,6 +91,18 @@ impl Backend for Shard {
 }
 
 impl Shard {
+    /// A trace for a Call that is about to be sent, if it is one of those that get one (`trace_sampled`).
+    fn begin_trace(&self) -> Option<Box<TraceParent>> {
+        let ratio = self.env.core.trace_sampled;
+        if ratio.is_none() || !ratio.takes(self.env.next_random()) {
+            return None;
+        }
+        let number = self.traces_begun.replace(self.traces_begun.get() + 1);
+        let [high, low, span] = ["trace, high", "trace, low", "span"].map(|kind| self.env.keyed(kind, number));
+        let trace_id = u128::from(high) << 64 | u128::from(low);
+        Some(Box::new(TraceParent::begin(trace_id, span)))
+    }
+
     fn submit(&self, request: Request) -> Result<(), Overloaded> {
         self.pool.submit(request).map_err(|_| Overloaded)
     }

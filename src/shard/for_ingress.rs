@@ -23,7 +23,7 @@ impl Home for Shard {
                     self.env.counters.count_refused_push(None);
                     return ClientReply::NotConnected;
                 };
-                let (action, message_id) = (push.action.clone(), push.message_id.clone());
+                let (action, message_id, trace) = (push.action.clone(), push.message_id.clone(), push.trace.clone());
                 match connection.handle_push(push) {
                     Ok(accepted) => {
                         self.env.counters.pushes_accepted.add();
@@ -38,6 +38,7 @@ impl Home for Shard {
                             let details = Details {
                                 action: Some(action.as_str()),
                                 message_id: Some(message_id.as_str()),
+                                trace_id: trace.as_ref().map(|trace| trace.trace_id()),
                                 ..Details::default()
                             };
                             let (incidents, now) = (&self.env.counters.incidents, self.env.reactor.now());
@@ -109,9 +110,11 @@ impl Home for Shard {
             identity,
             call: (action, message_id),
             outcome,
-            ..
+            trace,
+            token: _,
         } = outcome;
         let content = PostContent::Outcome(outcome);
-        self.outbox.post(Rc::new(identity), (action, message_id), content, None);
+        self.outbox
+            .post(Rc::new(identity), (action, message_id), (content, trace), None);
     }
 }

@@ -12,6 +12,7 @@ use crate::observe::report::Report;
 use protocol::mapping::{ConnectionId, Identity};
 use protocol::ocpp::Waiter;
 use protocol::ocpp::{Accepted, Action, ClientId, DeferredRefusal, MessageId, Outcome, Push, PushRefusal};
+use protocol::trace_context::TraceParent;
 
 /// A message in the mesh. All are boxed: each ring has `mesh_queue` slots of the size of the largest, and there is a ring for every
 /// ordered pair of shards.
@@ -212,4 +213,6 @@ pub struct PushOutcome {
     pub call: (Action, MessageId),
     /// What became of it.
     pub outcome: Outcome,
+    /// The push's trace.
+    pub trace: Option<Box<TraceParent>>,
 }

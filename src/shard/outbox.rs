@@ -31,6 +31,7 @@ use protocol::http::Failure;
 use protocol::mapping::Identity;
 use protocol::mapping::outgoing::PostKey;
 use protocol::ocpp::{Action, ClientId, MessageId, PostContent};
+use protocol::trace_context::TraceParent;
 
 /// How a post is over.
 #[derive(Clone, Copy)]
@@ -104,16 +105,16 @@ impl Outbox {
         outbox
     }
 
-    /// Posts `content` under these names. If it is a client's own word, `sender` is told when it is over: delivered or given up.
+    /// Posts `content` under these names, with the push's trace. If it is a client's own word, `sender` is told when it is over: delivered or given up.
     pub fn post(
         self: &Rc<Self>,
         identity: Rc<Identity>,
         (action, message_id): (Action, MessageId),
-        content: PostContent,
+        (content, trace): (PostContent, Option<Box<TraceParent>>),
         sender: Option<Weak<Connection>>,
     ) {
         let sender = sender.zip(content.client_len());
-        self.add(identity, Notice::Post(action, message_id, content), sender);
+        self.add(identity, Notice::Post(action, message_id, content, trace), sender);
     }
 
     /// Tells of a connection that has ended.
@@ -288,7 +289,8 @@ impl Outbox {
             detail: post.kind_name(),
             ..Details::default()
         };
-        if let Notice::Post(action, message_id, _) = &post.notice {
+        if let Notice::Post(action, message_id, _, trace) = &post.notice {
+            details.trace_id = trace.as_ref().map(|trace| trace.trace_id());
             details.action = Some(action.as_str());
             details.message_id = Some(message_id.as_str());
         }

@@ -11,6 +11,7 @@ use protocol::http::Failure;
 use protocol::http::{HeaderLines, RequestTemplate};
 use protocol::mapping::{Admission, Answer, Identity, outgoing};
 use protocol::ocpp::{CallKey, CallText};
+use protocol::trace_context::TraceParent;
 
 /// A request and its purpose.
 pub enum Request {
@@ -34,6 +35,8 @@ pub struct Call {
     pub deadline: Instant,
     /// When the client's frame came.
     pub arrived: Instant,
+    /// The trace that begins with it, if it is one of those that get one.
+    pub trace: Option<Box<TraceParent>>,
 }
 
 /// The question that precedes every connection.
@@ -77,7 +80,10 @@ impl Exchange for Request {
     fn write(&self, template: &RequestTemplate, out: &mut Vec<u8>) {
         match self {
             Self::Connect(connect) => outgoing::write_connect(template, &connect.identity, &connect.lines, out),
-            Self::Call(call) => outgoing::write_call(template, call.connection.identity(), &call.text, out),
+            Self::Call(call) => {
+                let (identity, trace) = (call.connection.identity(), call.trace.as_deref());
+                outgoing::write_call(template, identity, &call.text, trace, out);
+            }
             Self::Post(_, post) => post.write(template, out),
         }
     }
@@ -97,6 +103,9 @@ impl Exchange for Request {
                     },
                     Err(failure) => Answer::Failed(failure),
                 };
+                if let Some(trace) = &call.trace {
+                    call.connection.note_traced(trace, &call.text, &answer);
+                }
                 call.connection.handle_answer(call.key, call.arrived, answer);
             }
             Self::Post(outbox, post) => outbox.handle_response(post, response),

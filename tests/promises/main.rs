@@ -40,5 +40,6 @@ mod scripts;
 mod shards;
 mod shares;
 mod torture;
+mod traces;
 mod upgrade;
 mod waits;

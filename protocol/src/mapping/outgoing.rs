@@ -1,9 +1,12 @@
 //! Writes the requests to the backend: the path, the headers and the body of each kind (docs/openapi-backend.yaml).
 
+use arrayvec::ArrayVec;
+
 use super::bodies;
 use super::identity::{Identity, hexadecimal};
 use crate::http::{HeaderLines, RequestTemplate};
 use crate::ocpp::{Action, CallText, MessageId, Outcome, PostContent};
+use crate::trace_context::{TRACEPARENT, TraceParent};
 
 /// Appends `POST /connect`. `lines` are the identity's, and what of the client's request goes along.
 pub fn write_connect(template: &RequestTemplate, identity: &Identity, lines: &HeaderLines, out: &mut Vec<u8>) {
@@ -11,11 +14,19 @@ pub fn write_connect(template: &RequestTemplate, identity: &Identity, lines: &He
     template.write(out, &["/connect"], lines, &[], body.as_bytes());
 }
 
-/// Appends `POST /call/<Action>/<ClientId>/<MessageId>` with the Call's payload.
-pub fn write_call(template: &RequestTemplate, identity: &Identity, call: &CallText, out: &mut Vec<u8>) {
+/// Appends `POST /call/<Action>/<ClientId>/<MessageId>` with the Call's payload, and `traceparent` where it has one.
+pub fn write_call(
+    template: &RequestTemplate,
+    identity: &Identity,
+    call: &CallText,
+    trace: Option<&TraceParent>,
+    out: &mut Vec<u8>,
+) {
+    let trace = trace.map(|trace| [(TRACEPARENT, trace.as_str())]);
+    let extra: &[(&str, &str)] = trace.as_ref().map_or(&[], |trace| trace);
     call.with_segments(|action, message_id| {
         let path = ["/call/", action, "/", identity.encoded_client(), "/", message_id];
-        template.write(out, &path, identity.lines(), &[], call.payload().as_bytes());
+        template.write(out, &path, identity.lines(), extra, call.payload().as_bytes());
     });
 }
 
@@ -28,13 +39,13 @@ pub fn post_body(content: &PostContent) -> &[u8] {
     }
 }
 
-/// Appends `POST /<segment>/<Action>/<ClientId>/<MessageId>` with an `Idempotency-Key`, and `X-Origin: ws2api` where it
-/// does not come from the client.
+/// Appends `POST /<segment>/<Action>/<ClientId>/<MessageId>` with an `Idempotency-Key`, `X-Origin: ws2api` where it does not
+/// come from the client, and the push's `traceparent` where that had one.
 pub fn write_post(
     template: &RequestTemplate,
     identity: &Identity,
     (action, message_id): (&Action, &MessageId),
-    content: &PostContent,
+    (content, trace): (&PostContent, Option<&TraceParent>),
     key: PostKey,
     out: &mut Vec<u8>,
 ) {
@@ -57,9 +68,13 @@ pub fn write_post(
         &message_id,
     ];
     let key = key.text(identity);
-    let extra = [("Idempotency-Key", &*key), ("X-Origin", "ws2api")];
-    let extra = if is_made_here { &extra[..] } else { &extra[..1] };
-    template.write(out, &path, identity.lines(), extra, body);
+    let mut extra = ArrayVec::<_, 3>::new();
+    extra.push(("Idempotency-Key", &*key));
+    if is_made_here {
+        extra.push(("X-Origin", "ws2api"));
+    }
+    extra.extend(trace.map(|trace| (TRACEPARENT, trace.as_str())));
+    template.write(out, &path, identity.lines(), &extra, body);
 }
 
 /// Appends `POST /disconnect` with a body of [`bodies::disconnect`] and an `Idempotency-Key`.
@@ -107,7 +122,7 @@ mod tests {
     use crate::mapping::ConnectionId;
     use crate::ocpp::{ClientId, FailReason};
 
-    fn written(content: PostContent) -> String {
+    fn written(content: PostContent, trace: Option<&TraceParent>) -> String {
         let template = RequestTemplate::new("backend", "/ocpp");
         let client = ClientId::parse("CP 1").unwrap();
         let identity = Identity::new(client, ConnectionId::new(1, 2, 3), Some("ocpp1.6"), "10.0.0.1");
@@ -115,7 +130,14 @@ mod tests {
         let message_id = MessageId::parse("m:1").unwrap();
         let key = PostKey { shard: 10, number: 17 };
         let mut out = Vec::new();
-        write_post(&template, &identity, (&action, &message_id), &content, key, &mut out);
+        write_post(
+            &template,
+            &identity,
+            (&action, &message_id),
+            (&content, trace),
+            key,
+            &mut out,
+        );
         String::from_utf8(out).unwrap()
     }
 
@@ -154,7 +176,12 @@ mod tests {
                 false,
             ),
         ] {
-            let request = written(content);
+            let trace = TraceParent::begin(1, 2);
+            let traced = written(content.clone(), Some(&trace));
+            let line = format!("traceparent: {}\r\n", trace.as_str());
+            assert!(traced.contains(&line), "{traced}");
+            let request = written(content, None);
+            assert_eq!(traced.replace(&line, ""), request, "nothing else is another one");
             let start = format!("POST /ocpp/{segment}/Reset/CP%201/m%3A1 HTTP/1.1\r\n");
             assert!(request.starts_with(&start), "{request}");
             assert!(request.ends_with(&format!("\r\n\r\n{body}")), "{request}");

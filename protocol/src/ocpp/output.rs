@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::call_text::CallText;
 use super::frame::RawError;
 use super::ids::{Action, MessageId};
+use crate::trace_context::TraceParent;
 
 /// Text that its parts and copies share.
 pub use tungstenite::Utf8Bytes as Text;
@@ -43,6 +44,8 @@ pub enum Output {
         message_id: MessageId,
         /// The body, and the path's first segment.
         content: PostContent,
+        /// Of an outcome: the push's.
+        trace: Option<Box<TraceParent>>,
     },
     /// To the ingress request that waits for this push, in the place of a [`Output::Post`]. If that request has gone,
     /// it is posted after all.
@@ -55,6 +58,8 @@ pub enum Output {
         waiter: Waiter,
         /// What became of it.
         outcome: Outcome,
+        /// The push's.
+        trace: Option<Box<TraceParent>>,
     },
     /// Send a ping.
     Ping,
@@ -105,6 +110,8 @@ pub struct Push {
     pub payload: Text,
     /// Who waits for its outcome; nobody: it is posted.
     pub waiter: Option<Waiter>,
+    /// The trace that it belongs to, if the backend says one: its outcome does, too.
+    pub trace: Option<Box<TraceParent>>,
 }
 
 /// What the backend is told by a post of its own.

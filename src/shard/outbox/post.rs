@@ -10,6 +10,7 @@ use protocol::http::RequestTemplate;
 use protocol::mapping::Identity;
 use protocol::mapping::outgoing::{self, PostKey};
 use protocol::ocpp::{Action, ClientId, MessageId, Outcome, PostContent};
+use protocol::trace_context::TraceParent;
 
 /// One thing that the backend must learn.
 pub struct Post {
@@ -27,8 +28,8 @@ pub struct Post {
 
 /// What it learns.
 pub(super) enum Notice {
-    /// What a client has said, or what became of a push.
-    Post(Action, MessageId, PostContent),
+    /// What a client has said, or what became of a push, and that push's trace.
+    Post(Action, MessageId, PostContent, Option<Box<TraceParent>>),
     /// A connection has ended: the JSON body.
     Disconnect(Vec<u8>),
 }
@@ -53,23 +54,24 @@ impl Post {
 
     pub(in crate::shard) fn request_kind(&self) -> Kind {
         match &self.notice {
-            Notice::Post(_, _, PostContent::Outcome(_)) => Kind::Outcome,
-            Notice::Post(_, _, PostContent::Send(_) | PostContent::ResultError(_)) => Kind::Send,
+            Notice::Post(_, _, PostContent::Outcome(_), _) => Kind::Outcome,
+            Notice::Post(_, _, PostContent::Send(_) | PostContent::ResultError(_), _) => Kind::Send,
             Notice::Disconnect(_) => Kind::Disconnect,
         }
     }
 
     pub(in crate::shard) fn body_len(&self) -> usize {
         match &self.notice {
-            Notice::Post(_, _, content) => outgoing::post_body(content).len(),
+            Notice::Post(_, _, content, _) => outgoing::post_body(content).len(),
             Notice::Disconnect(body) => body.len(),
         }
     }
 
     pub(in crate::shard) fn write(&self, template: &RequestTemplate, out: &mut Vec<u8>) {
         match &self.notice {
-            Notice::Post(action, message_id, content) => {
-                outgoing::write_post(template, &self.identity, (action, message_id), content, self.key, out);
+            Notice::Post(action, message_id, content, trace) => {
+                let (names, content) = ((action, message_id), (content, trace.as_deref()));
+                outgoing::write_post(template, &self.identity, names, content, self.key, out);
             }
             Notice::Disconnect(body) => outgoing::write_disconnect(template, &self.identity, body, self.key, out),
         }
@@ -78,11 +80,11 @@ impl Post {
     /// What it tells of, for people.
     pub(super) fn kind_name(&self) -> &'static str {
         match &self.notice {
-            Notice::Post(_, _, PostContent::Outcome(Outcome::Result(_))) => "the CallResult to a push",
-            Notice::Post(_, _, PostContent::Outcome(Outcome::Error { .. })) => "the CallError to a push",
-            Notice::Post(_, _, PostContent::Outcome(_)) => "that a push has no answer",
-            Notice::Post(_, _, PostContent::Send(_)) => "a SEND",
-            Notice::Post(_, _, PostContent::ResultError(_)) => "a CallResultError",
+            Notice::Post(_, _, PostContent::Outcome(Outcome::Result(_)), _) => "the CallResult to a push",
+            Notice::Post(_, _, PostContent::Outcome(Outcome::Error { .. }), _) => "the CallError to a push",
+            Notice::Post(_, _, PostContent::Outcome(_), _) => "that a push has no answer",
+            Notice::Post(_, _, PostContent::Send(_), _) => "a SEND",
+            Notice::Post(_, _, PostContent::ResultError(_), _) => "a CallResultError",
             Notice::Disconnect(_) => "the end of a connection",
         }
     }

@@ -131,6 +131,7 @@ impl Session {
                     action,
                     message_id,
                     content,
+                    trace: None,
                 });
             }
             None => out.push(Output::Count(Event::AnswerUnmatched)),

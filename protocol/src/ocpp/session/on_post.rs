@@ -31,6 +31,7 @@ impl Session {
             action,
             message_id,
             content,
+            trace: None,
         });
     }
 

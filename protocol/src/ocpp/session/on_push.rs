@@ -139,7 +139,8 @@ pub(super) fn post(push: Push, outcome: Outcome, out: &mut Outputs) {
         action,
         message_id,
         waiter,
-        ..
+        trace,
+        payload: _,
     } = push;
     out.push(match waiter {
         Some(waiter) => Output::Outcome {
@@ -147,11 +148,13 @@ pub(super) fn post(push: Push, outcome: Outcome, out: &mut Outputs) {
             message_id,
             waiter,
             outcome,
+            trace,
         },
         None => Output::Post {
             action,
             message_id,
             content: PostContent::Outcome(outcome),
+            trace,
         },
     });
 }

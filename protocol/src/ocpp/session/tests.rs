@@ -136,6 +136,7 @@ fn push(id: &str, waiter: Option<Waiter>) -> Push {
         message_id: MessageId::parse(id).expect("an id"),
         payload: Text::from_static("{\"a\": 1e999}"),
         waiter,
+        trace: None,
     }
 }
 
@@ -157,6 +158,7 @@ fn show(output: &Output) -> String {
             action,
             message_id,
             content,
+            ..
         } => {
             let (segment, body, origin) = match content {
                 PostContent::Outcome(outcome @ Outcome::Result(_)) => ("result", bodies::outcome(outcome), ""),

@@ -5,6 +5,7 @@ use super::world::{Checked, Request, World};
 use crate::http::Failure;
 use crate::mapping::{Answer, Reply};
 use crate::ocpp::{Accepted, Action, DeferredRefusal, Event, MessageId, Push, PushRefusal, WaitOver, Waiter};
+use crate::trace_context::TraceParent;
 
 impl World {
     pub(super) fn backend_answers(&mut self) -> Checked {
@@ -151,11 +152,16 @@ impl World {
             shard: 1,
             token: self.count as u64,
         });
+        let trace = self
+            .random
+            .percent(50)
+            .then(|| Box::new(TraceParent::begin(self.count as u128, 1)));
         let push = Push {
             action: Action::parse(self.random.pick(&["Reset", "Über"])).expect("an Action"),
             message_id: MessageId::parse(&id).expect("an id"),
             payload: format!("{{\"n\": {}}}", self.count).into(),
             waiter,
+            trace,
         };
         let expected = if ledger.stage != Stage::Open {
             Err(PushRefusal::Ending)

@@ -8,6 +8,7 @@ use crate::ocpp::{
     CallKey, Event, FailReason, Limits, Outcome, Output, Outputs, Pending, PostContent, Push, PushKey, Session,
     Subprotocol, Text, Waiter,
 };
+use crate::trace_context::TraceParent;
 
 /// A Call that the client has sent and that is not over.
 #[derive(Debug)]
@@ -371,7 +372,9 @@ impl Ledger {
                     action,
                     message_id,
                     content: PostContent::Outcome(outcome),
+                    trace,
                 } => {
+                    self.check_trace(message_id.as_str(), trace.as_deref())?;
                     let (expected, waiter) = self.settle_outcome(message_id.as_str(), action.as_str())?;
                     ensure!(waiter.is_none(), "{message_id}: posted although somebody waits");
                     ensure!(
@@ -386,7 +389,9 @@ impl Ledger {
                     action,
                     message_id,
                     content,
+                    trace,
                 } => {
+                    ensure!(trace.is_none(), "{message_id}: no push, and has a trace");
                     let post = (content, action.to_string(), message_id.to_string());
                     take(&mut self.expected.posts, &post)?;
                     let (PostContent::Send(body) | PostContent::ResultError(body)) = post.0 else {
@@ -399,7 +404,9 @@ impl Ledger {
                     message_id,
                     waiter,
                     outcome,
+                    trace,
                 } => {
+                    self.check_trace(message_id.as_str(), trace.as_deref())?;
                     let (expected, waits) = self.settle_outcome(message_id.as_str(), action.as_str())?;
                     ensure!(waits == Some(waiter), "{message_id}: {waiter:?} told, {waits:?} waits");
                     ensure!(
@@ -493,6 +500,14 @@ impl Ledger {
             key,
             id: message_id.to_string(),
         })
+    }
+
+    /// An outcome belongs to the trace that its push belongs to.
+    fn check_trace(&self, id: &str, trace: Option<&TraceParent>) -> Result<(), String> {
+        let pushed = self.pushes.iter().find(|pushed| pushed.push.message_id.as_str() == id);
+        let expected = pushed.and_then(|pushed| pushed.push.trace.as_deref());
+        ensure!(trace == expected, "{id}: {expected:?} expected, {trace:?} found");
+        Ok(())
     }
 
     /// Exactly one outcome: the push is over with it.

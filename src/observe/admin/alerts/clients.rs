@@ -34,10 +34,10 @@ pub(super) fn clients(between: &Between<'_>, found: &mut Vec<Alert>) {
     }
 }
 
-/// How bad it is for the node. `None`: a single frame is worth a line in the log and no more.
+/// How bad it is for the node. `None`: a single frame, or Call, is worth a line in the log and no more.
 fn severity(kind: IncidentKind) -> Option<Severity> {
     match kind {
-        IncidentKind::FrameBad => None,
+        IncidentKind::FrameBad | IncidentKind::TracedCallFailed => None,
         _ if kind.is_loss() => Some(Severity::Error),
         _ => Some(Severity::Warning),
     }
