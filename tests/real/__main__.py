@@ -15,6 +15,7 @@ import scene_large
 import scene_one
 import scene_overload
 import scene_roadrunner
+import scene_traces
 from stage import Stage
 
 SCENES = {
@@ -29,6 +30,7 @@ SCENES = {
     "roadrunner": scene_roadrunner.play,
     "overload": scene_overload.play,
     "capacity": scene_capacity.play,
+    "traces": scene_traces.play,
 }
 
 
