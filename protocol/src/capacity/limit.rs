@@ -349,21 +349,15 @@ impl Limit {
             self.rest(from, above, measured.limit, latency);
             return;
         }
-        if part >= 0.5 && measured.limit > REST_MIN {
-            // All that was taken away had waited. Is there more?
+        if part >= ALL_WAITED && measured.limit > REST_MIN {
+            // Is there more that waits? What is far too few would keep workers idle.
             if measured.latency < floor.latency || !floor.is_proven {
                 floor.latency = measured.latency;
                 floor.is_proven = false;
-                let less = if measured.limit > 8 {
-                    measured.limit / 2
-                } else {
-                    (measured.limit * 2 / 3).max(REST_MIN)
-                };
-                let above = Some(from);
-                self.begin(less, Step::Less { from: measured, above });
-            } else {
-                self.begin(measured.limit, Step::Hold);
             }
+            let less = (measured.limit * 3 / 4).max(REST_MIN);
+            let above = Some(from);
+            self.begin(less, Step::Less { from: measured, above });
             return;
         }
         *floor = Floor {
@@ -466,6 +460,8 @@ fn wanted_queue(limit: usize, rate: f64) -> f64 {
 const ALLOWED_S: f64 = 0.005;
 const WANTED_PART: f64 = 0.25;
 const WANTED_MIN: f64 = 2.0;
+/// If so large a part of the requests that were taken away had waited, so may others; if less had, no request waits any more.
+const ALL_WAITED: f64 = 0.85;
 /// While one answer travels, the next request is worked on.
 const REST_MIN: usize = 2;
 const START_MIN: usize = 4;

@@ -69,6 +69,38 @@ fn twice_the_load_gets_what_the_workers_can_do_and_waits_here() {
 }
 
 #[test]
+fn finding_out_how_many_are_enough_keeps_no_worker_idle_for_long() {
+    let (mut kept, mut cases) = (0.0, 0);
+    for service in [Service::Constant, Service::Exponential] {
+        for count in WORKERS {
+            for (shards, seed) in SHARDS.into_iter().flat_map(|shards| [(shards, 1), (shards, 2)]) {
+                let mut adapting = world(seed, count, service, shards, Concurrency::Auto);
+                let mut unlimited = world(seed, count, service, shards, Concurrency::Fixed(4096));
+                for world in [&mut adapting, &mut unlimited] {
+                    world.knock_first();
+                    world.run(5.0);
+                }
+                for _ in 0..3 {
+                    let (seen, most) = (adapting.run(6.0), unlimited.run(6.0));
+                    let part = seen.goodput / most.goodput;
+                    let name = format!("{service:?}, {count} workers, {shards} shards, seed {seed}");
+                    let least = if matches!(service, Service::Constant) {
+                        0.95
+                    } else {
+                        0.92
+                    };
+                    assert!(part >= least, "{name}: {seen:?}, unlimited {most:?}");
+                    kept += part;
+                    cases += 1;
+                }
+            }
+        }
+    }
+    let kept = kept / f64::from(cases);
+    assert!(kept > 0.99, "{kept} of what the workers can do");
+}
+
+#[test]
 fn half_as_many_places_as_workers_do_half_and_the_limit_finds_more() {
     for_each_case(
         |count| (count / 2).max(1),

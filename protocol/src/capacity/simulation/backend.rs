@@ -50,9 +50,18 @@ pub(super) struct Workers {
     pub(super) queue_max: usize,
     /// Of a hundred requests so many are turned away, however few there are.
     pub(super) refused_percent: usize,
-    pub(super) waiting: VecDeque<usize>,
+    pub(super) waiting: VecDeque<(usize, Work)>,
     /// Those being worked on.
     pub(super) working: usize,
+}
+
+/// What a request wants done.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Work {
+    /// A Call.
+    Call,
+    /// To be let in, which takes a millisecond whatever Calls take.
+    Knock,
 }
 
 /// What becomes of a request.
@@ -79,19 +88,19 @@ impl Workers {
         }
     }
 
-    pub(super) fn arrive(&mut self, now: u64, request: usize, random: &mut Random) -> Arrival {
+    pub(super) fn arrive(&mut self, now: u64, request: usize, work: Work, random: &mut Random) -> Arrival {
         if self.refused_percent > 0 && random.percent(self.refused_percent) {
             return Arrival::TurnedAway;
         }
         if self.working < self.count {
             return Arrival::Works {
-                until: self.work(now, random),
+                until: self.work(now, work, random),
             };
         }
         if self.waiting.len() >= self.queue_max {
             return Arrival::TurnedAway;
         }
-        self.waiting.push_back(request);
+        self.waiting.push_back((request, work));
         Arrival::Waits
     }
 
@@ -101,13 +110,19 @@ impl Workers {
         if self.working >= self.count {
             return None;
         }
-        let next = self.waiting.pop_front()?;
-        Some((next, self.work(now, random)))
+        let (next, work) = self.waiting.pop_front()?;
+        Some((next, self.work(now, work, random)))
     }
 
-    fn work(&mut self, now: u64, random: &mut Random) -> u64 {
+    fn work(&mut self, now: u64, work: Work, random: &mut Random) -> u64 {
         self.working += 1;
-        let takes = (self.mean * self.service.draw(random)).max(1.0);
+        let takes = match work {
+            Work::Call => (self.mean * self.service.draw(random)).max(1.0),
+            Work::Knock => KNOCK,
+        };
         now + takes as u64
     }
 }
+
+/// In µs.
+const KNOCK: f64 = 1000.0;

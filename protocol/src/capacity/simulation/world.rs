@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::backend::{Arrival, Service, Workers};
+use super::backend::{Arrival, Service, Work, Workers};
 use crate::balance::KINDS;
 use crate::capacity::{Borrower, Claim, Concurrency, Grant, Keeper, Limit};
 use crate::random::Random;
@@ -47,6 +47,8 @@ struct Client {
     sent: u64,
     due: u64,
     turned_away: bool,
+    /// It was let in; what it asks from now on are Calls.
+    is_in: bool,
 }
 
 /// What was seen in a window of time.
@@ -119,6 +121,7 @@ impl World {
             sent: 0,
             due: random.below(pause as usize + 1) as u64,
             turned_away: false,
+            is_in: true,
         };
         let clients: Vec<Client> = (0..clients).map(client).collect();
         let mut world = Self {
@@ -146,6 +149,15 @@ impl World {
             world.at(world.clients[client].due, Event::Due(client));
         }
         world
+    }
+
+    /// All clients ask at once to be let in, before any of them calls.
+    pub(super) fn knock_first(&mut self) {
+        self.events.clear();
+        for client in 0..self.clients.len() {
+            self.clients[client].is_in = false;
+            self.at(0, Event::Due(client));
+        }
     }
 
     /// From now on the shard does nothing until then.
@@ -281,6 +293,10 @@ impl World {
             self.window.refused += 1;
             self.clients[client].turned_away = true;
             self.at(self.now + 100_000, Event::Due(client));
+        } else if !std::mem::replace(&mut self.clients[client].is_in, true) {
+            let due = self.now + self.clients[client].due;
+            self.clients[client].due = due;
+            self.at(due, Event::Due(client));
         } else {
             shard.answered += 1;
             let waited = (self.now - self.clients[client].asked) as f64 * 1e-6;
@@ -304,7 +320,12 @@ impl World {
             self.shards[index].in_use += 1;
             self.clients[client].sent = self.now;
             self.measure();
-            match self.workers.arrive(self.now, client, &mut self.random) {
+            let work = if self.clients[client].is_in {
+                Work::Call
+            } else {
+                Work::Knock
+            };
+            match self.workers.arrive(self.now, client, work, &mut self.random) {
                 Arrival::Works { until } => self.at(until, Event::Finish(client)),
                 Arrival::Waits => {}
                 Arrival::TurnedAway => {
