@@ -1,9 +1,10 @@
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, mpsc};
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shards::pass::PassEnd;
 use shards::{Settings, node};
@@ -13,7 +14,7 @@ use crate::backend::{Response, Target};
 use crate::env::home::IdHasher;
 use protocol::balance::Kind;
 use protocol::capacity::Concurrency;
-use protocol::http::HeaderLines;
+use protocol::http::{Failure, HeaderLines};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
