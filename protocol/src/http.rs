@@ -34,6 +34,7 @@ pub use headers::{HEADERS_MAX, Headers, is_token};
 pub use request::{RequestHead, is_request_decided, parse_request};
 pub use response::{INTERIM_MAX, ResponseHead, parse_response};
 pub use vocabulary::{Method, StatusCode, reason};
+pub use writer::write_chunked_head;
 pub use writer::write_response_head;
 pub use writer::write_switching_protocols;
 pub use writer::{HeaderLines, RequestTemplate, is_header_value_safe, write_continue, write_request, write_response};

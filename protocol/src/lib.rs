@@ -12,6 +12,7 @@
 //! - [`capacity`]: how many a backend gets at once, and which shard may send them.
 //! - [`websocket`]: the rules of the opening handshake.
 //! - [`proxy_protocol`]: the header that a load balancer writes before a connection's first byte.
+//! - [`tap`]: what operators see of the clients' frames.
 //! - [`trace_context`]: the header that ties the requests of several systems together.
 
 pub mod balance;
@@ -21,6 +22,7 @@ pub mod http;
 pub mod mapping;
 pub mod ocpp;
 pub mod proxy_protocol;
+pub mod tap;
 pub mod trace_context;
 pub mod websocket;
 

@@ -127,6 +127,15 @@ pub fn write_response(out: &mut Vec<u8>, status: u16, headers: &[(&str, &str)], 
     out.extend_from_slice(body);
 }
 
+/// Appends the head of a response whose body comes in chunks, as long as it lasts: the connection's end is its end, too.
+pub fn write_chunked_head(out: &mut Vec<u8>, status: u16, headers: &[(&str, &str)]) {
+    assert!((200..=999).contains(&status), "a final status");
+    push_status_line(out, status);
+    out.extend_from_slice(b"Transfer-Encoding: chunked\r\nConnection: close\r\n");
+    push_headers(out, headers);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Appends the head of the final response whose body is `body_len` bytes long: all of the answer to a HEAD (RFC 9110, 9.3.2).
 pub fn write_response_head(
     out: &mut Vec<u8>,

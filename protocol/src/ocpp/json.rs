@@ -330,7 +330,7 @@ fn scan_string(text: &[u8], quote: usize) -> Result<usize, JsonError> {
 }
 
 /// The end of the valid value that begins at `at`.
-fn value_end(text: &[u8], mut at: usize) -> usize {
+pub(crate) fn value_end(text: &[u8], mut at: usize) -> usize {
     let mut depth = 0_usize;
     while let Some(byte) = text.get(at) {
         match byte {
@@ -373,7 +373,7 @@ fn has_escape(text: &str) -> bool {
     text.bytes().fold(false, |found, byte| found | (byte == b'\\'))
 }
 
-fn skip_space(text: &[u8], at: usize) -> usize {
+pub(crate) fn skip_space(text: &[u8], at: usize) -> usize {
     let rest = text.get(at..).unwrap_or_default();
     at + rest.iter().position(|byte| !is_space(*byte)).unwrap_or(rest.len())
 }
