@@ -7,6 +7,7 @@
 //!
 //! Nothing here knows what the bytes mean.
 
+pub mod byte_ring;
 mod doorbell;
 pub mod fd_table;
 pub mod mesh;
