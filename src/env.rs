@@ -9,6 +9,7 @@ pub mod reloadable;
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::hash::BuildHasher;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ use self::reloadable::Reloadable;
 use crate::config::{Core, Node};
 use crate::observe::counters::Counters;
 use crate::observe::refusals::Refusals;
+use crate::observe::watch::Watch;
 use protocol::ocpp::ClientId;
 
 /// One shard's surroundings.
@@ -41,6 +43,8 @@ pub struct Env {
     pub buffers: Rc<Buffers>,
     /// Who was not let in of late.
     pub refusals: Refusals,
+    /// Who looks at the clients' frames.
+    pub watch: Watch,
     /// Whether the shard drains.
     pub drain: Rc<DrainSignal>,
     /// Said at the end of the drain: nothing needs the ingress any more, on any shard.
@@ -74,6 +78,7 @@ impl Env {
             reactor,
             counters: Rc::default(),
             refusals: Refusals::default(),
+            watch: Watch::default(),
             drain: Rc::default(),
             end: Rc::default(),
             hasher,
@@ -105,6 +110,21 @@ impl Env {
     /// How long after the start that is.
     pub fn since_start(&self, time: Instant) -> Duration {
         time.saturating_duration_since(self.started)
+    }
+
+    /// A request did not become a client, and was told `status`, or nothing: for those who look for it.
+    pub fn note_refused(
+        &self,
+        client: Option<&ClientId>,
+        address: SocketAddr,
+        status: Option<u16>,
+        reason: &'static str,
+    ) {
+        self.refusals.record(client, address, status, reason);
+        if self.watch.is_on() {
+            self.watch
+                .refused(self.uptime(), client, address, (status, reason), &self.counters);
+        }
     }
 
     /// True from the first word of the end.

@@ -10,3 +10,4 @@ pub mod profile;
 pub mod refusals;
 pub mod reloads;
 pub mod report;
+pub mod watch;

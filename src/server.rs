@@ -25,7 +25,7 @@ use self::runtime::Runtime;
 use crate::backend::targets;
 use crate::config::{BackendUrl, Config, Node};
 use crate::env::home::IdHasher;
-use crate::observe::admin::{Admin, Reloaded, Running};
+use crate::observe::admin::{Admin, OpenTaps, Reloaded, Running};
 use crate::shard::control_plane::ControlPlane;
 use crate::shard::mail::{Control, Mail};
 use crate::shard::{self, Drained, Plan};
@@ -79,6 +79,7 @@ pub struct Server {
     ends: mpsc::Receiver<Drained>,
     control: Arc<ControlPlane>,
     running: Running,
+    taps: OpenTaps,
 }
 
 /// The way to the shards, for signals.
@@ -142,6 +143,7 @@ impl Server {
         };
         let control = plan.control.clone();
         let hasher = plan.hasher.clone();
+        let began = plan.started;
         let cpus: Vec<usize> = config.cores.iter().map(|core| core.cpu).collect();
         let mesh_queue = config.cores.iter().map(|core| core.mesh_queue).max().unwrap_or(1);
         let (started, starts) = mpsc::channel();
@@ -173,7 +175,9 @@ impl Server {
         // What a shard closes from now on is closed.
         drop((listen, ingress, inherited));
         let running = Running::new(config.clone(), tokens.admin.clone());
-        Admin::new(node.outside.clone(), control.clone(), hasher, running.clone()).start(admin)?;
+        let operators = Admin::new(node.outside.clone(), control.clone(), hasher, running.clone(), began);
+        let taps = operators.taps();
+        operators.start(admin)?;
         refresh_addresses(&config.node.backends, &node.outside)?;
         Ok(Self {
             addresses,
@@ -182,6 +186,7 @@ impl Server {
             ends,
             control,
             running,
+            taps,
         })
     }
 
@@ -206,6 +211,7 @@ impl Server {
     /// When a shard broke.
     pub fn join(self) -> Result<Drained, ServeError> {
         self.node.join()?;
+        self.taps.finish(LAST_LINES_TIMEOUT);
         Ok(self.ends.try_iter().fold(Drained::default(), Drained::and))
     }
 }
@@ -333,4 +339,6 @@ fn refresh_addresses(backends: &[BackendUrl], outside: &Arc<NodeHandle<Mail>>) -
     Ok(())
 }
 
+/// What a tap's reader may take for its last lines, once all clients have gone.
+const LAST_LINES_TIMEOUT: Duration = Duration::from_millis(500);
 const LOOK_UP_PAUSE: Duration = Duration::from_secs(30);

@@ -134,6 +134,7 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
     let drain = env.drain.watch();
     std::future::poll_fn(|context| drain.poll_triggered(context)).await;
     let drained = shard.leave().await;
+    env.watch.end();
     shard.control.end(shard.report());
     drained
 }
@@ -279,7 +280,12 @@ impl Shard {
             Control::Top { by, slot, reply } => {
                 drop(reply.send((self.env.index, self.clients.top(by, slot))));
             }
-            Control::Trace(client) => self.clients.trace(client),
+            Control::Trace(client) => self.env.watch.trace(client),
+            Control::Tap { tap, reply } => {
+                self.env.watch.open(*tap);
+                let _ = reply.send(self.env.index);
+            }
+            Control::EndTap(number) => self.env.watch.close(number),
             Control::Addresses { index, addresses } => self.pool.set_addresses(index, &addresses),
         }
     }

@@ -5,13 +5,12 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use support::{Backend, Handshake, Http};
+use support::{Backend, Handshake, Http, Tap, eventually};
 use ws2api::config::{self, Overrides};
-use ws2api::server::Server;
 use ws2api::server::inherited_sockets::InheritedSockets;
+use ws2api::server::{Addresses as SocketAddresses, Server};
 
 struct Counting;
 
@@ -66,7 +65,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Starts the server in this process: the allocator has to be ours.
-fn serve(backend: &Backend) -> (Server, SocketAddr, SocketAddr) {
+fn serve(backend: &Backend) -> Server {
     let mut overrides = Overrides::default();
     for key in ["listen", "ingress", "admin"] {
         overrides.set(key, "127.0.0.1:0");
@@ -74,9 +73,7 @@ fn serve(backend: &Backend) -> (Server, SocketAddr, SocketAddr) {
     overrides.set("backend", backend.url());
     let cpus = ws2api::server::host::usable_cpus();
     let config = config::resolve(None, &overrides, &cpus[..1]).expect("the defaults and free ports");
-    let server = Server::start(&config, InheritedSockets::default(), None).expect("it starts");
-    let addresses = server.addresses;
-    (server, addresses.listen, addresses.ingress)
+    Server::start(&config, InheritedSockets::default(), None).expect("it starts")
 }
 
 /// How many allocations one round costs: the least of many batches, because once a second the shard is asked for its
@@ -98,13 +95,26 @@ fn per_round(mut round: impl FnMut(u64)) -> f64 {
 #[test]
 fn the_steady_path_allocates_what_the_libraries_force() {
     let backend = Backend::start();
-    let (_server, listen, ingress) = serve(&backend);
+    let server = serve(&backend);
+    let SocketAddresses { listen, ingress, admin } = server.addresses;
     let mut client = Handshake::new("CP1").subprotocols("ocpp1.6").open(listen);
 
-    let call = per_round(|number| {
-        client.send_call(&format!("c{number}"), "Heartbeat", r#"{"a":1}"#);
-        client.expect(&format!(r#"[3,"c{number}",{{"a":1}}]"#));
+    let mut calls = |prefix: &str| {
+        per_round(|number| {
+            client.send_call(&format!("{prefix}{number}"), "Heartbeat", r#"{"a":1}"#);
+            client.expect(&format!(r#"[3,"{prefix}{number}",{{"a":1}}]"#));
+        })
+    };
+    let call = calls("c");
+    // Nor does a tap allocate anything on a shard: one that is not read, one of another client, and none again.
+    let taps = ["", "?client=CP2"].map(|query| Tap::open(admin, query));
+    let tapped = calls("t");
+    taps.into_iter().for_each(Tap::close);
+    eventually("the taps' end", || {
+        let metrics = Http::connect(admin).get("/metrics").body;
+        metrics.contains("ws2api_taps{shard=\"0\"} 0").then_some(())
     });
+    let untapped = calls("u");
     let mut http = Http::connect(ingress);
     let push = per_round(|number| {
         let reply = http.post(&format!("/call/Reset/CP1/p{number}"), r#"{"type":"Soft"}"#);
@@ -116,6 +126,8 @@ fn the_steady_path_allocates_what_the_libraries_force() {
 
     assert!(call > 0.0 && push > 0.0, "the counter counts");
     assert!(call <= CALL_MAX, "{call} allocations per Call, {CALL_MAX} are forced");
+    assert!(tapped <= CALL_MAX, "{tapped} allocations per Call with a tap");
+    assert!(untapped <= CALL_MAX, "{untapped} allocations per Call after a tap");
     assert!(push <= PUSH_MAX, "{push} allocations per push, {PUSH_MAX} are forced");
 }
 

@@ -44,8 +44,6 @@ pub struct Clients<C: Conversation = Session> {
     upgrade_rate: UpgradeRate,
     /// The limits that a session takes when it begins.
     session_limits: RefCell<Rc<Limits>>,
-    /// The client whose frames are shown in the log.
-    traced: RefCell<Option<ClientId>>,
     boot: u32,
     connections_begun: Cell<u64>,
     /// Lent to whoever handles a session, so that its capacity is used again.
@@ -123,9 +121,10 @@ pub(super) enum BoundReached {
 }
 
 impl<C: Conversation> Clients<C> {
-    /// None yet. They ask `backend`, which must outlive them.
+    /// None yet. They ask `backend`, which must outlive them. The log shows the frames of `traced`.
     pub fn new(env: &Rc<Env>, backend: Weak<dyn Backend<C>>, traced: Option<ClientId>) -> Rc<Self> {
         let core = &env.core;
+        env.watch.trace(traced);
         Rc::new(Self {
             env: env.clone(),
             handshakes: Rc::default(),
@@ -140,7 +139,6 @@ impl<C: Conversation> Clients<C> {
             asking_count: Cell::new(0),
             upgrade_rate: UpgradeRate::new(core.upgrades_per_second_max, env.reactor.now()),
             session_limits: RefCell::new(session_limits(env).into()),
-            traced: RefCell::new(traced),
             boot: env.boot(),
             connections_begun: Cell::new(0),
             outputs: Cell::default(),
@@ -194,17 +192,6 @@ impl<C: Conversation> Clients<C> {
         }
     }
 
-    /// Shows the frames of `client` from now on, and those of no other.
-    pub fn trace(&self, client: Option<ClientId>) {
-        let before = self.traced.replace(client.clone());
-        let registry = self.registry.borrow();
-        for (client, traced) in [(before, false), (client, true)] {
-            if let Some(connection) = client.and_then(|client| registry.get(&client)) {
-                connection.set_traced(traced);
-            }
-        }
-    }
-
     /// The shard's config has changed.
     pub fn handle_reload(&self) {
         let core = &self.env.core;
@@ -226,10 +213,6 @@ impl<C: Conversation> Clients<C> {
 
     pub(super) fn backend(&self) -> Rc<dyn Backend<C>> {
         self.backend.upgrade().expect("the backend outlives the clients")
-    }
-
-    pub(super) fn is_traced(&self, client: &ClientId) -> bool {
-        self.traced.borrow().as_ref() == Some(client)
     }
 
     pub(super) fn session_limits(&self) -> Rc<Limits> {

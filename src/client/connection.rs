@@ -45,7 +45,6 @@ pub struct Connection<C: Conversation = Session> {
     clients: Rc<Clients<C>>,
     identity: Rc<Identity>,
     since: SystemTime,
-    traced: Cell<bool>,
     /// Of its own words, how many were over while the session was busy, and their lengths together.
     posts_over: Cell<(u32, usize)>,
     state: RefCell<State<C>>,
@@ -122,13 +121,11 @@ impl<C: Conversation> Connection<C> {
             room_round: 0,
             leaving: Leaving::No,
         };
-        let traced = clients.is_traced(&identity.client);
         Rc::new_cyclic(|me| Self {
             me: me.clone(),
             clients: clients.clone(),
             identity,
             since: SystemTime::now(),
-            traced: Cell::new(traced),
             posts_over: Cell::default(),
             state: RefCell::new(state),
         })
@@ -137,11 +134,6 @@ impl<C: Conversation> Connection<C> {
     /// The client's id, connection and address, as the backend is told.
     pub fn identity(&self) -> &Rc<Identity> {
         &self.identity
-    }
-
-    /// Shows its frames in the log from now on, or no longer.
-    pub fn set_traced(&self, traced: bool) {
-        self.traced.set(traced);
     }
 
     /// When the handshake was done.

@@ -82,8 +82,14 @@ impl Frame {
         }
     }
 
-    /// A message's payload.
+    /// The payload of a message, or of a control frame, whose header has two bytes.
     pub(super) fn payload(&self) -> &[u8] {
+        let skipped = if self.header.is_empty() { 2 } else { 0 };
+        self.body.get(skipped..).unwrap_or_default()
+    }
+
+    /// The payload of a message, which may be compressed.
+    pub(super) fn message(&self) -> &[u8] {
         if self.header.is_empty() { &[] } else { &self.body }
     }
 

@@ -81,7 +81,7 @@ pub(super) async fn begin<C: Conversation>(
         env.counters.handovers_failed.add();
         if let Ok(socket) = Socket::adopt(&env.reactor, parcel.socket) {
             let refusal = Refusal::shed(Reason::Handover);
-            refusal.tell(env, peer.address, false);
+            refusal.tell(env, peer.address);
             refuse(&clients, Some(permit), socket, &refusal, deadline).await;
         }
     }
@@ -90,7 +90,7 @@ pub(super) async fn begin<C: Conversation>(
 /// The shard takes no client any more: whatever the request is, it is told so.
 pub(super) async fn turn_away<C: Conversation>(clients: Rc<Clients<C>>, socket: Socket, address: SocketAddr) {
     let refusal = Refusal::from_bound(BoundReached::Draining);
-    refusal.tell(&clients.env, address, false);
+    refusal.tell(&clients.env, address);
     let deadline = clients.env.reactor.now();
     refuse(&clients, None, socket, &refusal, deadline).await;
 }
@@ -130,12 +130,11 @@ async fn enter<C: Conversation>(
     } = match checked {
         Ok(checked) => checked,
         Err(refusal) => {
-            let is_traced = refusal.client.as_ref().is_some_and(|client| clients.is_traced(client));
-            refusal.tell(env, peer.address, is_traced);
+            refusal.tell(env, peer.address);
             return refuse(clients, Some(permit), socket, &refusal, deadline).await;
         }
     };
-    let tell = |refusal: &Refusal| refusal.tell(env, peer.address, clients.is_traced(&client));
+    let tell = |refusal: &Refusal| refusal.tell(env, peer.address);
     let Some((subprotocol, names)) = subprotocol else {
         let came = head.header("sec-websocket-protocol").map(String::from_utf8_lossy);
         let refusal = Refusal::new(Reason::Subprotocol, 101).of(&client);
@@ -209,7 +208,11 @@ fn introduce<C: Conversation>(
 
 /// The newest connection wins, now that the backend has said ok.
 fn admit<C: Conversation>(clients: &Rc<Clients<C>>, connection: Rc<Connection<C>>) {
-    clients.env.counters.clients_opened.add();
+    let env = &clients.env;
+    env.counters.clients_opened.add();
+    if env.watch.is_on() {
+        env.watch.connected(env.uptime(), connection.identity(), &env.counters);
+    }
     spawn(connection.clone().run());
     let id = connection.identity().connection;
     let present = clients.find(&connection.identity().client);
@@ -290,7 +293,7 @@ async fn read_head(
                 Err(_) => {
                     env.counters.proxy_missing.add();
                     let reason = "it begins without the PROXY protocol header that proxy_protocol waits for";
-                    env.refusals.record(None, peer.address, None, reason);
+                    env.note_refused(None, peer.address, None, reason);
                     return Err(Unread::Gone);
                 }
             }

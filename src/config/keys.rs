@@ -265,6 +265,11 @@ settings! {
     /// The same for `admin`.
     admin_hosts: Vec<String> = Kind::Hosts, "", Now;
 
+    ["What operators see"]
+    /// Names of members, such as "idTag", "idToken" or "password", whose values a tap shows as "***", at any depth; upper and
+    /// lower case are the same. What is not JSON is not shown at all then. The log of --trace-client shows all.
+    tap_mask: Vec<String> = Kind::Members, "", Now;
+
     ["What the shards run on"]
     /// What runs a shard's tasks: `glommio`, which needs io_uring, 512 KiB of locked memory and a descriptor table per shard;
     /// `plain`, ws2api's own loop, which needs nothing of the system; `auto` is glommio where it is allowed, else plain.

@@ -111,6 +111,7 @@ mod tests {
             Kind::Origins => "https://example.org".to_owned(),
             Kind::Hosts => "ws2api.example.org".to_owned(),
             Kind::UserAgents => "Java-WebSocket/1.5".to_owned(),
+            Kind::Members => "idTag".to_owned(),
             Kind::Networks => "10.0.0.0/8".to_owned(),
         }
     }

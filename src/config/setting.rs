@@ -212,6 +212,7 @@ impl Setting for Vec<String> {
             Kind::Origins => words::origin,
             Kind::Hosts => words::host,
             Kind::UserAgents => words::user_agent,
+            Kind::Members => words::member,
             Kind::PathPrefixes => words::path_prefix,
             _ => unreachable!("{kind} is not a list of texts"),
         };
@@ -342,6 +343,7 @@ mod tests {
         round_trip::<Vec<String>>(Kind::Subprotocols, "a,b=a", "[\"a\", \"b=a\"]");
         round_trip::<Vec<String>>(Kind::Hosts, "B.example, a.example.", "[\"b.example\", \"a.example\"]");
         round_trip::<Vec<String>>(Kind::UserAgents, "Java-WebSocket/1.5", "[\"Java-WebSocket/1.5\"]");
+        round_trip::<Vec<String>>(Kind::Members, "idTag", "[\"idTag\"]");
         round_trip::<DrainClose>(Kind::Choice(DRAIN_CLOSE), "fin", "\"fin\"");
         round_trip::<Vec<Tolerated>>(Kind::Choices(TOLERATED), "any-key", "[\"any-key\"]");
         round_trip::<Option<PathBuf>>(Kind::OptionalPath, "", "\"\"");

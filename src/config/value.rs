@@ -72,6 +72,8 @@ pub enum Kind {
     Hosts,
     /// Parts of the User-Agent header.
     UserAgents,
+    /// Names of members of JSON objects.
+    Members,
     /// IP networks.
     Networks,
 }
@@ -97,6 +99,7 @@ impl fmt::Display for Kind {
             Kind::Origins => f.write_str("a list of origins such as \"https://example.org\""),
             Kind::Hosts => f.write_str("a list of host names such as \"ws2api.example.org\", without port"),
             Kind::UserAgents => f.write_str("a list of parts of a User-Agent such as \"Java-WebSocket/1.5\""),
+            Kind::Members => f.write_str("a list of names of members such as \"idTag\""),
             Kind::Networks => f.write_str("a list of networks such as \"10.0.0.0/8\" and \"2001:db8::/32\""),
         }
     }

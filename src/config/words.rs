@@ -24,6 +24,9 @@ pub enum WordError {
     /// Not what can stand in a `User-Agent`.
     #[error("a part of a User-Agent is visible ASCII, with spaces inside")]
     UserAgent,
+    /// Not the name of a member.
+    #[error("the name of a member has 1 to {TOKEN_LEN_MAX} bytes, no control character and no comma")]
+    Member,
 }
 
 /// The name of a subprotocol, as it is, or `alias=name`.
@@ -93,6 +96,16 @@ pub(super) fn user_agent(text: &str) -> Result<String, WordError> {
         Ok(text.to_owned())
     } else {
         Err(WordError::UserAgent)
+    }
+}
+
+/// The name of a member of a JSON object.
+pub(super) fn member(text: &str) -> Result<String, WordError> {
+    let is_good = !text.is_empty() && text.len() <= TOKEN_LEN_MAX && text.trim() == text;
+    if is_good && !text.contains(|character: char| character.is_control() || character == ',') {
+        Ok(text.to_owned())
+    } else {
+        Err(WordError::Member)
     }
 }
 
@@ -201,6 +214,16 @@ mod tests {
         }
         for bad in ["", " ", " a", "a\tb", "a\r\nb", "é", &"x".repeat(TOKEN_LEN_MAX + 1)] {
             assert_eq!(user_agent(bad), Err(WordError::UserAgent), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_member_has_any_name_that_a_list_can_hold() {
+        for good in ["idTag", "id token", "größe", "a\"b"] {
+            assert_eq!(member(good), Ok(good.to_owned()));
+        }
+        for bad in ["", " ", " a", "a,b", "a\nb", &"x".repeat(TOKEN_LEN_MAX + 1)] {
+            assert_eq!(member(bad), Err(WordError::Member), "{bad:?}");
         }
     }
 

@@ -28,7 +28,7 @@ pub fn is_believed(env: &Env, listener: Listener, peer: SocketAddr) -> bool {
     count.add();
     if listener == Listener::Listen {
         let reason = "its PROXY protocol header is not believed (proxy_protocol_from)";
-        env.refusals.record(None, peer, None, reason);
+        env.note_refused(None, peer, None, reason);
     }
     if is_to_be_told(env, listener) {
         tracing::error!(

@@ -18,10 +18,12 @@ mod reload;
 mod running;
 mod snapshot;
 mod status;
+mod tap;
 mod top;
 mod trace;
 
 pub use running::{Reloaded, Running};
+pub use tap::OpenTaps;
 
 use std::io;
 use std::net::TcpListener;
@@ -55,6 +57,9 @@ pub struct Admin {
     monitor: Monitor,
     peaks: Arc<Mutex<Vec<Peaks>>>,
     slow_answers: SlowAnswers,
+    taps: OpenTaps,
+    /// When the process started: shards count from then on.
+    started: Instant,
 }
 
 /// What each report resets, kept for the next scrape.
@@ -65,9 +70,16 @@ struct Peaks {
 }
 
 impl Admin {
-    /// For the shards behind `outside`, which find a client's home with `hasher`. `running` says who may ask.
+    /// For the shards behind `outside`, which find a client's home with `hasher`, and count from `started` on. `running` says who
+    /// may ask.
     #[must_use]
-    pub fn new(outside: Arc<NodeHandle<Mail>>, control: Arc<ControlPlane>, hasher: IdHasher, running: Running) -> Self {
+    pub fn new(
+        outside: Arc<NodeHandle<Mail>>,
+        control: Arc<ControlPlane>,
+        hasher: IdHasher,
+        running: Running,
+        started: Instant,
+    ) -> Self {
         let peaks = vec![Peaks::default(); outside.shards_count()];
         Self {
             rebalance: Rebalance::new(outside.clone(), control.clone()),
@@ -78,7 +90,15 @@ impl Admin {
             monitor: Monitor::default(),
             peaks: Arc::new(Mutex::new(peaks)),
             slow_answers: SlowAnswers::new(SLOW_ANSWERS_MAX),
+            taps: OpenTaps::default(),
+            started,
         }
+    }
+
+    /// The taps that are open.
+    #[must_use]
+    pub fn taps(&self) -> OpenTaps {
+        self.taps.clone()
     }
 
     /// Serves `listener` on threads of its own until the process ends.
@@ -100,7 +120,8 @@ impl Admin {
                 // Refused for want of threads, it is closed; its place is free again.
                 let _ = std::thread::Builder::new().name(place.thread_name()).spawn(move || {
                     // A client that goes away is not our concern.
-                    let _ = connection::serve(stream, |query| place.while_answering(|| admin.answer(query)));
+                    let answer = |query: &Query<'_>| place.while_answering(|| admin.answer(query));
+                    let _ = connection::serve(stream, answer, |lasting| place.while_answering(lasting));
                 });
             }
         })?;
@@ -265,6 +286,7 @@ impl Admin {
             (_, "/rebalance") => rebalance::answer(&self.rebalance, query, &self.reports().reports),
             (_, "/reload") => reload::answer(&self.running, query),
             (_, "/trace") => self.trace(query),
+            ("GET", "/tap") => self.tap(query),
             ("GET", "/refused") => refused::answer(query, &self.reports().reports),
             ("GET", "/top") => self.top(query),
             ("GET", "/config") => Response::text(200, self.running.current().config.render()),

@@ -158,6 +158,10 @@ counters! {
         frames_ping_text ["ping_text"],
         frames_binary ["binary"],
     }
+    "tap_lines" ["outcome"], "Lines for taps: written, or lost because a reader was too slow." {
+        tap_lines_written ["written"],
+        tap_lines_lost ["lost"],
+    }
     "calls_started" [], "Calls passed to the backend." { calls_started [], }
     "calls" ["outcome"], "What became of the Calls passed to the backend." {
         calls_answered ["result"],

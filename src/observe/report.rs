@@ -78,6 +78,7 @@ gauges! {
     posts_waiting: "Posts (/result, /error) that are not delivered yet.",
     push_waits: "Pushes that an ingress request waits for.",
     mesh_queue_depth_max: "Deepest queue from another shard since the last scrape.",
+    taps: "Taps open, as this shard knows them.",
     sockets: "Sockets of the shard.",
     timers: "Timers set.",
     loop_longest_pass_seconds: "Longest round of the loop since the last scrape.",

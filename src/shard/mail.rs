@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::backend::lending::Letter;
 use crate::client::{Description, TopBy, TopSlice};
 use crate::observe::report::Report;
+use crate::observe::watch::Tap;
 use protocol::mapping::{ConnectionId, Identity};
 use protocol::ocpp::Waiter;
 use protocol::ocpp::{Accepted, Action, ClientId, DeferredRefusal, MessageId, Outcome, Push, PushRefusal};
@@ -83,6 +84,15 @@ pub enum Control {
     },
     /// Show every frame of this client in the log; `None`: of nobody.
     Trace(Option<ClientId>),
+    /// Write to this tap what it wants.
+    Tap {
+        /// The shard's end of it.
+        tap: Box<Tap>,
+        /// Gets the shard's index, once it does.
+        reply: mpsc::Sender<usize>,
+    },
+    /// Nobody reads the tap of this number any more.
+    EndTap(u64),
     /// Backend `index` has these addresses now.
     Addresses {
         /// In the config's order.

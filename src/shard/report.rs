@@ -31,6 +31,7 @@ impl Shard {
             posts_waiting: self.outbox.len() as f64,
             push_waits: self.ingress.waits_count() as f64,
             mesh_queue_depth_max: self.mesh.take_depth_max() as f64,
+            taps: self.env.watch.taps_count() as f64,
             sockets: self.env.reactor.sockets_count() as f64,
             timers: self.env.reactor.timers_count() as f64,
             loop_longest_pass_seconds: self.env.reactor.take_longest_pass().as_secs_f64(),

@@ -18,4 +18,5 @@ mod service;
 mod start_up;
 mod status;
 mod strangers;
+mod taps;
 mod watchdog;

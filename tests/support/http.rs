@@ -208,20 +208,27 @@ impl Connection {
 
     pub fn chunked(&mut self) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
-        loop {
-            let line = self.line()?;
-            let len = usize::from_str_radix(&line, 16).map_err(|_| invalid("odd chunk size"))?;
-            if len == 0 {
-                return match self.line()?.as_str() {
-                    "" => Ok(body),
-                    _ => Err(invalid("trailers")),
-                };
-            }
-            body.extend(self.exactly(len)?);
-            if self.exactly(2)? != b"\r\n" {
-                return Err(invalid("odd chunk end"));
-            }
+        while let Some(chunk) = self.chunk()? {
+            body.extend(chunk);
         }
+        Ok(body)
+    }
+
+    /// The next chunk of a body; `None` at its end.
+    pub fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let line = self.line()?;
+        let len = usize::from_str_radix(&line, 16).map_err(|_| invalid("odd chunk size"))?;
+        if len == 0 {
+            return match self.line()?.as_str() {
+                "" => Ok(None),
+                _ => Err(invalid("trailers")),
+            };
+        }
+        let chunk = self.exactly(len)?;
+        if self.exactly(2)? != b"\r\n" {
+            return Err(invalid("odd chunk end"));
+        }
+        Ok(Some(chunk))
     }
 
     /// Everything up to the end of the stream.

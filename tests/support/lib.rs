@@ -13,6 +13,7 @@ pub mod gate;
 pub mod http;
 pub mod program;
 pub mod proxy;
+pub mod tap;
 pub mod until;
 
 use std::fs::Permissions;
@@ -28,6 +29,7 @@ pub use gate::Gate;
 pub use http::{Http, Reply};
 pub use proxy::Proxy;
 pub use serde_json::{Value, json};
+pub use tap::Tap;
 pub use until::Until;
 
 /// How long anything may take before a test fails. Only a broken program comes near.

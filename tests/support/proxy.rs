@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Backend, Builder, Client, DEADLINE, Handshake, Http, Reply};
+use super::{Backend, Builder, Client, DEADLINE, Handshake, Http, Reply, Tap};
 
 /// A running ws2api. At the end of a test it is told to end, and has to end well, unless the test has seen to that.
 #[derive(Debug)]
@@ -88,6 +88,12 @@ impl Proxy {
     #[track_caller]
     pub fn get(&self, target: &str) -> Reply {
         Http::connect(self.admin).get(target)
+    }
+
+    /// A tap that sees everything from now on.
+    #[track_caller]
+    pub fn tap(&self, query: &str) -> Tap {
+        Tap::open(self.admin, query)
     }
 
     /// A metric without further labels, shard by shard; `clients` is a gauge, `clients_opened_total` a counter.

@@ -107,8 +107,8 @@ impl<C: Conversation> Connection<C> {
         }
         self.clients.unregister(self);
         self.clients.note_end(&self.identity, end);
-        if self.traced.get() {
-            trace::show_end(&self.identity, end.code, end.reason);
+        if self.env().watch.is_on() {
+            trace::show_end(self.env(), &self.identity, end.code, end.reason);
         }
         self.clients
             .add_earlier_calls(&self.identity.client, state.session.requests_count());

@@ -141,8 +141,8 @@ impl<C: Conversation> Connection<C> {
             return self.handle_deflated(state, is_text, &bytes, out);
         }
         self.env().counters.count_received(&incoming);
-        if self.traced.get() {
-            trace::show_incoming(&self.identity, &incoming);
+        if self.env().watch.is_on() {
+            trace::show_incoming(self.env(), &self.identity, &incoming);
         }
         match incoming {
             Incoming::Text(text) => self.handle_message(state, Message::Text(text), out),

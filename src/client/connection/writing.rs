@@ -13,12 +13,12 @@ use protocol::ocpp::Outputs;
 impl<C: Conversation> Connection<C> {
     /// Writes a frame, or queues it behind those that wait.
     pub(super) fn send(&self, state: &mut State<C>, mut frame: Frame, more: &mut Outputs) {
-        if self.traced.get() {
-            trace::show_outgoing(&self.identity, &frame);
+        if self.env().watch.is_on() {
+            trace::show_outgoing(self.env(), &self.identity, &frame);
         }
         // In the order in which they leave, whatever they wait for.
         if let Some(deflate) = state.stream.as_mut().and_then(WebSocket::deflate)
-            && frame.payload().len() >= self.env().core.deflate_min.max(1)
+            && frame.message().len() >= self.env().core.deflate_min.max(1)
         {
             self.clients
                 .compression

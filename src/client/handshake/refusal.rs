@@ -74,11 +74,10 @@ impl Refusal {
     }
 
     /// Counts it, tells the log once in five minutes, and shows it to whoever traces that client.
-    pub(super) fn tell(&self, env: &Env, address: SocketAddr, is_traced: bool) {
+    pub(super) fn tell(&self, env: &Env, address: SocketAddr) {
         (self.reason.counter())(&env.counters).add();
-        env.refusals
-            .record(self.client.as_ref(), address, Some(self.status), self.reason.text());
-        if is_traced && let Some(client) = &self.client {
+        env.note_refused(self.client.as_ref(), address, Some(self.status), self.reason.text());
+        if let Some(client) = self.client.as_ref().filter(|client| env.watch.is_traced(client)) {
             trace::show_refusal(client, address, self.status, self.reason.text(), &self.detail);
         }
         if self.reason.is_to_be_told(env.uptime()) {

@@ -1,10 +1,11 @@
-//! Serves one connection to the admin listener: requests without a body, one after another, on a thread of its own.
+//! Serves one connection to the admin listener: requests without a body, one after another, on a thread of its own. An answer
+//! that goes on and on is the last one.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use protocol::http::{RequestHead, parse_request, write_response_head};
+use protocol::http::{RequestHead, parse_request, write_chunked_head, write_response_head};
 
 /// A request.
 pub(super) struct Query<'r> {
@@ -22,6 +23,15 @@ pub(super) struct Response {
     status: u16,
     headers: Vec<(&'static str, &'static str)>,
     body: Vec<u8>,
+    lasting: Option<Lasting>,
+}
+
+/// A body that is written as it comes, chunk by chunk.
+pub(super) type Lasting = Box<dyn FnOnce(&mut Chunks) -> io::Result<()>>;
+
+/// Where it goes.
+pub(super) struct Chunks {
+    stream: TcpStream,
 }
 
 impl Query<'_> {
@@ -46,6 +56,15 @@ impl Response {
             status,
             headers: vec![("Content-Type", content_type), ("Cache-Control", "no-store")],
             body: body.into(),
+            lasting: None,
+        }
+    }
+
+    /// One whose body comes bit by bit, and whose end is the connection's.
+    pub(super) fn lasting(content_type: &'static str, lasting: Lasting) -> Self {
+        Self {
+            lasting: Some(lasting),
+            ..Self::new(200, content_type, Vec::new())
         }
     }
 
@@ -63,13 +82,62 @@ impl Response {
     }
 }
 
-/// Answers requests until the client goes, or is silent for too long.
-pub(super) fn serve(mut stream: TcpStream, answer: impl Fn(&Query<'_>) -> Response) -> io::Result<()> {
+impl Chunks {
+    /// Writes `bytes` as a chunk. One that takes nothing for [`STALLED_TIMEOUT`] has gone.
+    ///
+    /// # Errors
+    /// It has gone.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.set_write_timeout(Some(STALLED_TIMEOUT))?;
+        let len = format!("{:x}\r\n", bytes.len());
+        let mut parts = [len.as_bytes(), bytes, b"\r\n"].map(IoSlice::new);
+        let mut parts = &mut parts[..];
+        while !parts.is_empty() {
+            match self.stream.write_vectored(parts) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => IoSlice::advance_slices(&mut parts, len),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for that time. What the other side says meanwhile has no meaning.
+    ///
+    /// # Errors
+    /// It has gone.
+    pub(super) fn wait(&mut self, time: Duration) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(time))?;
+        match self.stream.read(&mut [0; 512]) {
+            Ok(0) => Err(io::ErrorKind::ConnectionAborted.into()),
+            Ok(_) => Ok(()),
+            Err(error) if is_for_now(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.stream.write_all(b"0\r\n\r\n")
+    }
+}
+
+fn is_for_now(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
+}
+
+/// Answers requests until the client goes, or is silent for too long. `hold` is called for an answer that lasts.
+pub(super) fn serve(
+    mut stream: TcpStream,
+    answer: impl Fn(&Query<'_>) -> Response,
+    hold: impl FnOnce(&mut dyn FnMut() -> io::Result<()>) -> io::Result<()>,
+) -> io::Result<()> {
     let mut buffer = Vec::new();
     // For the request that comes next, whole.
     let mut deadline = Instant::now() + REQUEST_TIMEOUT;
     loop {
-        let (response, len, keep_alive, is_head) = match parse_request(&buffer, HEAD_LEN_MAX) {
+        let (mut response, len, keep_alive, is_head) = match parse_request(&buffer, HEAD_LEN_MAX) {
             Ok(None) => {
                 let mut piece = [0; 2048];
                 stream.set_read_timeout(Some(left(deadline)?))?;
@@ -102,11 +170,30 @@ pub(super) fn serve(mut stream: TcpStream, answer: impl Fn(&Query<'_>) -> Respon
                 };
                 // Nobody has a body to send; what comes in one is not mistaken for a request.
                 let keep_alive = head.may_have_a_successor() && head.framing.is_empty();
-                (answer(&query), head.len, keep_alive, is_head)
+                let response = answer(&query);
+                let lasts = response.lasting.is_some();
+                if lasts && !head.http11 {
+                    (Response::text(505, "only HTTP/1.1\n"), head.len, false, is_head)
+                } else {
+                    (response, head.len, keep_alive && !lasts, is_head)
+                }
             }
         };
         buffer.drain(..len);
         let mut bytes = Vec::new();
+        if let Some(lasting) = response.lasting.take() {
+            write_chunked_head(&mut bytes, response.status, &response.headers);
+            write(&mut stream, &bytes)?;
+            if is_head {
+                return Ok(());
+            }
+            let mut chunks = Chunks { stream };
+            let mut lasting = Some(lasting);
+            return hold(&mut || match lasting.take() {
+                Some(lasting) => lasting(&mut chunks).and_then(|()| chunks.finish()),
+                None => Ok(()),
+            });
+        }
         let body_len = response.body.len();
         write_response_head(&mut bytes, response.status, &response.headers, body_len, keep_alive);
         if !is_head {
@@ -148,3 +235,5 @@ const HEAD_LEN_MAX: usize = 8192;
 /// From the end of an answer, or the beginning of the connection, to the end of the next request's head.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Long enough for somebody who reads page by page.
+const STALLED_TIMEOUT: Duration = Duration::from_secs(300);

@@ -130,6 +130,14 @@ const PATHS: &[Path] = &[
         ],
     },
     Path {
+        path: "/tap",
+        allow: GET,
+        uses: &[
+            ("GET", "/tap", "every frame of every client, one JSON line each, live"),
+            ("GET", "/tap?client=ID&action=A&direction=in", "those that fit"),
+        ],
+    },
+    Path {
         path: "/debug/pprof/profile",
         allow: GET,
         uses: &[("GET", "/debug/pprof/profile?seconds=30", "a CPU profile")],
