@@ -56,7 +56,16 @@ fn the_page_lives_finds_clients_and_says_what_is_wrong() {
         browser.run("document.querySelector('#client button').click()");
         browser.text("#client [role=status]", "the log shows it");
         proxy.wait_log("Heartbeat");
+        // Its frames, live, until another client is looked for.
+        browser.run("document.querySelectorAll('#client button')[2].click()");
+        let frames = browser.text("#client .frames", "callresult Heartbeat");
+        assert!(frames.contains("call Heartbeat"), "{frames}");
+        let newest = "return document.querySelector('#client .frames li').textContent";
+        let before = browser.run(newest);
+        eventually("a newer frame", || (browser.run(newest) != before).then_some(()));
+        assert_eq!(proxy.metric("taps"), [1.0, 1.0]);
         search("nobody");
+        eventually("the tap's end", || (proxy.metric("taps") == [0.0, 0.0]).then_some(()));
         browser.text("#client", "nobody is not connected. Its home is shard ");
         support::Http::connect(proxy.listen).get("/").expect(400);
         browser.text("#refused", "the header Upgrade: websocket is missing");
