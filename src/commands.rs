@@ -11,9 +11,11 @@ mod kick;
 mod place;
 mod push;
 mod reload;
+mod replay;
 mod screen;
 mod session;
 mod status;
+mod tap;
 
 use std::process::ExitCode;
 
@@ -30,7 +32,9 @@ pub fn run(args: &OperateArgs) -> ExitCode {
         "kick" => kick::run(&mut session),
         "push" => push::run(&mut session),
         "reload" => reload::run(&mut session),
+        "replay" => replay::run(&mut session),
         "status" => status::run(&mut session),
+        "tap" => tap::run(&mut session),
         other => unreachable!("{other} is in the table of commands and not here"),
     };
     let result = result.and_then(|()| session.screen.flush().map_err(Failure::from));

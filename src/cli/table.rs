@@ -92,6 +92,16 @@ pub const COMMANDS: &[Entry] = &[
         what: "Close a client's connection.",
     },
     Entry {
+        name: "tap",
+        words: "",
+        what: "Show the clients' frames as they come.",
+    },
+    Entry {
+        name: "replay",
+        words: "FILE",
+        what: "Play the clients of a recorded tap against a server, and say what it answers otherwise.",
+    },
+    Entry {
         name: "reload",
         words: "",
         what: "Read the configuration and the tokens again, as SIGHUP does, and say what has changed.",
@@ -177,6 +187,34 @@ pub const FLAGS: &[Flag] = &[
         ..flag("reason", "TEXT", "Of kick: the close reason, at most 123 bytes.")
     },
     Flag {
+        of: &["tap"],
+        ..flag("client", "ID", "Of tap: the frames of this client alone.")
+    },
+    Flag {
+        of: &["tap"],
+        ..flag("action", "ACTION", "Of tap: these Calls and their answers alone.")
+    },
+    Flag {
+        of: &["tap"],
+        ..flag("direction", "WAY", "Of tap: in (from clients) or out (to them) alone.")
+    },
+    Flag {
+        of: &["replay"],
+        ..flag(
+            "to",
+            "URL",
+            "Of replay: where clients connect, ws://[:PASSWORD@]host:port[/prefix/]. [listen of the configuration]",
+        )
+    },
+    Flag {
+        of: &["replay"],
+        ..flag("speed", "NUMBER", "Of replay: so many times as fast as it was. [1]")
+    },
+    Flag {
+        of: &["replay"],
+        ..switch("fast", "Of replay: as fast as the server answers.")
+    },
+    Flag {
         short: Some('h'),
         ..switch("help", "Print this help.")
     },
@@ -187,7 +225,7 @@ pub const FLAGS: &[Flag] = &[
 ];
 
 /// The commands that ask a running process.
-const OPERATE: &[&str] = &["status", "clients", "push", "kick", "reload"];
+const OPERATE: &[&str] = &["status", "clients", "push", "kick", "tap", "replay", "reload"];
 
 const fn flag(name: &'static str, value: &'static str, help: &'static str) -> Flag {
     Flag {

@@ -228,6 +228,24 @@ impl Client {
 }
 
 impl Stream {
+    /// Another handle of its connection: who shuts it down ends what is read.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub(super) fn socket(&self) -> io::Result<TcpStream> {
+        self.socket.try_clone()
+    }
+
+    /// All that is left of the body, as words.
+    ///
+    /// # Errors
+    /// See [`read`](Self::read).
+    pub(super) fn rest(&mut self) -> Result<String, Failure> {
+        let mut body = Vec::new();
+        while body.len() < ANSWER_LEN_MAX && self.read(&mut body)? {}
+        Ok(String::from_utf8_lossy(&body).trim().to_owned())
+    }
+
     /// Appends what comes next of the body; false at its end.
     ///
     /// # Errors

@@ -65,6 +65,12 @@ impl Place {
         })
     }
 
+    /// Where clients connect, and what stands before their ids.
+    pub(super) fn clients_address(&self) -> (SocketAddr, String) {
+        let prefix = self.node.path_prefix.first().cloned().unwrap_or_default();
+        (reachable(self.node.listen), prefix)
+    }
+
     /// The way to a listener, with its token.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! Holds what every command has: what was typed, where the process is, and where its words go.
 
+use std::net::SocketAddr;
+
 use super::failure::Failure;
 use super::http::Client;
 use super::place::{Listener, Place};
@@ -38,11 +40,20 @@ impl<'a> Session<'a> {
         self.client(Listener::Admin)
     }
 
+    /// Where clients connect, and what stands before their ids.
+    pub(super) fn clients_address(&mut self) -> Result<(SocketAddr, String), Failure> {
+        Ok(self.place()?.clients_address())
+    }
+
     fn client(&mut self, listener: Listener) -> Result<Client, Failure> {
+        self.place()?.client(listener)
+    }
+
+    fn place(&mut self) -> Result<&Place, Failure> {
         let place = match self.place.take() {
             Some(place) => place,
             None => Place::find(&self.args.serve)?,
         };
-        self.place.insert(place).client(listener)
+        Ok(self.place.insert(place))
     }
 }

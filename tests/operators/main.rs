@@ -18,5 +18,6 @@ mod service;
 mod start_up;
 mod status;
 mod strangers;
+mod tap_commands;
 mod taps;
 mod watchdog;
