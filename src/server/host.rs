@@ -1,9 +1,11 @@
 //! Reads what the machine allows this process: limits of the kernel, and the CPUs that it may use.
 
+mod cpu_quota;
 mod one_table;
 mod warnings;
 
 use std::fs;
+use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
 
@@ -30,6 +32,8 @@ pub struct Limits {
     pub is_one_table: bool,
     /// Memory in bytes: the machine's, or the control group's if that is less.
     pub memory: Option<u64>,
+    /// The control group's CPU quota, in thousandths of a CPU.
+    pub cpu_quota: Option<u64>,
 }
 
 impl Limits {
@@ -40,7 +44,10 @@ impl Limits {
         let number = |path: &str| text(path)?.trim().parse().ok();
         let all_memory = text("/proc/meminfo").and_then(|text| memory_total(&text));
         let group = text("/proc/self/cgroup").and_then(|text| group_path(&text));
-        let group_memory = group.and_then(|path| number(&format!("/sys/fs/cgroup{path}/memory.max")));
+        let group_memory = group
+            .as_ref()
+            .and_then(|path| number(&format!("/sys/fs/cgroup{path}/memory.max")));
+        let cpu_quota = group.and_then(|path| cpu_quota::read(Path::new("/sys/fs/cgroup"), &path));
         let capabilities = text("/proc/self/status").and_then(|text| effective_capabilities(&text));
         let locks_freely = capabilities.is_some_and(|bits| bits >> CAP_IPC_LOCK & 1 == 1);
         Limits {
@@ -56,6 +63,7 @@ impl Limits {
             },
             is_one_table: shards::node::probe_tables(shards::Tables::Private).is_err(),
             memory: [all_memory, group_memory].into_iter().flatten().min(),
+            cpu_quota,
         }
     }
 }

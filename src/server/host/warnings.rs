@@ -3,6 +3,7 @@
 //! Nothing here stops the start: the bounds hold, only lower than configured.
 
 use super::Limits;
+use super::cpu_quota;
 use super::one_table::clients_that_fit;
 use crate::config::{BackendUrl, Config, Core, ExecutorKey, Size, Warning};
 
@@ -14,6 +15,7 @@ pub fn warnings(config: &Config, limits: &Limits) -> Vec<Warning> {
         one_table(config, limits),
         open_files(config, limits),
         memory(config, limits),
+        cpu_quota::find_excess(config, limits.cpu_quota),
         buffers(config, limits),
         local_ports(config, limits),
         conntrack(config, limits),
@@ -60,7 +62,7 @@ fn descriptors_for(core: &Core, clients: usize, shards: usize) -> u64 {
     (connections + core.backend_connections_max + OWN_DESCRIPTORS + shards * DESCRIPTORS_PER_NEIGHBOUR) as u64
 }
 
-fn warning(what: String, fix: String) -> Option<Warning> {
+pub(super) fn warning(what: String, fix: String) -> Option<Warning> {
     Some(Warning { what, fix })
 }
 
