@@ -1,8 +1,8 @@
 //! Attacks the proxy while others are measured: what a shard must bear without their noticing.
 //!
-//! One thread holds [`FLOODS`] clients that send OCPP 2.1's SEND as fast as the socket takes them, [`EMPTIES`] that continue one message
-//! with empty frames, [`HALVES`] with half a message of [`HALF_LEN`] bytes, and opens [`STORM_PER_SECOND`] connections a second that are
-//! reset when their handshake is sent. Who is closed comes again.
+//! One thread holds a few clients of each [`Kind`] that send as fast as their sockets take it, [`HALVES`] with half a message of
+//! [`HALF_LEN`] bytes, and opens [`STORM_PER_SECOND`] connections a second that are reset when their handshake is sent. Who is closed
+//! comes again.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,11 +26,16 @@ pub struct HostileCounts {
     pub bytes: AtomicU64,
 }
 
-/// Attacks `targets` from the beginning of the measurement until `control.stop`.
+/// Attacks `targets` in the ways of `kinds` from the beginning of the measurement until `control.stop`.
 ///
 /// # Errors
 /// No descriptor for an epoll; what happens to single connections is counted.
-pub fn run(targets: Arc<[SocketAddr]>, counts: Arc<HostileCounts>, control: Arc<Control>) -> io::Result<()> {
+pub fn run(
+    kinds: &[Kind],
+    targets: Arc<[SocketAddr]>,
+    counts: Arc<HostileCounts>,
+    control: Arc<Control>,
+) -> io::Result<()> {
     let mut attack = Attack {
         targets,
         counts,
@@ -39,8 +44,7 @@ pub fn run(targets: Arc<[SocketAddr]>, counts: Arc<HostileCounts>, control: Arc<
         made: 0,
         stormed: 0,
         buffer: vec![0; READ_LEN],
-        endless: [Kind::Flood, Kind::Empty].map(|kind| kind.endless().into()),
-        half: half_message().into(),
+        sent_by: kinds.iter().map(|kind| (*kind, kind.bytes().into())).collect(),
     };
     while !control.stop.load(Ordering::Relaxed) {
         let begin = control.window_start();
@@ -55,28 +59,122 @@ pub fn run(targets: Arc<[SocketAddr]>, counts: Arc<HostileCounts>, control: Arc<
     Ok(())
 }
 
+/// What an attacker does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Kind {
-    Flood,
-    Empty,
-    Half,
+pub enum Kind {
+    /// Sends OCPP 2.1's SEND without end.
+    Sends,
+    /// Continues one message with empty frames.
+    Empties,
+    /// Sends pings that each want a pong, and reads them.
+    Pings,
+    /// Continues one message with frames of one byte, up to the largest there is.
+    Crumbs,
+    /// Sends SENDs of almost 1 MiB, 1 KiB at a time.
+    Pieces,
+    /// Sends half a message, and waits.
+    Halves,
+    /// Sends a handshake, and resets the connection.
     Storm,
 }
 
 impl Kind {
-    /// What is sent again and again: whole frames.
-    fn endless(self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        while bytes.len() < ENDLESS_LEN {
-            match self {
-                Self::Flood => {
-                    websocket::write_client_frame(&mut bytes, websocket::TEXT, br#"[6,"1","N",{}]"#, MASK);
-                }
-                _ => bytes.extend_from_slice(&EMPTY_CONTINUATION),
-            }
+    /// All of them, by the names that `--hostile=` takes.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("sends", Self::Sends),
+        ("empties", Self::Empties),
+        ("pings", Self::Pings),
+        ("crumbs", Self::Crumbs),
+        ("pieces", Self::Pieces),
+        ("halves", Self::Halves),
+        ("storm", Self::Storm),
+    ];
+
+    /// How many of them are there at once.
+    fn count(self) -> u32 {
+        match self {
+            Self::Halves => HALVES,
+            Self::Storm => STORM_AT_ONCE,
+            _ => OF_A_KIND,
         }
-        bytes
     }
+
+    /// Whether it begins again when all was sent.
+    fn repeats(self) -> bool {
+        self != Self::Halves
+    }
+
+    /// Bytes of one write.
+    fn write_len(self) -> usize {
+        if self == Self::Pieces { 1 << 10 } else { ENDLESS_LEN }
+    }
+
+    /// So many of them in one go.
+    fn writes(self) -> usize {
+        if self == Self::Pieces { 64 } else { 4 }
+    }
+
+    /// What is sent: whole frames, again and again where it repeats.
+    fn bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match self {
+            Self::Sends => endless(|bytes| {
+                websocket::write_client_frame(bytes, websocket::TEXT, br#"[6,"1","N",{}]"#, MASK);
+            }),
+            Self::Empties => endless(|bytes| bytes.extend_from_slice(&EMPTY_CONTINUATION)),
+            Self::Pings => {
+                endless(|bytes| websocket::write_client_frame(bytes, websocket::PING, b"are you there?", MASK))
+            }
+            Self::Crumbs => {
+                for place in 0..CRUMBS {
+                    let byte = CRUMB_MESSAGE.get(place).copied().unwrap_or(b' ');
+                    let first = if place == 0 {
+                        TEXT_NOT_FINAL
+                    } else {
+                        CONTINUATION_NOT_FINAL
+                    };
+                    let first = if place + 1 == CRUMBS { FINAL_CONTINUATION } else { first };
+                    bytes.extend_from_slice(&[first, MASKED | 1]);
+                    bytes.extend_from_slice(&MASK);
+                    bytes.push(byte ^ MASK[0]);
+                }
+                bytes
+            }
+            Self::Pieces => {
+                let mut text = br#"[6,"1","N",{"a":""#.to_vec();
+                text.resize(PIECES_LEN - 3, b'a');
+                text.extend_from_slice(br#""}]"#);
+                websocket::write_client_frame(&mut bytes, websocket::TEXT, &text, MASK);
+                bytes
+            }
+            Self::Halves => half_message(),
+            Self::Storm => bytes,
+        }
+    }
+}
+
+/// Reads the names of kinds, with commas between them.
+///
+/// # Errors
+/// In words: a name that is none.
+pub fn parse_kinds(text: &str) -> Result<Vec<Kind>, String> {
+    text.split(',')
+        .map(|name| {
+            let known = Kind::ALL.iter().find(|(known, _)| *known == name);
+            known.map(|(_, kind)| *kind).ok_or_else(|| {
+                let names: Vec<_> = Kind::ALL.iter().map(|(name, _)| *name).collect();
+                format!("--hostile={name}: the kinds are {}", names.join(", "))
+            })
+        })
+        .collect()
+}
+
+fn endless(add: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while bytes.len() < ENDLESS_LEN {
+        add(&mut bytes);
+    }
+    bytes
 }
 
 struct Attacker {
@@ -100,8 +198,8 @@ struct Attack {
     /// Connections of the storm so far.
     stormed: u64,
     buffer: Vec<u8>,
-    endless: [Arc<[u8]>; 2],
-    half: Arc<[u8]>,
+    /// What each kind that takes part sends.
+    sent_by: Vec<(Kind, Arc<[u8]>)>,
 }
 
 impl Attack {
@@ -116,15 +214,9 @@ impl Attack {
     /// Begins, resets and repeats what is due.
     fn advance(&mut self, now: u64, begin: u64) {
         if self.attackers.is_empty() {
-            let kinds = [
-                (Kind::Flood, FLOODS),
-                (Kind::Empty, EMPTIES),
-                (Kind::Half, HALVES),
-                (Kind::Storm, STORM_AT_ONCE),
-            ];
-            for (kind, count) in kinds {
-                self.attackers.extend((0..count).map(|_| Attacker {
-                    kind,
+            for (kind, _) in &self.sent_by {
+                self.attackers.extend((0..kind.count()).map(|_| Attacker {
+                    kind: *kind,
                     socket: None,
                     is_open: false,
                     sent: 0,
@@ -219,23 +311,25 @@ impl Attack {
             }
             return;
         }
-        let (bytes, repeats) = match attacker.kind {
-            Kind::Flood => (self.endless[0].clone(), true),
-            Kind::Empty => (self.endless[1].clone(), true),
-            Kind::Half => (self.half.clone(), false),
-            Kind::Storm => return,
+        let kind = attacker.kind;
+        let Some((_, bytes)) = self.sent_by.iter().find(|(known, _)| *known == kind) else {
+            return;
         };
+        if bytes.is_empty() {
+            return;
+        }
         let (mut sent, mut has_room) = (attacker.sent, true);
         // Not more in one go than the others' turn allows.
-        for _ in 0..WRITES_PER_EVENT {
+        for _ in 0..kind.writes() {
             if sent == bytes.len() {
-                if !repeats {
+                if !kind.repeats() {
                     has_room = false;
                     break;
                 }
                 sent = 0;
             }
-            match net::transmit(socket, &bytes[sent..]) {
+            let end = bytes.len().min(sent + kind.write_len());
+            match net::transmit(socket, &bytes[sent..end]) {
                 Ok(0) | Err(_) => {
                     has_room = false;
                     break;
@@ -274,10 +368,8 @@ fn half_message() -> Vec<u8> {
     frame
 }
 
-/// Clients that flood.
-pub const FLOODS: u32 = 16;
-/// Clients that continue a message with nothing.
-pub const EMPTIES: u32 = 16;
+/// Clients of each kind that sends without end.
+pub const OF_A_KIND: u32 = 16;
 /// Clients with half a message.
 pub const HALVES: u32 = 400;
 /// Bytes of the message of which they send half.
@@ -291,8 +383,17 @@ const PAUSE_NS: u64 = 100_000_000;
 const TICK_NS: u64 = 2_000_000;
 const READ_LEN: usize = 16 << 10;
 const ENDLESS_LEN: usize = 64 << 10;
-const WRITES_PER_EVENT: usize = 4;
 const MASK: [u8; 4] = [7, 77, 177, 217];
+/// Bytes of a message in pieces; with its frame it is below the 1 MiB that a message may have.
+const PIECES_LEN: usize = (1 << 20) - 64;
+/// Bytes of a message in crumbs, one in each frame: blanks follow the text.
+const CRUMBS: usize = 100_000;
+const CRUMB_MESSAGE: &[u8] = br#"[6,"1","N",{}]"#;
+/// RFC 6455, 5.2: the first byte of a frame, and the mask bit of the second.
+const TEXT_NOT_FINAL: u8 = 0x01;
+const CONTINUATION_NOT_FINAL: u8 = 0x00;
+const FINAL_CONTINUATION: u8 = 0x80;
+const MASKED: u8 = 0x80;
 /// RFC 6455, 5.2: not final, opcode 0, masked, no payload.
 const EMPTY_CONTINUATION: [u8; 6] = [0x00, 0x80, 7, 77, 177, 217];
 
@@ -301,13 +402,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_is_whole_frames_and_half_a_message_is_half() {
-        let flood = Kind::Flood.endless();
-        let len = websocket::Header::parse(&flood).unwrap().unwrap().frame_len();
-        assert_eq!(flood.len() % len, 0);
-        assert_eq!(Kind::Empty.endless().len() % EMPTY_CONTINUATION.len(), 0);
+    fn what_repeats_is_whole_frames_and_half_a_message_is_half() {
+        for (name, kind) in Kind::ALL {
+            let bytes = kind.bytes();
+            if kind == Kind::Halves || kind == Kind::Storm {
+                continue;
+            }
+            let mut rest = &bytes[..];
+            let mut frames = 0;
+            while !rest.is_empty() {
+                let header = websocket::Header::parse(rest).unwrap().unwrap();
+                rest = &rest[header.frame_len()..];
+                frames += 1;
+            }
+            assert!(frames == 1 || bytes.len() / frames <= 64, "{name}: {frames} frames");
+        }
         let half = half_message();
         let header = websocket::Header::parse(&half).unwrap().unwrap();
         assert_eq!((header.payload_len, half.len()), (HALF_LEN, HALF_LEN / 2));
+    }
+
+    #[test]
+    fn kinds_have_names_and_others_are_refused() {
+        assert_eq!(parse_kinds("pings,storm"), Ok(vec![Kind::Pings, Kind::Storm]));
+        assert!(parse_kinds("pongs").unwrap_err().contains("pings, crumbs"));
+        assert!(parse_kinds("").is_err());
     }
 }

@@ -88,7 +88,7 @@ impl<'a> Monitor<'a> {
         let (sender, slices) = channel();
         let pushing = u32::from(options.pushes_per_second > 0);
         let ready = Arc::new(Barrier::new(
-            (threads + pushing + u32::from(options.hostile)) as usize + 1,
+            (threads + pushing + u32::from(!options.hostile.is_empty())) as usize + 1,
         ));
         let mut handles = Vec::new();
         for thread in 0..threads {
@@ -112,18 +112,19 @@ impl<'a> Monitor<'a> {
                 pushes::run(load, counts, control)
             })?);
         }
-        let attack = match options.hostile {
-            true => {
+        let attack = match options.hostile.is_empty() {
+            false => {
+                let kinds = options.hostile.clone();
                 let counts = Arc::new(HostileCounts::default());
                 let targets = environment.targets.clone().into();
                 let (own, control, ready) = (Arc::clone(&counts), Arc::clone(&control), Arc::clone(&ready));
                 let thread = spawn("hostile".to_owned(), move || {
                     isolate(&ready)?;
-                    hostile::run(targets, own, control)
+                    hostile::run(&kinds, targets, own, control)
                 })?;
                 Some((counts, thread))
             }
-            false => None,
+            true => None,
         };
         ready.wait();
         let mut monitor = Self {

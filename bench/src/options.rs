@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::flags::{SHARDS_MAX, parse_address, parse_addresses, parse_cores, parse_duration};
+use crate::hostile;
 
 /// The text of `--help`.
 pub const HELP: &str = "\
@@ -44,8 +45,9 @@ What to measure
   --backend-threads N      threads of the stub (1)
   --backend-delay DURATION think time of the stub (0)
   --compare-floor          the same again against the floor relay, and the ratio
-  --hostile                the same without and with an attack meanwhile (floods of SENDs and of empty frames, half
-                           messages, a storm of connects), and the ratio; nothing of it may go wrong
+  --hostile[=KIND,KIND…]   the same without and with an attack meanwhile, and the ratio; nothing of it may go wrong.
+                           Floods of sends, empties, pings, crumbs (a byte per frame) and pieces (1 MiB by 1 KiB);
+                           halves (of messages), a storm of connects (all of these)
 
 What to write
   --json FILE              all figures
@@ -96,7 +98,8 @@ pub struct Options {
     pub backend_threads: u32,
     pub backend_delay: Duration,
     pub compare_floor: bool,
-    pub hostile: bool,
+    /// The kinds of attackers; none: no attack.
+    pub hostile: Vec<hostile::Kind>,
     pub json: Option<PathBuf>,
     pub html: Option<PathBuf>,
     pub quiet: bool,
@@ -137,7 +140,10 @@ impl Options {
                     continue;
                 }
                 Long("hostile") => {
-                    options.hostile = true;
+                    options.hostile = match parser.optional_value() {
+                        Some(kinds) => hostile::parse_kinds(kinds.to_str().ok_or("--hostile: not UTF-8")?)?,
+                        None => hostile::Kind::ALL.map(|(_, kind)| kind).to_vec(),
+                    };
                     continue;
                 }
                 Long("quiet") => {
@@ -231,7 +237,7 @@ impl Options {
         if self.mode != Mode::Ramp && self.hold.is_zero() {
             return Err("--hold 0: nothing to measure".into());
         }
-        if self.hostile && self.compare_floor {
+        if !self.hostile.is_empty() && self.compare_floor {
             return Err("--hostile compares with a run without the attack: leave --compare-floor away".into());
         }
         if self.target.is_empty() {
@@ -277,7 +283,7 @@ impl Default for Options {
             backend_threads: 1,
             backend_delay: Duration::ZERO,
             compare_floor: false,
-            hostile: false,
+            hostile: Vec::new(),
             json: None,
             html: None,
             quiet: false,

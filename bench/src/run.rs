@@ -19,16 +19,16 @@ use crate::{flags, http, launch};
 /// In words: it could not run. What went wrong in a run is in the report.
 pub fn run(options: &Options) -> Result<Report, String> {
     let open_files = flags::raise_open_files();
-    let quiet = match options.hostile {
-        true => Some(run_against(
+    let quiet = match options.hostile.is_empty() {
+        false => Some(run_against(
             &Options {
-                hostile: false,
+                hostile: Vec::new(),
                 ..options.clone()
             },
             None,
             open_files,
         )?),
-        false => None,
+        true => None,
     };
     let mut report = run_against(options, None, open_files)?;
     if let (Some(quiet), Some(hostile)) = (quiet, &mut report.hostile) {
