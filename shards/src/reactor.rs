@@ -19,6 +19,7 @@ use slab::Slab;
 use crate::pass::{Load, PassEnd, PassLengths};
 use crate::task;
 use crate::timers::{TICK, Timers};
+use crate::turn;
 
 const EVENTS_MAX: usize = 512;
 /// With fewer events in a pass there is little to gather.
@@ -182,10 +183,12 @@ impl Reactor {
             let somebody_ran = task::polls() != polls;
             let mail_count = mailbox.drain();
             let was_put_off = self.end_pass();
+            let goes_on = turn::resume_one();
             // Who was woken since can't be told here: the next pass tells.
-            let is_quiet = !(somebody_ran || mail_count > 0 || was_put_off);
+            let is_quiet = !(somebody_ran || mail_count > 0 || was_put_off || goes_on);
             self.finish_pass(mailbox, &mut events, is_quiet)?;
         }
+        turn::forget_all();
         Ok(())
     }
 
@@ -199,6 +202,7 @@ impl Reactor {
             let somebody_ran = task::run_ready();
             let mail_count = mailbox.drain();
             let was_put_off = self.end_pass();
+            turn::resume_one();
             // Who has worked looks for events once more before it sleeps: they come in crowds.
             let is_quiet = !(somebody_ran || mail_count > 0 || was_put_off || task::any_ready());
             self.finish_pass(mailbox, &mut events, is_quiet)?;

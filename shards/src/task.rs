@@ -85,6 +85,7 @@ pub(crate) fn any_ready() -> bool {
 
 impl Drop for Tasks {
     fn drop(&mut self) {
+        turn::forget_all();
         // What a task drops may wake or start others.
         loop {
             let wakers: Vec<Waker> = with_queue(|queue| queue.tasks.iter().map(|(_, waker)| waker.clone()).collect());
@@ -134,7 +135,7 @@ impl<F: Future<Output = ()>> Future for Member<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let future = self.project().future;
-        turn::take(|| future.poll(context))
+        turn::take(context, |context| future.poll(context))
     }
 }
 
@@ -158,7 +159,7 @@ impl<F: Future<Output = ()>> Future for Counted<F> {
             return Poll::Pending;
         }
         POLLS.set(POLLS.get().wrapping_add(1));
-        turn::take(|| this.future.poll(context))
+        turn::take(context, |context| this.future.poll(context))
     }
 }
 

@@ -13,10 +13,12 @@ use shards::listener::{self, Listener, UNSENT_LEN};
 use shards::node::{self, Node};
 use shards::parcel::Parcel;
 use shards::pass::PassEnd;
-use shards::turn::TURN_LEN;
+use shards::turn::{self, TURN_LEN};
 use shards::{Executor, Reactor, Settings, Shard, Socket, Tables, Timer, spawn};
 
 const DEADLINE: Duration = Duration::from_secs(60);
+const FLOODS: u64 = 16;
+const ROUNDS: u64 = 100;
 
 enum Mail {
     Add(u64),
@@ -99,6 +101,26 @@ async fn echo(socket: Socket, mesh: Rc<shards::mesh::Mesh<Mail>>, index: usize, 
                 .unwrap();
         }
     }
+}
+
+/// Tells how many passes there were while tasks flooded, and how many turns these had.
+async fn floods(reactor: Rc<Reactor>, done: mpsc::Sender<(u64, u64)>) {
+    let turns = Rc::new(Cell::new(0));
+    for _ in 0..FLOODS {
+        let turns = turns.clone();
+        spawn(std::future::poll_fn(move |context| {
+            turns.set(turns.get() + 1);
+            turn::spend(TURN_LEN);
+            assert!(!turn::may_go_on(context.waker()));
+            Poll::Pending
+        }));
+    }
+    let begun = reactor.load().passes;
+    while reactor.load().passes < begun + ROUNDS {
+        shards::yield_now().await;
+    }
+    done.send((reactor.load().passes - begun, turns.get())).unwrap();
+    reactor.stop();
 }
 
 async fn recv(socket: &Socket, buffer: &mut [u8]) -> usize {
@@ -312,6 +334,17 @@ on_each_runtime! {
             assert_eq!(name, what);
             assert!((1..=2 * TURN_LEN).contains(&len), "{what}: {len} bytes before the other task ran");
         }
+        node.unwrap().join().unwrap();
+    }
+
+    fn of_those_who_always_have_more_one_goes_on_in_each_pass(runtime) {
+        let (done, dones) = mpsc::channel();
+        let node = node::start::<Mail, _, _>(&runtime.settings(&[0], 8), move |shard| {
+            floods(shard.reactor.clone(), done.clone())
+        });
+        let (passes, turns) = dones.recv_timeout(DEADLINE).unwrap();
+        assert!(passes >= ROUNDS, "{passes} passes");
+        assert!((passes / 2..=passes + FLOODS).contains(&turns), "{turns} turns in {passes} passes");
         node.unwrap().join().unwrap();
     }
 

@@ -65,9 +65,9 @@ impl Frame {
         self.header.len() + self.body.len() - self.sent
     }
 
-    /// Whether it may leave a little later: an answer may, a push says whether it has left.
+    /// Whether it may leave a little later: an answer and a pong may, a push says whether it has left.
     pub(super) fn may_wait(&self) -> bool {
-        self.push.is_none() && self.kind() == "text"
+        self.push.is_none() && matches!(self.kind(), "text" | "pong")
     }
 
     /// What it is, in a word.

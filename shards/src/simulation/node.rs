@@ -16,6 +16,7 @@ use crate::mesh::{self, Mesh, NodeHandle};
 use crate::settings::{Executor, Settings, Tables};
 use crate::shard::{Handler, Inbox, Shard};
 use crate::start_error::StartError;
+use crate::turn;
 
 /// Shards on threads, which a simulation does not have.
 #[derive(Debug)]
@@ -196,7 +197,8 @@ impl<M: 'static> Simulation<M> {
             for shard in &self.shards {
                 was_put_off |= shard.reactor.end_pass();
             }
-            if polls == before && !was_put_off {
+            let goes_on = turn::resume_one();
+            if polls == before && !was_put_off && !goes_on {
                 return;
             }
         }

@@ -81,7 +81,9 @@ pub(super) fn run_one(random: &mut Random) -> bool {
     let waker = Waker::from(wakes);
     TURN.set((0, 0));
     TURNS.set(TURNS.get() + 1);
-    let polled = turn::take(|| future.as_mut().poll(&mut Context::from_waker(&waker)));
+    let polled = turn::take(&mut Context::from_waker(&waker), |context| {
+        future.as_mut().poll(context)
+    });
     // What is done at the end of a pass is nobody's turn.
     TURN.set((0, 0));
     match polled {
@@ -124,6 +126,7 @@ impl Wake for Wakes {
 
 /// Ends all tasks.
 pub(super) fn clear() {
+    turn::forget_all();
     // What a task drops may wake or start others.
     loop {
         let tasks = TASKS.take();

@@ -38,12 +38,11 @@ impl<C: Conversation> Connection<C> {
             }
             Phase::Closing | Phase::Lingering => {}
         }
-        if turn::is_over() {
-            // There may be more.
-            state.wake();
-            return false;
-        }
-        true
+        // It is woken for what is left over.
+        state
+            .stream
+            .as_ref()
+            .is_none_or(|stream| turn::may_finish(stream.waker()))
     }
 
     /// Takes what was left over before, or else what the socket has. False: there is nothing now.

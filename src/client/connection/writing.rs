@@ -2,6 +2,8 @@
 
 use std::task::Poll;
 
+use shards::turn;
+
 use super::{Connection, Phase, State};
 use crate::client::conversation::Conversation;
 use crate::client::frame::Frame;
@@ -78,9 +80,10 @@ impl<C: Conversation> Connection<C> {
         more.recycle(frame.into_body());
     }
 
-    /// Whether a frame of `len` bytes can wait for the end of this pass.
+    /// Whether a frame of `len` bytes can wait for the end of this pass: where many clients are served, or much of one, it is
+    /// not the only one.
     fn may_defer(&self, state: &State<C>, len: usize) -> bool {
-        self.env().reactor.is_crowded()
+        (self.env().reactor.is_crowded() || turn::is_long())
             && usize::from(state.deferred_len) + len <= DEFERRED_LEN_MAX.into()
             && self.clients.deferred_writes.has_room(len)
     }

@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::Path;
 
-use super::warnings::warning;
 use crate::config::{Config, Warning};
 
 /// The smallest quota of the group `path` and of those above it, in thousandths of a CPU. `None`: no quota, or none that can be
@@ -30,18 +29,18 @@ pub(super) fn find_excess(config: &Config, quota: Option<u64>) -> Option<Warning
     let (quota, shards) = (quota?, config.cores.len() as u64);
     (quota < shards.saturating_mul(1000)).then_some(())?;
     let whole = (quota / 1000).max(1);
-    warning(
-        format!(
+    Some(Warning {
+        what: format!(
             "{shards} shards have {}.{:03} CPUs together (the CPU quota of their control group): when they are used up, all stop for \
              up to a tenth of a second, and every client waits",
             quota / 1000,
             quota % 1000
         ),
-        format!(
+        fix: format!(
             "--cores with {whole} of them, or whole CPUs instead of a quota (`--cpuset-cpus`; in Kubernetes the static CPU \
              manager, and requests equal to limits)"
         ),
-    )
+    })
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ fn descriptors_for(core: &Core, clients: usize, shards: usize) -> u64 {
     (connections + core.backend_connections_max + OWN_DESCRIPTORS + shards * DESCRIPTORS_PER_NEIGHBOUR) as u64
 }
 
-pub(super) fn warning(what: String, fix: String) -> Option<Warning> {
+fn warning(what: String, fix: String) -> Option<Warning> {
     Some(Warning { what, fix })
 }
 
