@@ -66,7 +66,8 @@ async fn serve(parts: Shard<()>, config: Config, address: SocketAddr) {
     env.reactor.at_pass_end(weak);
     spawn(accept::receive(clients.clone(), parts.arrivals));
     println!("ready {address}");
-    accept::accept(clients, parts.handover, listener).await;
+    env.open.trigger(env.reactor.now());
+    accept::accept(clients, parts.handover, vec![listener]).await;
 }
 
 /// Gives back what it gets.

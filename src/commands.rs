@@ -16,6 +16,7 @@ mod screen;
 mod session;
 mod status;
 mod tap;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ pub fn run(args: &OperateArgs) -> ExitCode {
         "replay" => replay::run(&mut session),
         "status" => status::run(&mut session),
         "tap" => tap::run(&mut session),
+        "upgrade" => upgrade::run(&mut session),
         other => unreachable!("{other} is in the table of commands and not here"),
     };
     let result = result.and_then(|()| session.screen.flush().map_err(Failure::from));

@@ -45,6 +45,10 @@ pub struct Env {
     pub refusals: Refusals,
     /// Who looks at the clients' frames.
     pub watch: Watch,
+    /// Whether the shard accepts.
+    pub open: Rc<DrainSignal>,
+    /// Whether another process accepts in its place.
+    pub taken_over: Rc<DrainSignal>,
     /// Whether the shard drains.
     pub drain: Rc<DrainSignal>,
     /// Said at the end of the drain: nothing needs the ingress any more, on any shard.
@@ -79,6 +83,8 @@ impl Env {
             counters: Rc::default(),
             refusals: Refusals::default(),
             watch: Watch::default(),
+            open: Rc::default(),
+            taken_over: Rc::default(),
             drain: Rc::default(),
             end: Rc::default(),
             hasher,
@@ -130,6 +136,11 @@ impl Env {
     /// True from the first word of the end.
     pub fn is_draining(&self) -> bool {
         self.drain.is_triggered()
+    }
+
+    /// True once this process is not the one that new requests are for: it drains, or another one has taken over.
+    pub fn is_ending(&self) -> bool {
+        self.is_draining() || self.taken_over.is_triggered()
     }
 
     /// For spreading what would otherwise come in waves; of no other use.

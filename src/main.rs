@@ -16,11 +16,14 @@ use ws2api::observe::reloads;
 use ws2api::server::cpu_features;
 use ws2api::server::host;
 use ws2api::server::inherited_sockets::InheritedSockets;
+use ws2api::server::listeners::Origin;
 use ws2api::server::reload::Source;
 use ws2api::server::run_mark::RunMark;
 use ws2api::server::runtime::Runtime;
 use ws2api::server::sd_notify;
-use ws2api::server::{self, Remote, Server};
+use ws2api::server::takeover::new::Predecessor;
+use ws2api::server::takeover::program::Program;
+use ws2api::server::{self, Remote, Server, Start};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -113,42 +116,83 @@ fn check(config: &Config, args: &ServeArgs) -> Result<(), String> {
 /// No thread takes these signals but the one that waits for them: a handler could run on any shard, with its own table.
 /// Threads inherit this, so it comes before the first of them.
 fn block_signals() -> Result<SigSet, String> {
-    let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1]
-        .into_iter()
-        .collect();
+    let signals: SigSet = [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+    ]
+    .into_iter()
+    .collect();
     match signals.thread_block() {
         Ok(()) => Ok(signals),
         Err(error) => Err(format!("signals can't be blocked: {error}")),
     }
 }
 
+/// What was there before this process's configuration was read.
+struct Before {
+    /// Asked first: later another file may be at its path.
+    program: Option<Program>,
+    predecessor: Option<Predecessor>,
+    origin: Origin,
+    signals: SigSet,
+}
+
+impl Before {
+    fn look() -> Result<Self, String> {
+        // Signals wait until somebody is there for them: one that comes early would end a process that is to take over.
+        let signals = block_signals()?;
+        let program = Program::remember().ok();
+        let mut predecessor = Predecessor::meet(cli::version().trim_end())?;
+        let origin = match &mut predecessor {
+            Some(predecessor) => Origin::Predecessor(predecessor.take_listeners()),
+            None => Origin::ServiceManager(InheritedSockets::take().map_err(|error| error.to_string())?),
+        };
+        Ok(Self {
+            program,
+            predecessor,
+            origin,
+            signals,
+        })
+    }
+}
+
 fn begin(args: &ServeArgs) -> Result<(), String> {
-    let inherited = InheritedSockets::take().map_err(|error| error.to_string())?;
-    let config = load(args)?;
-    serve(&config, args, block_signals()?, inherited, |_| String::new())
+    run(|before| serve(&load(args)?, args, before, |_| String::new()))
 }
 
 fn demonstrate(mut args: ServeArgs) -> Result<(), String> {
-    let inherited = InheritedSockets::take().map_err(|error| error.to_string())?;
-    let signals = block_signals()?;
-    let backend = demo::start_backend().map_err(|error| format!("the demo's backend: {error}"))?;
-    let mut overrides = config::Overrides::default();
-    for key in ["listen", "ingress", "admin"] {
-        overrides.set(key, "127.0.0.1:0");
+    run(|before| {
+        let backend = demo::start_backend().map_err(|error| format!("the demo's backend: {error}"))?;
+        let mut overrides = config::Overrides::default();
+        for key in ["listen", "ingress", "admin"] {
+            overrides.set(key, "127.0.0.1:0");
+        }
+        overrides.set("backend", format!("http://{backend}"));
+        // What the command line says comes later and wins.
+        overrides.set.append(&mut args.overrides.set);
+        overrides.cores = args.overrides.cores.take();
+        args.overrides = overrides;
+        serve(&load(&args)?, &args, before, demo::guide)
+    })
+}
+
+/// Whatever keeps this process from taking over, the one that runs hears of it.
+fn run(serve: impl FnOnce(&mut Before) -> Result<(), String>) -> Result<(), String> {
+    let mut before = Before::look()?;
+    let result = serve(&mut before);
+    if let (Err(words), Some(predecessor)) = (&result, &mut before.predecessor) {
+        predecessor.fail(words);
     }
-    overrides.set("backend", format!("http://{backend}"));
-    // What the command line says comes later and wins.
-    overrides.set.append(&mut args.overrides.set);
-    overrides.cores = args.overrides.cores.take();
-    args.overrides = overrides;
-    serve(&load(&args)?, &args, signals, inherited, demo::guide)
+    result
 }
 
 fn serve(
     config: &Config,
     args: &ServeArgs,
-    signals: SigSet,
-    inherited: InheritedSockets,
+    before: &mut Before,
     guide: impl Fn(&server::Addresses) -> String,
 ) -> Result<(), String> {
     abort_on_panic(args.log);
@@ -162,7 +206,21 @@ fn serve(
     for warning in server::check::warnings(config, &limits) {
         tracing::warn!(fix = warning.fix, "{}", warning.what);
     }
-    let server = Server::start(config, inherited, args.trace_client.clone()).map_err(|error| error.to_string())?;
+    let start = Start {
+        origin: std::mem::take(&mut before.origin),
+        generation: before.predecessor.as_ref().map_or(0, Predecessor::generation),
+        program: before.program.take(),
+        version: cli::version().trim_end().to_owned(),
+        traced: args.trace_client.clone(),
+    };
+    let mut server = Server::start(config, start).map_err(|error| error.to_string())?;
+    if let Some(predecessor) = &mut before.predecessor {
+        predecessor.wait_for_go()?;
+    }
+    server.open().map_err(|error| error.to_string())?;
+    if let Some(predecessor) = before.predecessor.take() {
+        predecessor.serve(server.control());
+    }
     reloads::succeeded();
     let (mark, unclean) = RunMark::leave();
     if let Some(words) = unclean {
@@ -177,7 +235,7 @@ fn serve(
     ))?;
     print(&guide(&server.addresses))?;
     sd_notify::ready();
-    let remote = server.remote();
+    let (remote, control) = (server.remote(), server.control());
     let source = Source {
         config: config.clone(),
         args: args.clone(),
@@ -190,6 +248,7 @@ fn serve(
         let (source, remote) = (source.clone(), remote.clone());
         move || locked(&source).read_again(&remote)
     });
+    let signals = before.signals;
     std::thread::Builder::new()
         .name("signals".into())
         .spawn({
@@ -201,7 +260,9 @@ fn serve(
     write_profiles(&profiles);
     let drained = ended?;
     tracing::info!("{drained}");
-    mark.wipe();
+    if !control.is_taken_over() {
+        mark.wipe();
+    }
     Ok(())
 }
 
@@ -246,6 +307,13 @@ fn watch(signals: SigSet, remote: &Remote, profiles: &Profiles, source: &Mutex<S
             Signal::SIGUSR1 => write_profiles(profiles),
             // What came of it is in the log.
             Signal::SIGHUP => drop(locked(source).read_again(remote)),
+            Signal::SIGUSR2 => {
+                let timeout = locked(source).config.node.upgrade_timeout;
+                // Its end is in the log, whatever it is.
+                if let Err(error) = remote.upgrades.begin(timeout) {
+                    tracing::error!("no upgrade: {error}");
+                }
+            }
             _ if draining => std::process::exit(EXIT_SECOND_SIGNAL),
             _ => {
                 tracing::info!("{signal}: draining; once more ends at once");

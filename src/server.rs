@@ -4,24 +4,29 @@ pub mod check;
 pub mod cpu_features;
 pub mod host;
 pub mod inherited_sockets;
+pub mod listeners;
 pub mod rebalance;
 pub mod reload;
 pub mod run_mark;
 pub mod runtime;
 pub mod sd_notify;
+pub mod stop_word;
+pub mod takeover;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use shards::listener::{self, Reservation};
 use shards::mesh::NodeHandle;
 use shards::{Settings, StartError, node};
 
-use self::inherited_sockets::{ActivationError, InheritedSockets};
+use self::listeners::{KeptListeners, ListenError, Listeners, Origin};
 use self::runtime::Runtime;
+use self::stop_word::StopWord;
+use self::takeover::old::{Parts, Upgrades};
+use self::takeover::program::Program;
 use crate::backend::targets;
 use crate::config::{BackendUrl, Config, Node};
 use crate::env::home::IdHasher;
@@ -35,19 +40,9 @@ use protocol::ocpp::ClientId;
 /// Why the server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// A listener's address is taken or not ours.
-    #[error("{key} = {address}: {error}{}", hint(.error))]
-    Listen {
-        /// The key of the address.
-        key: &'static str,
-        /// The address as it was configured.
-        address: SocketAddr,
-        /// The kernel's error.
-        error: io::Error,
-    },
-    /// A socket that was passed in.
+    /// A listener could not be opened.
     #[error(transparent)]
-    InheritedSockets(#[from] ActivationError),
+    Listen(#[from] ListenError),
     /// The file of a token cannot be used.
     #[error("{key} = {}: {error}", .file.display())]
     Token {
@@ -65,7 +60,7 @@ pub enum ServeError {
     #[error("{0}")]
     Shard(String),
     /// Signals or threads could not be set up.
-    #[error("can't be set up: {0}")]
+    #[error("can't be set up: {error}{hint}", error = .0, hint = listeners::hint(.0))]
     System(#[from] io::Error),
 }
 
@@ -80,11 +75,32 @@ pub struct Server {
     control: Arc<ControlPlane>,
     running: Running,
     taps: OpenTaps,
+    upgrades: Upgrades,
+    listeners: KeptListeners,
+    admin: Option<(Admin, TcpListener, Arc<StopWord>)>,
+}
+
+/// What a server is started with, beside its configuration.
+#[derive(Debug)]
+pub struct Start {
+    /// Where its listeners come from.
+    pub origin: Origin,
+    /// How many takeovers there were before it; it was started by somebody else for the first.
+    pub generation: u32,
+    /// What an upgrade starts, as far as that is known.
+    pub program: Option<Program>,
+    /// This version, for people.
+    pub version: String,
+    /// The client whose frames are logged.
+    pub traced: Option<ClientId>,
 }
 
 /// The way to the shards, for signals.
 #[derive(Clone, Debug)]
 pub struct Remote {
+    /// What another process may take over.
+    pub upgrades: Upgrades,
+    listeners: KeptListeners,
     running: Running,
     control: Arc<ControlPlane>,
     outside: Arc<NodeHandle<Mail>>,
@@ -102,39 +118,35 @@ pub struct Addresses {
 }
 
 impl Server {
-    /// Starts the shards; on return all of them serve. `inherited`: sockets that are open already, used instead of the
-    /// configured addresses; `traced`: the client whose frames are logged.
+    /// Starts the shards; on return all of them would serve, and [`open`](Self::open) lets them.
     ///
     /// # Errors
     /// [`ServeError`] says in one line what was refused and what to change.
-    pub fn start(
-        config: &Config,
-        mut inherited: InheritedSockets,
-        traced: Option<ClientId>,
-    ) -> Result<Self, ServeError> {
-        inherited.check(config.cores.len())?;
-        let listen = Place::take("listen", config.node.listen, &inherited.listen)?;
-        let ingress = Place::take("ingress", config.node.ingress, &inherited.ingress)?;
-        let admin = match inherited.admin.pop() {
-            Some(socket) => socket.into(),
-            None => std::net::TcpListener::bind(config.node.admin).map_err(|error| ServeError::Listen {
-                key: "admin",
-                address: config.node.admin,
-                error,
-            })?,
-        };
-        let addresses = Addresses {
-            listen: listen.address(),
-            ingress: ingress.address(),
-            admin: admin.local_addr()?,
-        };
+    pub fn start(config: &Config, start: Start) -> Result<Self, ServeError> {
+        let Start {
+            origin,
+            generation,
+            program,
+            version,
+            traced,
+        } = start;
+        // Before anything is open that it could lack.
+        let runtime = Runtime::choose(config)?;
+        for row in runtime.rows() {
+            tracing::info!("{row}");
+        }
+        let has_predecessor = matches!(origin, Origin::Predecessor(_));
+        let listeners = Listeners::open(config, origin)?;
+        let ((listen, listen_sockets), (ingress, ingress_sockets)) = (listeners.listen(), listeners.ingress());
+        let (admin, admin_listener) = listeners.admin()?;
+        let addresses = Addresses { listen, ingress, admin };
         let tokens = tokens(&config.node)?;
         let plan = Plan {
             started: Instant::now(),
             node: Arc::new(config.node.clone()),
             cores: config.cores.clone().into(),
-            listen: listen.listener(),
-            ingress: ingress.listener(),
+            listen: listen_sockets,
+            ingress: ingress_sockets,
             addresses: config.node.backends.iter().map(targets::look_up).collect(),
             ingress_token: tokens.ingress.clone(),
             hasher: IdHasher::default(),
@@ -142,20 +154,17 @@ impl Server {
             control: ControlPlane::new(config.cores.iter().map(|core| core.cpu)),
         };
         let control = plan.control.clone();
+        control.wait_for_opening(has_predecessor);
         let hasher = plan.hasher.clone();
         let began = plan.started;
         let cpus: Vec<usize> = config.cores.iter().map(|core| core.cpu).collect();
         let mesh_queue = config.cores.iter().map(|core| core.mesh_queue).max().unwrap_or(1);
         let (started, starts) = mpsc::channel();
         let (ended, ends) = mpsc::channel();
-        let runtime = Runtime::choose(config)?;
-        for row in runtime.rows() {
-            tracing::info!("{row}");
-        }
         let settings = Settings {
             cpus: &cpus,
             mesh_capacity: mesh_queue,
-            inherited: &inherited.per_shard(cpus.len()),
+            inherited: &listeners.per_shard(cpus.len()),
             executor: runtime.executor,
             tables: runtime.tables,
         };
@@ -172,12 +181,27 @@ impl Server {
                 .map_err(|_| ServeError::Shard("a shard ended before it served".into()))?
                 .map_err(ServeError::Shard)?;
         }
-        // What a shard closes from now on is closed.
-        drop((listen, ingress, inherited));
+        let listeners = KeptListeners::new(listeners);
+        let admin_stop = Arc::new(StopWord::new()?);
+        let upgrades = Upgrades::new(Parts {
+            program,
+            version,
+            generation,
+            outside: node.outside.clone(),
+            control: control.clone(),
+            listeners: listeners.clone(),
+            admin_stop: admin_stop.clone(),
+        });
         let running = Running::new(config.clone(), tokens.admin.clone());
-        let operators = Admin::new(node.outside.clone(), control.clone(), hasher, running.clone(), began);
-        let taps = operators.taps();
-        operators.start(admin)?;
+        let admin = Admin::new(
+            node.outside.clone(),
+            control.clone(),
+            hasher,
+            running.clone(),
+            began,
+            upgrades.clone(),
+        );
+        let taps = admin.taps();
         refresh_addresses(&config.node.backends, &node.outside)?;
         Ok(Self {
             addresses,
@@ -187,13 +211,36 @@ impl Server {
             control,
             running,
             taps,
+            upgrades,
+            listeners,
+            admin: Some((admin, admin_listener, admin_stop)),
         })
+    }
+
+    /// From now on clients, backend and operators are served.
+    ///
+    /// # Errors
+    /// When there can be no thread for operators.
+    pub fn open(&mut self) -> Result<(), ServeError> {
+        self.control.open(&self.node.outside);
+        if let Some((admin, listener, stop)) = self.admin.take() {
+            admin.start(listener, stop)?;
+        }
+        Ok(())
+    }
+
+    /// What the process wants of the shards.
+    #[must_use]
+    pub fn control(&self) -> Arc<ControlPlane> {
+        self.control.clone()
     }
 
     /// The way to the shards.
     #[must_use]
     pub fn remote(&self) -> Remote {
         Remote {
+            upgrades: self.upgrades.clone(),
+            listeners: self.listeners.clone(),
             running: self.running.clone(),
             control: self.control.clone(),
             outside: self.node.outside.clone(),
@@ -244,8 +291,11 @@ fn tokens(node: &Node) -> Result<Tokens, ServeError> {
 }
 
 impl Remote {
-    /// Begins the end: no new clients; those that there are leave.
+    /// Begins the end: no new clients; those that there are leave. An upgrade that is under way is undone.
     pub fn drain(&self) {
+        self.upgrades.cancel();
+        // What the shards close is closed.
+        self.listeners.let_go();
         self.control.drain(&self.outside);
     }
 
@@ -253,56 +303,6 @@ impl Remote {
     pub fn reload(&self, config: Config, tokens: Tokens) {
         self.running.set(config.clone(), tokens.admin);
         self.control.reload(&self.outside, config, tokens.ingress);
-    }
-}
-
-/// What is known of a listener before its shards have it.
-enum Place {
-    Reserved(Reservation),
-    InheritedSockets(SocketAddr),
-}
-
-impl Place {
-    fn take(
-        key: &'static str,
-        address: SocketAddr,
-        inherited: &[inherited_sockets::Socket],
-    ) -> Result<Self, ServeError> {
-        let Some(socket) = inherited.first() else {
-            let reserved = listener::reserve(address);
-            return reserved
-                .map(Self::Reserved)
-                .map_err(|error| ServeError::Listen { key, address, error });
-        };
-        let (count, is) = (inherited.len(), socket.address);
-        tracing::info!(
-            "{key}: {count} {} passed in, at {is}; the configured {address} is not used",
-            if count == 1 { "socket was" } else { "sockets were" }
-        );
-        Ok(Self::InheritedSockets(is))
-    }
-
-    fn address(&self) -> SocketAddr {
-        match self {
-            Self::Reserved(reservation) => reservation.address(),
-            Self::InheritedSockets(address) => *address,
-        }
-    }
-
-    fn listener(&self) -> shard::Listening {
-        match self {
-            Self::Reserved(reservation) => shard::Listening::On(reservation.address()),
-            Self::InheritedSockets(_) => shard::Listening::Inherited,
-        }
-    }
-}
-
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "; another program (or another ws2api) has it: `ss -ltnp` shows which",
-        io::ErrorKind::AddrNotAvailable => "; it is not an address of this machine",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
-        _ => "",
     }
 }
 

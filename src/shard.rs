@@ -12,10 +12,12 @@ mod reload;
 mod report;
 mod requests;
 mod send_away;
+mod takeover;
 
 pub use drain::Drained;
 
 use std::cell::Cell;
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
@@ -23,7 +25,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use shards::Reactor;
-use shards::listener::Listener;
+use shards::listener::{Listener, Sharing};
 use shards::mesh::Mesh;
 use shards::pass::PassEnd;
 use shards::spawn;
@@ -72,8 +74,21 @@ pub struct Plan {
 pub enum Listening {
     /// It makes its own; the address is real, its port chosen.
     On(SocketAddr),
-    /// It was born with one, in the order of the plan.
-    Inherited,
+    /// All shards together were born with so many, in the order of the plan: some have several, or several have one.
+    Inherited {
+        /// How many they are.
+        sockets: usize,
+        /// Who else has them.
+        sharing: Sharing,
+    },
+}
+
+impl Listening {
+    /// Which of the sockets are those of shard `index` of `count`.
+    pub fn of_shard(sockets: usize, index: usize, count: usize) -> impl Iterator<Item = usize> {
+        // As many as come with `count` steps, or the one whose turn it is.
+        (index % sockets.min(count)..sockets).step_by(count)
+    }
 }
 
 /// One shard: one thread, and everything it owns.
@@ -103,9 +118,10 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
     let shards::Shard { arrivals, inbox, .. } = core_parts;
     let reactor = core_parts.reactor;
     let core = plan.cores[core_parts.index].clone();
-    let listeners = bind(&reactor, &plan, &core, core_parts.inherited);
+    let place = (core_parts.index, core_parts.count);
+    let listeners = bind(&reactor, &plan, &core, place, core_parts.inherited);
     let env = Env::new(
-        (core_parts.index, core_parts.count),
+        place,
         plan.started,
         Node::clone(&plan.node),
         core,
@@ -117,7 +133,7 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
     env.reactor.at_pass_end(weak);
     let mailed = shard.clone();
     inbox.set(move |mail| mailed.handle_mail(mail));
-    let (listener, ingress_listener) = match listeners {
+    let (listeners, ingress_listeners) = match listeners {
         Ok(listeners) => listeners,
         Err(error) => {
             // Nobody listens for this when another shard has failed before.
@@ -127,8 +143,14 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
     };
     spawn(room::keep_room(shard.clients.clone()));
     spawn(accept::receive(shard.clients.clone(), arrivals));
-    spawn(accept::accept(shard.clients.clone(), core_parts.handover, listener));
-    spawn(ingress::serve(shard.ingress.clone(), ingress_listener));
+    if shard.control.plane().is_open() {
+        env.open.trigger(env.reactor.now());
+    }
+    spawn(accept::accept(shard.clients.clone(), core_parts.handover, listeners));
+    for listener in ingress_listeners {
+        spawn(ingress::serve(shard.ingress.clone(), listener));
+    }
+    spawn(shard.clone().leave_to_another());
     let _ = started.send(Ok(()));
     drop(started);
     let drain = env.drain.watch();
@@ -143,17 +165,30 @@ fn bind(
     reactor: &Rc<Reactor>,
     plan: &Plan,
     core: &Core,
+    (index, count): (usize, usize),
     inherited: Vec<OwnedFd>,
-) -> Result<(Listener, Listener), String> {
+) -> Result<(Vec<Listener>, Vec<Listener>), String> {
     let backlog = u32::try_from(core.listen_backlog).unwrap_or(u32::MAX);
     let mut inherited = inherited.into_iter();
     let mut bind = |listening| match listening {
         Listening::On(address) => {
-            Listener::bind(reactor, address, backlog).map_err(|error| format!("can't listen on {address}: {error}"))
+            let bound = Listener::bind(reactor, address, backlog);
+            bound
+                .map(|listener| vec![listener])
+                .map_err(|error| format!("can't listen on {address}: {error}"))
         }
-        Listening::Inherited => {
-            let socket = inherited.next().expect("a socket for each that is inherited");
-            Listener::adopt(reactor, socket, backlog).map_err(|error| format!("a socket that was passed in: {error}"))
+        Listening::Inherited { sockets, sharing } => {
+            let own = Listening::of_shard(sockets, index, count);
+            let adopted = own.map(|_| {
+                let socket = inherited.next().expect("a socket for each that is inherited");
+                let mut listener = Listener::adopt(reactor, socket, backlog, sharing)?;
+                if !plan.control.is_open() {
+                    listener.rest();
+                }
+                Ok(listener)
+            });
+            let adopted: io::Result<Vec<Listener>> = adopted.collect();
+            adopted.map_err(|error| format!("can't listen on a socket that is there: {error}"))
         }
     };
     Ok((bind(plan.listen)?, bind(plan.ingress)?))
@@ -242,10 +277,21 @@ impl Shard {
         if let Some(reload) = self.control.take_reload() {
             self.reload(&reload);
         }
-        if self.control.plane().is_draining() && !self.env.is_draining() {
-            self.control.set_phase(Phase::Draining);
-            self.env.drain.trigger(self.env.reactor.now());
+        let (plane, now) = (self.control.plane(), self.env.reactor.now());
+        if plane.is_open() && !self.env.open.is_triggered() {
+            self.env.open.trigger(now);
         }
+        if plane.is_taken_over() && !self.env.taken_over.is_triggered() {
+            self.env.taken_over.trigger(now);
+        }
+        if plane.is_draining() && !self.env.is_draining() {
+            self.drain();
+        }
+    }
+
+    fn drain(&self) {
+        self.control.set_phase(Phase::Draining);
+        self.env.drain.trigger(self.env.reactor.now());
     }
 
     fn handle_mail(&self, mail: Mail) {

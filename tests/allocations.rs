@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use support::{Backend, Handshake, Http, Tap, eventually};
 use ws2api::config::{self, Overrides};
-use ws2api::server::inherited_sockets::InheritedSockets;
-use ws2api::server::{Addresses as SocketAddresses, Server};
+use ws2api::server::listeners::Origin;
+use ws2api::server::{Addresses as SocketAddresses, Server, Start};
 
 struct Counting;
 
@@ -73,7 +73,16 @@ fn serve(backend: &Backend) -> Server {
     overrides.set("backend", backend.url());
     let cpus = ws2api::server::host::usable_cpus();
     let config = config::resolve(None, &overrides, &cpus[..1]).expect("the defaults and free ports");
-    Server::start(&config, InheritedSockets::default(), None).expect("it starts")
+    let start = Start {
+        origin: Origin::default(),
+        generation: 0,
+        program: None,
+        version: String::new(),
+        traced: None,
+    };
+    let mut server = Server::start(&config, start).expect("it starts");
+    server.open().expect("it serves");
+    server
 }
 
 /// How many allocations one round costs: the least of many batches, because once a second the shard is asked for its

@@ -10,6 +10,7 @@
 //! - [`balance`]: which backend gets the next request.
 //! - [`buffers`]: who waits and who goes when a shard holds too many bytes for others.
 //! - [`capacity`]: how many a backend gets at once, and which shard may send them.
+//! - [`takeover`]: how a new process takes over from the one that runs.
 //! - [`websocket`]: the rules of the opening handshake.
 //! - [`proxy_protocol`]: the header that a load balancer writes before a connection's first byte.
 //! - [`tap`]: what operators see of the clients' frames.
@@ -22,6 +23,7 @@ pub mod http;
 pub mod mapping;
 pub mod ocpp;
 pub mod proxy_protocol;
+pub mod takeover;
 pub mod tap;
 pub mod trace_context;
 pub mod websocket;

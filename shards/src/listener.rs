@@ -30,15 +30,24 @@ pub struct Listener {
     entry: Rc<Entry>,
     pause: Timer,
     pauses_count: u64,
-    is_inherited: bool,
+    sharing: Sharing,
     is_resting: bool,
+}
+
+/// Who else has a listening socket that was opened before.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Sharing {
+    /// Others may accept from it at the same time: shards of this process or of another one.
+    pub is_shared: bool,
+    /// It goes on listening when this process has closed it.
+    pub is_kept: bool,
 }
 
 /// Keeps a port for this process until its shards listen on it. It takes no connections itself.
 #[derive(Debug)]
 pub struct Reservation {
     address: SocketAddr,
-    _socket: socket2::Socket,
+    socket: socket2::Socket,
 }
 
 /// Reserves `address`; port 0 gives a free one. Fails if any other socket is bound there, also one that would
@@ -54,10 +63,7 @@ pub fn reserve(address: SocketAddr) -> io::Result<Reservation> {
     let socket = stream_socket(bound)?;
     socket.set_reuse_port(true)?;
     socket.bind(&bound.into())?;
-    Ok(Reservation {
-        address: bound,
-        _socket: socket,
-    })
+    Ok(Reservation { address: bound, socket })
 }
 
 impl Reservation {
@@ -65,6 +71,22 @@ impl Reservation {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// As many sockets for that port; nobody listens on them yet, and [`Listener::adopt`] does.
+    ///
+    /// # Errors
+    /// When there are no descriptors for them.
+    pub fn into_sockets(self, count: usize) -> io::Result<Vec<OwnedFd>> {
+        let mut sockets = Vec::with_capacity(count);
+        for _ in 1..count {
+            let socket = stream_socket(self.address)?;
+            socket.set_reuse_port(true)?;
+            socket.bind(&self.address.into())?;
+            sockets.push(socket.into());
+        }
+        sockets.push(self.socket.into());
+        Ok(sockets)
     }
 }
 
@@ -82,37 +104,42 @@ impl Listener {
         Ok(Self::new(
             reactor,
             reactor.register(socket.into(), Urgency::Usual)?,
-            false,
+            Sharing::default(),
         ))
     }
 
-    /// Listens on a socket that is bound already, maybe together with other shards: of those that sleep, the kernel
-    /// wakes one per connection (`EPOLLEXCLUSIVE`).
+    /// Listens on a socket that is bound already. Where others accept from it, too, the kernel wakes one of those that sleep
+    /// per connection (`EPOLLEXCLUSIVE`).
     ///
     /// # Errors
     /// When it is no TCP socket.
-    pub fn adopt(reactor: &Rc<Reactor>, socket: OwnedFd, backlog: u32) -> io::Result<Self> {
+    pub fn adopt(reactor: &Rc<Reactor>, socket: OwnedFd, backlog: u32, sharing: Sharing) -> io::Result<Self> {
         let socket = socket2::Socket::from(socket);
         set_up(&socket)?;
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-        Ok(Self::new(reactor, reactor.register_exclusive(socket.into())?, true))
+        let entry = if sharing.is_shared {
+            reactor.register_exclusive(socket.into())?
+        } else {
+            reactor.register(socket.into(), Urgency::Usual)?
+        };
+        Ok(Self::new(reactor, entry, sharing))
     }
 
-    fn new(reactor: &Rc<Reactor>, entry: Rc<Entry>, is_inherited: bool) -> Self {
+    fn new(reactor: &Rc<Reactor>, entry: Rc<Entry>, sharing: Sharing) -> Self {
         Self {
             reactor: reactor.clone(),
             entry,
             pause: Timer::new(reactor),
             pauses_count: 0,
-            is_inherited,
+            sharing,
             is_resting: false,
         }
     }
 
-    /// Whether somebody else has it, too: it goes on listening when this one is dropped.
+    /// Whether it goes on listening when this process has closed it.
     #[must_use]
-    pub fn is_inherited(&self) -> bool {
-        self.is_inherited
+    pub fn is_kept(&self) -> bool {
+        self.sharing.is_kept
     }
 
     /// How often accepting had to pause for want of descriptors or memory.
@@ -121,10 +148,10 @@ impl Listener {
         self.pauses_count
     }
 
-    /// Takes no connections for a while, until the next [`poll_accept`](Self::poll_accept): one that comes to a socket that was passed in
-    /// wakes another shard.
+    /// Takes no connections for a while, until the next [`poll_accept`](Self::poll_accept): one that comes to a socket that others
+    /// have, too, wakes another shard.
     pub fn rest(&mut self) {
-        if self.is_inherited && !self.is_resting {
+        if self.sharing.is_shared && !self.is_resting {
             self.is_resting = self.reactor.suspend(&self.entry).is_ok();
         }
     }

@@ -96,9 +96,7 @@ where
     if executor == Executor::Glommio {
         uring::probe().map_err(of_a_ring)?;
     }
-    probe_tables(tables).map_err(|error| StartError::Table {
-        reason: error.to_string(),
-    })?;
+    probe_tables(tables).map_err(of_a_table)?;
     let (meshes, outside) = mesh::connect(cpus.len(), settings.mesh_capacity)?;
     let (ends, receivers) = handover::connect(cpus.len(), tables)?;
     let own_count = match executor {
@@ -394,6 +392,16 @@ fn make_glommio_of(index: usize) -> Result<LocalExecutor, StartError> {
     let made = make_glommio();
     rename("shard");
     made
+}
+
+/// Why there is no table of one's own.
+fn of_a_table(error: io::Error) -> StartError {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::MFILE | Errno::NFILE) => StartError::System(error),
+        _ => StartError::Table {
+            reason: error.to_string(),
+        },
+    }
 }
 
 /// Why there is no ring.

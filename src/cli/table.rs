@@ -106,6 +106,11 @@ pub const COMMANDS: &[Entry] = &[
         words: "",
         what: "Read the configuration and the tokens again, as SIGHUP does, and say what has changed.",
     },
+    Entry {
+        name: "upgrade",
+        words: "",
+        what: "Start the program that is at its path now, which takes over; or say why it does not.",
+    },
 ];
 
 /// Every flag, in the order of the help text.
@@ -225,7 +230,9 @@ pub const FLAGS: &[Flag] = &[
 ];
 
 /// The commands that ask a running process.
-const OPERATE: &[&str] = &["status", "clients", "push", "kick", "tap", "replay", "reload"];
+const OPERATE: &[&str] = &[
+    "status", "clients", "push", "kick", "tap", "replay", "reload", "upgrade",
+];
 
 const fn flag(name: &'static str, value: &'static str, help: &'static str) -> Flag {
     Flag {

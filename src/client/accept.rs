@@ -13,17 +13,22 @@ use super::conversation::Conversation;
 use super::handshake;
 use super::permit::Door;
 
-/// Accepts clients until the shard drains. Who waits then is told.
-pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Handover>, mut listener: Listener) {
+/// Accepts clients from when the shard is open until it drains; who waits then is told. Or until another process accepts from the
+/// same listener: who waits then is that one's.
+pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Handover>, mut listeners: Vec<Listener>) {
     let env = &clients.env;
-    let drain = env.drain.watch();
+    let (open, taken_over, drain) = (env.open.watch(), env.taken_over.watch(), env.drain.watch());
     let mut timer = Timer::new(&env.reactor);
     let mut since_yield = 0;
     loop {
         let mut paused = false;
         let next = poll_fn(|context| {
-            if drain.poll_triggered(context).is_ready() {
+            let is_taken_over = taken_over.poll_triggered(context).is_ready();
+            if is_taken_over || drain.poll_triggered(context).is_ready() {
                 return Poll::Ready(None);
+            }
+            if open.poll_triggered(context).is_pending() {
+                return Poll::Pending;
             }
             let (max, now) = (env.core.handshakes_max, env.reactor.now());
             let room = clients
@@ -33,16 +38,28 @@ pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Hando
                 if !std::mem::replace(&mut paused, true) {
                     env.counters.accept_pauses_full.add();
                 }
-                listener.rest();
+                listeners.iter_mut().for_each(Listener::rest);
                 return Poll::Pending;
             }
-            let accepted = listener.poll_accept(context).map(Some);
+            // Each is first in its turn. All are asked until one has something: then all of them wake this task.
+            let count = listeners.len().max(1);
+            listeners.rotate_left(1 % count);
+            let mut accepted = listeners.iter_mut().map(|listener| listener.poll_accept(context));
+            let accepted = accepted.find(Poll::is_ready).unwrap_or(Poll::Pending).map(Some);
             // Also while none can be accepted: that is when it matters.
-            env.counters.accept_pauses.set(listener.pauses_count());
+            env.counters
+                .accept_pauses
+                .set(listeners.iter().map(Listener::pauses_count).sum());
             accepted
         });
         let Some((fd, peer)) = next.await else {
-            return turn_away(clients, listener).await;
+            if env.taken_over.is_triggered() {
+                return;
+            }
+            for listener in listeners {
+                turn_away(&clients, listener).await;
+            }
+            return;
         };
         env.counters.connections_accepted.add();
         if let Ok(socket) = Socket::adopt(&env.reactor, fd) {
@@ -65,11 +82,11 @@ pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Hando
 
 /// Tells those who wait in the listener's queue that nobody is taken any more: when it closes, the kernel resets them. Those of a
 /// listener that was passed in wait for whoever gets it next.
-async fn turn_away<C: Conversation>(clients: Rc<Clients<C>>, mut listener: Listener) {
+async fn turn_away<C: Conversation>(clients: &Rc<Clients<C>>, mut listener: Listener) {
     let env = &clients.env;
     let mut passes = 0;
     let mut told = 0;
-    while !listener.is_inherited() && passes < PASSES_WITHOUT && told < env.core.listen_backlog {
+    while !listener.is_kept() && passes < PASSES_WITHOUT && told < env.core.listen_backlog {
         match poll_fn(|context| Poll::Ready(listener.poll_accept(context))).await {
             Poll::Pending => passes += 1,
             Poll::Ready((fd, peer)) => {

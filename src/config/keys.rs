@@ -285,6 +285,11 @@ settings! {
     /// How clients are sent away then: with a close frame of code 1001, or `fin`, without one. Some chargers never come
     /// back after a close frame, but do after a lost connection.
     drain_close: DrainClose = Kind::Choice(DRAIN_CLOSE), "1001", Now;
+
+    ["An upgrade"]
+    /// From `ws2api upgrade`, SIGUSR2 or `POST /upgrade` on: a new process that does not serve by then is ended, and this
+    /// one goes on as if nothing had been asked.
+    upgrade_timeout: Duration = time(TICK, HOUR), "60s", Now;
 }
 
 settings! {

@@ -118,7 +118,7 @@ impl Reader {
 
     async fn respond(&mut self, mut answer: Answer, keep_alive: bool) -> Result<(), End> {
         // While it drains nobody is to keep a connection that may end any time, perhaps with a request on its way.
-        let keep_alive = keep_alive && !(self.env().is_draining() && self.buffer.is_empty());
+        let keep_alive = keep_alive && !(self.env().is_ending() && self.buffer.is_empty());
         let settle = std::mem::take(&mut answer.settle);
         self.place.begin_wait();
         // The kernel takes an answer also for a peer that has closed; an outcome would be lost so.

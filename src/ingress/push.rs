@@ -75,7 +75,7 @@ pub(super) async fn answer(
             let home = ingress.env.home_of(&client);
             Some(match ingress.ask(home, ClientRequest::Describe { client }).await {
                 Ok(ClientReply::Described(description)) => Answer::json(200, description.json().into_bytes()),
-                Ok(_) => not_connected(),
+                Ok(reply) => without_client(&reply),
                 Err(Overloaded) => overloaded(),
             })
         }
@@ -84,7 +84,7 @@ pub(super) async fn answer(
             Some(
                 match ingress.ask(home, ClientRequest::Close { client, code, reason }).await {
                     Ok(ClientReply::Closed) => Answer::json(204, Vec::new()),
-                    Ok(_) => not_connected(),
+                    Ok(reply) => without_client(&reply),
                     Err(Overloaded) => overloaded(),
                 },
             )
@@ -202,7 +202,7 @@ fn answer_refusal(reply: Result<ClientReply, Overloaded>) -> Answer {
             }
         }
         Err(Overloaded) => overloaded(),
-        Ok(_) => not_connected(),
+        Ok(reply) => without_client(&reply),
     }
 }
 
@@ -215,7 +215,7 @@ fn answer_deferred(reply: Result<ClientReply, Overloaded>) -> Answer {
             AnswerRefusal::Body => Answer::error(400, "the body is not what the client can be answered with"),
         },
         Err(Overloaded) => overloaded(),
-        Ok(_) => not_connected(),
+        Ok(reply) => without_client(&reply),
     }
 }
 
@@ -261,8 +261,15 @@ fn payload(body: Vec<u8>, depth_max: usize) -> Result<Text, JsonError> {
     })
 }
 
-fn not_connected() -> Answer {
-    Answer::error(404, "this client is not connected here")
+/// Nobody of that name is here.
+fn without_client(reply: &ClientReply) -> Answer {
+    match reply {
+        ClientReply::Elsewhere => {
+            let words = "a new process has just taken over, and the one before may still have this client";
+            Answer::error(503, words).with_retry_after(RETRY_AFTER)
+        }
+        _ => Answer::error(404, "this client is not connected here"),
+    }
 }
 
 pub(super) fn overloaded() -> Answer {

@@ -11,18 +11,25 @@ use super::{Ingress, connection};
 use crate::stream::{linger, send_all};
 use protocol::http::write_response;
 
-/// Accepts at the ingress until the shard drains.
+/// Accepts at the ingress from when the shard is open until nothing needs it any more, or another process accepts from the same
+/// listener.
 pub async fn serve(ingress: Rc<Ingress>, mut listener: Listener) {
     let env = &ingress.env;
-    let end = env.end.watch();
+    let (open, taken_over, end) = (env.open.watch(), env.taken_over.watch(), env.end.watch());
     let mut since_yield = 0_u64;
     let mut left = env.core.listen_backlog;
     loop {
         let next = poll_fn(|context| {
+            if taken_over.poll_triggered(context).is_ready() {
+                return Poll::Ready(None);
+            }
+            if open.poll_triggered(context).is_pending() {
+                return Poll::Pending;
+            }
             let accepted = listener.poll_accept(context);
-            // Who came before the end is served. A socket that was passed in is somebody else's, too.
+            // Who came before the end is served; or by whoever has the socket, too.
             let is_over = end.poll_triggered(context).is_ready();
-            if is_over && (accepted.is_pending() || listener.is_inherited() || left == 0) {
+            if is_over && (accepted.is_pending() || listener.is_kept() || left == 0) {
                 return Poll::Ready(None);
             }
             left -= usize::from(is_over);

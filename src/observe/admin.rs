@@ -21,6 +21,7 @@ mod status;
 mod tap;
 mod top;
 mod trace;
+mod upgrade;
 
 pub use running::{Reloaded, Running};
 pub use tap::OpenTaps;
@@ -37,6 +38,8 @@ use crate::observe::backends;
 use crate::observe::report::Report;
 use crate::server::rebalance::Rebalance;
 use crate::server::sd_notify;
+use crate::server::stop_word::StopWord;
+use crate::server::takeover::old::Upgrades;
 use crate::shard::control_plane::{ControlPlane, Phase, SILENT_AFTER};
 use crate::shard::mail::{Control, Mail};
 use alert_log::Line;
@@ -44,7 +47,7 @@ use connection::{Query, Response};
 use connections::{Connections, SlowAnswers};
 use monitor::Monitor;
 use protocol::ocpp::ClientId;
-use snapshot::Seen;
+use snapshot::{Seen, Takeover};
 
 /// The way from the ordinary threads to the shards.
 #[derive(Clone, Debug)]
@@ -54,6 +57,7 @@ pub struct Admin {
     hasher: IdHasher,
     running: Running,
     rebalance: Rebalance,
+    upgrades: Upgrades,
     monitor: Monitor,
     peaks: Arc<Mutex<Vec<Peaks>>>,
     slow_answers: SlowAnswers,
@@ -79,6 +83,7 @@ impl Admin {
         hasher: IdHasher,
         running: Running,
         started: Instant,
+        upgrades: Upgrades,
     ) -> Self {
         let peaks = vec![Peaks::default(); outside.shards_count()];
         Self {
@@ -87,6 +92,7 @@ impl Admin {
             control,
             hasher,
             running,
+            upgrades,
             monitor: Monitor::default(),
             peaks: Arc::new(Mutex::new(peaks)),
             slow_answers: SlowAnswers::new(SLOW_ANSWERS_MAX),
@@ -101,18 +107,22 @@ impl Admin {
         self.taps.clone()
     }
 
-    /// Serves `listener` on threads of its own until the process ends.
+    /// Serves `listener`, which does not block, on threads of its own until the process ends, or until it is told to `stop`.
     ///
     /// # Errors
     /// When there can be no thread.
-    pub fn start(self, listener: TcpListener) -> io::Result<()> {
+    pub fn start(self, listener: TcpListener, stop: Arc<StopWord>) -> io::Result<()> {
         let admin = self.clone();
         std::thread::Builder::new()
             .name("monitor".into())
             .spawn(move || admin.tell())?;
         let connections = Connections::new(CONNECTIONS_MAX);
         std::thread::Builder::new().name("admin".into()).spawn(move || {
-            for stream in listener.incoming().flatten() {
+            while stop.wait_for(&listener) {
+                // Another process may have taken it.
+                let Ok((stream, _)) = listener.accept() else {
+                    continue;
+                };
                 let Some(place) = connections.enter(&stream) else {
                     continue;
                 };
@@ -121,7 +131,9 @@ impl Admin {
                 let _ = std::thread::Builder::new().name(place.thread_name()).spawn(move || {
                     // A client that goes away is not our concern.
                     let answer = |query: &Query<'_>| place.while_answering(|| admin.answer(query));
-                    let _ = connection::serve(stream, answer, |lasting| place.while_answering(lasting));
+                    let hold = |lasting: &mut dyn FnMut() -> io::Result<()>| place.while_answering(lasting);
+                    // Whoever asks again asks the process that has taken over.
+                    let _ = connection::serve(stream, answer, hold, || admin.control.is_taken_over());
                 });
             }
         })?;
@@ -158,6 +170,13 @@ impl Admin {
         seen.reports.sort_by_key(|report: &Report| report.shard);
         backends::settle(&mut seen.reports);
         seen.rebalance_left = self.rebalance.progress().1;
+        let progress = self.upgrades.progress();
+        seen.takeover = Takeover {
+            is_upgrading: progress.is_under_way,
+            failed: progress.failed,
+            has_predecessor: self.control.has_predecessor(),
+            is_taken_over: self.control.is_taken_over(),
+        };
         let mut peaks = self.peaks();
         for report in &seen.reports {
             let peak = &mut peaks[report.shard];
@@ -217,6 +236,10 @@ impl Admin {
         }
     }
 
+    fn upgrade_timeout(&self) -> Duration {
+        self.running.current().config.node.upgrade_timeout
+    }
+
     /// Looks at the shards for ever and tells the log and the service manager.
     fn tell(&self) {
         let see = || {
@@ -249,6 +272,7 @@ impl Admin {
             },
             ("GET", "/readyz") => match self.control.first_silent() {
                 _ if self.control.is_draining() => Response::text(503, "draining\n"),
+                _ if self.control.is_taken_over() => Response::text(503, "taken over by a new process\n"),
                 Some(silent) => Response::text(503, format!("{silent}\n")),
                 None => Response::text(200, "ready\n"),
             },
@@ -285,6 +309,7 @@ impl Admin {
             }
             (_, "/rebalance") => rebalance::answer(&self.rebalance, query, &self.reports().reports),
             (_, "/reload") => reload::answer(&self.running, query),
+            (_, "/upgrade") => upgrade::answer(&self.upgrades, &self.control, query, self.upgrade_timeout()),
             (_, "/trace") => self.trace(query),
             ("GET", "/tap") => self.tap(query),
             ("GET", "/refused") => refused::answer(query, &self.reports().reports),

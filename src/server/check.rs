@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use rustix::net::{AddressFamily, SocketType, bind, socket};
 
+use super::listeners::ListenError;
 use super::{ServeError, host, token_files, tokens};
 use crate::config::{self, ClientIdPlace, Config, Warning, Word as _};
 
@@ -25,7 +26,7 @@ pub fn check(config: &Config) -> Result<(), ServeError> {
     ] {
         match try_bind(address) {
             Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                return Err(ServeError::Listen { key, address, error });
+                return Err(ListenError::Address { key, address, error }.into());
             }
             _ => {}
         }

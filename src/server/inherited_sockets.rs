@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::net::{SocketType, sockopt};
 
@@ -26,7 +26,8 @@ pub struct InheritedSockets {
 pub struct Socket {
     /// The address that the socket listens on.
     pub address: SocketAddr,
-    fd: OwnedFd,
+    /// The socket.
+    pub fd: OwnedFd,
 }
 
 /// Why what was passed is refused.
@@ -129,33 +130,16 @@ impl InheritedSockets {
         }
         Ok(())
     }
-
-    /// Per shard, the sockets that it accepts from: of `listen` first, then of `ingress`, one of each that was passed.
-    /// Where there are fewer sockets than shards, they take turns.
-    #[must_use]
-    pub fn per_shard(&self, shards_count: usize) -> Vec<Vec<BorrowedFd<'_>>> {
-        let of = |shard: usize| {
-            let kinds = [&self.listen, &self.ingress]
-                .into_iter()
-                .filter(|sockets| !sockets.is_empty());
-            kinds.map(|sockets| sockets[shard % sockets.len()].fd.as_fd()).collect()
-        };
-        (0..shards_count).map(of).collect()
-    }
 }
 
 impl Socket {
-    fn new(fd: OwnedFd) -> Option<Self> {
+    /// `None`: it is no listening TCP socket.
+    #[must_use]
+    pub fn new(fd: OwnedFd) -> Option<Self> {
         let is_stream = sockopt::socket_type(&fd) == Ok(SocketType::STREAM);
         let is_listening = sockopt::socket_acceptconn(&fd) == Ok(true);
         let address = rustix::net::getsockname(&fd).ok()?.try_into().ok()?;
         (is_stream && is_listening).then_some(Self { address, fd })
-    }
-}
-
-impl From<Socket> for std::net::TcpListener {
-    fn from(socket: Socket) -> Self {
-        socket.fd.into()
     }
 }
 

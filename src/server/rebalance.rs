@@ -101,7 +101,7 @@ impl Rebalance {
             }
             state.left = plan.close - done;
             // The drain sends away whoever is left.
-            if done == plan.close || shards.are_empty() || self.control.is_draining() {
+            if done == plan.close || shards.are_empty() || self.control.is_ending() {
                 state.left = 0;
                 return;
             }

@@ -1,14 +1,31 @@
-//! Notifies the service manager (sd_notify(3)): ready, reloading, stopping, alive. Does nothing where there is none.
+//! Notifies the service manager (sd_notify(3)): ready, reloading, stopping, alive, taken over. Does nothing where there is none.
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Tells the service manager that all shards serve.
 pub fn ready() {
     send("READY=1");
+}
+
+/// Another process is the service's from now on, and is ready. This one says no more.
+pub fn main_process(pid: u32) {
+    send(&format!("MAINPID={pid}\nREADY=1\nSTATUS=taken over by a new process"));
+    be_silent();
+}
+
+/// What this process would say is not the service's: another process's is.
+pub fn be_silent() {
+    IS_SILENT.store(true, Ordering::Relaxed);
+}
+
+/// This process is the service's.
+pub fn speak() {
+    IS_SILENT.store(false, Ordering::Relaxed);
 }
 
 /// The configuration is being read again; [`ready`] follows.
@@ -32,6 +49,9 @@ pub fn alive(words: &str) {
 
 /// Nobody listens, or does not want to: that is not ours to fix.
 fn send(text: &str) {
+    if IS_SILENT.load(Ordering::Relaxed) {
+        return;
+    }
     let Some(address) = std::env::var_os("NOTIFY_SOCKET") else {
         return;
     };
@@ -46,5 +66,6 @@ fn send(text: &str) {
     let _ = socket.send_to_addr(text.as_bytes(), &address);
 }
 
+static IS_SILENT: AtomicBool = AtomicBool::new(false);
 /// From the end of the drain to that of the process: profiles are written.
 const STOP_MARGIN: Duration = Duration::from_secs(10);

@@ -23,7 +23,13 @@ pub struct ControlPlane {
     epoch: Instant,
     /// Grows with everything that the shards are to look at.
     word: AtomicU64,
+    /// Clients are taken.
+    opens: AtomicBool,
     drains: AtomicBool,
+    /// Another process has the listeners and accepts from them.
+    is_taken_over: AtomicBool,
+    /// The process that was taken over has not ended yet.
+    has_predecessor: AtomicBool,
     /// The number of the last configuration.
     reloads: AtomicU64,
     /// Held by ordinary threads while they write, and by a shard while it takes a new configuration.
@@ -50,6 +56,10 @@ struct ShardWords {
 pub enum Phase {
     /// It takes clients.
     Serving,
+    /// It accepts no more, since another process does.
+    Closed,
+    /// Nor is an opening handshake under way.
+    Unasked,
     /// It ends: clients leave.
     Draining,
     /// Nothing of its own is under way. It answers for as long as others need it.
@@ -99,7 +109,7 @@ impl std::fmt::Display for Silent {
 }
 
 impl ControlPlane {
-    /// One for shards on these CPUs, which are about to serve.
+    /// One for shards on these CPUs, which accept as soon as they can.
     #[must_use]
     pub fn new(cpus: impl IntoIterator<Item = usize>) -> Arc<Self> {
         let shards = cpus.into_iter().map(|cpu| ShardWords {
@@ -113,11 +123,65 @@ impl ControlPlane {
         Arc::new(Self {
             epoch: Instant::now(),
             word: AtomicU64::new(0),
+            opens: AtomicBool::new(true),
             drains: AtomicBool::new(false),
+            is_taken_over: AtomicBool::new(false),
+            has_predecessor: AtomicBool::new(false),
             reloads: AtomicU64::new(0),
             writing: Mutex::new(None),
             shards: shards.collect(),
         })
+    }
+
+    /// The shards that are about to start wait for [`open`](Self::open) before they accept. `has_predecessor`: another process is to be
+    /// taken over.
+    pub fn wait_for_opening(&self, has_predecessor: bool) {
+        self.opens.store(false, Ordering::Relaxed);
+        self.has_predecessor.store(has_predecessor, Ordering::Relaxed);
+    }
+
+    /// From now on clients are taken.
+    pub fn open(&self, outside: &NodeHandle<Mail>) {
+        let writing = self.write();
+        self.opens.store(true, Ordering::Relaxed);
+        self.publish(&writing, outside);
+    }
+
+    /// True once clients are taken.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.opens.load(Ordering::Relaxed)
+    }
+
+    /// The process that was taken over has ended.
+    pub fn forget_predecessor(&self) {
+        self.has_predecessor.store(false, Ordering::Relaxed);
+    }
+
+    /// True while the process that was taken over is still there, and may have clients.
+    #[must_use]
+    pub fn has_predecessor(&self) -> bool {
+        self.has_predecessor.load(Ordering::Relaxed)
+    }
+
+    /// Begins the end, since another process accepts from the same listeners: each shard closes its own, finishes the handshakes
+    /// that are under way, and drains.
+    pub fn hand_over(&self, outside: &NodeHandle<Mail>) {
+        let writing = self.write();
+        self.is_taken_over.store(true, Ordering::Relaxed);
+        self.publish(&writing, outside);
+    }
+
+    /// True once another process has taken over.
+    #[must_use]
+    pub fn is_taken_over(&self) -> bool {
+        self.is_taken_over.load(Ordering::Relaxed)
+    }
+
+    /// Whether every shard has got so far.
+    #[must_use]
+    pub fn have_all_reached(&self, phase: Phase) -> bool {
+        (0..self.shards.len()).all(|shard| self.phase(shard) >= phase)
     }
 
     /// Asks every shard for a sign of life.
@@ -145,7 +209,13 @@ impl ControlPlane {
         self.publish(&writing, outside);
     }
 
-    /// True once the end has begun.
+    /// True once the end has begun, for whatever reason.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.is_draining() || self.is_taken_over()
+    }
+
+    /// True once every shard is to drain, at once.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.drains.load(Ordering::Relaxed)
@@ -154,14 +224,21 @@ impl ControlPlane {
     /// True when no shard has anything under way.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        (0..self.shards.len()).all(|shard| self.phase(shard) >= Phase::Drained)
+        self.have_all_reached(Phase::Drained)
     }
 
     /// How far shard `shard` has got.
     #[must_use]
     pub fn phase(&self, shard: usize) -> Phase {
         let phase = self.shards[shard].phase.load(Ordering::Acquire);
-        let known = [Phase::Serving, Phase::Draining, Phase::Drained, Phase::Ended];
+        let known = [
+            Phase::Serving,
+            Phase::Closed,
+            Phase::Unasked,
+            Phase::Draining,
+            Phase::Drained,
+            Phase::Ended,
+        ];
         known[usize::from(phase)]
     }
 

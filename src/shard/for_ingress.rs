@@ -20,8 +20,11 @@ impl Home for Shard {
                     return ClientReply::PushRefused(PushRefusal::Ending);
                 }
                 let Some(connection) = self.clients.find(&client) else {
-                    self.env.counters.count_refused_push(None);
-                    return ClientReply::NotConnected;
+                    let reply = self.without_client();
+                    let is_elsewhere = matches!(reply, ClientReply::Elsewhere);
+                    let refusal = is_elsewhere.then_some(PushRefusal::Ending);
+                    self.env.counters.count_refused_push(refusal);
+                    return reply;
                 };
                 let (action, message_id, trace) = (push.action.clone(), push.message_id.clone(), push.trace.clone());
                 match connection.handle_push(push) {
@@ -56,7 +59,7 @@ impl Home for Shard {
                 body,
             } => {
                 let Some(connection) = self.clients.find(&client) else {
-                    return ClientReply::NotConnected;
+                    return self.without_client();
                 };
                 let depth_max = self.env.core.json_depth_max;
                 let reply = if is_error {
@@ -83,14 +86,14 @@ impl Home for Shard {
             },
             ClientRequest::Describe { client } => match self.clients.find(&client) {
                 Some(connection) => ClientReply::Described(self.clients.describe(&connection)),
-                None => ClientReply::NotConnected,
+                None => self.without_client(),
             },
             ClientRequest::Close { client, code, reason } => match self.clients.find(&client) {
                 Some(connection) => {
                     connection.close(code, &reason);
                     ClientReply::Closed
                 }
-                None => ClientReply::NotConnected,
+                None => self.without_client(),
             },
             ClientRequest::List { slot, limit } => {
                 let (page, next) = self.clients.page(slot, limit.min(PAGE_MAX));
@@ -116,5 +119,15 @@ impl Home for Shard {
         let content = PostContent::Outcome(outcome);
         self.outbox
             .post(Rc::new(identity), (action, message_id), (content, trace), None);
+    }
+}
+
+impl Shard {
+    fn without_client(&self) -> ClientReply {
+        if self.control.plane().has_predecessor() {
+            ClientReply::Elsewhere
+        } else {
+            ClientReply::NotConnected
+        }
     }
 }

@@ -175,6 +175,8 @@ pub enum ClientRequest {
 pub enum ClientReply {
     /// No such client here.
     NotConnected,
+    /// No such client here, but the process that this one takes over from may have it.
+    Elsewhere,
     /// To `Push`: the client's session has taken the push.
     Pushed {
         /// Whether the push was sent or waits.

@@ -20,4 +20,5 @@ mod status;
 mod strangers;
 mod tap_commands;
 mod taps;
+mod upgrade;
 mod watchdog;

@@ -14,9 +14,11 @@ use super::{Backend, DEADLINE, Proxy};
 pub struct Builder {
     shards: usize,
     cores: bool,
+    addresses: bool,
     /// What starts the program in its turn, with its own arguments.
     under: Vec<String>,
     environment: Vec<(String, OsString)>,
+    program: OsString,
     /// None: it has its own, the demo's.
     backends: Vec<String>,
     args: Vec<String>,
@@ -28,8 +30,10 @@ impl Builder {
         Builder {
             shards: 1,
             cores: true,
+            addresses: true,
             under: under_all(),
             environment: Vec::new(),
+            program: path(),
             backends,
             args: Vec::new(),
         }
@@ -66,6 +70,14 @@ impl Builder {
         }
     }
 
+    /// Its addresses come of the test's own config.
+    pub fn addresses_of_its_own(self) -> Self {
+        Builder {
+            addresses: false,
+            ..self
+        }
+    }
+
     /// It may open no more files than that.
     pub fn open_files(self, limit: usize) -> Self {
         self.under(&["sh", "-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")])
@@ -85,19 +97,27 @@ impl Builder {
         self
     }
 
+    /// A copy of the program, or a link to it.
+    pub fn program(self, path: impl AsRef<OsStr>) -> Self {
+        Builder {
+            program: path.as_ref().to_owned(),
+            ..self
+        }
+    }
+
     fn command(&self) -> Command {
         let mut command = match &self.under[..] {
-            [] => Command::new(path()),
+            [] => Command::new(&self.program),
             [first, rest @ ..] => {
                 let mut command = Command::new(first);
-                command.args(rest).arg(path());
+                command.args(rest).arg(&self.program);
                 command
             }
         };
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if self.backends.is_empty() {
             command.arg("demo");
-        } else {
+        } else if self.addresses {
             for name in ["--listen", "--ingress", "--admin"] {
                 command.args([name, "127.0.0.1:0"]);
             }

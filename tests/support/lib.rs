@@ -13,6 +13,7 @@ pub mod gate;
 pub mod http;
 pub mod program;
 pub mod proxy;
+pub mod successor;
 pub mod tap;
 pub mod until;
 
@@ -29,6 +30,7 @@ pub use gate::Gate;
 pub use http::{Http, Reply};
 pub use proxy::Proxy;
 pub use serde_json::{Value, json};
+pub use successor::Successor;
 pub use tap::Tap;
 pub use until::Until;
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Backend, Builder, Client, DEADLINE, Handshake, Http, Reply, Tap};
+use super::{Backend, Builder, Client, DEADLINE, Handshake, Http, Reply, Successor, Tap};
 
 /// A running ws2api. At the end of a test it is told to end, and has to end well, unless the test has seen to that.
 #[derive(Debug)]
@@ -122,6 +122,15 @@ impl Proxy {
     #[track_caller]
     pub fn count(&self, name: &str) -> u64 {
         self.metric(&format!("{name}_total")).iter().sum::<f64>() as u64
+    }
+
+    /// A counter of the process, without labels.
+    #[track_caller]
+    pub fn count_sum(&self, name: &str) -> u64 {
+        let text = self.get("/metrics").expect(200).body;
+        let prefix = format!("ws2api_{name}_total ");
+        let value = text.lines().find_map(|line| line.strip_prefix(&prefix));
+        value.unwrap_or_else(|| panic!("no {prefix}")).parse().unwrap()
     }
 
     /// The same for the members that have the label value `label`.
@@ -263,6 +272,13 @@ impl Proxy {
     /// It goes on.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
+    }
+
+    /// A new process takes over; it has the same addresses, and writes to the same outputs.
+    #[track_caller]
+    pub fn upgrade(&self) -> Successor {
+        let answer = Http::connect(self.admin).post("/upgrade", "").expect(200).json();
+        Successor::new(answer["pid"].as_i64().unwrap())
     }
 
     pub fn is_running(&mut self) -> bool {

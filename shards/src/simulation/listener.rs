@@ -25,6 +25,15 @@ pub struct Listener {
     pauses_count: u64,
 }
 
+/// See the real one.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Sharing {
+    /// See the real one.
+    pub is_shared: bool,
+    /// See the real one.
+    pub is_kept: bool,
+}
+
 /// Nothing needs to be reserved. Boxed, so that letting it go means something to the compiler.
 #[derive(Debug)]
 pub struct Reservation(Box<SocketAddr>);
@@ -42,6 +51,14 @@ impl Reservation {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         *self.0
+    }
+
+    /// There are none.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn into_sockets(self, _: usize) -> io::Result<Vec<OwnedFd>> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 
@@ -64,13 +81,13 @@ impl Listener {
     ///
     /// # Errors
     /// Always.
-    pub fn adopt(_: &Rc<Reactor>, _: OwnedFd, _: u32) -> io::Result<Self> {
+    pub fn adopt(_: &Rc<Reactor>, _: OwnedFd, _: u32, _: Sharing) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Never.
     #[must_use]
-    pub fn is_inherited(&self) -> bool {
+    pub fn is_kept(&self) -> bool {
         false
     }
 

@@ -35,8 +35,23 @@ pub(super) fn alerts(before: Option<&Snapshot>, now: &Snapshot) -> Vec<Alert> {
         );
         found.push(alert("rebalance", Severity::Warning, message));
     }
+    takeover(now, &mut found);
     found.sort_by_key(|alert| alert.severity);
     found
+}
+
+fn takeover(now: &Snapshot, found: &mut Vec<Alert>) {
+    let mut warn = |key, message: &str| found.push(alert(key, Severity::Warning, message.to_owned()));
+    if now.takeover.is_upgrading {
+        warn(
+            "upgrade",
+            "An upgrade: a new process has been started, and does not serve yet.",
+        );
+    }
+    if now.takeover.has_predecessor {
+        let words = "This process has taken over; the one before sends its clients away, and pushes for them get 503 here until it has ended.";
+        warn("upgrade", words);
+    }
 }
 
 fn silent(silent: &[Silent], found: &mut Vec<Alert>) {

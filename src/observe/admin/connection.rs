@@ -127,12 +127,16 @@ fn is_for_now(error: &io::Error) -> bool {
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
 
-/// Answers requests until the client goes, or is silent for too long. `hold` is called for an answer that lasts.
+/// Answers requests until the client goes, or is silent for too long; after an answer, also if `is_last` says so. `hold` is called for
+/// an answer that lasts.
 pub(super) fn serve(
     mut stream: TcpStream,
     answer: impl Fn(&Query<'_>) -> Response,
     hold: impl FnOnce(&mut dyn FnMut() -> io::Result<()>) -> io::Result<()>,
+    is_last: impl Fn() -> bool,
 ) -> io::Result<()> {
+    // What was accepted by one that does not block may not block either.
+    stream.set_nonblocking(false)?;
     let mut buffer = Vec::new();
     // For the request that comes next, whole.
     let mut deadline = Instant::now() + REQUEST_TIMEOUT;
@@ -180,6 +184,7 @@ pub(super) fn serve(
             }
         };
         buffer.drain(..len);
+        let keep_alive = keep_alive && !is_last();
         let mut bytes = Vec::new();
         if let Some(lasting) = response.lasting.take() {
             write_chunked_head(&mut bytes, response.status, &response.headers);

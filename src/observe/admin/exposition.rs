@@ -286,6 +286,22 @@ impl Exposition {
         encoder
             .encode_descriptor("ws2api_rebalance_left", help, None, MetricType::Gauge)?
             .encode_gauge(&(self.seen.rebalance_left as i64))?;
+        let takeover = self.seen.takeover;
+        let help = "What of an upgrade is under way: starting, a new process that does not serve yet; predecessor, the process before, which \
+            still has clients; taken_over, this one does, and another one serves.";
+        let mut metric = encoder.encode_descriptor("ws2api_upgrade_phase", help, None, MetricType::Gauge)?;
+        for (phase, lasts) in [
+            ("starting", takeover.is_upgrading),
+            ("predecessor", takeover.has_predecessor),
+            ("taken_over", takeover.is_taken_over),
+        ] {
+            let labels = Labels(&[("phase", phase)]);
+            metric.encode_family(&labels)?.encode_gauge(&i64::from(lasts))?;
+        }
+        let help = "Upgrades that were undone: the process went on.";
+        encoder
+            .encode_descriptor("ws2api_upgrades_failed", help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, u64, f64>(&takeover.failed, None)?;
         let help = "Lines of the log that were lost because they came too fast.";
         encoder
             .encode_descriptor("ws2api_log_lines_lost", help, None, MetricType::Counter)?

@@ -118,6 +118,14 @@ const PATHS: &[Path] = &[
         )],
     },
     Path {
+        path: "/upgrade",
+        allow: "GET, HEAD, POST",
+        uses: &[
+            ("GET", "/upgrade", "how the last one went"),
+            ("POST", "/upgrade", "starts the program anew, which takes over"),
+        ],
+    },
+    Path {
         path: "/trace",
         allow: "POST, DELETE",
         uses: &[

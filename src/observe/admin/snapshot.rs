@@ -15,6 +15,21 @@ pub(super) struct Seen {
     pub(super) silent: Vec<Silent>,
     /// Clients that a rebalance is still to send away.
     pub(super) rebalance_left: usize,
+    /// Whether this process takes over, or is taken over.
+    pub(super) takeover: Takeover,
+}
+
+/// One process in the place of another.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Takeover {
+    /// A new process has been started, and does not serve yet.
+    pub(super) is_upgrading: bool,
+    /// So many upgrades were undone.
+    pub(super) failed: u64,
+    /// The process before this one still has clients.
+    pub(super) has_predecessor: bool,
+    /// A new process serves.
+    pub(super) is_taken_over: bool,
 }
 
 /// All shards at one time.
@@ -25,6 +40,7 @@ pub(super) struct Snapshot {
     pub(super) reports: Vec<Report>,
     pub(super) silent: Vec<Silent>,
     pub(super) rebalance_left: usize,
+    pub(super) takeover: Takeover,
     pub(super) process: Process,
 }
 
@@ -35,6 +51,7 @@ impl Snapshot {
             mut reports,
             silent,
             rebalance_left,
+            takeover,
         } = seen;
         let before = before.map_or(&[][..], |before| &before.reports);
         let is_missing = |old: &&Report| silent.iter().any(|silent| silent.shard == old.shard);
@@ -46,6 +63,7 @@ impl Snapshot {
             reports,
             silent,
             rebalance_left,
+            takeover,
         }
     }
 }
@@ -71,6 +89,7 @@ pub(super) fn moment(change: impl Fn(&mut Report)) -> Snapshot {
         reports: reports.collect(),
         silent: Vec::new(),
         rebalance_left: 0,
+        takeover: Takeover::default(),
         process: Process {
             open_files_max: Some(1000),
             shards_open_files: vec![(0, Some(10)), (1, Some(899)), (2, Some(10))],

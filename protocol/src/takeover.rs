@@ -1,0 +1,30 @@
+//! Decides how a new process takes over from the one that has started it: who says what, what each waits for, and when
+//! there is no way back.
+//!
+//! 1. The old one says [`Hello`](Message::Hello); the new one answers with its own, or why it can't.
+//! 2. The old one passes its listeners on, a [`Message::Listener`] with each socket. Both have them from then on.
+//! 3. The new one reads its configuration and starts its shards; none accepts anything. [`Message::Ready`], or
+//!    [`Message::Failed`] with its words.
+//! 4. The old one says [`Message::Go`]. The new one accepts from here on, and says so: [`Message::Serving`].
+//! 5. The old one hears that and accepts no more: the point of no return.
+//!
+//! Until then the old one serves as if nothing had been asked, and whatever goes wrong leaves it so: it ends the new one and
+//! knows why. If it is the old one that ends, the new one goes on by itself, since nobody else can.
+//!
+//! [`Old`] and [`New`] are the two sides. What they decide comes out as a list; sockets, processes and clocks are the
+//! caller's.
+
+mod message;
+mod new;
+mod old;
+#[cfg(test)]
+mod simulation;
+
+pub use message::{Hello, Listener, ListenerName, MESSAGE_LEN_MAX, Message, MessageError};
+pub use new::{New, NewOutput};
+pub use old::{GO_TIMEOUT, Old, OldOutput};
+
+/// The newest rules that this version knows.
+pub const PROTOCOL: u16 = 1;
+/// The oldest.
+pub const PROTOCOL_OLDEST: u16 = 1;

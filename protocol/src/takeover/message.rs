@@ -1,0 +1,340 @@
+//! Reads and writes what the two processes say: one packet each, a kind and numbered fields.
+//!
+//! A field is its number, the length of its value in four bytes, and the value; numbers are big-endian. Fields and kinds
+//! that are not known are passed over, so that a later version may say more.
+
+use std::net::SocketAddr;
+
+use super::{PROTOCOL, PROTOCOL_OLDEST};
+
+/// What one process says to the other.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Message {
+    /// The first word of either.
+    Hello(Hello),
+    /// A listening socket, which comes with it.
+    Listener(Listener),
+    /// The new one can't, and says why. It ends.
+    Failed(String),
+    /// The new one would serve.
+    Ready,
+    /// It is to.
+    Go,
+    /// It does.
+    Serving,
+}
+
+/// Who speaks.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Hello {
+    /// The newest rules that it knows.
+    pub protocol: u16,
+    /// The oldest.
+    pub oldest: u16,
+    /// Its version, for people.
+    pub version: String,
+    /// So many listeners follow. The new one has none.
+    pub listeners: u32,
+    /// How many takeovers there were before, since a process was started by somebody else.
+    pub generation: u32,
+}
+
+/// What a listening socket is for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listener {
+    /// Who connects to it.
+    pub name: ListenerName,
+    /// The address as it was configured, with port 0 if any port would do.
+    pub configured: SocketAddr,
+    /// The service manager has it, too: it goes on listening whatever becomes of both processes.
+    pub is_kept: bool,
+}
+
+/// Who connects.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ListenerName {
+    /// Clients.
+    Listen,
+    /// The backend.
+    Ingress,
+    /// Operators.
+    Admin,
+}
+
+/// A packet that is none of ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum MessageError {
+    /// It ends within a field.
+    #[error("a message that was cut off")]
+    CutOff,
+    /// A field that has to be there is not, or is not what it should be.
+    #[error("a message without a field {field} that can be read")]
+    Field {
+        /// Its number.
+        field: u8,
+    },
+}
+
+impl Hello {
+    /// This version's, with so many listeners.
+    #[must_use]
+    pub fn own(version: impl Into<String>, listeners: u32, generation: u32) -> Self {
+        Self {
+            protocol: PROTOCOL,
+            oldest: PROTOCOL_OLDEST,
+            version: version.into(),
+            listeners,
+            generation,
+        }
+    }
+
+    /// Whether both know rules that the other one knows.
+    #[must_use]
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        self.protocol.min(other.protocol) >= self.oldest.max(other.oldest)
+    }
+}
+
+impl ListenerName {
+    /// As the configuration has it.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Listen => "listen",
+            Self::Ingress => "ingress",
+            Self::Admin => "admin",
+        }
+    }
+
+    fn parse(value: &[u8]) -> Option<Self> {
+        let all = [Self::Listen, Self::Ingress, Self::Admin];
+        all.into_iter().find(|name| name.key().as_bytes() == value)
+    }
+}
+
+impl Message {
+    /// As a packet of at most [`MESSAGE_LEN_MAX`] bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut packet = Packet(vec![self.kind()]);
+        match self {
+            Self::Hello(hello) => {
+                packet.field(1, &hello.protocol.to_be_bytes());
+                packet.field(2, &hello.oldest.to_be_bytes());
+                packet.field(3, cut(&hello.version).as_bytes());
+                packet.field(4, &hello.listeners.to_be_bytes());
+                packet.field(5, &hello.generation.to_be_bytes());
+            }
+            Self::Listener(listener) => {
+                packet.field(1, listener.name.key().as_bytes());
+                packet.field(2, listener.configured.to_string().as_bytes());
+                packet.field(3, &[listener.is_kept.into()]);
+            }
+            Self::Failed(words) => packet.field(1, cut(words).as_bytes()),
+            Self::Ready | Self::Go | Self::Serving => {}
+        }
+        packet.0
+    }
+
+    /// `None`: of a kind that this version does not know.
+    ///
+    /// # Errors
+    /// See [`MessageError`].
+    pub fn parse(packet: &[u8]) -> Result<Option<Self>, MessageError> {
+        let (kind, rest) = packet.split_first().ok_or(MessageError::CutOff)?;
+        let fields = Fields(rest);
+        fields.check()?;
+        Ok(Some(match *kind {
+            1 => Self::Hello(Hello {
+                protocol: fields.number(1)?,
+                oldest: fields.number(2)?,
+                version: fields.text(3)?,
+                listeners: fields.long_number(4)?,
+                generation: fields.long_number(5)?,
+            }),
+            2 => Self::Listener(Listener {
+                name: ListenerName::parse(fields.get(1)?).ok_or(MessageError::Field { field: 1 })?,
+                configured: fields.text(2)?.parse().map_err(|_| MessageError::Field { field: 2 })?,
+                is_kept: fields.get(3)? == [1],
+            }),
+            3 => Self::Failed(fields.text(1)?),
+            4 => Self::Ready,
+            5 => Self::Go,
+            6 => Self::Serving,
+            _ => return Ok(None),
+        }))
+    }
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Hello(_) => 1,
+            Self::Listener(_) => 2,
+            Self::Failed(_) => 3,
+            Self::Ready => 4,
+            Self::Go => 5,
+            Self::Serving => 6,
+        }
+    }
+}
+
+/// So much of a text as there is room for.
+fn cut(text: &str) -> &str {
+    let mut len = text.len().min(TEXT_LEN_MAX);
+    while !text.is_char_boundary(len) {
+        len -= 1;
+    }
+    &text[..len]
+}
+
+struct Packet(Vec<u8>);
+
+impl Packet {
+    fn field(&mut self, number: u8, value: &[u8]) {
+        let len = u32::try_from(value.len()).expect("a field is short");
+        self.0.push(number);
+        self.0.extend_from_slice(&len.to_be_bytes());
+        self.0.extend_from_slice(value);
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Fields<'p>(&'p [u8]);
+
+/// Its number, its value, and those that follow.
+type Field<'p> = (u8, &'p [u8], Fields<'p>);
+
+impl<'p> Fields<'p> {
+    /// The first field and what follows.
+    fn split(self) -> Result<Option<Field<'p>>, MessageError> {
+        let Some((number, rest)) = self.0.split_first() else {
+            return Ok(None);
+        };
+        let (len, rest) = rest.split_first_chunk::<4>().ok_or(MessageError::CutOff)?;
+        let (value, rest) = rest
+            .split_at_checked(u32::from_be_bytes(*len) as usize)
+            .ok_or(MessageError::CutOff)?;
+        Ok(Some((*number, value, Self(rest))))
+    }
+
+    fn check(self) -> Result<(), MessageError> {
+        let mut rest = self;
+        while let Some((_, _, after)) = rest.split()? {
+            rest = after;
+        }
+        Ok(())
+    }
+
+    fn get(self, field: u8) -> Result<&'p [u8], MessageError> {
+        let mut rest = self;
+        while let Some((number, value, after)) = rest.split()? {
+            if number == field {
+                return Ok(value);
+            }
+            rest = after;
+        }
+        Err(MessageError::Field { field })
+    }
+
+    fn number(self, field: u8) -> Result<u16, MessageError> {
+        let value = self.get(field)?.try_into().map_err(|_| MessageError::Field { field })?;
+        Ok(u16::from_be_bytes(value))
+    }
+
+    fn long_number(self, field: u8) -> Result<u32, MessageError> {
+        let value = self.get(field)?.try_into().map_err(|_| MessageError::Field { field })?;
+        Ok(u32::from_be_bytes(value))
+    }
+
+    fn text(self, field: u8) -> Result<String, MessageError> {
+        let value = self.get(field)?.to_vec();
+        String::from_utf8(value).map_err(|_| MessageError::Field { field })
+    }
+}
+
+/// The longest packet that is sent.
+pub const MESSAGE_LEN_MAX: usize = 8 * 1024;
+/// Of a text in it.
+const TEXT_LEN_MAX: usize = 4 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    fn messages() -> Vec<Message> {
+        vec![
+            Message::Hello(Hello::own("ws2api 1.2.3", 130, 7)),
+            Message::Listener(Listener {
+                name: ListenerName::Ingress,
+                configured: "[::]:0".parse().unwrap(),
+                is_kept: true,
+            }),
+            Message::Failed("ws2api.toml:3: no such key".into()),
+            Message::Ready,
+            Message::Go,
+            Message::Serving,
+        ]
+    }
+
+    #[test]
+    fn what_is_written_is_read_with_fields_and_kinds_of_later_versions_passed_over() {
+        for message in messages() {
+            let mut packet = message.to_bytes();
+            assert_eq!(Message::parse(&packet), Ok(Some(message.clone())));
+            packet.extend_from_slice(&[200, 0, 0, 0, 3, b'n', b'e', b'w']);
+            assert_eq!(Message::parse(&packet), Ok(Some(message)));
+        }
+        assert_eq!(Message::parse(&[99, 1, 0, 0, 0, 0]), Ok(None));
+    }
+
+    #[test]
+    fn no_packet_is_too_long_and_no_text_is_cut_within_a_character() {
+        let words = "ä".repeat(MESSAGE_LEN_MAX);
+        let packet = Message::Failed(words.clone()).to_bytes();
+        assert!(packet.len() <= MESSAGE_LEN_MAX);
+        let Ok(Some(Message::Failed(read))) = Message::parse(&packet) else {
+            panic!("it is read");
+        };
+        assert!(words.starts_with(&read) && read.len() == TEXT_LEN_MAX, "{}", read.len());
+    }
+
+    #[test]
+    fn whatever_comes_is_read_or_refused() {
+        let mut random = Random::new(3);
+        let mut refused = 0;
+        for message in messages().iter().cycle().take(20_000) {
+            let mut packet = message.to_bytes();
+            for _ in 0..=random.below(3) {
+                let at = random.below(packet.len());
+                match random.below(3) {
+                    0 => packet.truncate(at.max(1)),
+                    1 => packet[at] = random.next() as u8,
+                    _ => packet.insert(at, random.next() as u8),
+                }
+            }
+            refused += usize::from(Message::parse(&packet).is_err());
+        }
+        assert!(refused > 1000, "{refused}");
+        assert_eq!(Message::parse(&[]), Err(MessageError::CutOff));
+    }
+
+    #[test]
+    fn versions_agree_where_both_know_the_same_rules() {
+        let hello = |oldest, protocol| Hello {
+            protocol,
+            oldest,
+            ..Hello::own("", 0, 0)
+        };
+        for (own, other, agrees) in [
+            ((1, 1), (1, 1), true),
+            ((1, 1), (1, 9), true),
+            ((2, 3), (1, 2), true),
+            ((2, 3), (1, 1), false),
+            ((1, 1), (2, 2), false),
+        ] {
+            let (own, other) = (hello(own.0, own.1), hello(other.0, other.1));
+            assert_eq!(own.agrees_with(&other), agrees);
+            assert_eq!(other.agrees_with(&own), agrees);
+        }
+    }
+}

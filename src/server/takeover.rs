@@ -1,0 +1,7 @@
+//! A new process takes over from the one that runs: both sides, and the channel between them. What they say and when there is
+//! no way back is decided in the package `protocol`.
+
+mod channel;
+pub mod new;
+pub mod old;
+pub mod program;

@@ -1,0 +1,153 @@
+//! Takes over from the process that has started this one.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::channel::{Channel, Received};
+use super::program::is_started_to_take_over;
+use crate::server::sd_notify;
+use crate::shard::control_plane::ControlPlane;
+use protocol::takeover::{Hello, Listener, Message, New, NewOutput};
+
+/// The process that runs, as the new one sees it.
+#[derive(Debug)]
+pub struct Predecessor {
+    channel: Channel,
+    new: New,
+    listeners: Vec<(Listener, OwnedFd)>,
+    generation: u32,
+    /// It has ended.
+    is_gone: bool,
+}
+
+impl Predecessor {
+    /// Meets it, if there is one: if this process was started to take over. It has all listeners then.
+    ///
+    /// # Errors
+    /// In words, when they do not understand each other, or when the other one ends: this one ends, too.
+    pub fn meet(version: &str) -> Result<Option<Self>, String> {
+        if !is_started_to_take_over() {
+            return Ok(None);
+        }
+        let Some(channel) = Channel::from_stdin() else {
+            return Ok(None);
+        };
+        sd_notify::be_silent();
+        let mut this = Self {
+            channel,
+            new: New::begin(Hello::own(version, 0, 0)),
+            listeners: Vec::new(),
+            generation: 0,
+            is_gone: false,
+        };
+        let deadline = Instant::now() + MEET_TIMEOUT;
+        loop {
+            let mut out = Vec::new();
+            match this.channel.receive(Some(deadline)) {
+                Received::Message(message, socket) => {
+                    match (&message, socket) {
+                        (Message::Hello(hello), _) => this.generation = hello.generation,
+                        (Message::Listener(listener), Some(socket)) => this.listeners.push((listener.clone(), socket)),
+                        (Message::Listener(_), None) => {
+                            return Err("no descriptor for a listener (RLIMIT_NOFILE)".into());
+                        }
+                        _ => {}
+                    }
+                    this.new.handle_message(message, &mut out);
+                }
+                Received::End => this.new.handle_end(&mut out),
+                Received::Nonsense(words) => return Err(words),
+                Received::Deadline => return Err("the process that runs says nothing".to_owned()),
+            }
+            for output in out {
+                match output {
+                    NewOutput::Send(message) => this.say(&message),
+                    NewOutput::Prepare => return Ok(Some(this)),
+                    NewOutput::End(words) => return Err(words),
+                    NewOutput::Serve => {}
+                }
+            }
+        }
+    }
+
+    /// Its listeners.
+    pub fn take_listeners(&mut self) -> Vec<(Listener, OwnedFd)> {
+        std::mem::take(&mut self.listeners)
+    }
+
+    /// How many takeovers there were with this one.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// This process would serve: waits until it may.
+    ///
+    /// # Errors
+    /// In words, when they do not understand each other.
+    pub fn wait_for_go(&mut self) -> Result<(), String> {
+        let mut out = Vec::new();
+        self.new.handle_ready(&mut out);
+        loop {
+            for output in std::mem::take(&mut out) {
+                match output {
+                    // That is said when it is true.
+                    NewOutput::Send(Message::Serving) | NewOutput::Prepare => {}
+                    NewOutput::Send(message) => self.say(&message),
+                    NewOutput::Serve => return Ok(()),
+                    NewOutput::End(words) => return Err(words),
+                }
+            }
+            match self.channel.receive(None) {
+                Received::Message(message, _) => self.new.handle_message(message, &mut out),
+                Received::End | Received::Deadline | Received::Nonsense(_) => {
+                    tracing::warn!("the process that was to be taken over has ended: this one serves in its place");
+                    self.is_gone = true;
+                    self.new.handle_end(&mut out);
+                }
+            }
+        }
+    }
+
+    /// It serves: the other one hears of it. When that has ended, `control` is told.
+    pub fn serve(self, control: Arc<ControlPlane>) {
+        sd_notify::speak();
+        if !self.is_gone {
+            self.say(&Message::Serving);
+            let this = self;
+            let waits = std::thread::Builder::new().name("predecessor".into()).spawn({
+                let control = control.clone();
+                move || {
+                    while let Received::Message(..) = this.channel.receive(None) {}
+                    tracing::info!("the process before this one has ended");
+                    control.forget_predecessor();
+                }
+            });
+            if waits.is_ok() {
+                return;
+            }
+        }
+        control.forget_predecessor();
+    }
+
+    /// This process can't take over, and ends.
+    pub fn fail(&mut self, words: &str) {
+        let mut out = Vec::new();
+        self.new.handle_failed(words.to_owned(), &mut out);
+        for output in out {
+            if let NewOutput::Send(message) = output {
+                self.say(&message);
+            }
+        }
+    }
+
+    /// One that does not hear it any more has ended, and the next look at the channel says so.
+    fn say(&self, message: &Message) {
+        let _ = self.channel.send(message, None, Instant::now() + SAY_TIMEOUT);
+    }
+}
+
+/// The other one has everything at hand.
+const MEET_TIMEOUT: Duration = Duration::from_secs(30);
+const SAY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,348 @@
+//! Starts the program anew and lets it take over; or goes on as if nothing had been asked, and says why.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::{Child, ExitStatus};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use shards::mesh::NodeHandle;
+
+use super::channel::{Channel, Received};
+use super::program::Program;
+use crate::server::listeners::KeptListeners;
+use crate::server::sd_notify;
+use crate::server::stop_word::StopWord;
+use crate::shard::control_plane::{ControlPlane, Phase};
+use crate::shard::mail::Mail;
+use protocol::takeover::{Hello, Listener, Old, OldOutput};
+
+/// The one upgrade that is under way, if any. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Upgrades(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// `None`: it could not be found out.
+    program: Option<Program>,
+    /// What this process says that it is.
+    version: String,
+    generation: u32,
+    outside: Arc<NodeHandle<Mail>>,
+    control: Arc<ControlPlane>,
+    listeners: KeptListeners,
+    /// Written when operators are another process's.
+    admin_stop: Arc<StopWord>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_under_way: bool,
+    /// From when the new process runs.
+    channel: Option<Arc<Channel>>,
+    /// The process is about to end.
+    is_cancelled: bool,
+    begun: u32,
+    failed: u64,
+    last: Option<Result<TakenOver, String>>,
+}
+
+/// Who has taken over.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TakenOver {
+    /// Its process id.
+    pub pid: u32,
+    /// What it has said that it is.
+    pub version: String,
+}
+
+/// Why no upgrade was begun.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NotBegun {
+    /// There is one.
+    #[error("an upgrade is under way")]
+    UnderWay,
+    /// This process will not be here for long.
+    #[error("it ends: another process has taken over, or it drains")]
+    Ending,
+    /// The one before would have to go first.
+    #[error("the process before this one has not ended yet")]
+    HasPredecessor,
+    /// Everything in its namespace ends with it.
+    #[error(
+        "it is process 1, and with that everything in its container ends: start it under an init (docker run --init), or replace the container"
+    )]
+    IsInit,
+    /// Nobody knows what to start.
+    #[error("the path of this program is not known: is /proc mounted?")]
+    NoPath,
+    /// There can be no thread.
+    #[error("there is no thread for it")]
+    NoThread,
+}
+
+/// How upgrades have gone.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// One is under way.
+    pub is_under_way: bool,
+    /// So many were undone.
+    pub failed: u64,
+    /// How the last one has ended.
+    pub last: Option<Result<TakenOver, String>>,
+}
+
+/// What a process has that may be taken over.
+#[derive(Debug)]
+pub struct Parts {
+    /// How it was started, as far as that is known.
+    pub program: Option<Program>,
+    /// For people.
+    pub version: String,
+    /// How many takeovers there were before.
+    pub generation: u32,
+    /// The way to the shards.
+    pub outside: Arc<NodeHandle<Mail>>,
+    /// What they are to do.
+    pub control: Arc<ControlPlane>,
+    /// What is passed on.
+    pub listeners: KeptListeners,
+    /// Said when operators are another process's.
+    pub admin_stop: Arc<StopWord>,
+}
+
+impl Upgrades {
+    /// None is under way.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts {
+            program,
+            version,
+            generation,
+            outside,
+            control,
+            listeners,
+            admin_stop,
+        } = parts;
+        Self(Arc::new(Inner {
+            program,
+            version,
+            generation,
+            outside,
+            control,
+            listeners,
+            admin_stop,
+            state: Mutex::default(),
+        }))
+    }
+
+    /// Begins one; the new process has `timeout` until it serves. How it ends comes through what is returned.
+    ///
+    /// # Errors
+    /// See [`NotBegun`].
+    pub fn begin(&self, timeout: Duration) -> Result<mpsc::Receiver<Result<TakenOver, String>>, NotBegun> {
+        let program = self.0.program.clone().ok_or(NotBegun::NoPath)?;
+        if std::process::id() == 1 {
+            return Err(NotBegun::IsInit);
+        }
+        let mut state = self.state();
+        if state.is_under_way {
+            return Err(NotBegun::UnderWay);
+        }
+        if state.is_cancelled || self.0.control.is_ending() {
+            return Err(NotBegun::Ending);
+        }
+        if self.0.control.has_predecessor() {
+            return Err(NotBegun::HasPredecessor);
+        }
+        state.is_under_way = true;
+        state.begun += 1;
+        let hello = (self.0.version.clone(), self.0.generation.saturating_add(state.begun));
+        drop(state);
+        let (reply, replies) = mpsc::channel();
+        let this = self.clone();
+        let spawned = std::thread::Builder::new()
+            .name("upgrade".into())
+            .spawn(move || this.run(&program, hello, timeout, &reply));
+        if spawned.is_err() {
+            self.state().is_under_way = false;
+            return Err(NotBegun::NoThread);
+        }
+        Ok(replies)
+    }
+
+    /// The process is about to end: what is under way is undone, and none is begun any more.
+    pub fn cancel(&self) {
+        let mut state = self.state();
+        state.is_cancelled = true;
+        if let Some(channel) = &state.channel {
+            channel.hang_up();
+        }
+    }
+
+    /// How it goes.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let state = self.state();
+        Progress {
+            is_under_way: state.is_under_way,
+            failed: state.failed,
+            last: state.last.clone(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(
+        &self,
+        program: &Program,
+        (version, generation): (String, u32),
+        timeout: Duration,
+        reply: &mpsc::Sender<Result<TakenOver, String>>,
+    ) {
+        tracing::info!("upgrade: {} is started", program.path().display());
+        sd_notify::reloading();
+        let (result, child) = match self.attempt(program, version, generation, timeout) {
+            Ok((taken_over, child)) => (Ok(taken_over), Some(child)),
+            Err(words) => (Err(words), None),
+        };
+        match &result {
+            Ok(TakenOver { pid, version }) => {
+                tracing::info!("upgrade: process {pid} ({version}) has taken over; the clients of this one leave");
+            }
+            Err(words) => {
+                tracing::error!("upgrade: undone, this process goes on: {words}");
+                sd_notify::ready();
+            }
+        }
+        let mut state = self.state();
+        state.is_under_way = false;
+        state.failed += u64::from(result.is_err());
+        state.last = Some(result.clone());
+        if result.is_err() {
+            state.channel = None;
+        }
+        drop(state);
+        // Nobody waits for it after a signal.
+        let _ = reply.send(result);
+        if let Some(mut child) = child
+            && let Ok(status) = child.wait()
+        {
+            tracing::error!("the process that has taken over has ended: {status}");
+        }
+    }
+
+    fn attempt(
+        &self,
+        program: &Program,
+        version: String,
+        generation: u32,
+        timeout: Duration,
+    ) -> Result<(TakenOver, Child), String> {
+        let listeners = self.listeners()?;
+        let (channel, other) = Channel::pair().map_err(|error| format!("no channel: {error}"))?;
+        let channel = Arc::new(channel);
+        let path = program.path().display();
+        let mut child = program.start(other).map_err(|error| format!("{path}: {error}"))?;
+        let mut state = self.state();
+        state.channel = Some(channel.clone());
+        if state.is_cancelled {
+            channel.hang_up();
+        }
+        drop(state);
+        let count = u32::try_from(listeners.len()).unwrap_or(u32::MAX);
+        let mut out = Vec::new();
+        let now = Instant::now();
+        let mut old = Old::new(Hello::own(version, count, generation), now, timeout, &mut out);
+        loop {
+            for output in std::mem::take(&mut out) {
+                let deadline = old.deadline().unwrap_or(now);
+                let sent = match output {
+                    OldOutput::Send(message) => channel.send(&message, None, deadline),
+                    OldOutput::SendListeners => send_listeners(&channel, &listeners, deadline),
+                    OldOutput::LetGo => {
+                        self.let_go(child.id());
+                        let version = old.version().unwrap_or_default().to_owned();
+                        let pid = child.id();
+                        return Ok((TakenOver { pid, version }, child));
+                    }
+                    OldOutput::Undo(words) => {
+                        // It may have ended by itself.
+                        let _ = child.kill();
+                        let _ = child.wait();
+                        return Err(words);
+                    }
+                };
+                // One that can't be sent to has said its last word already, or says none any more.
+                if let Err(error) = sent {
+                    tracing::debug!("upgrade: {error}");
+                }
+            }
+            if old.is_over() {
+                continue;
+            }
+            match channel.receive(old.deadline()) {
+                Received::Message(message, _) => old.handle_message(message, Instant::now(), &mut out),
+                Received::Nonsense(words) => old.handle_end(words, &mut out),
+                Received::Deadline => old.handle_deadline(Instant::now(), &mut out),
+                Received::End if self.state().is_cancelled => old.handle_end("this process ends".to_owned(), &mut out),
+                Received::End => old.handle_end(end_words(&mut child), &mut out),
+            }
+        }
+    }
+
+    /// Copies, so that nobody has to wait for those that the process keeps.
+    fn listeners(&self) -> Result<Vec<(Listener, OwnedFd)>, String> {
+        let kept = self.0.listeners.lock();
+        let all = kept.as_ref().ok_or("this process ends")?.each();
+        let copies = all.map(|(told, socket)| Ok((told, socket.try_clone_to_owned()?)));
+        let copies: std::io::Result<Vec<_>> = copies.collect();
+        copies.map_err(|error| format!("no descriptors for the listeners: {error}"))
+    }
+
+    /// The point of no return.
+    fn let_go(&self, pid: u32) {
+        sd_notify::main_process(pid);
+        self.0.listeners.let_go();
+        self.0.control.hand_over(&self.0.outside);
+        self.0.admin_stop.say();
+        // Whoever asks from now on asks the new one. A shard that hangs holds up nobody.
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        while !self.0.control.have_all_reached(Phase::Closed) && Instant::now() < deadline {
+            std::thread::sleep(CLOSE_LOOK);
+        }
+    }
+}
+
+fn send_listeners(channel: &Channel, listeners: &[(Listener, OwnedFd)], deadline: Instant) -> std::io::Result<()> {
+    listeners.iter().try_for_each(|(told, socket)| {
+        let message = protocol::takeover::Message::Listener(told.clone());
+        channel.send(&message, Some(socket.as_fd()), deadline)
+    })
+}
+
+/// Why it says nothing any more.
+fn end_words(child: &mut Child) -> String {
+    let deadline = Instant::now() + END_TIMEOUT;
+    while Instant::now() < deadline {
+        match child.try_wait() {
+            Ok(Some(status)) => return describe(status),
+            Ok(None) => std::thread::sleep(LOOK),
+            Err(error) => return error.to_string(),
+        }
+    }
+    "it has closed the channel without having served".to_owned()
+}
+
+fn describe(status: ExitStatus) -> String {
+    format!("it has ended before it served ({status}); what it said is in the log, if it said anything")
+}
+
+/// From the end of the channel to that of the process.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(10);
+/// What a shard that lives needs to close its listeners.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+const CLOSE_LOOK: Duration = Duration::from_millis(1);

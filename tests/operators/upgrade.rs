@@ -1,0 +1,581 @@
+//! A new process takes over, or everything is as before: `takeover-1` to `takeover-6`.
+
+use std::fs;
+use std::io::{ErrorKind, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use protocol::takeover::{Hello, Message};
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendFlags};
+use rustix::process::Signal;
+use support::{Backend, Builder, Http, Proxy, Reply, Response, Successor, Until, eventually, open_to_all};
+
+/// A directory with a copy of the program, which a test may exchange.
+struct Installed(PathBuf);
+
+impl Installed {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!(
+            "{}-installed-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory).unwrap();
+        open_to_all(&directory);
+        let installed = Self(directory);
+        // A link costs no room.
+        fs::hard_link(support::program::path(), installed.program()).unwrap();
+        installed
+    }
+
+    fn program(&self) -> PathBuf {
+        self.0.join("ws2api")
+    }
+
+    /// As a package manager does: another file takes the place of the one that runs.
+    fn exchange(&self, script: &str) {
+        let file = self.0.join("new");
+        fs::write(&file, script).unwrap();
+        executable(&file);
+        fs::rename(file, self.program()).unwrap();
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let file = self.0.join(name);
+        fs::write(&file, text).unwrap();
+        open_to_all(&file);
+        file.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn executable(file: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Clients leave slowly enough to be looked at.
+fn slow(backend: &Backend) -> Builder {
+    Proxy::with(backend)
+        .shards(2)
+        .set("drain_timeout", "20s")
+        .set("drain_spread", "0s")
+}
+
+fn ask(proxy: &Proxy, method: &str) -> Reply {
+    Http::connect(proxy.admin).request(method, "/upgrade", &[], "")
+}
+
+#[test]
+fn nobody_is_refused_while_a_new_process_takes_over_and_the_old_one_sends_its_clients_away() {
+    let backend = Backend::start();
+    let mut proxy = slow(&backend).start();
+    let mut old: Vec<_> = (0..8).map(|number| proxy.client(&format!("old{number}"))).collect();
+    old.iter_mut().for_each(|client| client.call(1));
+    let before = proxy.get("/metrics").expect(200).body;
+    let until = Until::default();
+    let (connected, new) = thread::scope(|scope| {
+        let newcomers: Vec<_> = (0..2)
+            .map(|thread| {
+                let (until, proxy) = (&until, &proxy);
+                scope.spawn(move || {
+                    let mut count = 0;
+                    while !until.is_over() {
+                        // Each has its 101 and its answer.
+                        proxy.client(&format!("new{thread}-{count}")).call(1);
+                        proxy.http().get("/clients?limit=1").expect(200);
+                        count += 1;
+                    }
+                    count
+                })
+            })
+            .collect();
+        let end = until.end();
+        let new = proxy.upgrade();
+        for client in &mut old {
+            client.expect_close(1001);
+        }
+        wait_for_the_old_one(&proxy);
+        drop(end);
+        let connected: usize = newcomers.into_iter().map(|newcomer| newcomer.join().unwrap()).sum();
+        (connected, new)
+    });
+    assert!(connected > 0);
+    assert_eq!(proxy.wait().code(), Some(0));
+    let mut client = proxy.client("after");
+    client.call(1);
+    let after = proxy.get("/metrics").expect(200).body;
+    let start = |text: &str| {
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("process_start_time_seconds "));
+        line.unwrap().to_owned()
+    };
+    assert_ne!(start(&before), start(&after));
+    proxy.wait_log(&format!("upgrade: process {} (ws2api ", new.id()));
+    proxy.wait_log("the process before this one has ended");
+    new.terminate();
+    assert_eq!(proxy.stderr().matches("drained in ").count(), 2);
+}
+
+/// Waits until the new process says that the old one is not there any more.
+fn wait_for_the_old_one(proxy: &Proxy) {
+    eventually("the old process's end", || {
+        (proxy.metric_where("upgrade_phase", "\"predecessor\"") == [0.0]).then_some(())
+    });
+}
+
+#[test]
+fn who_is_in_the_middle_of_the_handshake_is_let_in() {
+    let backend = Backend::start();
+    let gate = backend.hold("/connect", |_| Response::json("\"ok\""));
+    let mut proxy = slow(&backend).start();
+    let asked: Vec<Http> = (0..4)
+        .map(|number| support::Handshake::new(&format!("CP{number}")).send(proxy.listen))
+        .collect();
+    backend.wait_seen("/connect", 4);
+    let new = proxy.upgrade();
+    gate.open();
+    for http in asked {
+        // The one that has asked for it lets it in, and sends it away in its turn.
+        support::Client::upgrade(http).expect_close(1001);
+    }
+    assert_eq!(proxy.wait().code(), Some(0));
+    new.terminate();
+}
+
+#[test]
+fn while_the_old_process_has_clients_a_push_at_the_new_one_gets_503_and_then_404() {
+    let backend = Backend::start();
+    let gate = backend.hold("/call", |_| Response::json("{}"));
+    let mut proxy = slow(&backend).start();
+    let mut client = proxy.client("CP1");
+    client.send_call("1", "Heartbeat", "{}");
+    backend.take("/call");
+    let new = proxy.upgrade();
+    let reply = proxy.push("CP1", "Reset", "p1", "{}").expect(503);
+    assert!(reply.body.contains("may still have this client"), "{}", reply.body);
+    assert_eq!(reply.header("retry-after"), Some("1"));
+    for (method, target) in [
+        ("GET", "/clients/CP1"),
+        ("DELETE", "/clients/CP1"),
+        ("POST", "/result/Heartbeat/CP1/1"),
+    ] {
+        let headers = [("Content-Type", "application/json")];
+        let body = if method == "POST" { "{}" } else { "" };
+        proxy.http().request(method, target, &headers, body).expect(503);
+    }
+    // One upgrade at a time.
+    assert!(ask(&proxy, "POST").expect(409).body.contains("has not ended"));
+    gate.open();
+    client.expect("[3,\"1\",{}]");
+    client.expect_close(1001);
+    assert_eq!(proxy.wait().code(), Some(0));
+    eventually("the new process to know", || {
+        (proxy.push("CP1", "Reset", "p1", "{}").status == 404).then_some(())
+    });
+    new.terminate();
+}
+
+#[test]
+fn a_configuration_that_is_refused_leaves_everything_as_it_was_and_its_words_come_back() {
+    let installed = Installed::new();
+    let file = installed.write("ws2api.toml", "drain_timeout = \"20s\"\n");
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend).shards(2).arg("--config").arg(&file).start();
+    let mut client = proxy.client("CP1");
+    client.call(1);
+    fs::write(&file, "drain_timeuot = \"20s\"\n").unwrap();
+    let words = ask(&proxy, "POST").expect(500).body;
+    assert!(
+        words.starts_with("undone, this process goes on: ") && words.contains("drain_timeuot"),
+        "{words}"
+    );
+    proxy.wait_log("upgrade: undone, this process goes on: ");
+    goes_on(&proxy, &mut client);
+    let told = ask(&proxy, "GET").expect(200).json();
+    assert_eq!((&told["failed"], &told["underWay"]), (&1.into(), &false.into()));
+    assert!(
+        told["last"]["error"].as_str().unwrap().contains("drain_timeuot"),
+        "{told}"
+    );
+    assert_eq!(proxy.count_sum("upgrades_failed"), 1);
+}
+
+/// The client stays, and newcomers come.
+fn goes_on(proxy: &Proxy, client: &mut support::Client) {
+    client.call(7);
+    proxy.client("CP-new").call(1);
+    proxy.get("/readyz").expect(200);
+}
+
+#[test]
+fn a_program_that_is_none_that_ends_and_that_hangs_leave_everything_as_it_was() {
+    let installed = Installed::new();
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend)
+        .shards(2)
+        .program(installed.program())
+        .set("upgrade_timeout", "300ms")
+        .start();
+    let mut client = proxy.client("CP1");
+    let cases = [
+        ("#!/no/such/interpreter\n", "No such file or directory"),
+        ("#!/bin/sh\nexit 3\n", "exit status: 3"),
+        ("#!/bin/sh\nkill -9 $$\n", "signal: 9"),
+        (
+            "#!/bin/sh\nexec sleep 1000\n",
+            "had not said who it is when its time was up",
+        ),
+        ("#!/bin/sh\nexec sleep 1000 < /dev/null\n", "closed the channel"),
+    ];
+    for (script, words) in cases {
+        installed.exchange(script);
+        let said = ask(&proxy, "POST").expect(500).body;
+        assert!(said.contains(words), "{words}: {said}");
+        goes_on(&proxy, &mut client);
+        assert_eq!(children(&proxy), Vec::<String>::new(), "{script}");
+    }
+    fs::remove_file(installed.program()).unwrap();
+    let said = ask(&proxy, "POST").expect(500).body;
+    assert!(said.contains("ws2api: No such file or directory"), "{said}");
+    goes_on(&proxy, &mut client);
+    // With a program that is one it goes well after all.
+    fs::hard_link(support::program::path(), installed.program()).unwrap();
+    let new = proxy_without_clients(&proxy, client);
+    new.terminate();
+}
+
+fn proxy_without_clients(proxy: &Proxy, client: support::Client) -> Successor {
+    drop(client);
+    // The time is for a new process that starts, and not for scripts.
+    eventually("an upgrade", || {
+        let reply = ask(proxy, "POST");
+        let pid = (reply.status == 200).then(|| reply.json()["pid"].as_i64())?;
+        pid.map(Successor::new)
+    })
+}
+
+/// The processes that this one has started and not buried.
+fn children(proxy: &Proxy) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", proxy.id())).unwrap();
+    let children = tasks.flat_map(|task| {
+        let text = fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default();
+        text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    });
+    children.collect()
+}
+
+#[test]
+fn wherever_a_new_process_fails_everything_is_as_it_was() {
+    let installed = Installed::new();
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend)
+        .shards(2)
+        .program(installed.program())
+        .set("upgrade_timeout", "500ms")
+        .start();
+    let mut client = proxy.client("CP1");
+    for (step, words) in [
+        ("dies-at-once", "has ended before it served"),
+        ("is-of-a-version-that-is-not-known", "takes over by rules 7 to 9"),
+        ("talks-nonsense", "it said something that can't be read"),
+        ("dies-with-the-listeners", "has ended before it served"),
+        (
+            "hangs-with-the-listeners",
+            "was not ready to serve when its time was up",
+        ),
+        ("says-that-it-serves-before-it-may", "which nobody had asked"),
+        ("fails", "the words of the new process"),
+        ("dies-when-ready", "has ended before it served"),
+        ("dies-when-it-may", "has ended before it served"),
+        ("hangs-when-it-may", "though it was ready"),
+    ] {
+        let exe = std::env::current_exe().unwrap();
+        installed.exchange(&format!(
+            "#!/bin/sh\nSTEP={step} exec {} --exact upgrade::the_new_process_of_a_test --ignored --nocapture 1>&2\n",
+            exe.display()
+        ));
+        let said = ask(&proxy, "POST").expect(500).body;
+        assert!(said.contains(words), "{step}: {said}");
+        goes_on(&proxy, &mut client);
+        assert_eq!(children(&proxy), Vec::<String>::new(), "{step}");
+    }
+}
+
+/// Plays a new process up to a step.
+#[test]
+#[ignore = "started by wherever_a_new_process_fails_everything_is_as_it_was"]
+fn the_new_process_of_a_test() {
+    let step = std::env::var("STEP").unwrap();
+    let stdin = std::io::stdin();
+    let say = |bytes: &[u8]| {
+        let _ = rustix::net::send(&stdin, bytes, SendFlags::empty());
+    };
+    let hear = || {
+        let mut packet = [0; 8192];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = rustix::net::recvmsg(
+            &stdin,
+            &mut [IoSliceMut::new(&mut packet)],
+            &mut control,
+            RecvFlags::empty(),
+        );
+        let len = received.unwrap().bytes;
+        control.drain().for_each(drop);
+        Message::parse(&packet[..len]).unwrap().unwrap()
+    };
+    let die = || -> ! { std::process::abort() };
+    let hang = || -> ! {
+        loop {
+            thread::park();
+        }
+    };
+    let is = |name: &str| step == name;
+    if is("dies-at-once") {
+        die();
+    }
+    let Message::Hello(hello) = hear() else { panic!() };
+    if is("talks-nonsense") {
+        say(b"\x01nonsense");
+        hang();
+    }
+    let mut own = Hello::own("a test", 0, 0);
+    if is("is-of-a-version-that-is-not-known") {
+        (own.oldest, own.protocol) = (7, 9);
+    }
+    say(&Message::Hello(own).to_bytes());
+    for _ in 0..hello.listeners {
+        assert!(matches!(hear(), Message::Listener(_)));
+    }
+    if is("says-that-it-serves-before-it-may") {
+        say(&Message::Serving.to_bytes());
+        hang();
+    }
+    if is("dies-with-the-listeners") {
+        die();
+    }
+    if is("hangs-with-the-listeners") {
+        hang();
+    }
+    if is("fails") {
+        say(&Message::Failed("the words of the new process".into()).to_bytes());
+        std::process::exit(1);
+    }
+    say(&Message::Ready.to_bytes());
+    if is("dies-when-ready") {
+        die();
+    }
+    assert_eq!(hear(), Message::Go);
+    if is("hangs-when-it-may") {
+        hang();
+    }
+    die();
+}
+
+#[test]
+fn the_number_of_shards_may_be_another_one_each_time() {
+    let installed = Installed::new();
+    let cpu = support::program::usable_cpus()[0];
+    let config = |shards: usize| format!("[[core]]\ncpu = {cpu}\n").repeat(shards);
+    let file = installed.write("ws2api.toml", &config(2));
+    let backend = Backend::start();
+    let mut proxy = Proxy::with(&backend)
+        .expect_shards(2)
+        .arg("--config")
+        .arg(&file)
+        .start();
+    let mut before: Option<Successor> = None;
+    for shards in [5, 1, 3] {
+        fs::write(&file, config(shards)).unwrap();
+        let new = eventually("the process before to be gone", || {
+            let reply = ask(&proxy, "POST");
+            (reply.status == 200).then(|| Successor::new(reply.json()["pid"].as_i64().unwrap()))
+        });
+        match before {
+            None => assert_eq!(proxy.wait().code(), Some(0)),
+            Some(before) => before.wait(),
+        }
+        before = Some(new);
+        // Whichever listener the kernel chooses, somebody accepts from it.
+        let mut clients: Vec<_> = (0..32)
+            .map(|number| proxy.client(&format!("CP{shards}-{number}")))
+            .collect();
+        clients.iter_mut().for_each(|client| client.call(1));
+        for _ in 0..32 {
+            proxy.http().get(&format!("/clients/CP{shards}-1")).expect(200);
+        }
+        assert_eq!(proxy.metric("clients").len(), shards);
+    }
+    before.unwrap().terminate();
+}
+
+#[test]
+fn an_address_that_has_changed_is_opened_anew_and_one_that_is_taken_is_refused() {
+    let installed = Installed::new();
+    // Nobody else has anything at these addresses of this machine.
+    let free = |host: u8| {
+        let listener = TcpListener::bind(SocketAddr::from(([127, 9, 9, host], 0))).unwrap();
+        listener.local_addr().unwrap()
+    };
+    let [listen, ingress, admin, other] = [1, 2, 3, 4].map(free);
+    let config = |ingress| format!("listen = \"{listen}\"\ningress = \"{ingress}\"\nadmin = \"{admin}\"\n");
+    let file = installed.write("ws2api.toml", &config(ingress));
+    let backend = Backend::start();
+    let mut proxy = Proxy::with(&backend)
+        .shards(2)
+        .addresses_of_its_own()
+        .arg("--config")
+        .arg(&file)
+        .start();
+    let mut client = proxy.client("CP1");
+    let taken = TcpListener::bind(other).unwrap();
+    fs::write(&file, config(other)).unwrap();
+    let said = ask(&proxy, "POST").expect(500).body;
+    assert!(
+        said.contains(&format!("ingress = {other}: ")) && said.contains("another program"),
+        "{said}"
+    );
+    goes_on(&proxy, &mut client);
+    drop(taken);
+    let new = proxy.upgrade();
+    assert_eq!(proxy.wait().code(), Some(0));
+    assert_eq!(
+        TcpStream::connect(ingress).unwrap_err().kind(),
+        ErrorKind::ConnectionRefused
+    );
+    Http::connect(other).get("/clients?limit=1").expect(200);
+    proxy.client("CP2").call(1);
+    new.terminate();
+}
+
+#[test]
+fn sigusr2_is_an_upgrade_and_a_link_is_followed_to_where_it_leads_now() {
+    let installed = Installed::new();
+    let link = installed.0.join("current");
+    std::os::unix::fs::symlink(installed.program(), &link).unwrap();
+    let backend = Backend::start();
+    let mut proxy = Proxy::with(&backend).shards(2).program(&link).start();
+    let other = installed.0.join("other");
+    fs::hard_link(support::program::path(), &other).unwrap();
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(&other, &link).unwrap();
+    fs::remove_file(installed.program()).unwrap();
+    proxy.signal(Signal::USR2);
+    let line = proxy.wait_log(") has taken over");
+    let pid = line.split("process ").nth(1).unwrap().split(' ').next().unwrap();
+    let new = Successor::new(pid.parse().unwrap());
+    let runs = fs::read_link(format!("/proc/{}/exe", new.id())).unwrap();
+    assert_eq!(runs.file_name(), other.file_name(), "{runs:?}");
+    assert_eq!(proxy.wait().code(), Some(0));
+    new.terminate();
+}
+
+#[test]
+fn the_command_says_who_has_taken_over_and_why_nobody_has() {
+    let installed = Installed::new();
+    let backend = Backend::start();
+    let mut proxy = Proxy::with(&backend).shards(2).program(installed.program()).start();
+    let admin = proxy.admin.to_string();
+    let upgrade = || support::program::run(&["upgrade", "--admin", &admin]);
+    installed.exchange("#!/bin/sh\nexit 3\n");
+    let (code, told, said) = upgrade();
+    assert_eq!((code, &*told), (1, ""));
+    assert!(
+        said.contains("undone, this process goes on: ") && said.contains("exit status: 3"),
+        "{said}"
+    );
+    fs::remove_file(installed.program()).unwrap();
+    fs::hard_link(support::program::path(), installed.program()).unwrap();
+    let (code, told, said) = upgrade();
+    assert_eq!(code, 0, "{said}");
+    let pid = told.strip_prefix("process ").unwrap().split(' ').next().unwrap();
+    let new = Successor::new(pid.parse().unwrap());
+    assert!(
+        told.ends_with(&format!("(ws2api {}) has taken over\n", env!("CARGO_PKG_VERSION"))),
+        "{told}"
+    );
+    assert_eq!(proxy.wait().code(), Some(0));
+    new.terminate();
+}
+
+#[test]
+fn the_end_undoes_what_is_under_way() {
+    let installed = Installed::new();
+    let backend = Backend::start();
+    let mut proxy = Proxy::with(&backend).shards(2).program(installed.program()).start();
+    installed.exchange("#!/bin/sh\nexec sleep 1000\n");
+    proxy.signal(Signal::USR2);
+    let child: i64 = eventually("the new process", || children(&proxy).first()?.parse().ok());
+    assert!(ask(&proxy, "POST").expect(409).body.contains("an upgrade is under way"));
+    let child = Successor::new(child);
+    assert_eq!(proxy.terminate().code(), Some(0));
+    child.wait();
+    assert!(
+        proxy
+            .stderr()
+            .contains("undone, this process goes on: this process ends")
+    );
+}
+
+#[test]
+fn the_service_manager_hears_which_process_is_its_own() {
+    let installed = Installed::new();
+    let path = installed.0.join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    open_to_all(&path);
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    // All words in their order, but signs of life.
+    let hear = || {
+        loop {
+            let mut words = [0; 512];
+            let len = socket.recv(&mut words).unwrap();
+            let words = String::from_utf8_lossy(&words[..len]).into_owned();
+            if !words.starts_with("WATCHDOG=1") {
+                return words;
+            }
+        }
+    };
+    let backend = Backend::start();
+    let mut proxy = Proxy::with(&backend)
+        .shards(2)
+        .program(installed.program())
+        .environment("NOTIFY_SOCKET", &path)
+        .environment("STATE_DIRECTORY", &installed.0)
+        .start();
+    assert_eq!(hear(), "READY=1");
+    installed.exchange("#!/bin/sh\nexit 3\n");
+    ask(&proxy, "POST").expect(500);
+    assert!(hear().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    assert_eq!(hear(), "READY=1");
+    fs::remove_file(installed.program()).unwrap();
+    fs::hard_link(support::program::path(), installed.program()).unwrap();
+    let new = proxy.upgrade();
+    assert!(hear().starts_with("RELOADING=1\n"));
+    let taken = format!("MAINPID={}\nREADY=1\nSTATUS=taken over by a new process", new.id());
+    let mut rest = vec![hear(), hear()];
+    rest.sort();
+    assert_eq!(rest, [taken, "READY=1".to_owned()]);
+    assert_eq!(proxy.wait().code(), Some(0));
+    // The mark is the new one's.
+    let mark = fs::read_to_string(installed.0.join("running")).unwrap();
+    assert!(mark.starts_with(&format!("{} ", new.id())), "{mark}");
+    new.signal(Signal::TERM);
+    assert!(hear().starts_with("STOPPING=1"));
+    new.wait();
+    assert!(!proxy.stderr().contains("unclean"), "{}", proxy.stderr());
+}
