@@ -250,13 +250,14 @@ fn receive_batch(
         rest = after;
         let socket = match tables {
             // Out of descriptors the kernel drops the sockets that do not fit.
-            Tables::Private => sockets.pop_front().ok_or(Lost),
-            Tables::Shared => Ok(adopt(RawFd::from_ne_bytes(number))),
+            Tables::Private => sockets.pop_front(),
+            Tables::Shared => Some(adopt(RawFd::from_ne_bytes(number))),
         };
-        unpacked.push_back(socket.map(|socket| Parcel {
-            socket,
-            bytes: bytes.to_vec(),
-        }));
+        let bytes = bytes.to_vec();
+        unpacked.push_back(match socket {
+            Some(socket) => Ok(Parcel { socket, bytes }),
+            None => Err(Lost { bytes }),
+        });
     }
     Ok(received.bytes)
 }
@@ -339,8 +340,9 @@ mod tests {
                 Poll::Pending => None,
             };
             assert_eq!(next(), Some(Ok(vec![0])));
-            assert_eq!(next(), Some(Err(Lost)));
-            assert_eq!(next(), Some(Err(Lost)));
+            for byte in [1, 2] {
+                assert_eq!(next(), Some(Err(Lost { bytes: vec![byte] })));
+            }
             assert_eq!(next(), None);
         });
         test.join().unwrap();

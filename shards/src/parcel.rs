@@ -12,8 +12,11 @@ pub struct Parcel {
 }
 
 /// A socket that could not be received (out of descriptors): the kernel has closed that connection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Lost;
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Lost {
+    /// What the parcel had beside the socket: it tells whose that was.
+    pub bytes: Vec<u8>,
+}
 
 /// So many bytes go with one socket at the most.
 pub const BYTES_MAX: usize = 65 * 1024;

@@ -62,15 +62,18 @@ pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Hando
             return;
         };
         env.counters.connections_accepted.add();
-        if let Ok(socket) = Socket::adopt(&env.reactor, fd) {
-            let permit = clients.handshakes.begin(env.core.handshakes_max, env.reactor.now());
-            spawn(handshake::begin(
-                clients.clone(),
-                permit,
-                handover.clone(),
-                socket,
-                peer,
-            ));
+        match Socket::adopt(&env.reactor, fd) {
+            Ok(socket) => {
+                let permit = clients.handshakes.begin(env.core.handshakes_max, env.reactor.now());
+                spawn(handshake::begin(
+                    clients.clone(),
+                    permit,
+                    handover.clone(),
+                    socket,
+                    peer,
+                ));
+            }
+            Err(_) => handshake::lose(env, peer),
         }
         since_yield += 1;
         if since_yield == ACCEPTS_PER_TURN {
@@ -91,8 +94,9 @@ async fn turn_away<C: Conversation>(clients: &Rc<Clients<C>>, mut listener: List
             Poll::Pending => passes += 1,
             Poll::Ready((fd, peer)) => {
                 env.counters.connections_accepted.add();
-                if let Ok(socket) = Socket::adopt(&env.reactor, fd) {
-                    spawn(handshake::turn_away(clients.clone(), socket, peer));
+                match Socket::adopt(&env.reactor, fd) {
+                    Ok(socket) => spawn(handshake::turn_away(clients.clone(), socket, peer)),
+                    Err(_) => handshake::lose(env, peer),
                 }
                 (passes, told) = (0, told + 1);
                 if told % ACCEPTS_PER_TURN as usize != 0 {
@@ -112,15 +116,18 @@ pub async fn receive<C: Conversation>(clients: Rc<Clients<C>>, mut arrivals: Arr
     let mut timer = Timer::new(&env.reactor);
     let mut since_yield = 0;
     loop {
-        let Ok(parcel) = arrivals.next().await else {
-            env.counters.handovers_lost.add();
+        let parcel = match arrivals.next().await {
+            Ok(parcel) => parcel,
+            Err(lost) => {
+                handshake::lose_parcel(&clients, &lost.bytes);
+                continue;
+            }
+        };
+        let Ok(socket) = Socket::adopt(&env.reactor, parcel.socket) else {
+            handshake::lose_parcel(&clients, &parcel.bytes);
             continue;
         };
         env.counters.handovers_received.add();
-        let Ok(socket) = Socket::adopt(&env.reactor, parcel.socket) else {
-            env.counters.handovers_lost.add();
-            continue;
-        };
         poll_fn(|context| {
             if drain.poll_triggered(context).is_ready() {
                 // It is told so, and asks nobody.

@@ -79,12 +79,34 @@ pub(super) async fn begin<C: Conversation>(
     };
     if let Err(parcel) = handover.try_send(home, parcel) {
         env.counters.handovers_failed.add();
-        if let Ok(socket) = Socket::adopt(&env.reactor, parcel.socket) {
-            let refusal = Refusal::shed(Reason::Handover);
-            refusal.tell(env, peer.address);
-            refuse(&clients, Some(permit), socket, &refusal, deadline).await;
+        match Socket::adopt(&env.reactor, parcel.socket) {
+            Ok(socket) => {
+                let refusal = Refusal::shed(Reason::Handover);
+                refusal.tell(env, peer.address);
+                refuse(&clients, Some(permit), socket, &refusal, deadline).await;
+            }
+            Err(_) => lose(env, peer.address),
         }
     }
+}
+
+/// A connection that was accepted is gone, for want of a descriptor or of the kernel's memory: that is counted and told.
+pub(super) fn lose(env: &Env, address: SocketAddr) {
+    Refusal::lost().tell(env, address);
+}
+
+/// The same of one that another shard has handed over with these `bytes`.
+pub(super) fn lose_parcel<C: Conversation>(clients: &Clients<C>, bytes: &[u8]) {
+    let env = &clients.env;
+    env.counters.handovers_lost.add();
+    let Some((peer, _, head)) = parcel::unpack(bytes) else {
+        unreachable!("shards pack what they hand over");
+    };
+    let Ok(Checked { client, .. }) = check(env, head, peer.is_trusted) else {
+        return lose(env, peer.address);
+    };
+    let refusal = Refusal::lost().of(&client);
+    refusal.tell(env, peer.address);
 }
 
 /// The shard takes no client any more: whatever the request is, it is told so.

@@ -119,6 +119,7 @@ counters! {
         handshakes_rate ["upgrades_per_second_max"],
         handshakes_draining ["draining"],
         handshakes_handover ["handover"],
+        handshakes_lost ["lost"],
         handshakes_overloaded ["backend_waiters_max"],
     }
     "frames" ["direction", "type"], "WebSocket messages by direction (in: from clients) and type." {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use support::{Backend, Client, Http, Proxy, Response, eventually};
+use support::{Backend, Client, Handshake, Http, Proxy, Response, eventually};
 
 /// What the process may open, in each shard.
 const OPEN_FILES: usize = 256;
@@ -89,3 +89,111 @@ fn pushes_reach_who_is_connected() {
     }
     backend.wait_seen("/result", clients.len());
 }
+
+/// Connections that say nothing and are on this shard, until it has not one descriptor left; the others have some.
+fn fill(proxy: &Proxy, shard: usize) -> Vec<Http> {
+    let mut silent = Vec::new();
+    let mut open = proxy.descriptors();
+    while open[shard] < FEW_FILES - 10 {
+        let newcomer = Http::connect(proxy.listen);
+        let now = eventually("a shard to take it", || {
+            Some(proxy.descriptors()).filter(|now| now.iter().sum::<usize>() > open.iter().sum())
+        });
+        if now[shard] > open[shard] {
+            silent.push(newcomer);
+            open = now;
+        } else {
+            drop(newcomer);
+            open = eventually("its end", || {
+                Some(proxy.descriptors()).filter(|now| now.iter().sum::<usize>() <= open.iter().sum())
+            });
+        }
+    }
+    silent.extend((0..40).map(|_| Http::connect(proxy.listen)));
+    proxy.wait_count("accept_pauses", 1);
+    silent
+}
+
+fn newcomers(proxy: &Proxy) -> Vec<Http> {
+    (0..64)
+        .map(|number| Handshake::new(&format!("N{number}")).send(proxy.listen))
+        .collect()
+}
+
+/// How many of them are clients, and how many were closed without a byte.
+fn count_let_in(newcomers: Vec<Http>) -> (u64, u64) {
+    let (mut let_in, mut cut) = (0, 0);
+    for mut newcomer in newcomers {
+        match newcomer.try_reply() {
+            Ok(Some(reply)) if reply.status == 101 => let_in += 1,
+            Ok(Some(reply)) => panic!("{reply:?}"),
+            // The end, or a reset.
+            Ok(None) | Err(_) => cut += 1,
+        }
+    }
+    (let_in, cut)
+}
+
+#[test]
+fn sockets_that_the_home_shard_has_no_descriptor_for_are_counted_and_told() {
+    let backend = Backend::start();
+    let proxy = Proxy::with(&backend)
+        .shards(2)
+        .open_files(FEW_FILES)
+        .set("handshake_timeout", "60s")
+        .start();
+    let silent = fill(&proxy, 1);
+    let newcomers = newcomers(&proxy);
+    proxy.wait_count_where("handovers", "lost", 1);
+    let log = proxy.wait_log("no descriptor was left");
+    let line = log
+        .lines()
+        .find(|line| line.contains("no descriptor was left"))
+        .unwrap();
+    assert!(
+        line.contains("127.0.0.1:") && line.contains("N"),
+        "whose it was: {line}"
+    );
+    drop(silent);
+    let (let_in, cut) = count_let_in(newcomers);
+    assert_eq!(let_in + cut, 64);
+    assert_eq!(proxy.count_where("handovers", "lost"), cut);
+    assert_eq!(proxy.count_where("upgrades_refused", "lost"), cut);
+    let refused = proxy.get("/refused").body;
+    assert!(refused.contains("no descriptor was left"), "{refused}");
+}
+
+/// The number travels, not the socket: nothing is needed to receive it. Who finds no descriptor at the listener waits there.
+#[test]
+fn where_all_shards_share_one_table_no_socket_is_lost_between_them() {
+    let confined = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/confined");
+    let tried = std::process::Command::new(confined).arg("true").output();
+    if !tried.is_ok_and(|output| output.status.success()) {
+        return eprintln!("not checked: {confined} does not run here");
+    }
+    let backend = Backend::start();
+    let command = format!("ulimit -n {OPEN_FILES}; exec {confined} \"$0\" \"$@\"");
+    let proxy = Proxy::with(&backend)
+        .shards(2)
+        .under(&["sh", "-c", &command])
+        .set("handshake_timeout", "60s")
+        .start();
+    proxy.wait_log("all shards share one table");
+    let silent: Vec<Http> = (0..OPEN_FILES + 50).map(|_| Http::connect(proxy.listen)).collect();
+    // The admin address has no descriptor either.
+    eventually("a table that is full", || {
+        proxy
+            .descriptors()
+            .iter()
+            .any(|count| *count >= OPEN_FILES - 1)
+            .then_some(())
+    });
+    let newcomers = newcomers(&proxy);
+    drop(silent);
+    assert_eq!(count_let_in(newcomers), (64, 0));
+    assert!(proxy.count_where("handovers", "sent") > 0);
+    assert_eq!(proxy.count_where("handovers", "lost"), 0);
+}
+
+/// For tests that fill the table of one shard alone.
+const FEW_FILES: usize = 128;

@@ -58,6 +58,7 @@ reasons! {
     UpgradesPerSecondMax, handshakes_rate, "too many clients connect at once: come back later";
     Superseded, handshakes_superseded, "a newer connection of this ClientId waits in its place";
     Handover, handshakes_handover, "the server is overloaded: come back later";
+    Lost, handshakes_lost, "no descriptor was left for its connection, which was closed without an answer: raise LimitNOFILE";
     Denied, handshakes_denied, "the backend does not let this client in";
     BackendOverloaded, handshakes_overloaded, "too many requests wait for the backend: come back later";
     BackendTimeout, handshakes_backend_timeout, "the backend did not answer in time";
@@ -68,7 +69,7 @@ impl Reason {
     /// True once in five minutes, on whichever shard.
     pub(super) fn is_to_be_told(self, now: Duration) -> bool {
         let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).max(1);
-        let told_at = &TOLD_AT_MS[self as usize];
+        let told_at = TOLD_AT_MS.get(self as usize).expect("each reason has its place");
         let before = told_at.load(Ordering::Relaxed);
         let is_due = before == 0 || now_ms.saturating_sub(before) >= TOLD_EVERY_MS;
         is_due

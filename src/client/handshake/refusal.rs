@@ -73,17 +73,23 @@ impl Refusal {
         }
     }
 
+    /// No answer: the connection is gone.
+    pub(super) fn lost() -> Self {
+        Self::new(Reason::Lost, NO_STATUS)
+    }
+
     /// Counts it, tells the log once in five minutes, and shows it to whoever traces that client.
     pub(super) fn tell(&self, env: &Env, address: SocketAddr) {
         (self.reason.counter())(&env.counters).add();
-        env.note_refused(self.client.as_ref(), address, Some(self.status), self.reason.text());
+        let status = Some(self.status).filter(|status| *status != NO_STATUS);
+        env.note_refused(self.client.as_ref(), address, status, self.reason.text());
         if let Some(client) = self.client.as_ref().filter(|client| env.watch.is_traced(client)) {
             trace::show_refusal(client, address, self.status, self.reason.text(), &self.detail);
         }
         if self.reason.is_to_be_told(env.uptime()) {
             tracing::warn!(
                 reason = ?self.reason,
-                status = self.status,
+                status,
                 %address,
                 client = self.client.as_ref().map(ClientId::as_str),
                 detail = self.detail,
@@ -94,6 +100,8 @@ impl Refusal {
     }
 }
 
+/// Of what gets no answer.
+const NO_STATUS: u16 = 0;
 /// For those who should not come back at once.
 const RETRY_AFTER: &str = "5";
 const DETAIL_LEN_MAX: usize = 200;

@@ -25,6 +25,13 @@ pub(super) fn refused(between: &Between<'_>, found: &mut Vec<Alert>) {
         );
         found.push(alert("accept", Severity::Error, message));
     }
+    if let Some(Counted { count, shards }) = of("upgrades_refused", "lost") {
+        let message = format!(
+            "{count} connections were closed without an answer in {seconds:.0} s for want of descriptors on {shards}, which is their \
+             clients' home. Raise LimitNOFILE."
+        );
+        found.push(alert("connections_lost", Severity::Error, message));
+    }
     for (listener, key, missing, unexpected) in [
         ("listen", "proxy_protocol", "listen_missing", "listen_unexpected"),
         (
