@@ -13,6 +13,7 @@ pub mod fd_table;
 pub mod mesh;
 pub mod parcel;
 pub mod pass;
+mod readiness;
 pub mod settings;
 pub mod shard;
 pub mod start_error;

@@ -9,6 +9,9 @@ pub trait PassEnd: 'static {
     fn end_pass(&self) -> bool;
 }
 
+/// With fewer events in a pass there is little to gather.
+pub(crate) const CROWD: usize = 4;
+
 /// How busy the shard is. Sums since its start.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Load {

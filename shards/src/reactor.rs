@@ -7,30 +7,23 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use slab::Slab;
 
-use crate::pass::{Load, PassEnd, PassLengths};
+use crate::pass::{CROWD, Load, PassEnd, PassLengths};
+use crate::readiness::{BROKEN, CLOSED, READABLE, Readiness, WRITABLE};
 use crate::task;
 use crate::timers::{TICK, Timers};
 use crate::turn;
 
 const EVENTS_MAX: usize = 512;
-/// With fewer events in a pass there is little to gather.
-const CROWD: usize = 4;
 const MAILBOX_KEY: u64 = u64::MAX;
-const READABLE: u8 = 1;
-const WRITABLE: u8 = 2;
-/// RDHUP, HUP or ERR was seen. Sticky: a FIN whose edge came with the data is not reported again.
-const CLOSED: u8 = 4;
-/// HUP or ERR was seen. Sticky.
-const BROKEN: u8 = 8;
 
 /// A shard's epoll, wheel and clock. One per shard thread, shared by its tasks through `Rc`.
 #[derive(Debug)]
@@ -83,16 +76,12 @@ pub(crate) enum Urgency {
     First = 1,
 }
 
-/// One socket's place in the reactor. One task at a time waits for it, for whatever it is.
+/// One socket's place in the reactor.
 #[derive(Debug)]
 pub(crate) struct Entry {
     fd: OwnedFd,
     key: Cell<usize>,
-    ready: Cell<u8>,
-    /// What the task waits for: READABLE, WRITABLE.
-    awaited: Cell<u8>,
-    /// The task. Kept from one wait to the next: it is mostly the same.
-    waker: RefCell<Waker>,
+    readiness: Readiness,
 }
 
 impl Reactor {
@@ -120,6 +109,12 @@ impl Reactor {
     #[must_use]
     pub fn now(&self) -> Instant {
         self.now.get()
+    }
+
+    /// The time now, where a pass that takes long must not count as none.
+    #[must_use]
+    pub fn exact_now(&self) -> Instant {
+        Instant::now()
     }
 
     /// How busy the shard has been.
@@ -263,7 +258,7 @@ impl Reactor {
             event_data(entry.key.get(), Urgency::Usual),
             exclusive(),
         )?;
-        entry.ready.set(entry.ready.get() | READABLE);
+        entry.set_readable();
         Ok(())
     }
 
@@ -271,10 +266,7 @@ impl Reactor {
         let entry = Rc::new(Entry {
             fd,
             key: Cell::new(0),
-            // New sockets start ready: the first call finds out, and mostly there is something.
-            ready: Cell::new(READABLE | WRITABLE),
-            awaited: Cell::new(0),
-            waker: RefCell::new(Waker::noop().clone()),
+            readiness: Readiness::new(),
         });
         let key = self.entries.borrow_mut().insert(entry.clone());
         entry.key.set(key);
@@ -359,7 +351,7 @@ impl Reactor {
                     continue;
                 }
                 if let Some(entry) = entries.get((data >> 1) as usize) {
-                    entry.handle_event(event.flags);
+                    entry.handle_event(seen(event.flags));
                 }
             }
         }
@@ -384,149 +376,25 @@ impl Entry {
     pub(crate) fn into_fd(self) -> OwnedFd {
         self.fd
     }
+}
 
-    /// True when the peer has closed its side or the connection is broken; data may still be waiting.
-    pub(crate) fn peer_closed(&self) -> bool {
-        self.ready.get() & CLOSED != 0
-    }
+impl Deref for Entry {
+    type Target = Readiness;
 
-    /// True when nothing can be sent or received any more.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.ready.get() & BROKEN != 0
+    fn deref(&self) -> &Readiness {
+        &self.readiness
     }
+}
 
-    /// The task is woken when there may be something to read, or the end has come.
-    pub(crate) fn await_readable(&self, context: &Context<'_>) {
-        self.remember(READABLE, context.waker());
-    }
-
-    /// Runs `call` (a receiving system call for at most `capacity` bytes) if the socket may be readable.
-    pub(crate) fn poll_read(
-        &self,
-        context: &mut Context<'_>,
-        capacity: usize,
-        call: impl FnMut() -> rustix::io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        match self.try_read(capacity, call) {
-            Some(result) => Poll::Ready(result),
-            None => {
-                self.remember(READABLE, context.waker());
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Ready when the socket may be readable.
-    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
-        if self.ready.get() & READABLE != 0 {
-            return Poll::Ready(());
-        }
-        self.remember(READABLE, context.waker());
-        Poll::Pending
-    }
-
-    /// Like [`poll_read`](Self::poll_read) for a sending call.
-    pub(crate) fn poll_write(
-        &self,
-        context: &mut Context<'_>,
-        call: impl FnMut() -> rustix::io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        match self.try_call(WRITABLE, call) {
-            Some(result) => Poll::Ready(result),
-            None => {
-                self.remember(WRITABLE, context.waker());
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Ready when the socket was reported writable (for a connect in progress).
-    pub(crate) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<()> {
-        if self.ready.get() & (WRITABLE | CLOSED) != 0 {
-            return Poll::Ready(());
-        }
-        self.remember(WRITABLE, context.waker());
-        Poll::Pending
-    }
-
-    /// Ready when the CLOSED bit is set.
-    pub(crate) fn poll_closed(&self, context: &mut Context<'_>) -> Poll<()> {
-        if self.peer_closed() {
-            return Poll::Ready(());
-        }
-        self.remember(READABLE, context.waker());
-        Poll::Pending
-    }
-
-    pub(crate) fn clear_writable(&self) {
-        self.ready.set(self.ready.get() & !WRITABLE);
-    }
-
-    /// `None`: not ready now.
-    pub(crate) fn try_read(
-        &self,
-        capacity: usize,
-        call: impl FnMut() -> rustix::io::Result<usize>,
-    ) -> Option<io::Result<usize>> {
-        let result = self.try_call(READABLE, call)?;
-        if let Ok(len) = result
-            && len < capacity
-            && len > 0
-            && !self.peer_closed()
-        {
-            // A short read took everything; the next byte brings an edge. Saves the call that would say so.
-            self.ready.set(self.ready.get() & !READABLE);
-        }
-        Some(result)
-    }
-
-    pub(crate) fn try_call(
-        &self,
-        direction: u8,
-        mut call: impl FnMut() -> rustix::io::Result<usize>,
-    ) -> Option<io::Result<usize>> {
-        while self.ready.get() & direction != 0 {
-            match call() {
-                Ok(len) => return Some(Ok(len)),
-                Err(Errno::AGAIN) => self.ready.set(self.ready.get() & !direction),
-                Err(Errno::INTR) => {}
-                Err(error) => return Some(Err(error.into())),
-            }
-        }
-        None
-    }
-
-    pub(crate) fn try_write(&self, call: impl FnMut() -> rustix::io::Result<usize>) -> Option<io::Result<usize>> {
-        self.try_call(WRITABLE, call)
-    }
-
-    fn handle_event(&self, flags: epoll::EventFlags) {
-        let closed = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
-        let broken = epoll::EventFlags::HUP | epoll::EventFlags::ERR;
-        let mut ready = self.ready.get();
-        if flags.intersects(closed) {
-            ready |= CLOSED;
-        }
-        if flags.intersects(broken) {
-            ready |= BROKEN;
-        }
-        let mut fresh = 0;
-        if flags.intersects(closed | epoll::EventFlags::IN) {
-            fresh |= READABLE;
-        }
-        if flags.intersects(broken | epoll::EventFlags::OUT) {
-            fresh |= WRITABLE;
-        }
-        self.ready.set(ready | fresh);
-        let awaited = self.awaited.get();
-        if awaited & fresh != 0 {
-            self.awaited.set(awaited & !fresh);
-            self.waker.borrow().wake_by_ref();
-        }
-    }
-
-    fn remember(&self, direction: u8, waker: &Waker) {
-        self.awaited.set(self.awaited.get() | direction);
-        self.waker.borrow_mut().clone_from(waker);
-    }
+/// What epoll's flags say of a socket.
+fn seen(flags: epoll::EventFlags) -> u8 {
+    use epoll::EventFlags as Flags;
+    let pairs = [
+        (Flags::IN, READABLE),
+        (Flags::OUT, WRITABLE),
+        (Flags::RDHUP, CLOSED),
+        (Flags::HUP.union(Flags::ERR), BROKEN),
+    ];
+    let bits = pairs.into_iter().filter(|(flag, _)| flags.intersects(*flag));
+    bits.fold(0, |all, (_, bit)| all | bit)
 }

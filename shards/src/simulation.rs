@@ -14,3 +14,4 @@ pub mod random;
 pub mod reactor;
 pub mod socket;
 pub mod task;
+mod watch;

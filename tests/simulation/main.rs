@@ -17,6 +17,7 @@ mod progress;
 mod pusher;
 mod scene;
 mod turns;
+mod readiness;
 mod world;
 
 use std::collections::BTreeMap;

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use shards::simulation::network::Peer;
 
+use super::ledger::Push;
 use super::scene::{Scene, frame};
 use super::world::{INGRESS, address};
 
 /// A push to `CP1` at the ingress; its answer's status line.
-fn push(scene: &mut Scene, id: &str, payload: &str) -> String {
+pub fn push(scene: &mut Scene, id: &str, payload: &str) -> String {
+    scene.ledger.pushes.insert(id.to_owned(), Push::default());
     let network = scene.simulation.network();
     let peer = network.connect(address(INGRESS), address("10.0.0.1:40000"));
     let peer = peer.expect("somebody listens");

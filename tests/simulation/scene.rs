@@ -1,4 +1,4 @@
-//! One shard, a backend that behaves, and whoever connects: for tests that say themselves what happens when.
+//! A few shards, a backend that behaves, and whoever connects: for tests that say themselves what happens when.
 
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,19 @@ pub struct Scene {
     pub simulation: Simulation<Mail>,
     random: Random,
     backend: Backend,
+    pub ledger: Ledger,
 }
 
 impl Scene {
-    /// `bounds` are keys of the config.
+    /// One shard. `bounds` are keys of the config.
     pub fn new(bounds: &[(&str, &str)]) -> Self {
+        Self::of_shards(1, bounds)
+    }
+
+    /// With so many shards.
+    pub fn of_shards(shards_count: usize, bounds: &[(&str, &str)]) -> Self {
         let mut random = Random::new(17);
-        let (simulation, _) = start(&mut random, 1, bounds);
+        let (simulation, _) = start(&mut random, shards_count, bounds);
         simulation.network().set_door(address(BACKEND), Door::Open);
         simulation.network().set_even();
         let mut backend = Backend::new();
@@ -30,6 +36,7 @@ impl Scene {
             simulation,
             random,
             backend,
+            ledger: Ledger::default(),
         }
     }
 
@@ -54,9 +61,8 @@ impl Scene {
 
     fn step(&mut self, end: Instant) {
         let now = self.simulation.now();
-        let mut ledger = Ledger::default();
         self.backend
-            .act(self.simulation.network(), now, &mut self.random, &mut ledger);
+            .act(self.simulation.network(), now, &mut self.random, &mut self.ledger);
         self.simulation.run_to_next(end);
     }
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::random::Random;
+use super::watch::Watch;
 
 /// All connections, and everything that flies.
 #[derive(Debug)]
@@ -74,8 +75,10 @@ pub(super) struct Pipe {
     /// The turn in which something was sent last.
     sent_in: Cell<u64>,
     opposite: RefCell<Weak<Pipe>>,
-    reader: RefCell<Option<Waker>>,
-    writer: RefCell<Option<Waker>>,
+    /// Somebody has found it full: it is told when there is room.
+    was_full: Cell<bool>,
+    reader: RefCell<Weak<Watch>>,
+    writer: RefCell<Weak<Watch>>,
 }
 
 /// One end of a connection. Dropped, it closes: orderly, or with a reset if something was not read.
@@ -239,6 +242,7 @@ impl Network {
             abandoned: Cell::new(false),
             sent_in: Cell::new(0),
             opposite: RefCell::default(),
+            was_full: Cell::new(false),
             reader: RefCell::default(),
             writer: RefCell::default(),
         })
@@ -294,7 +298,6 @@ impl Network {
                     if let Some(opposite) = pipe.opposite.borrow().upgrade() {
                         opposite.abandoned.set(true);
                         opposite.finished.set(true);
-                        wake(&opposite.writer);
                     }
                 }
                 if pipe.ended.get() != Some(Ended::Reset) {
@@ -302,45 +305,91 @@ impl Network {
                 }
             }
         }
-        wake(&pipe.reader);
+        notify(&pipe.reader);
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    pub(super) fn is_even(&self) -> bool {
+        self.even.get()
+    }
+
+    /// A signal comes in the midst of a system call.
+    pub(super) fn interrupts(&self) -> bool {
+        !self.even.get() && self.random.borrow_mut().percent(2)
+    }
+}
+
+impl Pipe {
+    pub(super) fn set_reader(&self, watch: Option<&Rc<Watch>>) {
+        self.reader.replace(watch.map(Rc::downgrade).unwrap_or_default());
+    }
+
+    pub(super) fn set_writer(&self, watch: Option<&Rc<Watch>>) {
+        self.writer.replace(watch.map(Rc::downgrade).unwrap_or_default());
+    }
+
+    pub(super) fn has_arrived(&self) -> bool {
+        !self.arrived.borrow().is_empty()
+    }
+
+    /// Nothing more will come, whatever waits to be read.
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended.get().is_some()
+    }
+
+    pub(super) fn is_reset(&self) -> bool {
+        self.ended.get() == Some(Ended::Reset)
+    }
+
+    /// Nothing more can be sent.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished.get()
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.len.get() < self.window
     }
 }
 
 impl End {
-    /// True when nothing more will come, whatever waits to be read.
-    pub(super) fn is_ended(&self) -> bool {
-        self.incoming.ended.get().is_some()
+    pub(super) fn pipes(&self) -> (&Rc<Pipe>, &Rc<Pipe>) {
+        (&self.incoming, &self.outgoing)
     }
 
-    pub(super) fn ended(&self) -> Option<Ended> {
-        self.incoming.ended.get()
+    pub(super) fn interrupts(&self) -> bool {
+        self.network.interrupts()
     }
 
-    pub(super) fn has_arrived(&self) -> bool {
-        !self.incoming.arrived.borrow().is_empty()
+    /// What a read of one byte would find, without reading it.
+    pub(super) fn peek(&self) -> Option<Result<usize, Errno>> {
+        if self.incoming.has_arrived() {
+            return Some(Ok(1));
+        }
+        match self.incoming.ended.get()? {
+            Ended::Finished => Some(Ok(0)),
+            Ended::Reset => Some(Err(Errno::CONNRESET)),
+        }
     }
 
     pub(super) fn try_recv(&self, buffer: &mut [u8]) -> Option<Result<usize, Errno>> {
-        let mut arrived = self.incoming.arrived.borrow_mut();
-        if arrived.is_empty() {
-            return match self.incoming.ended.get() {
-                None => None,
-                Some(Ended::Finished) => Some(Ok(0)),
-                Some(Ended::Reset) => Some(Err(Errno::CONNRESET)),
-            };
+        if !self.incoming.has_arrived() {
+            return self.peek();
         }
+        let mut arrived = self.incoming.arrived.borrow_mut();
         // All that is there, as TCP does; it arrives in pieces.
         let len = arrived.len().min(buffer.len());
         for (to, from) in buffer.iter_mut().zip(arrived.drain(..len)) {
             *to = from;
         }
         self.incoming.len.set(self.incoming.len.get() - len);
-        wake(&self.incoming.writer);
+        if self.incoming.was_full.get() && self.incoming.has_room() {
+            self.incoming.was_full.set(false);
+            notify(&self.incoming.writer);
+        }
         Some(Ok(len))
-    }
-
-    pub(super) fn may_read(&self) -> bool {
-        !self.incoming.arrived.borrow().is_empty() || self.incoming.ended.get().is_some()
     }
 
     pub(super) fn try_send(&self, bytes: &[u8]) -> Option<Result<usize, Errno>> {
@@ -349,6 +398,7 @@ impl End {
             return Some(Err(Errno::PIPE));
         }
         let room = pipe.window.saturating_sub(pipe.len.get()).min(bytes.len());
+        pipe.was_full.set(room < bytes.len());
         if room == 0 && !bytes.is_empty() {
             return None;
         }
@@ -357,14 +407,6 @@ impl End {
         pipe.len.set(pipe.len.get() + len);
         self.network.fly(pipe, Piece::Bytes(bytes[..len].to_vec()));
         Some(Ok(len))
-    }
-
-    pub(super) fn wait_readable(&self, context: &mut Context<'_>) {
-        remember(&self.incoming.reader, context);
-    }
-
-    pub(super) fn wait_writable(&self, context: &mut Context<'_>) {
-        remember(&self.outgoing.writer, context);
     }
 
     pub(super) fn finish(&self) {
@@ -392,7 +434,7 @@ impl End {
 impl Drop for End {
     fn drop(&mut self) {
         self.incoming.abandoned.set(true);
-        if self.has_arrived() {
+        if self.incoming.has_arrived() {
             self.reset();
         } else {
             self.finish();
@@ -446,7 +488,7 @@ impl Peer {
 
     /// How the other side has ended it, once all was read.
     pub fn ended(&self) -> Option<Ended> {
-        self.0.incoming.ended.get().filter(|_| !self.0.has_arrived())
+        self.0.incoming.ended.get().filter(|_| !self.0.incoming.has_arrived())
     }
 
     /// Says that no more will be sent.
@@ -467,6 +509,12 @@ fn remember(place: &RefCell<Option<Waker>>, context: &mut Context<'_>) {
 fn wake(place: &RefCell<Option<Waker>>) {
     if let Some(waker) = place.take() {
         waker.wake();
+    }
+}
+
+fn notify(place: &RefCell<Weak<Watch>>) {
+    if let Some(watch) = place.borrow().upgrade() {
+        watch.notify();
     }
 }
 

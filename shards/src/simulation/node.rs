@@ -71,6 +71,8 @@ pub struct Simulation<M> {
     shards: Vec<Running<M>>,
     random: Random,
     now: Instant,
+    /// In bytes that sockets have taken or given.
+    longest_pass: usize,
 }
 
 struct Running<M> {
@@ -78,6 +80,7 @@ struct Running<M> {
     mesh: Rc<Mesh<M>>,
     inbox: Rc<RefCell<Option<Handler<M>>>>,
     ended: Rc<Cell<bool>>,
+    is_frozen: bool,
 }
 
 impl<M: 'static> Simulation<M> {
@@ -101,7 +104,9 @@ impl<M: 'static> Simulation<M> {
                 mesh: Rc::new(mesh),
                 inbox: Rc::default(),
                 ended: Rc::default(),
+                is_frozen: false,
             };
+            task::enter(index);
             let life = main(Shard {
                 index,
                 count: shards_count,
@@ -125,6 +130,7 @@ impl<M: 'static> Simulation<M> {
             outside,
             random,
             now,
+            longest_pass: 0,
         };
         simulation.settle();
         simulation
@@ -154,6 +160,12 @@ impl<M: 'static> Simulation<M> {
         self.shards.iter().all(|shard| shard.ended.get())
     }
 
+    /// How many shards there are.
+    #[must_use]
+    pub fn shards_count(&self) -> usize {
+        self.shards.len()
+    }
+
     /// Sockets that the shards hold, listening ones among them.
     #[must_use]
     pub fn sockets_count(&self) -> usize {
@@ -166,42 +178,83 @@ impl<M: 'static> Simulation<M> {
         task::turns()
     }
 
+    /// How often deferring was said not to pay, and to pay.
+    #[must_use]
+    pub fn crowds(&self) -> [u64; 2] {
+        let crowds = self.shards.iter().map(|shard| shard.reactor.crowds());
+        crowds.fold([0; 2], |[sparse, crowded], [one, other]| {
+            [sparse + one, crowded + other]
+        })
+    }
+
+    /// The most bytes that the sockets of one shard have taken and given in one pass of it.
+    #[must_use]
+    pub fn longest_pass(&self) -> usize {
+        self.longest_pass
+    }
+
+    /// Shard `index` does nothing from now on, as one that hangs; the others go on.
+    pub fn freeze(&mut self, index: usize) {
+        self.shards[index].is_frozen = true;
+    }
+
+    /// It goes on: as after a sleep, with what has come on its sockets and with its timers.
+    pub fn thaw(&mut self, index: usize) {
+        let shard = &mut self.shards[index];
+        if std::mem::take(&mut shard.is_frozen) {
+            shard.reactor.tell_events(&mut self.random);
+            shard.reactor.advance(self.now);
+        }
+    }
+
     /// Moves the clock to what happens next, at `limit` at the latest, and lets it happen.
     pub fn run_to_next(&mut self, limit: Instant) {
         self.settle();
-        let timers = self.shards.iter().filter_map(|shard| shard.reactor.next_deadline());
+        let awake = self.shards.iter().filter(|shard| !shard.is_frozen);
+        let timers = awake.filter_map(|shard| shard.reactor.next_deadline());
         let next = timers.chain(self.network.next_arrival()).min();
         self.now = next.unwrap_or(limit).clamp(self.now, limit.max(self.now));
         self.network.advance(self.now);
-        for shard in &self.shards {
+        for shard in self.shards.iter().filter(|shard| !shard.is_frozen) {
+            shard.reactor.tell_events(&mut self.random);
             shard.reactor.advance(self.now);
         }
         self.settle();
     }
 
-    /// Runs whoever can run.
+    /// Runs whoever can run: one pass of each shard after the other, until nobody has anything to do.
     fn settle(&mut self) {
-        let mut polls = 0;
+        let mut done = 0;
         loop {
-            let before = polls;
-            for shard in self.shards.iter().filter(|shard| !shard.ended.get()) {
-                if let Some(handler) = shard.inbox.borrow_mut().as_mut() {
-                    polls += shard.mesh.drain(DRAIN_MAX, handler);
-                }
+            let before = done;
+            for index in 0..self.shards.len() {
+                done += self.pass(index);
             }
-            while task::run_one(&mut self.random) {
-                polls += 1;
-                assert!(polls < POLLS_MAX, "a task spins: the clock would stand still for ever");
-            }
-            let mut was_put_off = false;
-            for shard in &self.shards {
-                was_put_off |= shard.reactor.end_pass();
-            }
-            let goes_on = turn::resume_one();
-            if polls == before && !was_put_off && !goes_on {
+            if done == before {
                 return;
             }
+            assert!(done < WORK_MAX, "a task spins: the clock would stand still for ever");
         }
+    }
+
+    /// One pass of a shard, as its reactor does it; how much there was to do.
+    fn pass(&mut self, index: usize) -> usize {
+        let shard = &self.shards[index];
+        if shard.is_frozen {
+            return 0;
+        }
+        task::enter(index);
+        let mut done = task::run_ready(&mut self.random);
+        if !shard.ended.get()
+            && let Some(handler) = shard.inbox.borrow_mut().as_mut()
+        {
+            done += shard.mesh.drain(DRAIN_MAX, handler);
+        }
+        done += usize::from(shard.reactor.end_pass());
+        done += usize::from(turn::resume_one());
+        done += shard.reactor.tell_events(&mut self.random);
+        self.longest_pass = self.longest_pass.max(task::pass_len());
+        done
     }
 }
 
@@ -212,5 +265,5 @@ impl<M> Drop for Simulation<M> {
 }
 
 const DRAIN_MAX: usize = 256;
-/// Without the clock moving.
-const POLLS_MAX: usize = 100_000;
+/// Polls, messages and events, without the clock moving.
+const WORK_MAX: usize = 300_000;

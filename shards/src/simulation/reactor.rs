@@ -5,7 +5,10 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use super::network::Network;
-use crate::pass::{Load, PassEnd, PassLengths};
+use super::random::Random;
+use super::watch::Events;
+use crate::pass::{CROWD, Load, PassEnd, PassLengths};
+use crate::readiness::{READABLE, WRITABLE};
 use crate::timers::Timers;
 
 /// A simulated shard's clock, timers and sockets.
@@ -17,6 +20,10 @@ pub struct Reactor {
     now: Cell<Instant>,
     pub(super) sockets: Cell<usize>,
     pass_end: RefCell<Option<Weak<dyn PassEnd>>>,
+    pub(super) events: Events,
+    is_crowded: Cell<bool>,
+    /// How often a pass was said to be sparse, and crowded.
+    crowds: Cell<[u64; 2]>,
 }
 
 impl Reactor {
@@ -28,6 +35,9 @@ impl Reactor {
             now: Cell::new(now),
             sockets: Cell::new(0),
             pass_end: RefCell::new(None),
+            events: Events::default(),
+            is_crowded: Cell::new(false),
+            crowds: Cell::new([0; 2]),
         })
     }
 
@@ -36,10 +46,45 @@ impl Reactor {
         *self.pass_end.borrow_mut() = Some(work);
     }
 
-    /// Always: whatever may be deferred is.
+    /// As in the real one, or what the dice say.
     #[must_use]
     pub fn is_crowded(&self) -> bool {
-        true
+        let is_crowded = self.is_crowded.get();
+        let mut crowds = self.crowds.get();
+        crowds[usize::from(is_crowded)] += 1;
+        self.crowds.set(crowds);
+        is_crowded
+    }
+
+    pub(super) fn crowds(&self) -> [u64; 2] {
+        self.crowds.get()
+    }
+
+    /// Tells what has happened on sockets; returns how much that is. Some of it stays for the next time, as if it were more than
+    /// fits, and some is told that is not so.
+    pub(super) fn tell_events(&self, random: &mut Random) -> usize {
+        let is_even = self.network.is_even();
+        let waiting = self.events.borrow().len();
+        let mut told = 0;
+        for _ in 0..waiting {
+            let event = self.events.borrow_mut().pop_front();
+            let Some(watch) = event else { break };
+            if !is_even && random.percent(LATE_PERCENT) {
+                self.events.borrow_mut().push_back(watch);
+                continue;
+            }
+            let spurious = match is_even {
+                false if random.percent(SPURIOUS_PERCENT) => READABLE | WRITABLE,
+                _ => 0,
+            };
+            told += usize::from(watch.tell(spurious));
+        }
+        self.is_crowded.set(match random.below(4) {
+            0 if !is_even => true,
+            1 if !is_even => false,
+            _ => told >= CROWD,
+        });
+        waiting
     }
 
     pub(super) fn end_pass(&self) -> bool {
@@ -51,6 +96,12 @@ impl Reactor {
     #[must_use]
     pub fn now(&self) -> Instant {
         self.now.get()
+    }
+
+    /// The time, which is another one where the shard hung in this pass.
+    #[must_use]
+    pub fn exact_now(&self) -> Instant {
+        self.network.now()
     }
 
     /// None: rounds take no time.
@@ -93,3 +144,8 @@ impl Reactor {
         self.timers.fire(self.timers.elapsed(now));
     }
 }
+
+/// So many events are told later than others of their pass.
+const LATE_PERCENT: usize = 10;
+/// With so many something is told that does not hold.
+const SPURIOUS_PERCENT: usize = 10;

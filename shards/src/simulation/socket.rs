@@ -9,8 +9,9 @@ use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
 
-use super::network::{End, Ended};
+use super::network::End;
 use super::reactor::Reactor;
+use super::watch::Watch;
 use crate::turn::{self, TURN_LEN};
 
 /// See the real one.
@@ -30,6 +31,7 @@ pub struct Descriptor(pub(super) End);
 #[derive(Debug)]
 pub struct Socket {
     reactor: Rc<Reactor>,
+    watch: Rc<Watch>,
     /// `None` only while `into_fd` takes it apart.
     end: Option<End>,
 }
@@ -41,9 +43,12 @@ impl Socket {
     /// Never.
     pub fn adopt(reactor: &Rc<Reactor>, descriptor: Descriptor) -> io::Result<Self> {
         reactor.sockets.set(reactor.sockets.get() + 1);
+        let end = descriptor.0;
+        let (incoming, outgoing) = end.pipes();
         Ok(Self {
+            watch: Watch::new(&reactor.events, incoming, outgoing),
             reactor: reactor.clone(),
-            end: Some(descriptor.0),
+            end: Some(end),
         })
     }
 
@@ -74,10 +79,10 @@ impl Socket {
         &self.reactor
     }
 
-    /// True when the peer has closed its side or the connection is broken; data may still wait to be read.
+    /// See the real one.
     #[must_use]
     pub fn peer_closed(&self) -> bool {
-        self.end().is_ended()
+        self.watch.readiness.peer_closed()
     }
 
     /// Reads what is there into `buffer`; 0 bytes mean the end.
@@ -87,22 +92,15 @@ impl Socket {
     pub fn poll_recv(&self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         ready!(turn::poll_left(context));
         let capacity = buffer.len().min(TURN_LEN);
-        match self.end().try_recv(&mut buffer[..capacity]) {
-            Some(result) => Poll::Ready(count(result)),
-            None => {
-                self.end().wait_readable(context);
-                Poll::Pending
-            }
-        }
+        let end = self.end();
+        let call = || counted(end, |end| end.try_recv(&mut buffer[..capacity]));
+        let received = self.watch.readiness.poll_read(context, capacity, call);
+        spend(received)
     }
 
     /// Ready when there may be something to read, which only a read tells.
     pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
-        if self.end().may_read() {
-            return Poll::Ready(());
-        }
-        self.end().wait_readable(context);
-        Poll::Pending
+        self.watch.readiness.poll_readable(context)
     }
 
     /// Writes as much of `bytes` as fits.
@@ -111,51 +109,47 @@ impl Socket {
     /// A broken connection.
     pub fn poll_send(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(turn::poll_left(context));
-        match self.end().try_send(&bytes[..bytes.len().min(TURN_LEN)]) {
-            Some(result) => Poll::Ready(count(result)),
-            None => {
-                self.end().wait_writable(context);
-                Poll::Pending
-            }
-        }
+        let end = self.end();
+        spend(self.watch.readiness.poll_write(context, || send(end, bytes)))
     }
 
     /// Writes as much of `bytes` as fits now; `None` when nothing does.
     pub fn try_send(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
-        Some(count(self.end().try_send(&bytes[..bytes.len().min(TURN_LEN)])?))
+        let end = self.end();
+        let sent = self.watch.readiness.try_write(|| send(end, bytes));
+        if let Some(Ok(len)) = sent {
+            turn::spend(len);
+        }
+        sent
     }
 
     /// Ready once the peer has closed its side or the connection is broken; reads nothing.
     pub fn poll_closed(&self, context: &mut Context<'_>) -> Poll<()> {
-        if self.peer_closed() {
-            return Poll::Ready(());
-        }
-        self.end().wait_readable(context);
-        Poll::Pending
+        self.watch.readiness.poll_closed(context)
     }
 
     /// Ready once the connection is broken, whatever waits to be read, or the peer has closed its side and nothing does.
     pub fn poll_hung_up(&self, context: &mut Context<'_>) -> Poll<HungUp> {
-        match self.end().ended() {
-            Some(Ended::Reset) => Poll::Ready(HungUp::Broken),
-            Some(Ended::Finished) if !self.end().has_arrived() => Poll::Ready(HungUp::Closed),
-            _ => {
-                self.end().wait_readable(context);
-                Poll::Pending
-            }
+        if self.watch.readiness.is_broken() {
+            return Poll::Ready(HungUp::Broken);
         }
+        if self.peer_closed() && !matches!(self.end().peek(), Some(Ok(1)) | None) {
+            return Poll::Ready(HungUp::Closed);
+        }
+        self.watch.readiness.await_readable(context);
+        Poll::Pending
     }
 
     /// False for the end, an error, and bytes nobody asked for.
     #[must_use]
     pub fn ask_idle(&self) -> bool {
-        !self.peer_closed() && !self.end().has_arrived()
+        !self.peer_closed() && self.end().peek().is_none()
     }
 
-    /// True when the peer has closed its side or the connection is broken.
+    /// True when the peer has closed its side or the connection is broken, and no bytes hide it.
     #[must_use]
     pub fn ask_ended(&self) -> bool {
-        self.peer_closed()
+        self.peer_closed() || !matches!(self.end().peek(), Some(Ok(1)) | None)
     }
 
     /// Says that no more will be written.
@@ -174,15 +168,30 @@ impl Socket {
     }
 }
 
-fn count(result: Result<usize, Errno>) -> io::Result<usize> {
-    let len = result.unwrap_or(0);
-    super::task::count_call(len);
-    turn::spend(len);
-    result.map_err(Errno::into)
+fn send(end: &End, bytes: &[u8]) -> Result<usize, Errno> {
+    counted(end, |end| end.try_send(&bytes[..bytes.len().min(TURN_LEN)]))
+}
+
+/// A system call.
+fn counted(end: &End, call: impl FnOnce(&End) -> Option<Result<usize, Errno>>) -> Result<usize, Errno> {
+    if end.interrupts() {
+        return Err(Errno::INTR);
+    }
+    let result = call(end).unwrap_or(Err(Errno::AGAIN));
+    super::task::count_call(result.unwrap_or(0));
+    result
+}
+
+fn spend(done: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    if let Poll::Ready(Ok(len)) = done {
+        turn::spend(len);
+    }
+    done
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        self.watch.leave();
         self.reactor.sockets.set(self.reactor.sockets.get() - 1);
     }
 }

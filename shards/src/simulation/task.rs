@@ -1,4 +1,4 @@
-//! Runs the tasks of simulated shards: all on this thread, in an order that the dice choose now and then.
+//! Runs the tasks of simulated shards: all on this thread, each shard's in passes, in an order that the dice choose now and then.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -18,7 +18,12 @@ thread_local! {
     static TURN: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
     static TURNS: Cell<u64> = const { Cell::new(0) };
     static TASKS: RefCell<Slab<Task>> = const { RefCell::new(Slab::new()) };
-    static RUNNABLE: RefCell<VecDeque<usize>> = const { RefCell::new(VecDeque::new()) };
+    /// By shard.
+    static RUNNABLE: RefCell<Vec<VecDeque<usize>>> = const { RefCell::new(Vec::new()) };
+    /// Whose code runs now.
+    static SHARD: Cell<usize> = const { Cell::new(0) };
+    /// Bytes that the sockets of a shard have taken or given in this pass of it.
+    static PASS: Cell<usize> = const { Cell::new(0) };
 }
 
 struct Task {
@@ -28,6 +33,7 @@ struct Task {
 }
 
 struct Wakes {
+    shard: usize,
     key: usize,
     runnable: AtomicBool,
 }
@@ -37,6 +43,7 @@ pub fn spawn(future: impl Future<Output = ()> + 'static) {
     TASKS.with_borrow_mut(|tasks| {
         let entry = tasks.vacant_entry();
         let wakes = Arc::new(Wakes {
+            shard: SHARD.get(),
             key: entry.key(),
             runnable: AtomicBool::new(false),
         });
@@ -61,22 +68,39 @@ pub fn yield_now() -> impl Future<Output = ()> {
     })
 }
 
-/// Runs one runnable task, mostly the one that waits longest; false when there is none.
-pub(super) fn run_one(random: &mut Random) -> bool {
-    let key = RUNNABLE.with_borrow_mut(|runnable| {
-        if runnable.len() > 1 && random.percent(10) {
-            let early = random.below(runnable.len());
-            runnable.rotate_left(early);
-        }
-        runnable.pop_front()
-    });
-    let Some(key) = key else { return false };
+/// From now on it is this shard's code that runs, in a pass that begins.
+pub(super) fn enter(shard: usize) {
+    SHARD.set(shard);
+    PASS.set(0);
+    TURN.set((0, 0));
+}
+
+/// Bytes that the sockets of the shard that runs have taken or given since its pass began.
+pub(super) fn pass_len() -> usize {
+    PASS.get()
+}
+
+/// As the real one: runs every task of the shard that is ready now, once; how many that were. Those that they wake come next time.
+pub(super) fn run_ready(random: &mut Random) -> usize {
+    let shard = SHARD.get();
+    let count = RUNNABLE.with_borrow(|runnable| runnable.get(shard).map_or(0, VecDeque::len));
+    for left in (1..=count).rev() {
+        let key = RUNNABLE.with_borrow_mut(|runnable| {
+            let early = if random.percent(10) { random.below(left) } else { 0 };
+            runnable[shard].remove(early)
+        });
+        run(key.expect("only this function takes from it"));
+    }
+    count
+}
+
+fn run(key: usize) {
     let taken = TASKS.with_borrow_mut(|tasks| {
-        let task = tasks.get_mut(key)?;
+        let task = tasks.get_mut(key).filter(|task| task.wakes.shard == SHARD.get())?;
         Some((task.future.take()?, task.wakes.clone()))
     });
     // One that has ended may still be woken.
-    let Some((mut future, wakes)) = taken else { return true };
+    let Some((mut future, wakes)) = taken else { return };
     wakes.runnable.store(false, Ordering::Relaxed);
     let waker = Waker::from(wakes);
     TURN.set((0, 0));
@@ -90,7 +114,6 @@ pub(super) fn run_one(random: &mut Random) -> bool {
         Poll::Pending => TASKS.with_borrow_mut(|tasks| tasks[key].future = Some(future)),
         Poll::Ready(()) => drop(TASKS.with_borrow_mut(|tasks| tasks.remove(key))),
     }
-    true
 }
 
 /// How many turns tasks have had.
@@ -106,6 +129,7 @@ pub(super) fn count_call(len: usize) {
     let (bytes, calls) = TURN.get();
     let (bytes, calls) = (bytes + len, calls + 1);
     TURN.set((bytes, calls));
+    PASS.set(PASS.get() + len);
     assert!(
         bytes <= TURN_LEN_MAX && calls <= TURN_CALLS_MAX,
         "{bytes} bytes by {calls} calls in one turn"
@@ -119,7 +143,12 @@ impl Wake for Wakes {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.runnable.swap(true, Ordering::Relaxed) {
-            RUNNABLE.with_borrow_mut(|runnable| runnable.push_back(self.key));
+            RUNNABLE.with_borrow_mut(|runnable| {
+                if runnable.len() <= self.shard {
+                    runnable.resize_with(self.shard + 1, VecDeque::new);
+                }
+                runnable[self.shard].push_back(self.key);
+            });
         }
     }
 }
@@ -138,6 +167,7 @@ pub(super) fn clear() {
     }
 }
 
-/// More than any task should do in a turn, in bytes and in calls of its sockets.
-const TURN_LEN_MAX: usize = 2 * turn::TURN_LEN;
+/// What a task may do in a turn, in bytes and in calls of its sockets: what it takes, the last of it in one call; and, in a sparse
+/// pass, one call more with what leaves at once because of it.
+const TURN_LEN_MAX: usize = 3 * turn::TURN_LEN;
 const TURN_CALLS_MAX: usize = 128;
