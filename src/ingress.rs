@@ -78,7 +78,7 @@ impl Ingress {
     }
 
     /// Another shard's reply to a question of this one's.
-    pub fn handle_reply(&self, token: u64, reply: ClientReply) {
+    pub fn handle_reply(&self, token: u64, reply: Option<ClientReply>) {
         self.queries.handle_reply(token, reply);
     }
 

@@ -23,7 +23,8 @@ pub struct Queries {
 
 #[derive(Default)]
 struct Query {
-    reply: Option<ClientReply>,
+    /// Within: `None`, if it was not carried out.
+    reply: Option<Option<ClientReply>>,
     waker: Option<Waker>,
 }
 
@@ -48,7 +49,7 @@ impl Queries {
     }
 
     /// The reply to a query. One that came too late is dropped.
-    pub fn handle_reply(&self, token: u64, reply: ClientReply) {
+    pub fn handle_reply(&self, token: u64, reply: Option<ClientReply>) {
         if let Some(query) = self.open.borrow_mut().get_mut(&token) {
             query.reply = Some(reply);
             if let Some(waker) = query.waker.take() {
@@ -63,10 +64,12 @@ impl Queries {
     /// `Overloaded`; the caller answers 503.
     pub async fn ask(&self, home: usize, request: ClientRequest) -> Result<ClientReply, Overloaded> {
         let token = self.next_token();
+        let now = self.env.reactor.exact_now();
         self.open.borrow_mut().insert(token, Query::default());
         let mail = Mail::Query(Box::new(mail::Query {
             from: self.env.index as u16,
             token,
+            answer_by: now + ANSWER_TIMEOUT,
             request,
         }));
         if self.mesh.try_send(home, mail).is_err() {
@@ -75,14 +78,23 @@ impl Queries {
             return Err(Overloaded);
         }
         let mut timer = Timer::new(&self.env.reactor);
-        timer.set(Some(self.env.reactor.now() + REPLY_TIMEOUT));
+        timer.set(Some(now + REPLY_TIMEOUT));
+        let mut is_last_look = false;
         let reply = poll_fn(|context| {
             let mut open = self.open.borrow_mut();
             let query = open.get_mut(&token).expect("a query is open until its reply is taken");
             if let Some(reply) = query.reply.take() {
-                return Poll::Ready(Ok(reply));
+                return Poll::Ready(reply.ok_or(Overloaded));
             }
             query.waker = Some(context.waker().clone());
+            if timer.poll_expired(context).is_pending() {
+                return Poll::Pending;
+            }
+            if std::mem::replace(&mut is_last_look, true) {
+                return Poll::Ready(Err(Overloaded));
+            }
+            // After a stop of the whole process timers are noticed before what has come meanwhile.
+            timer.set(Some(self.env.reactor.now() + LAST_LOOK));
             timer.poll_expired(context).map(|()| Err(Overloaded))
         })
         .await;
@@ -93,3 +105,7 @@ impl Queries {
 
 /// Far longer than a shard that lives takes.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+/// What is carried out is carried out before: its reply is there in time.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
+const LAST_LOOK: Duration = Duration::from_secs(1);
+const _: () = assert!(ANSWER_TIMEOUT.as_secs() + LAST_LOOK.as_secs() < REPLY_TIMEOUT.as_secs());

@@ -239,6 +239,7 @@ counters! {
         posts_shed ["results_queued_max"],
     }
     "disconnects_lost" [], "/disconnect notices given up: not taken within result_ttl, refused, or beyond results_queued_max." { disconnects_lost [], }
+    "mesh_stale" [], "Questions of other shards that came too late to be carried out: whoever asked has got 503." { mesh_stale [], }
     "mesh_full" ["effect"], "Messages to another shard that found its queue full." {
         mesh_shed ["shed"],
         mesh_delayed ["delayed"],

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 
@@ -40,6 +40,8 @@ pub struct Query {
     pub from: u16,
     /// The number by which that shard knows the request.
     pub token: u64,
+    /// From then on it is not carried out: soon nobody waits for the reply.
+    pub answer_by: Instant,
     /// What the ingress asks for.
     pub request: ClientRequest,
 }
@@ -49,8 +51,8 @@ pub struct Query {
 pub struct Reply {
     /// The token of the `Query`.
     pub token: u64,
-    /// What the home shard answers.
-    pub reply: ClientReply,
+    /// What the home shard answers. `None`: the question was too old, and has not been carried out.
+    pub reply: Option<ClientReply>,
 }
 
 impl From<Control> for Mail {

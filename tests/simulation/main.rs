@@ -12,6 +12,7 @@ mod client;
 #[path = "../support/compression.rs"]
 mod compression;
 mod hostile;
+mod hung_shards;
 mod ledger;
 mod progress;
 mod pusher;
