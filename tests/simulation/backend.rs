@@ -7,6 +7,7 @@ use shards::simulation::network::{Network, Peer};
 use shards::simulation::random::Random;
 
 use super::ledger::Ledger;
+use super::lengths::MESSAGE_MAX;
 use super::world::{BACKEND, address};
 
 /// See the module.
@@ -108,19 +109,16 @@ impl Connection {
         {
             self.busy = true;
             let misbehaves = !behaves && random.percent(35);
-            let (answer, content) = answer_to(&target, &body);
+            let (answer, mut content) = answer_to(&target, &body);
             let id = target.rsplit('/').next().unwrap_or_default().to_owned();
-            let mut bytes = format!(
-                "HTTP/1.1 {answer}\r\nContent-Length: {}\r\n\r\n{content}",
-                content.len()
-            )
-            .into_bytes();
+            let mut bytes = ok(answer, &content);
+            let mut is_huge = false;
             let mut due = now + takes.unwrap_or_else(|| Duration::from_micros(random.below(3000) as u64));
             let mut end = End::Stay;
             let mut confirms = true;
             let mut at_once = false;
             if misbehaves {
-                match random.below(7) {
+                match random.below(8) {
                     0 => {
                         ledger.happen("backend answers late");
                         due = now + Duration::from_millis(random.below(9_000) as u64);
@@ -153,6 +151,12 @@ impl Connection {
                         confirms = false;
                         bytes = b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\n<>".to_vec();
                     }
+                    6 => {
+                        ledger.happen("backend says a huge thing");
+                        (confirms, content) = (false, format!("{{\"stolen\":\"{}\"}}", "x".repeat(MESSAGE_MAX)));
+                        bytes = ok(answer, &content);
+                        is_huge = true;
+                    }
                     _ => end = End::Finish,
                 }
             }
@@ -168,11 +172,15 @@ impl Connection {
             match target.split('/').nth(1) {
                 Some("call") => {
                     ledger.call_arrived(&id);
-                    ledger.answers.insert(id, content);
+                    if !is_huge {
+                        ledger.answers.insert(id, content);
+                    }
                 }
                 Some(kind @ ("result" | "error")) => {
                     ledger.outcome_arrived(&id, header("Idempotency-Key: "), kind, &body, confirms);
                 }
+                Some("send") => ledger.send_arrived(&id, header("Idempotency-Key: "), confirms),
+                Some("resulterror") => ledger.result_error_arrived(&id, header("Idempotency-Key: ")),
                 Some("disconnect") => {
                     ledger.disconnect_arrived(header("X-Connection-Id: "), header("Idempotency-Key: "));
                 }
@@ -210,6 +218,14 @@ impl Connection {
             self.peer = None;
         }
     }
+}
+
+fn ok(status: &str, content: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{content}",
+        content.len()
+    )
+    .into_bytes()
 }
 
 /// Status line and content.

@@ -9,6 +9,7 @@ use shards::simulation::random::Random;
 
 use super::compression::Compression;
 use super::ledger::{Asked, Ledger};
+use super::lengths::{MESSAGE_MAX, padding};
 use super::world::{LISTEN, address};
 
 /// One ClientId, and its connection if it has one.
@@ -27,6 +28,9 @@ struct Connection {
     open: bool,
     /// If it was agreed on; most of what it says is compressed then.
     compression: Option<Compression>,
+    /// OCPP 2.1 was agreed on: it may say SENDs and CallResultErrors.
+    is_21: bool,
+    sends_count: usize,
     said_count: usize,
     /// It has said that it goes, or broken a rule: answers need not come.
     leaving: bool,
@@ -60,9 +64,10 @@ impl Client {
         let request = format!(
             "GET /{} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Extensions: {}\r\n\r\n",
+             Sec-WebSocket-Extensions: {}\r\n{}\r\n",
             self.name,
-            OFFERS[random.below(OFFERS.len())]
+            OFFERS[random.below(OFFERS.len())],
+            ["", "Sec-WebSocket-Protocol: ocpp2.1\r\n"][random.below(2)]
         );
         self.connection = Some(Connection {
             peer,
@@ -70,6 +75,8 @@ impl Client {
             incoming: Vec::new(),
             open: false,
             compression: None,
+            is_21: false,
+            sends_count: 0,
             said_count: 0,
             leaving: false,
             asked: VecDeque::new(),
@@ -85,6 +92,11 @@ impl Client {
             .is_some_and(|connection| connection.open && !connection.leaving)
     }
 
+    /// It has broken a rule, or said that it goes, and is not let go.
+    pub fn is_held_back(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.leaving)
+    }
+
     pub fn is_gone(&self) -> bool {
         self.connection.is_none()
     }
@@ -94,20 +106,58 @@ impl Client {
         self.connection.as_ref()?.asked.front()
     }
 
-    pub fn calls(&mut self, now: Instant, ledger: &mut Ledger) {
-        let prefix = format!("{}-{}", self.name, self.connections_count);
+    /// A Call, padded with so many bytes.
+    pub fn calls(&mut self, now: Instant, len: usize, ledger: &mut Ledger) {
+        let prefix = self.connection_name();
         let Some(connection) = self.open_connection() else {
             return;
         };
         // What the socket does not take is bounded here, too.
-        if connection.out.len() > 20_000 {
+        if connection.out.len() > OUT_MAX {
             return;
         }
         connection.calls_count += 1;
         let id = format!("{prefix}-{}", connection.calls_count);
-        connection.say(1, &format!("[2,\"{id}\",\"Act\",{{\"id\":\"{id}\"}}]"));
+        let pad = padding(len);
+        connection.say(
+            1,
+            &format!("[2,\"{id}\",\"Act\",{{\"id\":\"{id}\",\"pad\":\"{pad}\"}}]"),
+        );
         connection.asked.push_back(Asked { id, at: now });
         ledger.happen("call");
+        if len > 4096 {
+            ledger.happen("large call");
+        }
+    }
+
+    /// OCPP 2.1's SEND.
+    pub fn sends(&mut self, len: usize, ledger: &mut Ledger) {
+        let name = self.connection_name();
+        let Some(connection) = self.open_connection() else {
+            return;
+        };
+        if !connection.is_21 || connection.out.len() > OUT_MAX {
+            return;
+        }
+        connection.sends_count += 1;
+        let id = format!("{name}-{}", connection.sends_count);
+        let pad = padding(len);
+        connection.say(1, &format!("[6,\"{id}\",\"Note\",{{\"pad\":\"{pad}\"}}]"));
+        ledger.happen("send");
+    }
+
+    /// All that it has said with SEND has got to the backend, if its connection has lived so long.
+    pub fn check_sends(&self, ledger: &Ledger) {
+        let Some(connection) = self.connection.as_ref().filter(|connection| connection.open) else {
+            return;
+        };
+        if !connection.leaving && connection.out.is_empty() {
+            ledger.check_sends(&self.connection_name(), connection.sends_count);
+        }
+    }
+
+    fn connection_name(&self) -> String {
+        format!("{}-{}", self.name, self.connections_count)
     }
 
     pub fn answers(&mut self, random: &mut Random, ledger: &mut Ledger) {
@@ -141,10 +191,25 @@ impl Client {
             return;
         };
         ledger.happen("bad frame");
-        match random.below(4) {
+        match random.below(6) {
             0 => connection.say(1, "[2,"),
             1 => connection.say(1, "[3,\"nobody\",{}]"),
             2 => connection.say(1, ""),
+            3 => {
+                // It says that more will come than may.
+                connection.out.extend([0x81, 0x80 | 127]);
+                connection.out.extend((MESSAGE_MAX as u64 + 1).to_be_bytes());
+                connection.out.extend([0; 4]);
+                connection.leaving = true;
+                ledger.happen("message too large");
+            }
+            4 => {
+                // One that may be short on its way, and is too long.
+                connection.said_count = 0;
+                connection.say(1, &" ".repeat(MESSAGE_MAX + 1));
+                connection.leaving = true;
+                ledger.happen("message too large");
+            }
             _ => {
                 // Not masked: the connection is over.
                 connection.out.extend([0x81, 1, b'x']);
@@ -233,9 +298,13 @@ impl Connection {
         self.out.push_back(0x80 | mark | opcode);
         match bytes.len() {
             len @ 0..126 => self.out.push_back(0x80 | len as u8),
-            len => {
+            len @ 126..0x1_0000 => {
                 self.out.push_back(0x80 | 126);
                 self.out.extend((len as u16).to_be_bytes());
+            }
+            len => {
+                self.out.push_back(0x80 | 127);
+                self.out.extend((len as u64).to_be_bytes());
             }
         }
         self.out.extend([0; 4]);
@@ -261,6 +330,7 @@ impl Connection {
                 .lines()
                 .find_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: "));
             self.compression = agreed.map(Compression::agreed);
+            self.is_21 = head.contains("Sec-WebSocket-Protocol: ocpp2.1\r\n");
             self.open = true;
         }
         while let Some((opcode, payload)) = self.take_frame(ledger) {
@@ -289,6 +359,10 @@ impl Connection {
                 4,
                 usize::from(u16::from_be_bytes([*self.incoming.get(2)?, *self.incoming.get(3)?])),
             ),
+            127 => {
+                let len = u64::from_be_bytes(*self.incoming.get(2..)?.first_chunk()?);
+                (10, usize::try_from(len).expect("a length"))
+            }
             len => (2, usize::from(len)),
         };
         if self.incoming.len() < at + len {
@@ -328,6 +402,10 @@ impl Connection {
                     "answers come once, in order: {text}"
                 );
                 ledger.call_answered(id, kind == 3, &frame[2].to_string());
+                if kind == 3 && self.is_21 && self.said_count.is_multiple_of(5) {
+                    ledger.result_errors.insert(id.to_owned(), None);
+                    self.say(1, &format!("[5,\"{id}\",\"GenericError\",\"\",{{}}]"));
+                }
             }
             None => panic!("{text}"),
         }
@@ -344,3 +422,5 @@ const OFFERS: [&str; 6] = [
     "none",
 ];
 const RSV1: u8 = 0x40;
+/// More than one large message need not wait here.
+const OUT_MAX: usize = 20_000;

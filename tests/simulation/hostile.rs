@@ -2,7 +2,8 @@
 //!
 //! The clock of a simulation does not move with work. What an attack takes of the backend's time shows in how long the others' Calls
 //! take; what it takes of a shard's shows in the bytes that one turn of a task reads, which are bounded in every simulation
-//! (shards/src/simulation/task.rs), and in the bytes that the shard holds.
+//! (shards/src/simulation/task.rs), in those of a pass, and in the bytes that the shard holds: never more than its bound
+//! (src/env/buffers.rs asserts that here), and none when the attack is over.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,12 +11,13 @@ use std::time::{Duration, Instant};
 use shards::simulation::network::{Door, Network, Peer};
 use shards::simulation::node::Simulation;
 use shards::simulation::random::Random;
+use shards::turn::TURN_LEN;
 use ws2api::shard::mail::Mail;
 
 use super::backend::Backend;
 use super::client::Client;
 use super::ledger::Ledger;
-use super::world::{BACKEND, LISTEN, address, start};
+use super::world::{BACKEND, LISTEN, address, held, start};
 
 /// What an attacker does, again and again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,6 +40,10 @@ enum Kind {
     OneBytePerFrame,
     /// A Call near the bound.
     LargeCalls,
+    /// A SEND near the bound.
+    LargeSends,
+    /// A message above the bound, compressed to little where that is agreed on; it is closed and comes again.
+    TooLarge,
     /// Half a message; then it waits.
     HalfMessages,
     /// Frames behind a handshake that no subprotocol was found for.
@@ -52,7 +58,7 @@ enum Kind {
     Silent,
 }
 
-const KINDS: [Kind; 15] = [
+const KINDS: [Kind; 17] = [
     Kind::Sends,
     Kind::ResultErrors,
     Kind::Calls,
@@ -62,6 +68,8 @@ const KINDS: [Kind; 15] = [
     Kind::EmptyContinuations,
     Kind::OneBytePerFrame,
     Kind::LargeCalls,
+    Kind::LargeSends,
+    Kind::TooLarge,
     Kind::HalfMessages,
     Kind::UnknownSubprotocol,
     Kind::Storm,
@@ -169,6 +177,11 @@ impl Attacker {
                     format!("[2,\"{}-{number}\",\"Act\",{{\"a\":\"{pad}\"}}]", self.name).as_bytes(),
                 )
             }
+            Kind::LargeSends => {
+                let pad = "a".repeat(MESSAGE_MAX - 100);
+                frame(0x81, format!("[6,\"{number}\",\"N\",{{\"a\":\"{pad}\"}}]").as_bytes())
+            }
+            Kind::TooLarge => frame(0x81, &vec![b' '; MESSAGE_MAX + 1]),
             Kind::HalfMessages if number == 2 => {
                 let mut whole = frame(0x81, &vec![b' '; MESSAGE_MAX - 100]);
                 whole.truncate(MESSAGE_MAX / 2);
@@ -270,6 +283,20 @@ impl Scene {
         }
     }
 
+    /// Those who attack go. Nothing is held for them, and no pass was longer than a turn of each that has much to say or to be said,
+    /// and what the others have.
+    fn check_shards(&mut self) {
+        let pass_max = (2 * self.attackers.len() + 4) * TURN_LEN;
+        let longest = self.simulation.longest_pass();
+        assert!(longest <= pass_max, "one pass moves {longest} bytes");
+        for attacker in self.attackers.drain(..) {
+            attacker.peer.into_iter().for_each(Peer::reset);
+        }
+        self.pass(5 * SECOND, false);
+        assert_eq!(held(&mut self.simulation), 0, "bytes are held for who has gone");
+        assert!(self.clients.iter().all(Client::is_connected), "who behaves stays");
+    }
+
     /// How long the well-behaved clients' Calls took, in order of length.
     fn run(mut self) -> Vec<Duration> {
         for client in &mut self.clients {
@@ -285,8 +312,8 @@ impl Scene {
         // The attack is under way before anybody is looked at.
         self.pass(SECOND / 2, true);
         for _ in 0..ROUNDS {
-            for client in &mut self.clients {
-                client.calls(self.simulation.now(), &mut self.ledger);
+            for (client, len) in self.clients.iter_mut().zip(LENS) {
+                client.calls(self.simulation.now(), len, &mut self.ledger);
             }
             self.pass(SECOND / 5, true);
         }
@@ -295,6 +322,7 @@ impl Scene {
             self.clients.iter().all(|client| client.waits().is_none()),
             "all are answered"
         );
+        self.check_shards();
         assert_eq!(self.ledger.happened.get("error"), None, "and by the backend");
         let mut took = std::mem::take(&mut self.ledger.took);
         assert_eq!(took.len(), ROUNDS * CLIENTS);
@@ -329,6 +357,8 @@ const CLIENTS: usize = 4;
 const ATTACKERS: usize = 2;
 /// Half messages that are more than the shard may hold.
 const HALVES: usize = 100;
+/// How long their Calls are: one beyond what may wait for the end of a pass.
+const LENS: [usize; CLIENTS] = [0, 200, 6000, 0];
 const ROUNDS: usize = 5;
 const SECOND: Duration = Duration::from_secs(1);
 /// The backend's work on any request.

@@ -30,6 +30,10 @@ pub struct Ledger {
     pub answers: HashMap<String, String>,
     /// By connection, the `Idempotency-Key`.
     disconnects: HashMap<String, String>,
+    /// By connection, the keys of its SENDs in the order in which they came, and whether the backend has confirmed them.
+    sends: HashMap<String, Vec<(String, bool)>>,
+    /// The results that a client could not use, and the key under which the backend was told.
+    pub result_errors: HashMap<String, Option<String>>,
     pub happened: BTreeMap<&'static str, usize>,
     /// From when each Call was sent until its answer was there.
     pub took: Vec<Duration>,
@@ -101,6 +105,43 @@ impl Ledger {
             .entry(connection.to_owned())
             .or_insert_with(|| key.to_owned());
         assert_eq!(first, key, "{connection} ended twice");
+    }
+
+    /// `/send` has reached the backend. Of one client they come in order, and none is left out.
+    pub fn send_arrived(&mut self, id: &str, key: &str, confirmed: bool) {
+        // An attacker's says nothing of its connection.
+        let Some((connection, number)) = id.rsplit_once('-') else {
+            return;
+        };
+        let number: usize = number.parse().expect("a number");
+        let sends = self.sends.entry(connection.to_owned()).or_default();
+        assert!(number <= sends.len() + 1, "SEND {id} comes before {}", sends.len() + 1);
+        if number > sends.len() {
+            assert!(
+                sends.last().is_none_or(|(_, confirmed)| *confirmed),
+                "SEND {id} comes before the one before it was taken"
+            );
+            sends.push((key.to_owned(), false));
+        }
+        let (first, is_confirmed) = &mut sends[number - 1];
+        assert_eq!(first, key, "SEND {id} comes under another key");
+        *is_confirmed |= confirmed;
+        self.happen("send seen");
+    }
+
+    /// Of this connection's SENDs as many have been taken.
+    pub fn check_sends(&self, connection: &str, count: usize) {
+        let sends = self.sends.get(connection).map_or(&[][..], Vec::as_slice);
+        let confirmed = sends.iter().filter(|(_, confirmed)| *confirmed).count();
+        assert_eq!(confirmed, count, "{connection}: SENDs that the backend has taken");
+    }
+
+    /// `/resulterror` has reached the backend.
+    pub fn result_error_arrived(&mut self, id: &str, key: &str) {
+        let known = self.result_errors.get_mut(id);
+        let known = known.unwrap_or_else(|| panic!("a CallResultError for {id}, which nobody has said"));
+        assert_eq!(known.get_or_insert_with(|| key.to_owned()), key, "{id}: another key");
+        self.happen("result error seen");
     }
 
     /// Peace: nothing is under way any more.

@@ -14,11 +14,12 @@ mod compression;
 mod hostile;
 mod hung_shards;
 mod ledger;
+mod lengths;
 mod progress;
 mod pusher;
+mod readiness;
 mod scene;
 mod turns;
-mod readiness;
 mod world;
 
 use std::collections::BTreeMap;
@@ -111,7 +112,12 @@ const EVERYTHING: &[&str] = &[
     "client deaf",
     "bad frame",
     "ping",
+    "message too large",
     "call",
+    "large call",
+    "send",
+    "send seen",
+    "result error seen",
     "result",
     "error",
     "push accepted",
@@ -130,9 +136,13 @@ const EVERYTHING: &[&str] = &[
     "backend resets",
     "backend closes idle",
     "backend says too much",
+    "backend says a huge thing",
     "backend says 500",
     "door shut",
     "door a black hole",
     "out of descriptors",
+    "shard hangs",
+    "sparse pass",
+    "crowded pass",
     "post again",
 ];

@@ -7,6 +7,7 @@ use shards::simulation::network::{Network, Peer};
 use shards::simulation::random::Random;
 
 use super::ledger::{Ledger, Push};
+use super::lengths::padding;
 use super::world::{INGRESS, address};
 
 /// One connection at a time, requests pipelined.
@@ -21,7 +22,8 @@ pub struct Pusher {
 }
 
 impl Pusher {
-    pub fn push(&mut self, network: &Rc<Network>, client: &str, ledger: &mut Ledger) {
+    /// A push, padded with so many bytes.
+    pub fn push(&mut self, network: &Rc<Network>, client: &str, len: usize, ledger: &mut Ledger) {
         if self.peer.is_none() {
             self.peer = network.connect(address(INGRESS), address("10.0.0.1:50000"));
         }
@@ -30,7 +32,7 @@ impl Pusher {
         }
         self.count += 1;
         let id = format!("p{}", self.count);
-        let body = format!("{{\"n\":{}}}", self.count);
+        let body = format!("{{\"n\":{},\"pad\":\"{}\"}}", self.count, padding(len));
         let request = format!(
             "POST /call/Do/{client}/{id} HTTP/1.1\r\nHost: sim\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
@@ -58,7 +60,8 @@ impl Pusher {
                 push.accepted = true;
                 ledger.happen("push accepted");
             } else {
-                assert!([404, 409, 429, 503].contains(&status), "{status}");
+                // 408: the shard hung while it was to be read.
+                assert!([404, 408, 409, 429, 503].contains(&status), "{status}");
                 push.refused = true;
                 assert!(
                     push.outcomes.is_empty() && push.seen == 0,

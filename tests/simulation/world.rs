@@ -9,12 +9,13 @@ use shards::simulation::node::Simulation;
 use shards::simulation::random::Random;
 use ws2api::config::{self, Overrides};
 use ws2api::shard::control_plane::ControlPlane;
-use ws2api::shard::mail::Mail;
+use ws2api::shard::mail::{Control, Mail};
 use ws2api::shard::{self, Listening, Plan};
 
 use super::backend::Backend;
 use super::client::Client;
 use super::ledger::Ledger;
+use super::lengths::{MESSAGE_MAX, some_len};
 use super::pusher::Pusher;
 
 pub const LISTEN: &str = "192.0.2.10:4000";
@@ -24,6 +25,7 @@ pub const BACKEND: &str = "10.0.0.1:5000";
 /// See the module.
 pub struct World {
     simulation: Simulation<Mail>,
+    shards_count: usize,
     control: Arc<ControlPlane>,
     random: Random,
     clients: Vec<Client>,
@@ -57,6 +59,8 @@ impl World {
             ("dead_after", "40s".to_owned()),
             ("send_timeout", "5s".to_owned()),
             ("send_queue_bytes", "4KiB".to_owned()),
+            ("message_max", format!("{MESSAGE_MAX}B")),
+            ("buffers_max", ["1MiB", "256MiB"][random.below(2)].to_owned()),
             ("deflate_window", "512B".to_owned()),
             ("deflate_min", format!("{}B", random.below(60))),
             ("drain_timeout", "20s".to_owned()),
@@ -70,6 +74,7 @@ impl World {
         simulation.network().set_door(address(BACKEND), Door::Open);
         World {
             simulation,
+            shards_count,
             control,
             random,
             clients: (0..CLIENTS).map(|number| Client::new(&format!("CP{number}"))).collect(),
@@ -90,12 +95,13 @@ impl World {
             0..10 if client.is_gone() || random.percent(20) => {
                 client.come(self.simulation.network(), now, random, ledger);
             }
-            10..45 => client.calls(now, ledger),
-            45..60 => self.pusher.push(
-                self.simulation.network(),
-                &format!("CP{}", random.below(CLIENTS + 1)),
-                ledger,
-            ),
+            10..38 => client.calls(now, some_len(random), ledger),
+            38..45 => client.sends(some_len(random), ledger),
+            45..60 => {
+                let who = format!("CP{}", random.below(CLIENTS + 1));
+                self.pusher
+                    .push(self.simulation.network(), &who, some_len(random), ledger);
+            }
             60..78 => client.answers(random, ledger),
             78..81 => client.pings(ledger),
             81 => client.talks_nonsense(random, ledger),
@@ -120,7 +126,8 @@ impl World {
             return;
         }
         let network = self.simulation.network();
-        match self.random.below(3) {
+        let mut long = Duration::from_millis(self.random.below(6_000) as u64);
+        match self.random.below(4) {
             0 => {
                 self.ledger.happen("door shut");
                 network.set_door(address(BACKEND), Door::Shut);
@@ -130,12 +137,19 @@ impl World {
                 self.ledger.happen("door a black hole");
                 network.set_door(address(BACKEND), Door::BlackHole);
             }
-            _ => {
+            2 => {
                 self.ledger.happen("out of descriptors");
                 network.set_out_of_descriptors(true);
             }
+            _ => {
+                self.ledger.happen("shard hangs");
+                self.simulation.freeze(self.random.below(self.shards_count));
+                // Longer than questions to it wait, sometimes.
+                if self.random.percent(30) {
+                    long *= 8;
+                }
+            }
         }
-        let long = Duration::from_millis(self.random.below(6_000) as u64);
         self.trouble_until = Some(self.simulation.now() + long);
     }
 
@@ -143,6 +157,9 @@ impl World {
         self.trouble_until = None;
         self.simulation.network().set_door(address(BACKEND), Door::Open);
         self.simulation.network().set_out_of_descriptors(false);
+        for shard in 0..self.shards_count {
+            self.simulation.thaw(shard);
+        }
     }
 
     /// Time passes, in which everybody does what they are about.
@@ -190,6 +207,7 @@ impl World {
     pub fn check_peace(&mut self) {
         assert!(!self.pusher.waits(), "the ingress owes an answer");
         for client in &self.clients {
+            assert!(!client.is_held_back(), "{} should be gone", client.name);
             if client.is_connected() {
                 let owed = client
                     .waits()
@@ -208,12 +226,23 @@ impl World {
             assert!(self.clients[who].is_connected(), "CP{who} can't connect");
             // More than may wait: it is read again when there is room.
             for _ in 0..BURST {
-                self.clients[who].calls(now, &mut self.ledger);
+                self.clients[who].calls(now, 0, &mut self.ledger);
             }
             let results = self.ledger.happened["result"];
             self.pass(SOON);
             assert!(self.clients[who].waits().is_none(), "CP{who} is not served");
             assert_eq!(self.ledger.happened["result"], results + BURST);
+        }
+        for client in &self.clients {
+            client.check_sends(&self.ledger);
+        }
+        self.pass(SOON);
+        assert_eq!(held(&mut self.simulation), 0, "bytes are held for nobody");
+        for (what, count) in ["sparse pass", "crowded pass"]
+            .into_iter()
+            .zip(self.simulation.crowds())
+        {
+            *self.ledger.happened.entry(what).or_default() += count as usize;
         }
     }
 
@@ -222,8 +251,8 @@ impl World {
         self.backend.answers_calls = self.random.percent(50);
         for who in 0..CLIENTS {
             self.pusher
-                .push(self.simulation.network(), &format!("CP{who}"), &mut self.ledger);
-            self.clients[who].calls(self.simulation.now(), &mut self.ledger);
+                .push(self.simulation.network(), &format!("CP{who}"), 0, &mut self.ledger);
+            self.clients[who].calls(self.simulation.now(), 0, &mut self.ledger);
         }
         let pause = self.random.below(10);
         self.pass(Duration::from_millis(pause as u64));
@@ -280,6 +309,20 @@ pub fn start(
         async move { _ = life.await }
     });
     (simulation, control)
+}
+
+/// Bytes that all shards hold for others, by their own account.
+pub fn held(simulation: &mut Simulation<Mail>) -> usize {
+    let (reply, replies) = mpsc::channel();
+    for shard in 0..simulation.shards_count() {
+        let question = Mail::from(Control::Report(reply.clone()));
+        assert!(simulation.outside().try_send(shard, question).is_ok());
+    }
+    let now = simulation.now();
+    simulation.run_to_next(now);
+    let reports: Vec<_> = replies.try_iter().collect();
+    assert_eq!(reports.len(), simulation.shards_count(), "each says how it is");
+    reports.iter().map(|report| report.gauges.buffers_bytes as usize).sum()
 }
 
 pub fn address(text: &str) -> SocketAddr {
