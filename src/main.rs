@@ -94,6 +94,8 @@ fn check(config: &Config, args: &ServeArgs) -> Result<(), String> {
         let runtime = Runtime::choose(config).map_err(|error| error.to_string())?;
         print(&format!("\n# What the shards run on\n{}\n", runtime.rows().join("\n")))?;
         let limits = host::Limits::read();
+        let rows = host::memory_rows(config, &limits).join("\n");
+        print(&format!("\n# What its bounds come to in memory\n{rows}\n"))?;
         if let Some(clients) = host::clients_carried(config, &limits) {
             eprintln!(
                 "note: clients_max is the default. This machine carries about {clients} clients; set clients_max to what \

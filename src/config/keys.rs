@@ -305,7 +305,8 @@ settings! {
     clients_max: usize = count(1, 10_000_000), "100000", Now;
     /// Bytes that the shard holds for others, whoever sends them: messages in part, queues, bodies, posts. From three
     /// quarters on nobody begins to hold more than 8KiB. Near it, or if that helps nobody for 2 seconds, those who hold the
-    /// most are closed with 1013.
+    /// most are closed with 1013. Where it is not set, and the machine or the control group has less than 1GiB for each
+    /// shard, it is a quarter of the memory, shared out among the shards.
     buffers_max: usize = size(MIB, 1024 * 1024 * MIB), "256MiB", Now;
     /// Connections that are not yet clients: reading the request, or waiting for the backend's answer to /connect.
     /// Further ones wait in the listen backlog, or take the place of one that has sent no whole request for a second.

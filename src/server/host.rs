@@ -1,6 +1,7 @@
 //! Reads what the machine allows this process: limits of the kernel, and the CPUs that it may use.
 
 mod cpu_quota;
+mod memory;
 mod one_table;
 mod warnings;
 
@@ -9,7 +10,7 @@ use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
 
-pub use self::one_table::fit;
+pub use self::memory::{fit, memory_rows};
 pub(crate) use self::warnings::LOCKED_MEMORY_PER_SHARD;
 pub use self::warnings::{clients_carried, descriptors_max, warnings};
 
@@ -30,7 +31,7 @@ pub struct Limits {
     pub locked_memory: Option<u64>,
     /// No shard may have a table of descriptors of its own (`unshare` is refused, or there is no /proc).
     pub is_one_table: bool,
-    /// Memory in bytes: the machine's, or the control group's if that is less.
+    /// Memory in bytes: the machine's, or that of the control group or one above it if that is less.
     pub memory: Option<u64>,
     /// The control group's CPU quota, in thousandths of a CPU.
     pub cpu_quota: Option<u64>,
@@ -44,10 +45,13 @@ impl Limits {
         let number = |path: &str| text(path)?.trim().parse().ok();
         let all_memory = text("/proc/meminfo").and_then(|text| memory_total(&text));
         let group = text("/proc/self/cgroup").and_then(|text| group_path(&text));
-        let group_memory = group
-            .as_ref()
-            .and_then(|path| number(&format!("/sys/fs/cgroup{path}/memory.max")));
-        let cpu_quota = group.and_then(|path| cpu_quota::read(Path::new("/sys/fs/cgroup"), &path));
+        let cpu_quota = group
+            .as_deref()
+            .and_then(|path| cpu_quota::read(Path::new("/sys/fs/cgroup"), path));
+        let groups = group.iter().flat_map(|path| group_and_above(path));
+        let group_memory = groups
+            .filter_map(|path| number(&format!("/sys/fs/cgroup{path}/memory.max")))
+            .min();
         let capabilities = text("/proc/self/status").and_then(|text| effective_capabilities(&text));
         let locks_freely = capabilities.is_some_and(|bits| bits >> CAP_IPC_LOCK & 1 == 1);
         Limits {
@@ -91,6 +95,11 @@ fn group_path(text: &str) -> Option<String> {
         .map(|path| path.trim_end_matches('/').to_owned())
 }
 
+/// A group and those that it is in, whose limits hold for it, too; the root's is the empty path.
+fn group_and_above(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| path.rsplit_once('/').map(|(above, _)| above))
+}
+
 /// `CapEff` of /proc/self/status.
 fn effective_capabilities(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
@@ -121,6 +130,8 @@ mod tests {
             "/system.slice/ws2api.service"
         );
         assert_eq!(group_path("0::/\n").unwrap(), "");
+        let groups: Vec<_> = group_and_above("/system.slice/ws2api.service").collect();
+        assert_eq!(groups, ["/system.slice/ws2api.service", "/system.slice", ""]);
         assert_eq!(
             effective_capabilities("CapPrm:\t1\nCapEff:\t0000000000004000\n"),
             Some(1 << CAP_IPC_LOCK)

@@ -518,3 +518,18 @@ fn check_says_who_gets_in() {
         assert!(text.lines().any(|found| found == line), "{line}: {text}");
     }
 }
+
+#[test]
+fn check_says_what_the_bounds_come_to_in_memory() {
+    let file = File::new(
+        "memory",
+        "[defaults]\nclients_max = 1024\nbuffers_max = \"100MiB\"\ndeflate = false\n",
+    );
+    let (code, text, _) = run(&["check", file.path(), "--cores", "0,0"]);
+    assert_eq!(code, 0);
+    let each =
+        "# each of 2 shards: 7 MiB for 1024 idle clients (clients_max), and 100 MiB held for others (buffers_max)";
+    assert!(text.lines().any(|line| line == each), "{text}");
+    let all = "# all together: 214 MiB; the machine, or the control group, has ";
+    assert!(text.lines().any(|line| line.starts_with(all)), "{text}");
+}

@@ -7,7 +7,7 @@ use crate::config::{Config, Core};
 /// `limits` have for them: else the shard that fills it would leave none to the others' backends.
 ///
 /// Half of a shard's part is its clients' at the least, whatever else it may hold.
-pub fn fit(config: &mut Config, limits: &Limits) {
+pub(super) fn fit(config: &mut Config, limits: &Limits) {
     let Some(limit) = limits.open_files.filter(|_| limits.is_one_table) else {
         return;
     };

@@ -184,7 +184,7 @@ fn memory(config: &Config, limits: &Limits) -> Option<Warning> {
 /// The worst that clients and backends together can make it hold, beside the idle clients.
 fn buffers(config: &Config, limits: &Limits) -> Option<Warning> {
     let (limit, needed) = (limits.memory?, sum(config, |core| core.buffers_max));
-    // The default is a bound for a machine with a few GiB per core, and no plan.
+    // The default fits into the machine.
     (config.keys_set.contains("buffers_max") && limit < needed).then_some(())?;
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     warning(
@@ -239,7 +239,7 @@ const OWN_DESCRIPTORS: usize = 64;
 /// An end of a socket pair and what is in flight through it.
 const DESCRIPTORS_PER_NEIGHBOUR: usize = 16;
 /// An idle client: 4.4 KB in the kernel, the rest is ours.
-const CLIENT_MEMORY: usize = 7 * 1024;
+pub(super) const CLIENT_MEMORY: usize = 7 * 1024;
 /// Clients of a shard that every machine should carry, whatever was planned.
 const CLIENTS_UNPLANNED: usize = 1000;
 /// The rings and registered buffers of one executor.
@@ -387,7 +387,7 @@ mod tests {
                 ..Limits::default()
             };
             let mut config = two_shards(settings);
-            crate::server::host::fit(&mut config, &limits);
+            crate::server::host::one_table::fit(&mut config, &limits);
             words(&config, limits)
         };
         assert_eq!(warned(&[], 20_000), [], "nobody has said how many there will be");
