@@ -22,8 +22,8 @@ pub struct HostileCounts {
     pub connects: AtomicU64,
     /// Connections that the proxy has ended.
     pub ended: AtomicU64,
-    /// Bytes that the proxy's sockets have taken.
-    pub bytes: AtomicU64,
+    /// Bytes that the proxy's sockets have taken, in the order of [`Kind::ALL`]. A storm brings none.
+    pub bytes: [AtomicU64; Kind::ALL.len()],
 }
 
 /// Attacks `targets` in the ways of `kinds` from the beginning of the measurement until `control.stop`.
@@ -336,7 +336,7 @@ impl Attack {
                 }
                 Ok(len) => {
                     sent += len;
-                    self.counts.bytes.fetch_add(len as u64, Ordering::Relaxed);
+                    self.counts.bytes[kind as usize].fetch_add(len as u64, Ordering::Relaxed);
                 }
             }
         }

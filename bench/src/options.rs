@@ -22,7 +22,8 @@ What to do
                            ramp      connects only: as fast as possible, or spread over --ramp
                            push      pushes only, through the ingress
                            idle      silent clients: memory and CPU of holding them
-  --smoke                  2,000 clients, messages and pushes, a few seconds
+  --smoke                  2,000 clients, messages and pushes, a few seconds; with --hostile 500 clients, and only what takes
+                           longer than 60 s is late
   --clients N              clients (hold 120000, saturate 200, ramp 20000, push 2000, idle 15000)
   --ramp DURATION          time over which they connect (30s; 0: as fast as possible)
   --interval DURATION      time between two messages of a client (10s)
@@ -116,6 +117,7 @@ struct Given {
     hold: Option<Duration>,
     pushes_per_second: Option<u32>,
     subprotocol: Option<String>,
+    late: Option<Duration>,
 }
 
 impl Options {
@@ -183,7 +185,7 @@ impl Options {
             "payload" => self.payload = number(value, 2, PAYLOAD_MAX)? as usize,
             "pushes-per-second" => given.pushes_per_second = Some(number(value, 0, 1_000_000)?),
             "subprotocol" => given.subprotocol = Some(value.to_owned()),
-            "late" => self.late = parse_duration(value)?,
+            "late" => given.late = Some(parse_duration(value)?),
             "threads" => self.threads = Some(number(value, 1, SHARDS_MAX as u32)?),
             "target" => self.target = parse_addresses(value)?,
             "ingress" => self.ingress = parse_addresses(value)?,
@@ -206,6 +208,8 @@ impl Options {
     fn complete(&mut self, given: Given) {
         let seconds = Duration::from_secs;
         let (clients, ramp, hold, pushes) = match given.mode {
+            // For what must not be lost, not for times: any machine bears it.
+            Mode::Hold if given.smoke && !self.hostile.is_empty() => (500, seconds(1), seconds(3), 100),
             Mode::Hold if given.smoke => (2_000, seconds(2), seconds(4), 200),
             Mode::Hold => (120_000, seconds(30), seconds(60), 0),
             Mode::Saturate => (200, seconds(1), seconds(10), 0),
@@ -220,6 +224,8 @@ impl Options {
         self.interval = given
             .interval
             .unwrap_or(if given.smoke { seconds(1) } else { seconds(10) });
+        let late = if given.smoke && !self.hostile.is_empty() { 60 } else { 5 };
+        self.late = given.late.unwrap_or(seconds(late));
         self.pushes_per_second = given.pushes_per_second.unwrap_or(pushes);
         self.subprotocol = match given.subprotocol.as_deref() {
             Some("none") => None,
@@ -270,7 +276,7 @@ impl Default for Options {
             payload: 64,
             pushes_per_second: 0,
             subprotocol: None,
-            late: Duration::from_secs(5),
+            late: Duration::ZERO,
             threads: None,
             target: Vec::new(),
             ingress: Vec::new(),
@@ -363,6 +369,8 @@ mod tests {
             (options.clients, options.hold.as_secs(), options.pushes_per_second),
             (2_000, 1, 200)
         );
+        let options = parse("--hostile --smoke").unwrap().unwrap();
+        assert_eq!((options.clients, options.late.as_secs()), (500, 60));
     }
 
     #[test]

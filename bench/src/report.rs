@@ -4,6 +4,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::amounts::grouped;
+use crate::hostile::Kind;
 use crate::options::Mode;
 use crate::sample::{Kernel, Process};
 
@@ -266,6 +267,24 @@ pub struct Hostile {
     pub ended: u64,
     /// Bytes that the proxy's sockets have taken of it.
     pub bytes: u64,
+    /// Of them, those of each kind, in the order of [`Kind::ALL`].
+    pub bytes_by_kind: [u64; Kind::ALL.len()],
+}
+
+impl Hostile {
+    /// Which of these `kinds` were to be there and were not: a run without an attack proves nothing.
+    #[must_use]
+    pub fn missing(&self, kinds: &[Kind]) -> Vec<String> {
+        let known = Kind::ALL.iter().zip(self.bytes_by_kind);
+        let is_missing = |kind: Kind, bytes: u64| match kind {
+            Kind::Storm => self.connects < CONNECTS_LEAST,
+            _ => bytes == 0,
+        };
+        known
+            .filter(|((_, kind), bytes)| kinds.contains(kind) && is_missing(*kind, *bytes))
+            .map(|((name, _), _)| format!("the attack was to bring {name}, and brought none"))
+            .collect()
+    }
 }
 
 impl Percentiles {
@@ -345,10 +364,26 @@ impl Report {
     }
 }
 
+/// Of a storm, whoever else connects.
+const CONNECTS_LEAST: u64 = 600;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::counters::histogram;
+
+    #[test]
+    fn an_attack_that_was_none_is_told() {
+        let attack = Hostile {
+            connects: CONNECTS_LEAST,
+            bytes_by_kind: [1; Kind::ALL.len()],
+            ..Hostile::default()
+        };
+        let all = Kind::ALL.map(|(_, kind)| kind);
+        assert_eq!(attack.missing(&all), [""; 0]);
+        assert_eq!(Hostile::default().missing(&all).len(), all.len());
+        assert_eq!(Hostile::default().missing(&[Kind::Storm]).len(), 1);
+    }
 
     #[test]
     fn percentiles_are_those_of_the_samples() {

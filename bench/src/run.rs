@@ -36,6 +36,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
         let (with, without) = (&report.latency.calls, quiet.latency.calls);
         (hostile.ratio_p50, hostile.ratio_p99) = (ratio(with.p50, without.p50), ratio(with.p99, without.p99));
         hostile.quiet_calls = without;
+        report.problems.extend(hostile.missing(&options.hostile));
         report.problems.extend(
             quiet
                 .problems
@@ -94,7 +95,8 @@ impl Monitor<'_> {
                 Some(Hostile {
                     connects: read(&counts.connects),
                     ended: read(&counts.ended),
-                    bytes: read(&counts.bytes),
+                    bytes: counts.bytes.iter().map(read).sum(),
+                    bytes_by_kind: counts.bytes.each_ref().map(read),
                     ..Hostile::default()
                 })
             }
