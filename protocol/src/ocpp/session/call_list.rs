@@ -58,7 +58,10 @@ impl Call {
             return false;
         }
         let raw = self.text.raw_id();
-        raw[1..raw.len() - 1] == *id || json::unescape_string(raw).is_ok_and(|own| own == id)
+        match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+            Some(inner) => inner == id || json::unescape_string(raw).is_ok_and(|own| own == id),
+            None => raw == id,
+        }
     }
 }
 

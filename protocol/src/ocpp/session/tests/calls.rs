@@ -51,6 +51,21 @@ fn a_call_beyond_the_queue_is_refused_and_the_others_stay() {
 }
 
 #[test]
+fn ids_that_are_numbers_are_compared_as_numbers() {
+    let limits = Limits {
+        number_ids: true,
+        ..limits()
+    };
+    let mut client = Conversation::with(Subprotocol::Ocpp16, limits);
+    assert_eq!(client.says(r#"[2,7,"A",{}]"#), ["call 0 A 7 {}"]);
+    assert_eq!(client.says(r#"[2,7,"A",{}]"#), ["count CallCoalesced"]);
+    assert_eq!(client.answered(0, 204, ""), ["[3,7,{}]"]);
+    assert_eq!(client.says(r#"[2,1234,"A",{}]"#), ["call 2 A 1234 {}"]);
+    assert_eq!(client.says(r#"[2,1234,"B",{}]"#)[0], "count CallRepeatedId");
+    assert!(client.says(r#"[2,"23","A",{}]"#).is_empty(), "another id: it waits");
+}
+
+#[test]
 fn a_clients_answers_never_wait_behind_its_calls() {
     let mut client = Conversation::new(Subprotocol::Ocpp16);
     client.says(r#"[2,"a","A",{}]"#);
