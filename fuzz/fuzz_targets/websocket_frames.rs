@@ -13,6 +13,7 @@
 use std::io::{self, Read, Write};
 
 use libfuzzer_sys::fuzz_target;
+use protocol::record::{Fields, Writer};
 use protocol::websocket::{Decoder, DecoderLimits, Incoming, WebSocketError};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
@@ -70,10 +71,9 @@ fn decode<'a>(
             }
         }
         assert!(decoder.held_len() <= MESSAGE_MAX + PARTIAL_MAX);
-        let mut record = Vec::new();
-        decoder.write_record(&mut record);
+        let record = record_of(&decoder);
         assert_eq!(record.is_empty(), decoder.is_idle());
-        let restored = Decoder::from_record(&record, limits).expect("its own record");
+        let restored = from_record(&record, limits).expect("its own record");
         assert_eq!(restored, decoder);
         decoder = restored;
     }
@@ -82,12 +82,10 @@ fn decode<'a>(
 
 /// Any bytes as a record: what they are taken for writes a record that means the same, and decodes what comes without a panic.
 fn believe_no_record(bytes: &[u8], limits: DecoderLimits) {
-    let Some(mut decoder) = Decoder::from_record(bytes, limits) else {
+    let Some(mut decoder) = from_record(bytes, limits) else {
         return;
     };
-    let mut record = Vec::new();
-    decoder.write_record(&mut record);
-    assert_eq!(Decoder::from_record(&record, limits), Some(decoder.clone()));
+    assert_eq!(from_record(&record_of(&decoder), limits), Some(decoder.clone()));
     let mut stream = bytes.to_vec();
     let mut input = &mut stream[..];
     while !input.is_empty() {
@@ -98,6 +96,16 @@ fn believe_no_record(bytes: &[u8], limits: DecoderLimits) {
         assert!(input.len() < len, "nothing was taken");
         assert!(decoder.held_len() <= MESSAGE_MAX + PARTIAL_MAX);
     }
+}
+
+fn record_of(decoder: &Decoder) -> Vec<u8> {
+    let mut record = Vec::new();
+    decoder.write_record(&mut Writer::fields_only(&mut record));
+    record
+}
+
+fn from_record(record: &[u8], limits: DecoderLimits) -> Option<Decoder> {
+    Decoder::from_record(Fields::only(record), limits).ok()
 }
 
 fn compare(seen: Vec<Seen>, end: Result<(), WebSocketError>, stream: &[u8], limits: DecoderLimits) {

@@ -11,7 +11,8 @@
 //! - [`buffers`]: who waits and who goes when a shard holds too many bytes for others.
 //! - [`capacity`]: how many a backend gets at once, and which shard may send them.
 //! - [`takeover`]: how a new process takes over from the one that runs.
-//! - [`websocket`]: the rules of the opening handshake.
+//! - [`record`]: a client written down for another process.
+//! - [`websocket`]: the rules of the opening handshake, frames, and compression.
 //! - [`proxy_protocol`]: the header that a load balancer writes before a connection's first byte.
 //! - [`tap`]: what operators see of the clients' frames.
 //! - [`trace_context`]: the header that ties the requests of several systems together.
@@ -23,6 +24,7 @@ pub mod http;
 pub mod mapping;
 pub mod ocpp;
 pub mod proxy_protocol;
+pub mod record;
 pub mod takeover;
 pub mod tap;
 pub mod trace_context;

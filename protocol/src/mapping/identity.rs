@@ -8,7 +8,8 @@ use arrayvec::ArrayString;
 use crate::http::HeaderLines;
 use crate::ocpp::ClientId;
 
-/// One connection among all that ever were: the process's start, the shard, and a count.
+/// One connection among all that ever were: the process's start, the shard, and a count. Processes that go on with a connection keep
+/// its name.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct ConnectionId {
     text: ArrayString<TEXT_LEN>,
@@ -36,7 +37,22 @@ impl ConnectionId {
         for digit in parts.into_iter().flat_map(|(part, len)| hexadecimal(part, len)) {
             text.push(digit);
         }
-        Self { text, number }
+        Self {
+            text,
+            number: number | BEGUN_HERE,
+        }
+    }
+
+    /// That of a connection which began in another process. `number` counts those that the shard has adopted. `None`: the text is no
+    /// such name.
+    #[must_use]
+    pub fn adopted(text: &str, number: u64) -> Option<Self> {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let is_name = text.len() >= TEXT_LEN_MIN && text.bytes().all(is_digit);
+        Some(Self {
+            text: ArrayString::from(text).ok().filter(|_| is_name)?,
+            number: number & !BEGUN_HERE,
+        })
     }
 
     /// The id as 20 hexadecimal digits or, after 2^36 connections of a shard, more.
@@ -45,13 +61,14 @@ impl ConnectionId {
         &self.text
     }
 
-    /// Its number among the connections of its shard.
+    /// Its number among the connections of its shard, which no other one there has.
     #[must_use]
     pub const fn number(&self) -> u64 {
         self.number
     }
 
-    /// True when this connection of a shard began after `other` of the same shard.
+    /// True when this connection of a shard is newer than `other` of the same shard: those that began in another process are older
+    /// than all that began here.
     #[must_use]
     pub fn is_newer_than(&self, other: &Self) -> bool {
         self.number > other.number
@@ -149,6 +166,9 @@ const SUBPROTOCOL: &str = "X-Subprotocol";
 const FORWARDED_FOR: &str = "X-Forwarded-For";
 /// 20 digits, and more for a shard that has had 2^36 connections.
 const TEXT_LEN: usize = 28;
+const TEXT_LEN_MIN: usize = 20;
+/// Set in the numbers of connections that are not adopted.
+const BEGUN_HERE: u64 = 1 << 63;
 
 #[cfg(test)]
 mod tests {
@@ -166,6 +186,25 @@ mod tests {
             assert!(late.is_newer_than(&id));
         }
         assert!(!id.is_newer_than(&id));
+    }
+
+    #[test]
+    fn an_adopted_connection_keeps_its_name_and_is_older_than_those_that_began_here() {
+        let first = ConnectionId::new(0xdead_beef, 5, 0);
+        let adopted = ConnectionId::adopted("00c0ffee00100000004d", 7).expect("a connection's name");
+        assert_eq!(adopted.as_str(), "00c0ffee00100000004d");
+        assert!(first.is_newer_than(&adopted) && !adopted.is_newer_than(&first));
+        let later = ConnectionId::adopted(first.as_str(), 8).expect("a connection's name");
+        assert!(later.is_newer_than(&adopted) && first.is_newer_than(&later));
+        for none in [
+            "",
+            "00c0ffee00100000004",
+            "00c0ffee00100000004D",
+            "00c0ffee00100000004\r",
+            &"0".repeat(29),
+        ] {
+            assert_eq!(ConnectionId::adopted(none, 0), None, "{none:?}");
+        }
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use super::frame::NO_PAYLOAD;
-use super::ids;
+use super::frame::{self, NO_PAYLOAD};
+use super::ids::{self, Action, MessageId};
 use super::json;
+use crate::record::{Fields, RecordError, Writer};
 
 /// A client's message that is a Call; its copies share it.
 #[derive(Clone, Debug)]
@@ -44,6 +45,61 @@ impl CallText {
                 .expect("bounded by ACTION_LEN_MAX, each byte escaped"),
             message: message.into(),
         }
+    }
+
+    /// Writes down the message and where its parts are in it.
+    pub(super) fn write_record(&self, record: &mut Writer<'_>) {
+        record.bytes(1, self.message.as_bytes());
+        record.number(2, self.id_at.into());
+        record.number(3, self.id_len.into());
+        record.number(4, self.action_at.into());
+        record.number(5, self.action_len.into());
+        record.number(6, self.payload_at.into());
+        record.number(7, self.payload_len.into());
+    }
+
+    /// Reads what [`write_record`](Self::write_record) wrote; other fields are somebody else's. `None`: these are no parts of a
+    /// Call.
+    pub(super) fn from_record(mut fields: Fields<'_>) -> Result<Option<Self>, RecordError> {
+        let mut text = Self {
+            message: Rc::from(""),
+            id_at: 0,
+            action_at: 0,
+            payload_at: 0,
+            payload_len: 0,
+            id_len: 0,
+            action_len: 0,
+        };
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => text.message = field.text()?.into(),
+                2 => text.id_at = field.number()?,
+                3 => text.id_len = field.number()?,
+                4 => text.action_at = field.number()?,
+                5 => text.action_len = field.number()?,
+                6 => text.payload_at = field.number()?,
+                7 => text.payload_len = field.number()?,
+                _ => {}
+            }
+        }
+        Ok(text.has_parts().then_some(text))
+    }
+
+    /// Whether the parts are what they have to be. A name is checked as it is on arrival.
+    fn has_parts(&self) -> bool {
+        let part = |at: u32, len: u32| self.message.get(at as usize..)?.get(..len as usize);
+        let name = |raw: &str| json::unescape_string(raw).map(Cow::into_owned);
+        let id = part(self.id_at, self.id_len.into()).is_some_and(|raw| {
+            let id = if frame::is_number(raw) {
+                Ok(raw.to_owned())
+            } else {
+                name(raw)
+            };
+            id.is_ok_and(|id| MessageId::check(&id).is_ok())
+        });
+        let action = part(self.action_at, self.action_len.into())
+            .is_some_and(|raw| name(raw).is_ok_and(|action| Action::check(&action).is_ok()));
+        id && action && part(self.payload_at, self.payload_len).is_some()
     }
 
     /// The whole message, as it came.

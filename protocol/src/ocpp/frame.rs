@@ -264,7 +264,7 @@ fn decode_id<'t>(raw: &'t str, reading: &Reading) -> Option<Cow<'t, str>> {
 }
 
 /// Whether a JSON value is a number.
-fn is_number(raw: &str) -> bool {
+pub(super) fn is_number(raw: &str) -> bool {
     raw.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }
 

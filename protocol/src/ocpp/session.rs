@@ -24,6 +24,7 @@ mod on_post;
 mod on_push;
 mod pace;
 mod push_list;
+mod record;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -69,6 +70,8 @@ pub struct Session {
     phase: Phase,
     /// The client has sent a message.
     has_spoken: bool,
+    /// Calls that wait do so for another process.
+    holds_calls: bool,
     #[cfg(test)]
     pub(super) fault: Option<Fault>,
 }
@@ -109,6 +112,8 @@ pub(super) enum Fault {
     PaceDoubled,
     /// Calls of who is to leave are taken.
     TakenWhileLeaving,
+    /// Of who is to move, the next Call goes to the backend.
+    HoldForgotten,
 }
 
 impl Session {
@@ -131,6 +136,7 @@ impl Session {
             subprotocol,
             phase: Phase::Open,
             has_spoken: false,
+            holds_calls: false,
             #[cfg(test)]
             fault: None,
         }
@@ -267,6 +273,11 @@ impl Session {
         !is_held && self.credits.has_room_for_post(&self.limits) && self.has_room_for_call()
     }
 
+    /// What the client has told the backend and the backend has not taken yet.
+    pub fn posts_count(&self) -> usize {
+        self.credits.posts.into()
+    }
+
     /// What has gone to and fro so far.
     pub fn traffic(&self) -> Traffic {
         self.traffic
@@ -298,12 +309,13 @@ impl Session {
     }
 
     fn has_room_for_call(&self) -> bool {
-        self.calls_in_flight() < self.limits.calls_in_flight
+        (self.calls_in_flight() < self.limits.calls_in_flight && !self.holds_calls)
             || (self.calls.queued() < self.limits.calls_queued && self.calls.queued_len() < self.limits.queued_len_max)
     }
 
     /// The process drains: pushes that wait end as `Shutdown`, new ones are refused. Calls go on.
-    pub fn handle_shutdown(&mut self, _now: Instant, out: &mut Outputs) {
+    pub fn handle_shutdown(&mut self, now: Instant, out: &mut Outputs) {
+        self.handle_move(now, false, out);
         if self.phase == Phase::Open {
             self.phase = Phase::Draining;
             for push in self.pushes.take_queued() {

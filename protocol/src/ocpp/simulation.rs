@@ -5,18 +5,31 @@
 
 mod backend;
 mod client;
+mod hand_over;
 mod ledger;
 mod life;
 mod world;
 
 use std::collections::BTreeMap;
 
+use self::hand_over::LeftOut;
 use self::world::World;
 use super::session::Fault;
 use crate::random::Random;
+use crate::record::LIST;
 
 /// Runs one world.
 fn simulate(seed: u64, steps: usize, fault: Option<Fault>) -> Result<BTreeMap<&'static str, usize>, String> {
+    simulate_without(seed, steps, fault, None)
+}
+
+/// Runs one in which a field is left out of the records.
+fn simulate_without(
+    seed: u64,
+    steps: usize,
+    fault: Option<Fault>,
+    left_out: Option<LeftOut>,
+) -> Result<BTreeMap<&'static str, usize>, String> {
     /// A panic in between names the place, too.
     struct Place(u64, usize);
     impl Drop for Place {
@@ -29,6 +42,7 @@ fn simulate(seed: u64, steps: usize, fault: Option<Fault>) -> Result<BTreeMap<&'
     let mut place = Place(seed, 0);
     let located = |step: usize, error: String| format!("SIMULATION_SEED={seed} step {step}: {error}");
     let mut world = World::new(seed, fault).map_err(|error| located(0, error))?;
+    world.left_out = left_out;
     for step in 0..steps {
         place.1 = step;
         world.step().map_err(|error| located(step, error))?;
@@ -67,7 +81,7 @@ fn a_broken_rule_is_noticed() {
         ),
         (Fault::QueueOvertaken, &["overtook"]),
         (Fault::SentPushForgotten, &["no outcome came out"]),
-        (Fault::PushTimeForgotten, &["deadline"]),
+        (Fault::PushTimeForgotten, &["deadline", "no outcome came out"]),
         (Fault::OneCallTooMany, &["calls_in_flight"]),
         (Fault::SendsUncounted, &["wants_read"]),
         (Fault::PaceDoubled, &["wants_read", "deadline"]),
@@ -75,6 +89,7 @@ fn a_broken_rule_is_noticed() {
             Fault::TakenWhileLeaving,
             &["request for no Call", "not counted", "CallShed"],
         ),
+        (Fault::HoldForgotten, &["is to move"]),
         (Fault::EarlierCallsUncounted, &["wants_read", "beyond the limits"]),
     ] {
         // A world with the smallest queues cannot show every fault.
@@ -90,6 +105,28 @@ fn a_broken_rule_is_noticed() {
             let as_it_is = complaints.iter().any(|complaint| error.contains(complaint));
             assert!(as_it_is, "{fault:?} was noticed as: {error}");
         }
+    }
+}
+
+#[test]
+fn a_field_that_is_left_out_of_a_record_is_noticed() {
+    let of_session = (1..=10).chain(LIST..=LIST + 3).map(|number| LeftOut(number, None));
+    let parts = [
+        // Of its pace: until when it has paid, and whether it is held.
+        (7, 1..=2),
+        // Of a Call: the message, where its parts are in it, that it is deferred and how long.
+        (LIST, 1..=9),
+        // Of a push: its id, Action, state, the time that is left, its payload and its trace.
+        (LIST + 1, 1..=6),
+        // Of a Call that has its answer: id and Action.
+        (LIST + 2, 1..=2),
+    ];
+    let parts = parts
+        .into_iter()
+        .flat_map(|(number, parts)| parts.map(move |part| LeftOut(number, Some(part))));
+    for left_out in of_session.chain(parts) {
+        let noticed = (1..=16).any(|seed| simulate_without(seed, 20_000, None, Some(left_out)).is_err());
+        assert!(noticed, "{left_out:?} is missed by nobody");
     }
 }
 
@@ -138,4 +175,9 @@ const EVERYTHING: &[&str] = &[
     "replacement",
     "adoption",
     "calls of an earlier connection",
+    "is to move",
+    "late adoption",
+    "handed over",
+    "handed over with a push in flight",
+    "handed over with a deferred call",
 ];

@@ -8,6 +8,7 @@ mod deflater;
 mod history;
 mod inflater;
 mod offer;
+mod record;
 
 pub use deflater::Deflater;
 pub use history::History;

@@ -8,9 +8,9 @@ use crate::ocpp::ids::{Action, MessageId};
 #[derive(Debug, Default)]
 pub(super) struct AnsweredIds {
     /// The Calls that got the last CallResults, the latest last: what OCPP 2.1's CallResultError refers to.
-    results: VecDeque<(MessageId, Action)>,
+    pub(super) results: VecDeque<(MessageId, Action)>,
     /// Deferred Calls that have been answered, the latest last.
-    deferred: VecDeque<MessageId>,
+    pub(super) deferred: VecDeque<MessageId>,
 }
 
 impl AnsweredIds {

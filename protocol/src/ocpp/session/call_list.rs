@@ -77,6 +77,10 @@ impl Calls {
         self.first.iter().chain(&self.rest)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
     /// How many take a place at the backend.
     pub(super) fn in_flight(&self) -> usize {
         self.iter().take_while(|call| call.state != CallState::Queued).count()

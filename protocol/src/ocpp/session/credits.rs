@@ -6,11 +6,11 @@ use super::limits::Limits;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Credits {
     /// What the client has told the backend and is not delivered.
-    posts: u16,
+    pub(super) posts: u16,
     /// Calls of the client's earlier connections at the backend.
     earlier_calls: u16,
     /// Bytes of the posts' bodies. None is longer than a message, and there are few.
-    posts_len: u32,
+    pub(super) posts_len: u32,
 }
 
 impl Credits {

@@ -7,10 +7,10 @@ use super::limits::Limits;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Keepalive {
-    heard_at: Instant,
+    pub(super) heard_at: Instant,
     /// In milliseconds; the highest means never.
-    ping_after_ms: u32,
-    pinged: bool,
+    pub(super) ping_after_ms: u32,
+    pub(super) pinged: bool,
 }
 
 /// What a silent client gets.

@@ -40,7 +40,7 @@ impl Session {
                     out.push(Output::Count(Event::BackendAnswerDropped));
                 }
                 self.remove_call(now, index);
-                self.send_calls(now, out);
+                self.go_on_with_calls(now, out);
             }
             (CallState::Queued | CallState::Deferred, _) => {
                 debug_assert!(false, "a second answer to one Call");
@@ -113,8 +113,13 @@ impl Session {
             let frame = refusal(call.text.raw_id(), "InternalError", "too many Calls wait");
             return self.send(frame, None, out);
         }
+        let is_first = self.calls.is_empty();
         self.calls.push(call);
-        self.send_calls(now, out);
+        if is_first {
+            self.send_calls(now, out);
+        } else {
+            self.go_on_with_calls(now, out);
+        }
     }
 
     /// Each can be reported once, and only the latest CallResults.
@@ -149,7 +154,7 @@ impl Session {
             // It could not be heard until now.
             self.keepalive.heard(now);
         }
-        self.send_calls(now, out);
+        self.go_on_with_calls(now, out);
     }
 
     /// Of this client, over whichever connection they came.
@@ -164,6 +169,13 @@ impl Session {
     pub(super) fn call_key(&mut self) -> CallKey {
         self.key_next += 1;
         CallKey(self.key_next - 1)
+    }
+
+    /// Sends what waits to the backend, unless it is to wait for another process.
+    pub(super) fn go_on_with_calls(&mut self, now: Instant, out: &mut Outputs) {
+        if !self.holds_calls || self.breaks(Fault::HoldForgotten) {
+            self.send_calls(now, out);
+        }
     }
 
     /// Sends what waits to the backend, as far as there is room.
@@ -194,7 +206,7 @@ impl Session {
     pub(super) fn answer_call(&mut self, now: Instant, index: usize, reply: &Reply<'_>, out: &mut Outputs) {
         self.send_answer(index, reply, out);
         self.remove_call(now, index);
-        self.send_calls(now, out);
+        self.go_on_with_calls(now, out);
     }
 
     fn send_answer(&mut self, index: usize, reply: &Reply<'_>, out: &mut Outputs) {

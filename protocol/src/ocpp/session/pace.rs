@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) struct Pace {
     /// What it has said so far is paid for by then.
-    paid_until: Instant,
-    is_held: bool,
+    pub(super) paid_until: Instant,
+    pub(super) is_held: bool,
 }
 
 impl Pace {

@@ -52,6 +52,15 @@ impl Pushes {
         self.list.iter().any(|(_, push)| push.message_id.as_str() == id)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(PushState, Push)> {
+        self.list.iter()
+    }
+
+    /// Whether a request waits for one of them.
+    pub(super) fn has_waiter(&self) -> bool {
+        self.list.iter().any(|(_, push)| push.waiter.is_some())
+    }
+
     /// The one of that id that `waiter` waits for, and whether it was sent.
     pub(super) fn find_waiter(&self, id: &str, waiter: Waiter) -> Option<(usize, bool)> {
         let index = self
@@ -93,6 +102,18 @@ impl Pushes {
     /// Adds a push behind all others.
     pub(super) fn push(&mut self, push: Push) {
         self.insert(self.list.len(), push);
+    }
+
+    /// Adds one that was written down, behind all others.
+    pub(super) fn restore(&mut self, state: PushState, push: Push) {
+        self.push(push);
+        if let Some((last, _)) = self.list.last_mut() {
+            *last = state;
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
     }
 
     /// Among those that wait, behind `queued_before` of them.

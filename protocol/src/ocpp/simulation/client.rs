@@ -269,7 +269,7 @@ impl World {
             if ledger.hold.is_some() {
                 self.happen("held pushes are sent");
             }
-            self.clients[who].ledger.has_spoken();
+            self.clients[who].ledger.speaks();
         }
         self.act(who, |session, now, out| session.handle_text(now, frame, out))
     }

@@ -103,9 +103,11 @@ pub(super) struct Ledger {
     pub(super) undelivered: Vec<usize>,
     /// Calls of the client's earlier connections that the backend has not answered.
     pub(super) earlier_calls: usize,
+    /// It is to move: of its Calls none is begun that waits for another one.
+    pub(super) holds_calls: bool,
     pub(super) answered_deferred: Vec<String>,
     pub(super) outcomes: usize,
-    has_spoken: bool,
+    pub(super) has_spoken: bool,
     /// Adopted pushes wait until then for the client's first message.
     pub(super) hold: Option<Instant>,
     heard_at: Instant,
@@ -145,6 +147,7 @@ impl Ledger {
             last_results: Vec::new(),
             undelivered: Vec::new(),
             earlier_calls: 0,
+            holds_calls: false,
             answered_deferred: Vec::new(),
             outcomes: 0,
             has_spoken: false,
@@ -190,7 +193,7 @@ impl Ledger {
     }
 
     /// The client has sent a message.
-    pub(super) fn has_spoken(&mut self) {
+    pub(super) fn speaks(&mut self) {
         self.has_spoken = true;
         self.hold = None;
     }
@@ -315,7 +318,7 @@ impl Ledger {
         let may_say = self.undelivered.len() < self.limits.posts_queued && undelivered_len < self.limits.queued_len_max;
         self.held_until.is_none()
             && may_say
-            && (room || self.in_flight() + self.earlier_calls < self.limits.calls_in_flight)
+            && (room || self.in_flight() + self.earlier_calls < self.limits.calls_in_flight && !self.holds_calls)
     }
 
     /// Whether one push more, of `len` bytes, may wait.
@@ -354,6 +357,10 @@ impl Ledger {
                     arrived: _,
                 } => {
                     let (action, message_id) = (text.action(), text.message_id());
+                    ensure!(
+                        !self.holds_calls || self.calls.len() == 1,
+                        "{message_id} is begun although its client is to move"
+                    );
                     let next = self.calls.iter_mut().find(|call| call.stage == CallStage::Waiting);
                     let Some(call) = next else {
                         return Err(format!("a request for no Call: {message_id}"));
@@ -452,6 +459,18 @@ impl Ledger {
             self.heard(now);
         }
         Ok(())
+    }
+
+    /// It is to move, or not any more.
+    pub(super) fn hold_calls(&mut self, now: Instant, is_wanted: bool) {
+        let holds_calls = is_wanted && self.stage == Stage::Open;
+        if self.stage < Stage::Closing && self.holds_calls != holds_calls {
+            let read_before = self.wants_read();
+            self.holds_calls = holds_calls;
+            if !read_before {
+                self.heard(now);
+            }
+        }
     }
 
     /// So many of them are left.
@@ -599,7 +618,7 @@ impl Ledger {
                 "{undelivered} posts of one client"
             );
             if self.stage < Stage::Closing {
-                let idle = pending.calls_queued > 0 && in_flight < calls_in_flight
+                let idle = pending.calls_queued > 0 && in_flight < calls_in_flight && !self.holds_calls
                     || pending.pushes_queued > 0 && pending.pushes_in_flight < pushes_in_flight && self.hold.is_none();
                 ensure!(!idle, "something waits although there is room: {pending:?}");
                 ensure!(

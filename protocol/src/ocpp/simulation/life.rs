@@ -84,6 +84,7 @@ impl World {
 
     pub(super) fn shut_down(&mut self, who: usize) -> Checked {
         let ledger = &mut self.clients[who].ledger;
+        ledger.hold_calls(self.now, false);
         if ledger.stage == Stage::Open {
             ledger.stage = Stage::Draining;
             for index in 0..ledger.pushes.len() {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::hand_over::LeftOut;
 use super::ledger::{Effect, Ledger, Stage, ensure};
 use crate::ocpp::session::Fault;
 use crate::ocpp::{CallKey, FailReason, Limits, Outputs, PushKey, Session, Subprotocol};
@@ -34,6 +35,7 @@ pub(super) struct World {
     pub(super) now: Instant,
     pub(super) limits: Rc<Limits>,
     pub(super) fault: Option<Fault>,
+    pub(super) left_out: Option<LeftOut>,
     pub(super) clients: Vec<Connection>,
     /// Over, but the backend still works for them.
     pub(super) ended: Vec<Connection>,
@@ -77,6 +79,7 @@ impl World {
             now: Instant::now(),
             limits: Rc::new(limits),
             fault,
+            left_out: None,
             clients: Vec::new(),
             ended: Vec::new(),
             requests: Vec::new(),
@@ -125,6 +128,16 @@ impl World {
         let who = self.random.below(CLIENTS);
         if self.clients[who].ledger.stage == Stage::Closing && self.random.percent(30) {
             return self.end(who);
+        }
+        if self.random.percent(5) {
+            self.hand_over(who)?;
+        }
+        if self.random.percent(3) {
+            let is_wanted = self.random.percent(60);
+            self.want_to_move(who, is_wanted)?;
+        }
+        if self.random.percent(1) {
+            self.adopt_late(who)?;
         }
         match self.random.below(200) {
             0..50 => self.client_calls(who),
@@ -183,6 +196,9 @@ impl World {
 
     /// Everybody finishes: the clients that stay get their answers, the pushes their outcomes.
     pub(super) fn finish(&mut self) -> Checked {
+        for who in 0..CLIENTS {
+            self.want_to_move(who, false)?;
+        }
         for _ in 0..200 {
             while !self.requests.is_empty() {
                 self.backend_answers_request(0, 1)?;

@@ -1,77 +1,82 @@
 //! Writes a decoder's state down and reads it back, for a client that changes its process in the middle of a message.
 //!
-//! Fields follow each other with their lengths, integers in network order. The record is for a process of the same machine, but
-//! nothing in it is believed: what cannot be a decoder's state is refused.
+//! The record is for a process of the same machine, but nothing in it is believed: what cannot be a decoder's state is refused.
 
 use std::io::Cursor;
 
 use arrayvec::ArrayVec;
 
 use super::{ControlKind, Decoder, DecoderLimits, Frame, FrameKind, Message, Partial, parse_header};
+use crate::record::{Field, Fields, RecordError, Writer};
 
 impl Decoder {
-    /// Appends the state. An idle decoder is no bytes.
-    pub fn write_record(&self, out: &mut Vec<u8>) {
+    /// Writes the state down. An idle decoder has no fields.
+    pub fn write_record(&self, record: &mut Writer<'_>) {
         let Some(partial) = &self.partial else { return };
-        out.push(partial.header.len() as u8);
-        out.extend_from_slice(&partial.header);
-        match &partial.frame {
-            None => out.push(0),
-            Some(frame) => {
-                out.push(frame_byte(frame.kind));
-                out.extend_from_slice(&frame.mask);
-                out.push(frame.phase);
-                out.extend_from_slice(&frame.left.to_be_bytes());
-            }
+        if !partial.header.is_empty() {
+            record.bytes(HEADER, &partial.header);
         }
-        out.push(partial.control.len() as u8);
-        out.extend_from_slice(&partial.control);
+        if let Some(frame) = &partial.frame {
+            record.number(KIND, kind_number(frame.kind));
+            record.bytes(MASK, &frame.mask);
+            record.number(PHASE, frame.phase.into());
+            record.number(LEFT, frame.left);
+        }
+        if !partial.control.is_empty() {
+            record.bytes(CONTROL, &partial.control);
+        }
         if let Some(message) = &partial.message {
-            out.push(u8::from(message.is_text) | u8::from(message.is_deflated) << 1);
-            out.extend_from_slice(&message.bytes);
+            record.flag(IS_TEXT, message.is_text);
+            record.flag(IS_DEFLATED, message.is_deflated);
+            record.bytes(MESSAGE, &message.bytes);
         }
     }
 
-    /// Reads what [`write_record`](Self::write_record) wrote. `None`: it is no state of a decoder with these limits.
-    #[must_use]
-    pub fn from_record(record: &[u8], limits: DecoderLimits) -> Option<Self> {
-        if record.is_empty() {
-            return Some(Self::default());
-        }
-        let mut rest = record;
-        let header_len = *rest.split_off_first()?;
-        let header = ArrayVec::try_from(rest.split_off(..usize::from(header_len))?).ok()?;
-        let frame = match *rest.split_off_first()? {
-            0 => None,
-            byte => Some(Frame {
-                kind: frame_kind(byte)?,
-                mask: rest.split_off(..4)?.try_into().ok()?,
-                phase: *rest.split_off_first().filter(|phase| **phase < 4)?,
-                left: u64::from_be_bytes(rest.split_off(..8)?.try_into().ok()?),
-            }),
-        };
-        let control_len = *rest.split_off_first()?;
-        let control = ArrayVec::try_from(rest.split_off(..usize::from(control_len))?).ok()?;
-        let message = match rest.split_off_first() {
-            None => None,
-            Some(flags) => {
-                let mut message = Message {
-                    is_text: flags & 1 != 0,
-                    is_deflated: flags & 2 != 0,
-                    bytes: rest.to_vec(),
-                    valid_len: 0,
-                };
-                message.check_utf8(false).ok()?;
-                Some(message)
+    /// Reads what [`write_record`](Self::write_record) wrote.
+    ///
+    /// # Errors
+    /// It is no state of a decoder with these limits.
+    pub fn from_record(mut fields: Fields<'_>, limits: DecoderLimits) -> Result<Self, RecordError> {
+        let mut partial = Partial::default();
+        let (mut kind, mut mask, mut phase, mut left) = (None, [0; 4], 0, 0);
+        let (mut is_text, mut is_deflated, mut is_empty) = (false, false, true);
+        while let Some(field) = fields.next()? {
+            match field.number {
+                HEADER => partial.header = array(&field)?,
+                KIND => kind = Some(frame_kind(&field)?),
+                MASK => mask = field.bytes().try_into().map_err(|_| field.wrong())?,
+                PHASE => phase = field.number::<u8>()?,
+                LEFT => left = field.number()?,
+                CONTROL => partial.control = array(&field)?,
+                IS_TEXT => is_text = field.flag()?,
+                IS_DEFLATED => is_deflated = field.flag()?,
+                MESSAGE => {
+                    let mut message = Message {
+                        is_text,
+                        is_deflated,
+                        bytes: field.bytes().to_vec(),
+                        valid_len: 0,
+                    };
+                    message.check_utf8(false).map_err(|_| field.wrong())?;
+                    partial.message = Some(message);
+                }
+                _ => continue,
             }
-        };
-        let partial = Partial {
-            header,
-            frame,
-            control,
-            message,
-        };
-        partial.is_consistent(limits).then(|| Self {
+            is_empty = false;
+        }
+        if is_empty {
+            return Ok(Self::default());
+        }
+        partial.frame = kind.map(|kind| Frame {
+            kind,
+            mask,
+            phase,
+            left,
+        });
+        if !partial.is_consistent(limits) {
+            return Err(RecordError::Form);
+        }
+        Ok(Self {
             partial: Some(Box::new(partial)),
         })
     }
@@ -85,7 +90,7 @@ impl Partial {
         let frame_fits = match &self.frame {
             None => self.control.is_empty(),
             Some(frame) => {
-                let is_open = frame.left > 0 && self.header.is_empty();
+                let is_open = frame.left > 0 && frame.phase < 4 && self.header.is_empty();
                 is_open
                     && match frame.kind {
                         FrameKind::Control(_) => {
@@ -111,7 +116,11 @@ impl Partial {
     }
 }
 
-fn frame_byte(kind: FrameKind) -> u8 {
+fn array<const CAPACITY: usize>(field: &Field<'_>) -> Result<ArrayVec<u8, CAPACITY>, RecordError> {
+    ArrayVec::try_from(field.bytes()).map_err(|_| field.wrong())
+}
+
+fn kind_number(kind: FrameKind) -> u64 {
     match kind {
         FrameKind::Control(ControlKind::Close) => 1,
         FrameKind::Control(ControlKind::Ping) => 2,
@@ -122,13 +131,23 @@ fn frame_byte(kind: FrameKind) -> u8 {
     }
 }
 
-fn frame_kind(byte: u8) -> Option<FrameKind> {
-    Some(match byte {
+fn frame_kind(field: &Field<'_>) -> Result<FrameKind, RecordError> {
+    Ok(match field.number::<u64>()? {
         1 => FrameKind::Control(ControlKind::Close),
         2 => FrameKind::Control(ControlKind::Ping),
         3 => FrameKind::Control(ControlKind::Pong),
         4 => FrameKind::Continuation { is_final: false },
         5 => FrameKind::Continuation { is_final: true },
-        _ => return None,
+        _ => return Err(field.wrong()),
     })
 }
+
+const HEADER: u32 = 1;
+const KIND: u32 = 2;
+const MASK: u32 = 3;
+const PHASE: u32 = 4;
+const LEFT: u32 = 5;
+const CONTROL: u32 = 6;
+const IS_TEXT: u32 = 7;
+const IS_DEFLATED: u32 = 8;
+const MESSAGE: u32 = 9;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::random::Random;
+use crate::record::{Fields, Writer};
 
 const MESSAGE_MAX: usize = 300;
 const MASK: [u8; 4] = [0x12, 0x00, 0xfe, 0x7f];
@@ -62,9 +63,8 @@ fn decode(stream: &[u8], lens: &mut dyn FnMut() -> usize) -> (Vec<String>, Resul
                 Err(error) => return (out, Err(error)),
             }
         }
-        let mut record = Vec::new();
-        decoder.write_record(&mut record);
-        let restored = Decoder::from_record(&record, limits()).expect("its own record");
+        let record = record_of(&decoder);
+        let restored = from_record(&record, limits()).expect("its own record");
         assert_eq!(restored, decoder, "{record:?}");
         decoder = restored;
         assert!(decoder.held_len() <= MESSAGE_MAX + size_of::<Partial>());
@@ -219,28 +219,74 @@ fn a_record_that_is_none_is_refused() {
     while !input.is_empty() {
         decoder.decode(&mut input, limits()).expect("a good frame");
     }
-    let mut record = Vec::new();
-    decoder.write_record(&mut record);
-    assert_eq!(Decoder::from_record(&record, limits()), Some(decoder));
-    for len in 1..record.len() {
-        // Shorter by a part of the message it may be another record, but never a panic.
-        let _ = Decoder::from_record(&record[..len], limits());
+    let record = record_of(&decoder);
+    assert_eq!(from_record(&record, limits()), Some(decoder));
+    for len in 0..record.len() {
+        // Without its last fields it may be another record, but never a panic.
+        let _ = from_record(&record[..len], limits());
     }
     let small = DecoderLimits {
         message_max: 1,
         ..limits()
     };
-    assert_eq!(Decoder::from_record(&record, small), None);
-    for wrong in [
-        &[15][..],
-        &[0, 9],
-        &[0, 0, 0],
-        &[0, 1, 0, 0, 0, 0, 4, 0],
-        &[0, 0, 0, 1, 0xff],
-        // A header that is whole, so that no byte fits behind it.
-        &[6, 0x81, 0x80, 0, 0, 0, 0, 0, 0],
-        &[14, 0x81, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    assert_eq!(from_record(&record, small), None);
+    let wrong = |write: &dyn Fn(&mut Writer<'_>)| {
+        let mut bytes = Vec::new();
+        write(&mut Writer::new(&mut bytes));
+        bytes
+    };
+    for (what, wrong) in [
+        ("a header of 15 bytes", wrong(&|record| record.bytes(1, &[0; 15]))),
+        ("an unknown kind", wrong(&|record| record.number(2, 9))),
+        ("a frame with nothing left", wrong(&|record| record.number(2, 1))),
+        (
+            "a continuation of nothing",
+            wrong(&|record| {
+                record.number(2, 4);
+                record.number(5, 4);
+            }),
+        ),
+        (
+            "a mask of 3 bytes",
+            wrong(&|record| {
+                record.number(2, 1);
+                record.bytes(3, &[0; 3]);
+            }),
+        ),
+        (
+            "a fifth byte of the mask",
+            wrong(&|record| {
+                record.number(2, 1);
+                record.number(4, 4);
+                record.number(5, 4);
+            }),
+        ),
+        (
+            "a text that is none",
+            wrong(&|record| {
+                record.flag(7, true);
+                record.bytes(9, &[0xff]);
+            }),
+        ),
+        (
+            "a header that is whole, so that no byte fits behind it",
+            wrong(&|record| record.bytes(1, &[0x81, 0x80, 0, 0, 0, 0])),
+        ),
+        (
+            "and one of 14 bytes",
+            wrong(&|record| record.bytes(1, &[0x81, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
+        ),
     ] {
-        assert_eq!(Decoder::from_record(wrong, limits()), None, "{wrong:?}");
+        assert_eq!(from_record(&wrong, limits()), None, "{what}");
     }
+}
+
+fn record_of(decoder: &Decoder) -> Vec<u8> {
+    let mut record = Vec::new();
+    decoder.write_record(&mut Writer::new(&mut record));
+    record
+}
+
+fn from_record(record: &[u8], limits: DecoderLimits) -> Option<Decoder> {
+    Decoder::from_record(Fields::of_record(record).ok()?, limits).ok()
 }

@@ -21,7 +21,7 @@ pub struct Agreement {
     /// The client's window is 2^bits bytes. `None`: it forgets after each message.
     pub client_window_bits: Option<u8>,
     /// The client asked for a bound of its own window, so that the answer may name one.
-    names_client_window: bool,
+    pub(super) names_client_window: bool,
 }
 
 impl Agreement {
