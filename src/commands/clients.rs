@@ -148,7 +148,7 @@ fn row(client: &str) -> Vec<Cell> {
         (Paint::Name, text("clientId")),
         plain(&text("subprotocol")),
         plain(&text("address")),
-        plain(&text("since")),
+        plain(&whole_seconds(&text("since"))),
         plain(&span(client["silentSeconds"].as_f64().unwrap_or_default())),
         plain(&count(number("traffic", "framesIn"))),
         plain(&count(number("traffic", "framesOut"))),
@@ -156,6 +156,14 @@ fn row(client: &str) -> Vec<Cell> {
         waiting("pushesInFlight", "pushesQueued"),
         (if bad > 0.0 { Paint::Bad } else { Paint::Soft }, count(bad)),
     ]
+}
+
+/// A time without its milliseconds.
+fn whole_seconds(time: &str) -> String {
+    match time.split_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => time.to_owned(),
+    }
 }
 
 fn plain(text: &str) -> Cell {
@@ -166,7 +174,7 @@ fn plain(text: &str) -> Cell {
 const COLUMNS: &[Column] = &[
     Column::text("CLIENT").at_least(16),
     Column::text("SUBPROTOCOL"),
-    Column::text("ADDRESS").at_least(21),
+    Column::text("ADDRESS").at_least(15),
     Column::text("SINCE").at_least(20),
     Column::number("SILENT").at_least(6),
     Column::number("IN").at_least(6),
@@ -179,7 +187,7 @@ const COLUMNS: &[Column] = &[
 const COLUMNS_GO_ON: &[Column] = &[
     Column::text("").at_least(16),
     Column::text("").at_least(11),
-    Column::text("").at_least(21),
+    Column::text("").at_least(15),
     Column::text("").at_least(20),
     Column::number("").at_least(6),
     Column::number("").at_least(6),

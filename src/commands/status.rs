@@ -42,8 +42,9 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<(), Failure> {
         (
             Paint::Plain,
             format!(
-                "up {up}, {} clients, {} Calls a second, {memory:.0} MiB",
+                "up {up}, {} client{}, {} Calls a second, {memory:.0} MiB",
                 count(clients),
+                if clients == 1.0 { "" } else { "s" },
                 count(calls)
             ),
         ),

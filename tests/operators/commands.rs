@@ -181,7 +181,7 @@ fn status_says_what_is_wrong_and_how_each_shard_is() {
         if code == 1 {
             assert!(stderr.contains("nothing was seen yet"), "{stderr}");
         }
-        (code == 0 && stdout.contains(" 1 clients")).then_some(stdout)
+        (code == 0 && stdout.contains(" 1 client,")).then_some(stdout)
     });
     let lines = told(&proxy, &["status"]);
     assert!(lines[0].starts_with("ws2api "), "{lines:?}");
