@@ -94,6 +94,7 @@ const RANDOM: u8 = 2;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -152,6 +153,42 @@ mod tests {
             assert_eq!(parsed(case), None, "{case}");
         }
         assert_eq!(TraceParent::parse(&[0xff; 55]), None);
+    }
+
+    /// Good ones with bytes changed, added and taken away: whatever is read is one that others read, and the same again.
+    #[test]
+    fn whatever_comes_is_read_as_one_or_as_none() {
+        let seed = Random::seed();
+        let mut random = Random::new(seed);
+        let mut read = 0;
+        for _ in 0..200_000 {
+            let mut bytes = GOOD.as_bytes().to_vec();
+            for _ in 0..random.below(4) {
+                let at = random.below(bytes.len());
+                match random.below(4) {
+                    0 => bytes[at] = random.next() as u8,
+                    1 => bytes[at] = b"0123456789abcdef-"[random.below(17)],
+                    2 => bytes.insert(at, b"0-\xc3"[random.below(3)]),
+                    _ => drop(bytes.remove(at)),
+                }
+            }
+            let Some(trace) = TraceParent::parse(&bytes) else {
+                continue;
+            };
+            read += 1;
+            assert_eq!(
+                TraceParent::parse(trace.as_str().as_bytes()),
+                Some(trace),
+                "SIMULATION_SEED={seed}"
+            );
+            assert_eq!(
+                (&trace.as_str()[..3], trace.as_str().len()),
+                ("00-", TEXT_LEN),
+                "SIMULATION_SEED={seed}"
+            );
+            assert_eq!(trace.trace_id().as_bytes(), &bytes[TRACE_ID], "SIMULATION_SEED={seed}");
+        }
+        assert!(read > 10_000, "{read}");
     }
 
     #[test]
