@@ -72,6 +72,11 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<(), Failure> {
         );
         screen.cells(&[(Paint::Warn, words)])?;
     }
+    for (name, words) in TAKEOVER {
+        if status["takeover"][name] == true {
+            screen.cells(&[(Paint::Warn, format!("an upgrade is under way: {words}"))])?;
+        }
+    }
     screen.line("")?;
     let rows: Vec<Vec<Cell>> = shards.iter().map(shard_row).collect();
     screen.table(SHARDS, &rows)?;
@@ -136,6 +141,17 @@ fn plain(text: String) -> Cell {
     (Paint::Plain, text)
 }
 
+const TAKEOVER: [(&str, &str); 3] = [
+    ("upgrading", "a new process has been started, and does not serve yet"),
+    (
+        "predecessor",
+        "the process before this one still has clients of its own",
+    ),
+    (
+        "takenOver",
+        "another process serves; this one ends when it has no clients more",
+    ),
+];
 const SHARDS: &[Column] = &[
     Column::number("SHARD"),
     Column::number("CPU"),

@@ -31,7 +31,12 @@ pub(super) fn json(history: &History, after: Option<u64>) -> Response {
         number(process.open_files_max.map(|count| count as f64)),
     );
     let tolerated = now.reports.first().map_or(&[][..], |report| &report.tolerated);
-    let _ = write!(text, r#","rebalanceLeft":{},"tolerated":["#, now.rebalance_left);
+    let takeover = now.takeover;
+    let _ = write!(
+        text,
+        r#","rebalanceLeft":{},"takeover":{{"upgrading":{},"predecessor":{},"takenOver":{}}},"tolerated":["#,
+        now.rebalance_left, takeover.is_upgrading, takeover.has_predecessor, takeover.is_taken_over,
+    );
     list(&mut text, tolerated, |text, word| text.push_str(&json::string(word)));
     text.push_str(r#"],"alerts":["#);
     list(&mut text, history.alerts.lasting(), |text, lasting| {
