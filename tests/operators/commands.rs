@@ -217,7 +217,10 @@ fn reload_says_what_has_changed_and_what_is_wrong() {
     let has = |parts: &[&str]| lines.iter().any(|line| parts.iter().all(|part| line.contains(part)));
     assert!(has(&["clients_max", "5", "6", "at once"]), "{lines:?}");
     assert!(has(&["connect_timeout", "7s", "restart"]), "{lines:?}");
-    assert_eq!(proxy.metric("clients_max"), [6.0]);
+    // The shards look at it at the end of their next pass.
+    support::eventually("the shard to have it", || {
+        (proxy.metric("clients_max") == [6.0]).then_some(())
+    });
     write("[defaults]\nclients_max = -1\n");
     refused(&proxy, &["reload"], 1, &["stays as it was", "clients_max"]);
     write("[defaults]\nclients_max = 7\n");
