@@ -30,11 +30,11 @@ final class ReadmeTest extends TestCase
         $folder = sys_get_temp_dir() . '/ws2api-readme-' . bin2hex(random_bytes(8));
         mkdir($folder);
         $library = var_export(realpath(__DIR__ . '/../autoload.php'), true);
-        $code = str_replace("__DIR__ . '/autoload.php'", $library, $code, $count);
+        $code = str_replace("__DIR__ . '/vendor/autoload.php'", $library, $code, $count);
         self::assertSame(1, $count);
         file_put_contents("$folder/backend.php", $code);
         $port = ScriptedServer::freePort();
-        $ingress = ScriptedServer::start(["HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n{\"status\": \"Accepted\"}"]);
+        $ingress = ScriptedServer::start(["HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n{\"status\":\"Accepted\"}"]);
         // Its keys are its own.
         $environment = ['TMPDIR' => $folder, 'WS2API_INGRESS' => $ingress->url];
         $server = proc_open([PHP_BINARY, '-S', "127.0.0.1:$port", "$folder/backend.php"], [2 => ['file', "$folder/log", 'w']], $pipes, null, $environment);
@@ -55,8 +55,9 @@ final class ReadmeTest extends TestCase
                 ++$count;
             }
             self::assertSame(10, $count);
-            $own = $connection->request('POST', '/clear/CP1', ['X-Client-Id' => 'CP1'], '', 30);
-            self::assertSame([200, '{"status": "Accepted"}'], [$own->status, $own->body]);
+            self::assertSame(1, preg_match('~^    \$ curl -d \'\' http://127.0.0.1:5000(/\S+)\n    (.+)$~m', self::$text, $own));
+            $answer = $connection->request('POST', $own[1], [], '', 30);
+            self::assertSame([200, $own[2]], [$answer->status, $answer->body]);
             self::assertStringStartsWith('POST /call/ClearCache/CP1/', $ingress->requests(1)[0]['text']);
             $log = file_get_contents("$folder/log");
             self::assertStringContainsString('CP1: {"status":"Accepted"}', $log);
