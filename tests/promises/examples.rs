@@ -13,17 +13,12 @@ fn text(path: &str) -> String {
 }
 
 #[test]
-fn roadrunner_says_503_of_its_own_errors_and_has_workers_for_every_connection() {
+fn roadrunner_says_503_of_its_own_errors() {
     let yaml: Value = serde_yaml_ng::from_str(&text("examples/roadrunner/.rr.yaml")).unwrap();
     assert_eq!(yaml["version"], "3");
     assert_eq!(yaml["http"]["internal_error_code"], 503);
     assert_eq!(yaml["http"]["address"], "127.0.0.1:5000");
     assert_eq!(yaml["server"]["command"], "php worker.php");
-    let connections = format!(
-        "backend_connections_max={}\n",
-        yaml["http"]["pool"]["num_workers"].as_u64().unwrap()
-    );
-    assert!(text("examples/roadrunner/.rr.yaml").contains(&format!("--cores 0 --set {connections}")));
     let composer: serde_json::Value = serde_json::from_str(&text("examples/roadrunner/composer.json")).unwrap();
     let worker = text("examples/roadrunner/worker.php");
     for (package, class) in [
@@ -32,6 +27,19 @@ fn roadrunner_says_503_of_its_own_errors_and_has_workers_for_every_connection() 
     ] {
         assert!(composer["require"][package].is_string(), "{package}");
         assert!(worker.contains(&format!("use {class};")), "{class}");
+    }
+}
+
+#[test]
+fn nobody_has_to_match_connections_to_the_workers_of_an_example() {
+    for path in [
+        "examples/roadrunner/.rr.yaml",
+        "examples/php-fpm/nginx.conf",
+        "examples/app/index.php",
+    ] {
+        let text = text(path);
+        assert!(text.contains("config/ws2api.toml --cores 0\n"), "{path}");
+        assert!(!text.contains("--set"), "{path}");
     }
 }
 
