@@ -140,7 +140,7 @@ class PhpFpm(Server):
 
 
 class RoadRunner(Server):
-    """The real one with examples/roadrunner as it is, its ports moved to ours. `rr()` is the program, None where it is not there."""
+    """The real one with examples/roadrunner as it is, its ports moved to ours. scripts/roadrunner says where the program is."""
 
     name = "roadrunner"
     frames = "chunked"
@@ -153,13 +153,15 @@ class RoadRunner(Server):
 
     @staticmethod
     def rr():
-        cache = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
-        candidates = [os.environ.get("RR"), shutil.which("rr"), f"{cache}/ws2api/rr"]
-        return next((path for path in candidates if path and os.access(path, os.X_OK)), None)
+        return os.environ["RR"]
 
     async def launch(self, node):
         self.folder = lay_examples(self.stage)
+        self.version = (await self.stage.run("rr-version", self.rr(), "--version")).split()[2]
         options = {"http.address": f"127.0.0.1:{self.port}", "rpc.listen": f"tcp://127.0.0.1:{self.control}"}
+        if self.version.startswith("2."):
+            # It refuses a file of version 3, though it knows all that ours has.
+            options["version"] = "2.7"
         options |= {f"http.pool.{name}": value for name, value in self.pool.items()}
         self.options = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
         command = [self.rr(), "serve", *self.options]
@@ -171,7 +173,7 @@ class RoadRunner(Server):
     async def workers(self):
         """Process id to state (`ready`, `working`, …)."""
         table = await self.ask("workers")
-        return {int(pid): state for pid, state in re.findall(r"│\s+(\d+)\s+│\s+(\w+)\s+│", table)}
+        return {int(pid): state for pid, state in re.findall(r"[│|]\s+(\d+)\s+[│|]\s+(\w+)\s+[│|]", table)}
 
     async def kill(self):
         # Without rr its workers end by themselves: their standard input does.

@@ -42,6 +42,8 @@ async def play_one(stage, session, workers, shards, setting):
     await asyncio.sleep(WARM_UP)
     full = await load.goodput(PHASE)
     backend.seconds = 10 * HOLD
+    # Until then those end that have begun before, and none that has begun since.
+    await asyncio.sleep(backend.seconds)
     slow = await load.goodput(2 * PHASE)
     backend.seconds = HOLD
     back = await load.recovery(0.9 * full)

@@ -21,14 +21,15 @@ WORKERS = 8
 
 async def play(stage, long=False):
     server = backends.RoadRunner(stage, num_workers=WORKERS)
-    node = await start_node(stage, server, WORKERS)
+    node = await start_node(stage, server, "auto")
     await server.start(node)
-    stage.say(await stage.run("rr-version", server.rr(), "--version"))
+    stage.say(f"RoadRunner {server.version}")
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         stations = await check_connects(stage, session, node, server)
         await check_calls(stage, node, server, stations)
         await check_waiting_pushes(stage, node, server, stations)
         await check_pushes(stage, server, stations)
+        await check_other_outcomes(stage, server, *stations[-2:])
         await check_deferred(stage, session, server, stations[0])
         await check_presence(stage, session, server, stations)
         few = stations[:40]
@@ -83,18 +84,41 @@ async def check_waiting_pushes(stage, node, server, stations):
 
 async def check_pushes(stage, server, stations):
     """Pushes from inside a Call's method, not waited for: each has its one outcome, and it is the client's."""
-    call = {"vendorId": VENDOR, "messageId": "Trigger"}
-    frames = await asyncio.gather(*(station.call("DataTransfer", call) for station in stations))
-    pushed = {frame[2]["data"] for frame in frames}
+    pushed = set(await asyncio.gather(*map(trigger, stations)))
     assert len(pushed) == len(stations)
-
-    def outcomes():
-        found = re.findall(r"(result|error) of TriggerMessage (\S+) for .+? \((answer|no answer), key", server.logs())
-        return {message_id: (kind, origin) for kind, message_id, origin in found}
-
-    await until("all outcomes", lambda: pushed <= set(outcomes()))
-    assert set(outcomes().values()) == {("result", "answer")}
+    await until("all outcomes", lambda: pushed <= set(outcomes(server)))
+    assert set(outcomes(server).values()) == {("result", "answer")}
     stage.say(f"pushes of a Call's method that does not wait: {len(pushed)}, each with its outcome")
+
+
+async def check_other_outcomes(stage, server, refusing, leaving):
+    """The client's CallError, and no answer at all: to the method that waits, and to the one for outcomes."""
+    refusing.refuses = True
+    frame = await mirror(refusing)
+    assert frame[2]["status"] == "Rejected" and "NotSupported" in frame[2]["data"], frame
+    refused = await trigger(refusing)
+    leaving.is_mute = True
+    left = await trigger(leaving)
+    await until("the push", lambda: left in leaving.pushes)
+    await leaving.close()
+    await until("both outcomes", lambda: {refused, left} <= set(outcomes(server)))
+    assert outcomes(server)[refused] == ("error", "answer")
+    assert outcomes(server)[left] == ("error", "no answer")
+    refusing.refuses = False
+    await leaving.connect()
+    stage.say("a push that the client refused, and one whose client went: /error, and its method knows which")
+
+
+async def trigger(station):
+    """A Call whose method pushes and does not wait; the push's MessageId."""
+    frame = await station.call("DataTransfer", {"vendorId": VENDOR, "messageId": "Trigger"})
+    return frame[2]["data"]
+
+
+def outcomes(server):
+    """MessageId of a push to how it ended, and whose word that was."""
+    found = re.findall(r"(result|error) of TriggerMessage (\S+) for .+? \((answer|no answer), key", server.logs())
+    return {message_id: (kind, origin) for kind, message_id, origin in found}
 
 
 async def check_deferred(stage, session, server, station):
@@ -195,7 +219,7 @@ async def check_reload(stage, server, stations):
 
 async def check_max_jobs(stage, session):
     server = backends.RoadRunner(stage, num_workers=4, max_jobs=100)
-    node = await start_node(stage, server, 4)
+    node = await start_node(stage, server, "auto")
     await server.start(node)
     stations = [Station(session, node.listen, f"CP{number}") for number in range(40)]
     await asyncio.gather(*(station.connect() for station in stations))

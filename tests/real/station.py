@@ -37,6 +37,7 @@ class Station:
         self.reader = None
         self.pushes = {}  # MessageId of a push to its payload
         self.is_mute = False  # answers no pushes on this connection
+        self.refuses = False  # answers pushes with a CallError
         self.answer_after = 0.0  # seconds
         self.push_repeats = 0
         self.answering = set()
@@ -92,8 +93,9 @@ class Station:
 
     async def answer(self, message_id):
         await asyncio.sleep(self.answer_after)
+        answer = [4, message_id, "NotSupported", "not this one", {}] if self.refuses else [3, message_id, {"status": "Accepted"}]
         try:
-            await self.socket.send_str(json.dumps([3, message_id, {"status": "Accepted"}]))
+            await self.socket.send_str(json.dumps(answer))
         except (ConnectionError, aiohttp.ClientError):
             pass  # The connection has ended, which read() notes.
 

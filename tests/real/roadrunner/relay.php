@@ -2,7 +2,7 @@
 
 // The worker's side of RoadRunner's relay over pipes, for where Composer's packages cannot be had: examples/roadrunner/worker.php runs
 // with it unchanged. Frames as goridge documents them (version 1), the request's and the answer's heads in protobuf, which
-// RoadRunner speaks from 2025 on. PSR-7 is the real one (Debian: php-nyholm-psr7).
+// RoadRunner speaks from 2025 on, or in JSON, which it spoke before. PSR-7 is the real one (Debian: php-nyholm-psr7).
 
 declare(strict_types=1);
 
@@ -13,6 +13,9 @@ namespace Spiral\RoadRunner {
         private const CONTROL = 0x01;
         private const JSON = 0x08;
         private const PROTOBUF = 0x80;
+
+        /** How the heads of the last request, and of its answer, are written. */
+        public bool $isJson = false;
 
         public static function create(): self
         {
@@ -45,9 +48,7 @@ namespace Spiral\RoadRunner {
                     }
                     continue;
                 }
-                if (!($flags & self::PROTOBUF)) {
-                    throw new \RuntimeException("this RoadRunner does not speak protobuf, flags $flags");
-                }
+                $this->isJson = ($flags & self::PROTOBUF) === 0;
                 $at = $options[1] ?? 0;
                 return [substr($payload, 0, $at), substr($payload, $at)];
             }
@@ -55,7 +56,7 @@ namespace Spiral\RoadRunner {
 
         public function respond(string $context, string $body): void
         {
-            self::write(self::PROTOBUF, $context . $body, strlen($context));
+            self::write($this->isJson ? self::JSON : self::PROTOBUF, $context . $body, strlen($context));
         }
 
         private static function read(int $len): ?string
@@ -106,6 +107,10 @@ namespace Spiral\RoadRunner\Http {
                 return null;
             }
             [$context, $body] = $payload;
+            if ($this->worker->isJson) {
+                $head = json_decode($context, true, flags: JSON_THROW_ON_ERROR);
+                return new ServerRequest($head['method'], $head['uri'], $head['headers'], $body, substr($head['protocol'], 5));
+            }
             $fields = self::fields($context);
             $headers = [];
             foreach ($fields[5] ?? [] as $entry) {
@@ -118,6 +123,11 @@ namespace Spiral\RoadRunner\Http {
         /** Response: 1 status, 2 headers as entries like those of the request. */
         public function respond(ResponseInterface $response): void
         {
+            if ($this->worker->isJson) {
+                $head = ['status' => $response->getStatusCode(), 'headers' => (object) $response->getHeaders()];
+                $this->worker->respond(json_encode($head, JSON_THROW_ON_ERROR), (string) $response->getBody());
+                return;
+            }
             $context = "\x08" . self::varint($response->getStatusCode());
             foreach ($response->getHeaders() as $name => $values) {
                 $list = implode('', array_map(static fn (string $value): string => self::bytes(1, $value), $values));
