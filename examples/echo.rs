@@ -16,6 +16,7 @@ use protocol::mapping::{Admission, Identity};
 use protocol::ocpp::{
     Action, CallKey, CallText, Limits, MessageId, Outcome, Outputs, PostContent, Subprotocol, Waiter,
 };
+use protocol::record::PostRecord;
 use protocol::trace_context::TraceParent;
 use shards::listener::{self, Listener};
 use shards::pass::PassEnd;
@@ -53,7 +54,7 @@ async fn serve(parts: Shard<()>, config: Config, address: SocketAddr) {
     let listener = Listener::bind(&parts.reactor, address, backlog).expect("the address is reserved");
     let env = Env::new(
         (0, 1),
-        Instant::now(),
+        (Instant::now(), 0),
         config.node,
         core,
         parts.reactor,
@@ -102,6 +103,10 @@ impl Backend<Echo> for Everybody {
 
     fn post(&self, _: &Connection<Echo>, _: (Action, MessageId), _: PostContent, _: Option<Box<TraceParent>>) {
         unreachable!("an echo posts nothing")
+    }
+
+    fn restore_post(&self, _: &Connection<Echo>, _: PostRecord) {
+        unreachable!("no other process hands clients over")
     }
 
     fn answer_push(&self, _: &Identity, _: Waiter, _: (Action, MessageId), _: Outcome, _: Option<Box<TraceParent>>) {

@@ -1,6 +1,7 @@
 //! Serves the clients: accepts, checks the opening handshake, asks the backend, and holds the WebSockets.
 
 pub mod accept;
+mod adoption;
 mod clients;
 mod compression;
 pub mod connection;
@@ -12,9 +13,11 @@ mod end;
 mod frame;
 mod handshake;
 mod incidents;
+pub mod parcel;
 mod permit;
 mod places;
 mod questions;
+mod quiet;
 mod registry;
 pub mod room;
 mod top;

@@ -53,6 +53,8 @@ pub struct Env {
     pub drain: Rc<DrainSignal>,
     /// Said at the end of the drain: nothing needs the ingress any more, on any shard.
     pub end: Rc<DrainSignal>,
+    /// How many processes have gone on with the clients before this one.
+    pub generation: u32,
     hasher: IdHasher,
     /// When the process started: all shards of it count from then on.
     pub started: Instant,
@@ -62,10 +64,10 @@ pub struct Env {
 }
 
 impl Env {
-    /// The surroundings of shard `index` of `count`, of a process that started then.
+    /// The surroundings of shard `index` of `count`, of a process that started then as the one of that generation.
     pub fn new(
         (index, count): (usize, usize),
-        started: Instant,
+        (started, generation): (Instant, u32),
         node: Node,
         core: Core,
         reactor: Rc<Reactor>,
@@ -79,6 +81,7 @@ impl Env {
             node: Reloadable::new(node),
             core: Reloadable::new(core),
             started,
+            generation,
             reactor,
             counters: Rc::default(),
             refusals: Refusals::default(),

@@ -143,6 +143,7 @@ impl Server {
         let tokens = tokens(&config.node)?;
         let plan = Plan {
             started: Instant::now(),
+            generation,
             node: Arc::new(config.node.clone()),
             cores: config.cores.clone().into(),
             listen: listen_sockets,

@@ -1,12 +1,15 @@
 //! Starts a shard, serves on it, and ends it (shard/drain.rs). Here clients, ingress and backend are put together: they
 //! do not know each other, and none of them knows the shard.
 
+#[cfg(simulation)]
+mod carrier;
 pub mod control_plane;
 mod drain;
 mod for_clients;
 mod for_ingress;
 pub mod mail;
 mod mailer;
+mod moving;
 mod outbox;
 mod reload;
 mod report;
@@ -49,6 +52,8 @@ use protocol::ocpp::ClientId;
 pub struct Plan {
     /// When the process started: shards count from then on.
     pub started: Instant,
+    /// How many processes have handed their clients on before this one.
+    pub generation: u32,
     /// The whole node's config.
     pub node: Arc<Node>,
     /// Each shard's part of the configuration, by its index.
@@ -109,6 +114,9 @@ pub struct Shard {
     sent_away: Cell<(u64, usize)>,
     /// Calls that have begun a trace.
     traces_begun: Cell<u64>,
+    /// What a simulation wants to be handed over.
+    #[cfg(simulation)]
+    hand_over: std::cell::RefCell<Option<mail::HandOver>>,
     /// There are questions to be withdrawn: once in a pass, however many have gone.
     has_withdrawals: Cell<bool>,
 }
@@ -122,7 +130,7 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
     let listeners = bind(&reactor, &plan, &core, place, core_parts.inherited);
     let env = Env::new(
         place,
-        plan.started,
+        (plan.started, plan.generation),
         Node::clone(&plan.node),
         core,
         reactor,
@@ -142,6 +150,8 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
         }
     };
     spawn(room::keep_room(shard.clients.clone()));
+    #[cfg(simulation)]
+    spawn(shard.clone().carry_around(core_parts.handover.clone()));
     spawn(accept::receive(shard.clients.clone(), arrivals));
     if shard.control.plane().is_open() {
         env.open.trigger(env.reactor.now());
@@ -268,6 +278,8 @@ impl Shard {
             control: ShardControl::new(plan.control.clone(), env.index),
             sent_away: Cell::new((0, 0)),
             traces_begun: Cell::new(0),
+            #[cfg(simulation)]
+            hand_over: Default::default(),
             has_withdrawals: Cell::new(false),
         })
     }
@@ -342,6 +354,8 @@ impl Shard {
                 let _ = reply.send(self.env.index);
             }
             Control::EndTap(number) => self.env.watch.close(number),
+            #[cfg(simulation)]
+            Control::HandOver(hand_over) => self.hand_around(hand_over),
             Control::Addresses { index, addresses } => self.pool.set_addresses(index, &addresses),
         }
     }

@@ -11,6 +11,7 @@ use shards::{Socket, Timer, spawn, yield_now};
 use super::clients::Clients;
 use super::conversation::Conversation;
 use super::handshake;
+use super::parcel::Content;
 use super::permit::Door;
 
 /// Accepts clients from when the shard is open until it drains; who waits then is told. Or until another process accepts from the
@@ -119,33 +120,58 @@ pub async fn receive<C: Conversation>(clients: Rc<Clients<C>>, mut arrivals: Arr
         let parcel = match arrivals.next().await {
             Ok(parcel) => parcel,
             Err(lost) => {
-                handshake::lose_parcel(&clients, &lost.bytes);
+                lose(&clients, &lost.bytes);
                 continue;
             }
         };
-        let Ok(socket) = Socket::adopt(&env.reactor, parcel.socket) else {
-            handshake::lose_parcel(&clients, &parcel.bytes);
-            continue;
-        };
-        env.counters.handovers_received.add();
-        poll_fn(|context| {
-            if drain.poll_triggered(context).is_ready() {
-                // It is told so, and asks nobody.
-                return Poll::Ready(());
+        match Content::unpack(&parcel.bytes) {
+            Some(Content::Handshake(request)) => {
+                let Ok(socket) = Socket::adopt(&env.reactor, parcel.socket) else {
+                    handshake::lose_parcel(&clients, request);
+                    continue;
+                };
+                env.counters.handovers_received.add();
+                poll_fn(|context| {
+                    if drain.poll_triggered(context).is_ready() {
+                        // It is told so, and asks nobody.
+                        return Poll::Ready(());
+                    }
+                    let (max, now) = (env.core.handshakes_max, env.reactor.now());
+                    clients
+                        .handshakes
+                        .poll_room(Door::HandedOver, max, &mut timer, now, context)
+                })
+                .await;
+                let permit = clients.handshakes.resume(env.core.handshakes_max);
+                spawn(handshake::resume(clients.clone(), permit, socket, request.to_vec()));
             }
-            let (max, now) = (env.core.handshakes_max, env.reactor.now());
-            clients
-                .handshakes
-                .poll_room(Door::HandedOver, max, &mut timer, now, context)
-        })
-        .await;
-        let permit = clients.handshakes.resume(env.core.handshakes_max);
-        spawn(handshake::resume(clients.clone(), permit, socket, parcel.bytes));
+            Some(Content::Client(record)) => {
+                env.counters.handovers_received.add();
+                if let Err((_, error)) = clients.adopt(Some(parcel.socket), record) {
+                    tracing::error!(%error, "the record of a client that was handed over can't be read");
+                }
+            }
+            None => unreachable!("shards pack what they hand over"),
+        }
         since_yield += 1;
         if since_yield == ACCEPTS_PER_TURN {
             since_yield = 0;
             yield_now().await;
         }
+    }
+}
+
+/// What another shard has handed over came without its socket.
+fn lose<C: Conversation>(clients: &Rc<Clients<C>>, bytes: &[u8]) {
+    match Content::unpack(bytes) {
+        Some(Content::Handshake(request)) => handshake::lose_parcel(clients, request),
+        Some(Content::Client(record)) => {
+            clients.env.counters.handovers_lost.add();
+            if let Err((_, error)) = clients.adopt(None, record) {
+                tracing::error!(%error, "the record of a client that was lost on its way can't be read");
+            }
+        }
+        None => unreachable!("shards pack what they hand over"),
     }
 }
 

@@ -13,6 +13,7 @@ use super::earlier_calls::EarlierCalls;
 use super::permit::Handshakes;
 use super::places::Places;
 use super::questions::Questions;
+use super::quiet::Quiet;
 use super::registry::Registry;
 use super::twins::Twins;
 use super::upgrade_rate::UpgradeRate;
@@ -24,6 +25,7 @@ use protocol::mapping::{ConnectionId, Identity, forwarded};
 use protocol::ocpp::{
     Action, CallKey, CallText, ClientId, Limits, MessageId, Outcome, Outputs, PostContent, Session, Waiter,
 };
+use protocol::record::PostRecord;
 use protocol::trace_context::TraceParent;
 
 /// A shard's clients.
@@ -35,6 +37,7 @@ pub struct Clients<C: Conversation = Session> {
     pub(super) questions: Rc<Questions>,
     pub(super) deferred_writes: DeferredWrites<Connection<C>>,
     pub(super) compression: Compression,
+    pub(super) quiet: Quiet<Connection<C>>,
     backend: Weak<dyn Backend<C>>,
     registry: RefCell<Registry<Connection<C>>>,
     earlier_calls: EarlierCalls,
@@ -46,6 +49,7 @@ pub struct Clients<C: Conversation = Session> {
     session_limits: RefCell<Rc<Limits>>,
     boot: u32,
     connections_begun: Cell<u64>,
+    connections_adopted: Cell<u64>,
     /// Lent to whoever handles a session, so that its capacity is used again.
     outputs: Cell<Outputs>,
     /// Lent to whoever reads: what comes is received here, whoever sends it.
@@ -97,6 +101,9 @@ pub trait Backend<C: Conversation = Session> {
         trace: Option<Box<TraceParent>>,
     );
 
+    /// What the backend has not taken yet of a client that another process has handed over: as [`post`](Self::post).
+    fn restore_post(&self, connection: &Connection<C>, post: PostRecord);
+
     /// The outcome of a push whose request waits for it, on whichever shard.
     fn answer_push(
         &self,
@@ -132,6 +139,7 @@ impl<C: Conversation> Clients<C> {
             questions: Rc::default(),
             deferred_writes: DeferredWrites::default(),
             compression: Compression::default(),
+            quiet: Quiet::default(),
             backend,
             registry: RefCell::default(),
             earlier_calls: EarlierCalls::default(),
@@ -141,6 +149,7 @@ impl<C: Conversation> Clients<C> {
             session_limits: RefCell::new(session_limits(env).into()),
             boot: env.boot(),
             connections_begun: Cell::new(0),
+            connections_adopted: Cell::new(0),
             outputs: Cell::default(),
             receive_buffer: Cell::new(vec![0; core.read_buffer].into()),
             send_buffer: RefCell::default(),
@@ -223,6 +232,11 @@ impl<C: Conversation> Clients<C> {
     pub(super) fn next_connection_id(&self) -> ConnectionId {
         let number = self.connections_begun.replace(self.connections_begun.get() + 1);
         ConnectionId::new(self.boot, self.env.index, number)
+    }
+
+    /// Puts an adopted connection in order behind those before it.
+    pub(super) fn next_adopted(&self) -> u64 {
+        self.connections_adopted.replace(self.connections_adopted.get() + 1)
     }
 
     /// What the shard's own bounds say to one client more.

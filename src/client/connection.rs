@@ -8,6 +8,7 @@
 //! while it borrows anything of ours.
 
 mod ending;
+mod moving;
 mod reading;
 mod writing;
 
@@ -36,7 +37,7 @@ use protocol::ocpp::{
 };
 use protocol::ocpp::{PostContent, Push, PushRefusal, Session, Subprotocol, Traffic, WaitOver, Waiter};
 use protocol::trace_context::TraceParent;
-use protocol::websocket::deflate::Agreement;
+use protocol::websocket::deflate::{Agreement, Deflate};
 
 /// A connected client.
 pub struct Connection<C: Conversation = Session> {
@@ -73,7 +74,7 @@ struct State<C> {
     leaving: Leaving,
 }
 
-/// What a connection waits for before it is closed, while the process drains.
+/// What a connection waits for before it is closed, while the process drains, or before another process takes it.
 #[derive(Clone, Copy, PartialEq)]
 enum Leaving {
     No,
@@ -81,6 +82,10 @@ enum Leaving {
     OnceQuiet,
     /// The backend has answered. Nothing more is read meanwhile.
     OnceAnswered,
+    /// Nothing is under way that could not go on in another process: it moves there and is not closed.
+    OnceMovable,
+    /// It is among those that may move now.
+    Listed,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -106,14 +111,26 @@ impl<C: Conversation> Connection<C> {
         socket: Socket,
         deflate: Option<Agreement>,
     ) -> Rc<Self> {
+        let stream = WebSocket::new(socket, deflate.map(Deflate::new));
+        let now = clients.env.reactor.now();
+        Self::begin(clients, identity, session, Some(stream), (SystemTime::now(), now))
+    }
+
+    fn begin(
+        clients: &Rc<Clients<C>>,
+        identity: Rc<Identity>,
+        session: C,
+        stream: Option<WebSocket>,
+        (since, opened): (SystemTime, Instant),
+    ) -> Rc<Self> {
         let state = State {
             session,
-            stream: Some(WebSocket::new(socket, deflate)),
+            stream,
             timer: Timer::new(&clients.env.reactor),
             queue: None,
             phase: Phase::Open,
             ends_at: None,
-            opened: clients.env.reactor.now(),
+            opened,
             finished: false,
             deferred_len: 0,
             paused: false,
@@ -125,7 +142,7 @@ impl<C: Conversation> Connection<C> {
             me: me.clone(),
             clients: clients.clone(),
             identity,
-            since: SystemTime::now(),
+            since,
             posts_over: Cell::default(),
             state: RefCell::new(state),
         })
@@ -439,6 +456,10 @@ impl<C: Conversation> Connection<C> {
         if state.may_leave() {
             self.send_away(state);
         }
+        if state.leaving == Leaving::OnceMovable && state.is_quiet() {
+            state.leaving = Leaving::Listed;
+            self.clients.quiet.extend(self.me.upgrade());
+        }
         if state.phase == Phase::Ending && state.queue.is_none() {
             state.phase = Phase::Over;
         }
@@ -535,7 +556,7 @@ impl<C: Conversation> State<C> {
 
     fn may_leave(&self) -> bool {
         match self.leaving {
-            Leaving::No => false,
+            Leaving::No | Leaving::OnceMovable | Leaving::Listed => false,
             Leaving::OnceQuiet => self.session.pending() == Pending::default(),
             Leaving::OnceAnswered => {
                 let pending = self.session.pending();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use protocol::mapping::Answer;
 use protocol::ocpp::{CallKey, FailReason, Limits, Outputs, Pending, Push, PushKey, Session, Subprotocol, Traffic};
+use protocol::record::{Fields, RecordError, Writer};
 
 /// A client's message, or one for it. What is borrowed lies where it was received.
 #[derive(Clone, Debug)]
@@ -91,6 +92,36 @@ pub trait Conversation: Sized + 'static {
     fn held_len(&self) -> usize {
         0
     }
+
+    /// It is to move to another process, or not any more; see [`Session::handle_move`].
+    fn handle_move(&mut self, _now: Instant, _is_wanted: bool, _out: &mut Outputs) {}
+
+    /// Whether another process may go on with it; see [`Session::is_quiet`].
+    fn is_quiet(&self) -> bool {
+        false
+    }
+
+    /// What the client has said and is not delivered.
+    fn posts_count(&self) -> usize {
+        0
+    }
+
+    /// Writes it down for another process.
+    fn write_record(&self, _now: Instant, _record: &mut Writer<'_>) {}
+
+    /// Another process has it.
+    fn handle_handed_over(&mut self) {}
+
+    /// Reads what [`write_record`](Self::write_record) has written in another process.
+    ///
+    /// # Errors
+    /// It is no such record.
+    fn from_record(_fields: Fields<'_>, _limits: Rc<Limits>, _now: Instant) -> Result<Self, RecordError> {
+        Err(RecordError::Form)
+    }
+
+    /// It goes on here.
+    fn resume(&mut self, _now: Instant, _out: &mut Outputs) {}
 }
 
 impl Conversation for Session {
@@ -172,5 +203,33 @@ impl Conversation for Session {
 
     fn held_len(&self) -> usize {
         self.held_len()
+    }
+
+    fn handle_move(&mut self, now: Instant, is_wanted: bool, out: &mut Outputs) {
+        self.handle_move(now, is_wanted, out);
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.is_quiet()
+    }
+
+    fn posts_count(&self) -> usize {
+        self.posts_count()
+    }
+
+    fn write_record(&self, now: Instant, record: &mut Writer<'_>) {
+        self.write_record(now, record);
+    }
+
+    fn handle_handed_over(&mut self) {
+        self.handle_handed_over();
+    }
+
+    fn from_record(fields: Fields<'_>, limits: Rc<Limits>, now: Instant) -> Result<Self, RecordError> {
+        Self::from_record(fields, limits, now)
+    }
+
+    fn resume(&mut self, now: Instant, out: &mut Outputs) {
+        self.resume(now, out);
     }
 }

@@ -29,6 +29,7 @@ use super::clients::{BoundReached, Clients};
 use super::compression;
 use super::connection::Connection;
 use super::conversation::Conversation;
+use super::parcel::Content;
 use super::permit::HandshakePermit;
 use crate::config::Network;
 use crate::env::Env;
@@ -75,7 +76,7 @@ pub(super) async fn begin<C: Conversation>(
     env.counters.handovers_sent.add();
     let parcel = Parcel {
         socket: socket.into_fd(),
-        bytes: parcel::pack(peer, env.since_start(deadline), &head),
+        bytes: Content::Handshake(&parcel::pack(peer, env.since_start(deadline), &head)).pack(),
     };
     if let Err(parcel) = handover.try_send(home, parcel) {
         env.counters.handovers_failed.add();
@@ -208,7 +209,12 @@ async fn enter<C: Conversation>(
         env.reactor.now(),
     );
     let connection = Connection::new(clients, identity, session, socket, deflate);
-    admit(clients, connection);
+    env.counters.clients_opened.add();
+    if env.watch.is_on() {
+        env.watch.connected(env.uptime(), connection.identity(), &env.counters);
+    }
+    spawn(connection.clone().run());
+    clients.admit(&connection);
 }
 
 /// Who comes, and the header lines that the backend is asked with.
@@ -226,39 +232,6 @@ fn introduce<C: Conversation>(
     let identity = Identity::new(client, clients.next_connection_id(), subprotocol, &hops.chain);
     let lines = identity.lines().with(passing);
     (Rc::new(identity), lines)
-}
-
-/// The newest connection wins, now that the backend has said ok.
-fn admit<C: Conversation>(clients: &Rc<Clients<C>>, connection: Rc<Connection<C>>) {
-    let env = &clients.env;
-    env.counters.clients_opened.add();
-    if env.watch.is_on() {
-        env.watch.connected(env.uptime(), connection.identity(), &env.counters);
-    }
-    spawn(connection.clone().run());
-    let id = connection.identity().connection;
-    let present = clients.find(&connection.identity().client);
-    if let Some(present) = present {
-        let newest = present.identity().connection;
-        if newest.is_newer_than(&id) {
-            // The backend answered the two in the other order.
-            connection.handle_replaced(newest);
-            return;
-        }
-        let pushes = present.handle_replaced(id);
-        clients.register(connection.clone());
-        connection.adopt(pushes);
-    } else {
-        clients.register(connection.clone());
-    }
-    let earlier_calls = clients.earlier_calls(&connection.identity().client);
-    if earlier_calls > 0 {
-        connection.handle_earlier_calls(earlier_calls);
-    }
-    if clients.env.is_draining() {
-        connection.handle_shutdown();
-        connection.leave_in_turn();
-    }
 }
 
 /// Why there is no request.

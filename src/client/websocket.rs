@@ -10,7 +10,7 @@ use shards::{Socket, turn};
 
 use super::frame::Frame;
 use super::write_queue::{Left, WriteQueue};
-use protocol::websocket::deflate::{Agreement, Deflate};
+use protocol::websocket::deflate::Deflate;
 use protocol::websocket::{Decoder, DecoderLimits, Incoming, WebSocketError};
 
 /// A server's WebSocket whose opening handshake is done (RFC 6455, 4.2). Nothing was read beyond it.
@@ -34,12 +34,12 @@ pub(super) struct Unread {
 }
 
 impl WebSocket {
-    pub(super) fn new(socket: Socket, deflate: Option<Agreement>) -> Self {
+    pub(super) fn new(socket: Socket, deflate: Option<Deflate>) -> Self {
         Self {
             socket,
             waker: Waker::noop().clone(),
             decoder: Decoder::default(),
-            deflate: deflate.map(|agreement| Box::new(Deflate::new(agreement))),
+            deflate: deflate.map(Box::new),
             unread: None,
         }
     }
@@ -89,6 +89,32 @@ impl WebSocket {
     /// What its compressed messages refer to, if they may be compressed.
     pub(super) fn deflate(&mut self) -> Option<&mut Deflate> {
         self.deflate.as_deref_mut()
+    }
+
+    /// What [`deflate`](Self::deflate) gives, to be looked at.
+    pub(super) fn deflate_state(&self) -> Option<&Deflate> {
+        self.deflate.as_deref()
+    }
+
+    /// What has come of a frame or a message in part, and what had no turn.
+    pub(super) fn received(&self) -> (&Decoder, &[u8]) {
+        let unread = self.unread.as_ref();
+        (
+            &self.decoder,
+            unread.map_or(&[], |unread| &unread.bytes[unread.taken..]),
+        )
+    }
+
+    /// Goes on with what [`received`](Self::received) was elsewhere.
+    pub(super) fn with_received(mut self, decoder: Decoder, unread: &[u8]) -> Self {
+        self.decoder = decoder;
+        self.unread = (!unread.is_empty()).then(|| Unread::new(unread));
+        self
+    }
+
+    /// Leaves the rest.
+    pub(super) fn into_socket(self) -> Socket {
+        self.socket
     }
 
     /// Writes `frame` as far as the socket takes it now; its task is woken when it takes more.

@@ -79,6 +79,10 @@ counters! {
         handovers_lost ["lost"],
     }
     "clients_opened" [], "Clients whose WebSocket was opened." { clients_opened [], }
+    "clients_moved" ["direction"], "Clients that went to another process, or came from one, without a word to them or to the backend." {
+        clients_moved_out ["out"],
+        clients_moved_in ["in"],
+    }
     "clients_closed" ["reason"], "Clients whose WebSocket has ended." {
         clients_left ["client"],
         clients_lost ["lost"],

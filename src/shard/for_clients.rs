@@ -10,6 +10,7 @@ use crate::client::{Backend, Connection, Overloaded, Verdict};
 use protocol::http::HeaderLines;
 use protocol::mapping::Identity;
 use protocol::ocpp::{Action, CallKey, CallText, MessageId, Outcome, PostContent, Waiter};
+use protocol::record::PostRecord;
 use protocol::trace_context::TraceParent;
 
 impl Backend for Shard {
@@ -65,6 +66,10 @@ impl Backend for Shard {
         let sender = Some(connection.weak());
         let identity = connection.identity().clone();
         self.outbox.post(identity, names, (content, trace), sender);
+    }
+
+    fn restore_post(&self, connection: &Connection, post: PostRecord) {
+        self.outbox.restore(post, Some(connection.weak()));
     }
 
     fn answer_push(

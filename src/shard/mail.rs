@@ -95,6 +95,9 @@ pub enum Control {
     },
     /// Nobody reads the tap of this number any more.
     EndTap(u64),
+    /// Hand clients over, and go on with them.
+    #[cfg(simulation)]
+    HandOver(HandOver),
     /// Backend `index` has these addresses now.
     Addresses {
         /// In the config's order.
@@ -102,6 +105,30 @@ pub enum Control {
         /// All that its name has.
         addresses: Vec<SocketAddr>,
     },
+}
+
+/// What a simulation wants of a shard in the place of another process.
+#[cfg(simulation)]
+#[derive(Clone, Debug)]
+pub struct HandOver {
+    /// Who is meant; `None`: all that there are.
+    pub client: Option<ClientId>,
+    /// The generation of the process that goes on with them.
+    pub to: u32,
+    /// So long they are in no process.
+    pub takes: std::time::Duration,
+    /// Hears of each that has gone.
+    pub moved: mpsc::Sender<Moved>,
+}
+
+/// A client has gone.
+#[cfg(simulation)]
+#[derive(Clone, Copy, Debug)]
+pub struct Moved {
+    /// What was under way.
+    pub pending: protocol::ocpp::Pending,
+    /// What the backend had not taken of its words.
+    pub posts: usize,
 }
 
 /// Some clients are to go, without the process's end.

@@ -5,6 +5,7 @@
 //! that wait, or more than `results_queued_bytes`, one of the same kind is dropped and counted. SENDs of one client keep their
 //! order, and so do its ends: one is at the backend at a time, also while it is tried again.
 
+mod moving;
 mod post;
 mod share;
 
@@ -97,7 +98,7 @@ impl Outbox {
             outcomes: RefCell::default(),
             sends: RefCell::default(),
             disconnects: RefCell::default(),
-            next_number: Cell::new(0),
+            next_number: Cell::new(u64::from(env.generation) << GENERATION_SHIFT),
             last_taken: Cell::new(None),
             waker: RefCell::new(None),
         });
@@ -166,15 +167,17 @@ impl Outbox {
     }
 
     fn add(self: &Rc<Self>, identity: Rc<Identity>, notice: Notice, sender: Option<(Weak<Connection>, usize)>) {
+        let number = self.next_number.replace(self.next_number.get() + 1);
         let key = PostKey {
             shard: self.index,
-            number: self.next_number.replace(self.next_number.get() + 1),
+            number,
         };
         let now = self.reactor.now();
         let mut post = Box::new(Post {
             identity,
             notice,
             key,
+            number,
             first_try: now,
             deadline: now + self.limits.try_timeout,
             tries: 0,
@@ -221,6 +224,10 @@ impl Outbox {
 
     fn wait(&self, due: Instant, post: Box<Post>) {
         self.share(&post).borrow_mut().wait(due, post);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
@@ -354,6 +361,8 @@ impl Outbox {
     }
 }
 
+/// Of the posts of one process; the next one goes on with its connections, and begins with a higher number.
+const GENERATION_SHIFT: u32 = 40;
 const BACK_OFF_FIRST: Duration = Duration::from_millis(250);
 const BACK_OFF_DOUBLINGS: u32 = 5;
 const RETRIES_AT_ONCE: usize = 64;

@@ -118,7 +118,7 @@ impl Connection {
             let mut confirms = true;
             let mut at_once = false;
             if misbehaves {
-                match random.below(8) {
+                match random.below(9) {
                     0 => {
                         ledger.happen("backend answers late");
                         due = now + Duration::from_millis(random.below(9_000) as u64);
@@ -156,6 +156,12 @@ impl Connection {
                         (confirms, content) = (false, format!("{{\"stolen\":\"{}\"}}", "x".repeat(MESSAGE_MAX)));
                         bytes = ok(answer, &content);
                         is_huge = true;
+                    }
+                    7 if target.starts_with("/call/") => {
+                        ledger.happen("backend defers");
+                        let client = target.split('/').nth(3).unwrap_or_default();
+                        ledger.deferred.push_back((client.to_owned(), id.clone()));
+                        bytes = b"HTTP/1.1 202 Later\r\nX-Deferred: 1\r\nContent-Length: 0\r\n\r\n".to_vec();
                     }
                     _ => end = End::Finish,
                 }

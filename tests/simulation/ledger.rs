@@ -1,6 +1,6 @@
 //! Knows what must be true, whoever does what: who asked what, who was answered, which push became what.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 /// What is known of one push.
@@ -28,6 +28,11 @@ pub struct Ledger {
     calls_seen: HashSet<String>,
     /// What the backend answered to a Call: the client may get nothing else.
     pub answers: HashMap<String, String>,
+    /// Calls that the backend has promised to answer, and of which clients: what is said to the ingress next.
+    pub deferred: VecDeque<(String, String)>,
+    /// Of those, the ones whose answer the ingress took, and the ones that came to nothing.
+    late_answers: HashSet<String>,
+    errors: HashSet<String>,
     /// By connection, the `Idempotency-Key`.
     disconnects: HashMap<String, String>,
     /// By connection, the keys of its SENDs in the order in which they came, and whether the backend has confirmed them.
@@ -55,7 +60,17 @@ impl Ledger {
         if is_result {
             let said = self.answers.get(id);
             assert_eq!(said.map(String::as_str), Some(payload), "the result of {id}");
+        } else {
+            assert!(!self.late_answers.contains(id), "the late answer to {id} was taken");
+            self.errors.insert(id.to_owned());
         }
+    }
+
+    /// The ingress took the late answer to a Call.
+    pub fn late_answer_taken(&mut self, id: &str) {
+        self.happen("late answer");
+        assert!(!self.errors.contains(id), "{id} had an error before");
+        assert!(self.late_answers.insert(id.to_owned()), "two late answers to {id}");
     }
 
     /// `/result` or `/error` for a push has reached the backend.

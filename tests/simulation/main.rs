@@ -145,4 +145,12 @@ const EVERYTHING: &[&str] = &[
     "sparse pass",
     "crowded pass",
     "post again",
+    "backend defers",
+    "late answer",
+    "handed over",
+    "handed over with a push in flight",
+    "handed over with a push queued",
+    "handed over with a deferred call",
+    "handed over with a call queued",
+    "handed over with a post",
 ];

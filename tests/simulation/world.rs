@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use protocol::ocpp::ClientId;
 use shards::simulation::network::Door;
 use shards::simulation::node::Simulation;
 use shards::simulation::random::Random;
 use ws2api::config::{self, Overrides};
+use ws2api::env::home::IdHasher;
 use ws2api::shard::control_plane::ControlPlane;
-use ws2api::shard::mail::{Control, Mail};
+use ws2api::shard::mail::{Control, HandOver, Mail, Moved};
 use ws2api::shard::{self, Listening, Plan};
 
 use super::backend::Backend;
@@ -25,12 +27,16 @@ pub const BACKEND: &str = "10.0.0.1:5000";
 /// See the module.
 pub struct World {
     simulation: Simulation<Mail>,
+    /// Of all nodes.
     shards_count: usize,
-    control: Arc<ControlPlane>,
+    /// Of each node.
+    controls: Vec<Arc<ControlPlane>>,
     random: Random,
     clients: Vec<Client>,
     backend: Backend,
     pusher: Pusher,
+    /// Who was handed over.
+    moved: (mpsc::Sender<Moved>, mpsc::Receiver<Moved>),
     pub ledger: Ledger,
     /// The backend's place and the descriptors are as they should be from then on.
     trouble_until: Option<Instant>,
@@ -40,6 +46,7 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let shards_count = 1 + random.below(2);
+        let nodes_count = 1 + random.below(2);
         let bounds = [
             ("calls_in_flight", "1".to_owned()),
             ("calls_queued", (1 + random.below(4)).to_string()),
@@ -66,20 +73,25 @@ impl World {
             ("drain_timeout", "20s".to_owned()),
             ("drain_spread", "5s".to_owned()),
         ];
-        let (simulation, control) = start(
-            &mut random,
-            shards_count,
-            &bounds.each_ref().map(|(key, value)| (*key, value.as_str())),
-        );
+        let bounds = bounds.each_ref().map(|(key, value)| (*key, value.as_str()));
+        let (mut simulation, control) = start(&mut random, shards_count, &bounds);
+        let mut controls = vec![control];
+        if nodes_count > 1 {
+            // Another process of the same configuration, with as many shards or not.
+            let (plan, mesh_queue) = plan(1, 1 + random.below(2), &bounds);
+            controls.push(plan.control.clone());
+            simulation.add_node(plan.cores.len(), mesh_queue, |shard| live(shard, &plan));
+        }
         simulation.network().set_door(address(BACKEND), Door::Open);
         World {
+            shards_count: simulation.shards_count(),
             simulation,
-            shards_count,
-            control,
+            controls,
             random,
             clients: (0..CLIENTS).map(|number| Client::new(&format!("CP{number}"))).collect(),
             backend: Backend::new(),
             pusher: Pusher::default(),
+            moved: mpsc::channel(),
             ledger: Ledger::default(),
             trouble_until: None,
         }
@@ -111,6 +123,7 @@ impl World {
             90..92 => self.backend.close_idle(random, ledger),
             92 => self.backend.restart(ledger),
             93..95 => self.make_trouble(),
+            95..98 => self.hand_over(who),
             _ => {}
         }
         let pause = Duration::from_micros(match self.random.below(20) {
@@ -119,6 +132,42 @@ impl World {
             other => 40 * other as u64,
         });
         self.pass(pause);
+    }
+
+    /// A client, or all that there are, goes on in another process as soon as it is quiet.
+    fn hand_over(&mut self, who: usize) {
+        let client = ClientId::parse(&format!("CP{who}")).expect("a name");
+        let takes = Duration::from_micros([0, 100, 70_000][self.random.below(3)]);
+        let hand_over = HandOver {
+            client: (!self.random.percent(30)).then_some(client),
+            to: self.random.below(self.controls.len()) as u32,
+            takes,
+            moved: self.moved.0.clone(),
+        };
+        for outside in self.simulation.outsides() {
+            for shard in 0..outside.shards_count() {
+                let mail = Control::HandOver(hand_over.clone()).into();
+                // One that hangs may have no room.
+                drop(outside.try_send(shard, mail));
+            }
+        }
+    }
+
+    fn note_moved(&mut self) {
+        while let Ok(moved) = self.moved.1.try_recv() {
+            for (what, happened) in [
+                ("handed over", true),
+                ("handed over with a push in flight", moved.pending.pushes_in_flight > 0),
+                ("handed over with a push queued", moved.pending.pushes_queued > 0),
+                ("handed over with a deferred call", moved.pending.calls_deferred > 0),
+                ("handed over with a call queued", moved.pending.calls_queued > 0),
+                ("handed over with a post", moved.posts > 0),
+            ] {
+                if happened {
+                    self.ledger.happen(what);
+                }
+            }
+        }
     }
 
     fn make_trouble(&mut self) {
@@ -175,7 +224,9 @@ impl World {
             for client in &mut self.clients {
                 client.act(now, &mut self.ledger);
             }
+            self.pusher.answer_late(self.simulation.network(), &mut self.ledger);
             self.pusher.act(&mut self.ledger);
+            self.note_moved();
             if now >= end {
                 return;
             }
@@ -256,7 +307,9 @@ impl World {
         }
         let pause = self.random.below(10);
         self.pass(Duration::from_millis(pause as u64));
-        self.control.drain(self.simulation.outside());
+        for (control, outside) in self.controls.iter().zip(self.simulation.outsides()) {
+            control.drain(outside);
+        }
         let begun = self.simulation.now();
         while !self.simulation.has_ended() {
             self.pass(Duration::from_millis(100));
@@ -279,6 +332,13 @@ pub fn start(
     shards_count: usize,
     bounds: &[(&str, &str)],
 ) -> (Simulation<Mail>, Arc<ControlPlane>) {
+    let (plan, mesh_queue) = plan(0, shards_count, bounds);
+    let simulation = Simulation::new(random.number(), shards_count, mesh_queue, |shard| live(shard, &plan));
+    (simulation, plan.control)
+}
+
+/// What the shards of one node are told, and how long their mesh's queues are.
+fn plan(node: u32, shards_count: usize, bounds: &[(&str, &str)]) -> (Plan, usize) {
     let mut overrides = Overrides {
         cores: Some(vec![0; shards_count]),
         ..Overrides::default()
@@ -291,32 +351,34 @@ pub fn start(
     let config = config::resolve(None, &overrides, &[0]).unwrap_or_else(|error| panic!("{error}"));
     let plan = Plan {
         started: Instant::now(),
+        generation: node,
         node: config.node.clone().into(),
         cores: config.cores.clone().into(),
         listen: Listening::On(address(LISTEN)),
         ingress: Listening::On(address(INGRESS)),
         addresses: vec![vec![address(BACKEND)]].into(),
         ingress_token: None,
-        hasher: Default::default(),
+        hasher: IdHasher::with_seed(node.into()),
         traced: None,
         control: ControlPlane::new(vec![0; shards_count]),
     };
-    let control = plan.control.clone();
+    (plan, config.cores[0].mesh_queue)
+}
+
+fn live(shard: shards::Shard<Mail>, plan: &Plan) -> impl Future<Output = ()> + 'static + use<> {
     let (started, _starts) = mpsc::channel();
-    let mesh_queue = config.cores[0].mesh_queue;
-    let simulation = Simulation::new(random.number(), shards_count, mesh_queue, |shard| {
-        let life = shard::run(shard, plan.clone(), started.clone());
-        async move { _ = life.await }
-    });
-    (simulation, control)
+    let life = shard::run(shard, plan.clone(), started);
+    async move { _ = life.await }
 }
 
 /// Bytes that all shards hold for others, by their own account.
 pub fn held(simulation: &mut Simulation<Mail>) -> usize {
     let (reply, replies) = mpsc::channel();
-    for shard in 0..simulation.shards_count() {
-        let question = Mail::from(Control::Report(reply.clone()));
-        assert!(simulation.outside().try_send(shard, question).is_ok());
+    for outside in simulation.outsides() {
+        for shard in 0..outside.shards_count() {
+            let question = Mail::from(Control::Report(reply.clone()));
+            assert!(outside.try_send(shard, question).is_ok());
+        }
     }
     let now = simulation.now();
     simulation.run_to_next(now);

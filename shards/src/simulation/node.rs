@@ -1,4 +1,4 @@
-//! Runs the shards of a simulated node, in the loop that moves the clock.
+//! Runs the shards of simulated nodes, in the loop that moves the clock.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -67,7 +67,8 @@ impl<M> Node<M> {
 /// Shards on one thread, with a clock that jumps from event to event. What happens depends on the seed alone.
 pub struct Simulation<M> {
     network: Rc<Network>,
-    outside: NodeHandle<M>,
+    /// The way to the shards of each node.
+    outsides: Vec<NodeHandle<M>>,
     shards: Vec<Running<M>>,
     random: Random,
     now: Instant,
@@ -84,7 +85,7 @@ struct Running<M> {
 }
 
 impl<M: 'static> Simulation<M> {
-    /// Runs `main` on each of `shards_count` shards, up to the first thing that they wait for.
+    /// One node: runs `main` on each of `shards_count` shards, up to the first thing that they wait for.
     ///
     /// # Panics
     /// Without descriptors for the mesh.
@@ -95,7 +96,27 @@ impl<M: 'static> Simulation<M> {
         task::clear();
         let mut random = Random::new(seed);
         let now = Instant::now();
-        let network = Network::new(now, Random::new(random.number()));
+        let mut simulation = Self {
+            network: Network::new(now, Random::new(random.number())),
+            outsides: Vec::new(),
+            shards: Vec::new(),
+            random,
+            now,
+            longest_pass: 0,
+        };
+        simulation.add_node(shards_count, mesh_capacity, main);
+        simulation
+    }
+
+    /// One node more in the same network, by the same clock: another process.
+    ///
+    /// # Panics
+    /// Without descriptors for the mesh.
+    pub fn add_node<Main>(&mut self, shards_count: usize, mesh_capacity: usize, main: impl Fn(Shard<M>) -> Main)
+    where
+        Main: Future<Output = ()> + 'static,
+    {
+        let (network, now, before) = (self.network.clone(), self.now, self.shards.len());
         let (meshes, outside) = mesh::connect(shards_count, mesh_capacity).expect("descriptors for the mesh");
         let ways: Rc<Vec<Way>> = Rc::new((0..shards_count).map(|_| Way::default()).collect());
         let shards = meshes.into_iter().enumerate().map(|(index, mesh)| {
@@ -106,7 +127,7 @@ impl<M: 'static> Simulation<M> {
                 ended: Rc::default(),
                 is_frozen: false,
             };
-            task::enter(index);
+            task::enter(before + index);
             let life = main(Shard {
                 index,
                 count: shards_count,
@@ -124,16 +145,9 @@ impl<M: 'static> Simulation<M> {
             });
             running
         });
-        let mut simulation = Self {
-            shards: shards.collect(),
-            network,
-            outside,
-            random,
-            now,
-            longest_pass: 0,
-        };
-        simulation.settle();
-        simulation
+        self.shards.extend(shards);
+        self.outsides.push(outside);
+        self.settle();
     }
 
     /// The network that the shards are in.
@@ -142,10 +156,16 @@ impl<M: 'static> Simulation<M> {
         &self.network
     }
 
-    /// The way to the shards.
+    /// The way to the shards of the first node.
     #[must_use]
     pub fn outside(&self) -> &NodeHandle<M> {
-        &self.outside
+        &self.outsides[0]
+    }
+
+    /// The way to the shards of each node.
+    #[must_use]
+    pub fn outsides(&self) -> &[NodeHandle<M>] {
+        &self.outsides
     }
 
     /// The time.

@@ -59,7 +59,7 @@ impl<C: Conversation> Connection<C> {
     }
 
     /// Writes a frame before which nothing waits.
-    fn write(&self, state: &mut State<C>, mut frame: Frame, more: &mut Outputs) {
+    pub(super) fn write(&self, state: &mut State<C>, mut frame: Frame, more: &mut Outputs) {
         let Some(stream) = &mut state.stream else {
             return self.end_broken(state);
         };

@@ -9,14 +9,16 @@ use protocol::balance::Kind;
 use protocol::http::RequestTemplate;
 use protocol::mapping::Identity;
 use protocol::mapping::outgoing::{self, PostKey};
-use protocol::ocpp::{Action, ClientId, MessageId, Outcome, PostContent};
-use protocol::trace_context::TraceParent;
+use protocol::ocpp::{ClientId, Outcome, PostContent};
+pub(super) use protocol::record::Notice;
 
 /// One thing that the backend must learn.
 pub struct Post {
     pub(super) identity: Rc<Identity>,
     pub(super) notice: Notice,
     pub(super) key: PostKey,
+    /// Its number in this outbox; the key's may be another process's.
+    pub(super) number: u64,
     pub(super) first_try: Instant,
     pub(super) deadline: Instant,
     pub(super) tries: u32,
@@ -24,14 +26,6 @@ pub struct Post {
     pub(super) sender: Option<(Weak<Connection>, usize)>,
     /// It counts among the bytes that the shard holds.
     pub(super) held: Held,
-}
-
-/// What it learns.
-pub(super) enum Notice {
-    /// What a client has said, or what became of a push, and that push's trace.
-    Post(Action, MessageId, PostContent, Option<Box<TraceParent>>),
-    /// A connection has ended: the JSON body.
-    Disconnect(Vec<u8>),
 }
 
 /// The outbox's bounds, from the shard's config.
@@ -96,10 +90,6 @@ impl Post {
 
     pub(super) fn client(&self) -> &ClientId {
         &self.identity.client
-    }
-
-    pub(super) fn number(&self) -> u64 {
-        self.key.number
     }
 
     /// What it holds, about.

@@ -15,6 +15,8 @@ use protocol::ocpp::ClientId;
 pub(super) struct Share {
     /// By when they are tried again, and their numbers.
     due: BTreeMap<(Instant, u64), Box<Post>>,
+    /// The same by their clients.
+    due_of: BTreeMap<(ClientId, u64), Instant>,
     /// Who has something in order under way, and what is behind it.
     behind: HashMap<ClientId, VecDeque<Box<Post>>>,
     behind_count: usize,
@@ -63,7 +65,15 @@ impl Share {
     /// One that is tried at `due`.
     pub(super) fn wait(&mut self, due: Instant, post: Box<Post>) {
         self.len += post.len();
-        self.due.insert((due, post.number()), post);
+        self.due_of.insert((post.client().clone(), post.number), due);
+        self.due.insert((due, post.number), post);
+    }
+
+    /// One that another process has handed over, to be tried at `due` unless one of its client is before it.
+    pub(super) fn restore(&mut self, due: Instant, post: Box<Post>) {
+        if let Some(post) = self.enter(post) {
+            self.wait(due, post);
+        }
     }
 
     /// The next that is due.
@@ -73,8 +83,65 @@ impl Share {
             return None;
         }
         let post = first.remove();
-        self.len -= post.len();
+        self.forget_due(&post);
         Some(post)
+    }
+
+    fn forget_due(&mut self, post: &Post) {
+        self.len -= post.len();
+        self.due_of.remove(&(post.client().clone(), post.number));
+    }
+
+    /// Those of `client` that wait for another try, by when they are due, and their numbers.
+    fn due_of(&self, client: &ClientId) -> Vec<(Instant, u64)> {
+        let all = (client.clone(), 0)..=(client.clone(), u64::MAX);
+        self.due_of
+            .range(all)
+            .map(|((_, number), due)| (*due, *number))
+            .collect()
+    }
+
+    /// Whether `client` has something in order at the backend. Nothing behind that may go anywhere else meanwhile.
+    pub(super) fn is_in_order_at_backend(&self, client: &ClientId) -> bool {
+        self.behind.contains_key(client) && self.due_of(client).is_empty()
+    }
+
+    /// How many of `client`'s wait for another try, or behind one, and are the word of `sender`.
+    pub(super) fn count_of(&self, client: &ClientId, is_own: impl Fn(&Post) -> bool) -> usize {
+        let due = self.due_of(client);
+        let due = due.iter().filter_map(|place| self.due.get(place));
+        let behind = self.behind.get(client).into_iter().flatten();
+        due.chain(behind).filter(|post| is_own(post)).count()
+    }
+
+    /// Takes all of `client`'s that wait, in their order, and when each is due: none of it is at the backend, or what is there is in
+    /// no order.
+    pub(super) fn take_of(&mut self, client: &ClientId) -> Vec<(Instant, Box<Post>)> {
+        let mut taken = Vec::new();
+        for place in self.due_of(client) {
+            if let Some(post) = self.due.remove(&place) {
+                self.forget_due(&post);
+                taken.push((place.0, post));
+            }
+        }
+        let Some((due, _)) = taken.last() else {
+            // What it may have in order is at the backend, and the others stay behind that.
+            return taken;
+        };
+        let due = *due;
+        for post in self.behind.remove(client).into_iter().flatten() {
+            self.len -= post.len();
+            self.behind_count -= 1;
+            taken.push((due, post));
+        }
+        taken
+    }
+
+    /// Who has something that waits for another try.
+    pub(super) fn clients(&self) -> Vec<ClientId> {
+        let mut clients: Vec<_> = self.due_of.keys().map(|(client, _)| client.clone()).collect();
+        clients.dedup();
+        clients
     }
 
     /// One of `client` is over that was under way: what was behind it is next.
@@ -102,7 +169,7 @@ impl Share {
             return Some(Evicted::Behind(post));
         }
         let (_, post) = self.due.pop_first()?;
-        self.len -= post.len();
+        self.forget_due(&post);
         Some(Evicted::Due(post))
     }
 
