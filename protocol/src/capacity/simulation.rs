@@ -204,6 +204,17 @@ fn each_shard_has_its_part_also_where_there_are_more_shards_than_workers() {
 }
 
 #[test]
+fn fewer_workers_than_shards_are_all_busy_and_get_no_more_than_the_limit() {
+    for (concurrency, limit) in [(Concurrency::Fixed(32), 32), (Concurrency::Auto, 2 * 32)] {
+        let mut world = world(6, 32, Service::Constant, 64, concurrency);
+        world.run(15.0);
+        let seen = world.run(15.0);
+        assert!(seen.goodput > 0.95, "{concurrency:?}: {seen:?}");
+        assert!(seen.in_use_max <= limit, "{concurrency:?}: {seen:?}");
+    }
+}
+
+#[test]
 fn spare_places_of_other_shards_are_used() {
     // All clients but a few are on one shard, which has a place of eight at first.
     let workers = workers(8, HOLD_MS, Service::Constant);
