@@ -135,7 +135,7 @@ impl<'r> Station<'r> {
                 if let Some((recorded, action)) = progress.find_call(id) {
                     self.tally.compare(ANSWERS, action, recorded, text);
                 } else {
-                    self.tally.row(ANSWERS, "").unexpected += 1;
+                    self.tally.row(ANSWERS, progress.action(id)).unexpected += 1;
                 }
                 None
             }
@@ -217,6 +217,13 @@ impl<'r> Progress<'r> {
             }
         }
         None
+    }
+
+    /// The Action of a Call that was said.
+    fn action(&self, id: &str) -> &'r str {
+        let said = &self.recorded.said[..self.said];
+        let own = said.iter().rev().filter_map(|said| said.call.as_ref()).find(|(own, _)| own == id);
+        own.map_or("", |(_, action)| action)
     }
 
     /// The recorded push that this is: the one of that id, or the first of that Action.
