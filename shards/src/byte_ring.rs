@@ -80,6 +80,12 @@ impl Writer {
         true
     }
 
+    /// How many bytes it takes.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.bytes.buffer().capacity()
+    }
+
     /// True when nobody will read any more.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {

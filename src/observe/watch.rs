@@ -34,6 +34,8 @@ pub struct Tap {
     calls: Calls<RandomState>,
     /// Where a record is put together.
     head: Vec<u8>,
+    /// The longest message that is shown: where there are many shards, each has a small ring.
+    text_len_max: usize,
 }
 
 /// A frame, as far as it is shown.
@@ -54,6 +56,7 @@ impl Tap {
         Self {
             number,
             filter,
+            text_len_max: TEXT_LEN_MAX.min(writer.capacity() / 2),
             writer,
             calls: Calls::new(calls_len, RandomState::default()),
             head: Vec::with_capacity(HEAD_LEN),
@@ -61,8 +64,9 @@ impl Tap {
     }
 
     fn write(&mut self, record: &Record<'_>, counters: &Counters) {
-        record.write_head(&mut self.head);
-        let text = record.text.unwrap_or_default();
+        let text = record.text.filter(|text| text.len() <= self.text_len_max);
+        Record { text, ..*record }.write_head(&mut self.head);
+        let text = text.unwrap_or_default();
         if self.writer.write([&self.head, text.as_bytes()]) {
             counters.tap_lines_written.add();
         } else {
@@ -156,7 +160,7 @@ impl Watch {
         let head = match shown {
             Shown::Text(text) => {
                 record.size = text.len() as u64;
-                record.text = (text.len() <= TEXT_LEN_MAX).then_some(text);
+                record.text = Some(text);
                 let head = Head::read(text);
                 record.kind = Some(head.kind);
                 Some(head)

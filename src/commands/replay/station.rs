@@ -222,7 +222,11 @@ impl<'r> Progress<'r> {
     /// The Action of a Call that was said.
     fn action(&self, id: &str) -> &'r str {
         let said = &self.recorded.said[..self.said];
-        let own = said.iter().rev().filter_map(|said| said.call.as_ref()).find(|(own, _)| own == id);
+        let own = said
+            .iter()
+            .rev()
+            .filter_map(|said| said.call.as_ref())
+            .find(|(own, _)| own == id);
         own.map_or("", |(_, action)| action)
     }
 

@@ -18,7 +18,7 @@ use crate::observe::watch::Tap;
 use crate::shard::control_plane::Phase;
 use crate::shard::mail::{Control, Mail};
 use protocol::ocpp::{Action, ClientId};
-use protocol::tap::{Direction, Filter, Mask, Record, line};
+use protocol::tap::{Direction, Filter, Mask, Record, TEXT_LEN_MAX, line};
 
 /// The taps that are open, and how many there ever were.
 #[derive(Clone, Debug, Default)]
@@ -105,7 +105,7 @@ impl Admin {
             if let Some(silent) = self.control.is_silent(shard, REPORT_TIMEOUT) {
                 return Response::text(503, format!("{silent}\n"));
             }
-            let (writer, reader) = byte_ring::new((RINGS_LEN / count).max(RING_LEN_MIN));
+            let (writer, reader) = byte_ring::new(RINGS_LEN / count);
             let tap = Tap::new(place.number, filter.clone(), writer, CALLS_LEN / count);
             let mail = Mail::from(Control::Tap {
                 tap: Box::new(tap),
@@ -216,11 +216,12 @@ fn mask(current: &Current) -> Mask {
 
 const CONTENT_TYPE: &str = "application/x-ndjson";
 const TAPS_MAX: usize = 8;
-/// What a tap holds: 2 MiB in the rings of all shards, 512 KiB of Actions, and the longest message in its three forms (as it
-/// came, masked, and in a line, where it may take six times as much): less than 4 MiB together.
+/// In the rings of all shards.
 const RINGS_LEN: usize = 2 << 20;
-const RING_LEN_MIN: usize = 16 * 1024;
 const CALLS_LEN: usize = 512 * 1024;
 const CHUNK_LEN: usize = 32 * 1024;
+// What a tap holds: the rings, the Actions, a chunk, and the longest message in its three forms: as it came, masked (at most twice as
+// long: `0` becomes `"***"`, and has a name), and in a line (a control character takes six bytes there).
+const _: () = assert!(RINGS_LEN + CALLS_LEN + CHUNK_LEN + (1 + 2 + 6) * TEXT_LEN_MAX <= 4 << 20);
 /// Between two looks into the rings: at 20,000 Calls a second they hold twenty times as much.
 const PAUSE: Duration = Duration::from_millis(20);
