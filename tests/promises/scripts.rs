@@ -12,6 +12,7 @@ const MEANT: &[&str] = &[
     "EXTRA_RUSTFLAGS",
     "JEMALLOC_SYS_",
     "LC_ALL",
+    "RR",
     "RUSTFLAGS",
     "SOURCE_DATE_EPOCH",
     "TZ",
