@@ -23,7 +23,7 @@ pub fn poll_recv(
     let mut scratch = env.scratch();
     let received = socket.poll_recv(context, &mut scratch);
     if let Poll::Ready(Ok(len)) = received {
-        take(&scratch[..len]);
+        take(scratch.split_at(len).0);
     }
     received
 }
@@ -56,8 +56,8 @@ pub async fn send_all(env: &Env, socket: &Socket, bytes: &[u8], deadline: Instan
     let mut sent = 0;
     let mut timer = Timer::new(&env.reactor);
     timer.set(Some(deadline));
-    while sent < bytes.len() {
-        sent += poll_fn(|context| match socket.poll_send(context, &bytes[sent..]) {
+    while let Some(rest @ [_, ..]) = bytes.get(sent..) {
+        sent += poll_fn(|context| match socket.poll_send(context, rest) {
             Poll::Pending => timer
                 .poll_expired(context)
                 .map(|()| Err(io::ErrorKind::TimedOut.into())),

@@ -17,8 +17,23 @@
 //! - [`tap`]: what operators see of the clients' frames.
 //! - [`trace_context`]: the header that ties the requests of several systems together.
 
+// Bytes of the network and of configurations get everywhere in here, and never cause a panic: what could is refused by the
+// compiler, or says why it does not.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::string_slice, clippy::unwrap_used, clippy::panic)
+)]
+
+#[allow(
+    clippy::indexing_slicing,
+    reason = "backends and connections are numbered here; no byte chooses one"
+)]
 pub mod balance;
 pub mod buffers;
+#[allow(
+    clippy::indexing_slicing,
+    reason = "shards and kinds are numbered by the program; no byte chooses one"
+)]
 pub mod capacity;
 pub mod http;
 pub mod mapping;

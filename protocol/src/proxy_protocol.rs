@@ -27,7 +27,7 @@ pub const PROXY_HEADER_LEN_MAX: usize = 4096;
 /// # Errors
 /// [`NoProxyHeader`]: nothing that follows would make it one, or it is longer than [`PROXY_HEADER_LEN_MAX`].
 pub fn parse(bytes: &[u8]) -> Result<Option<ProxyHeader>, NoProxyHeader> {
-    let bytes = &bytes[..bytes.len().min(PROXY_HEADER_LEN_MAX)];
+    let bytes = bytes.get(..PROXY_HEADER_LEN_MAX).unwrap_or(bytes);
     // The library guesses at a version 1 line that is not complete; a line is short, so it is waited for.
     let is_line = bytes.iter().zip(V1_PREFIX).all(|(byte, expected)| byte == expected);
     let line_ended = bytes.len() >= V1_LEN_MAX || bytes.contains(&b'\n');
@@ -73,7 +73,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<ProxyHeader>, NoProxyHeader> {
 /// Whether a header of either version begins here, at its first six bytes.
 #[must_use]
 pub fn begins(bytes: &[u8]) -> bool {
-    bytes.starts_with(V1_PREFIX) || bytes.starts_with(&v2::PROTOCOL_PREFIX[..V1_PREFIX.len()])
+    bytes.starts_with(V1_PREFIX) || bytes.starts_with(v2::PROTOCOL_PREFIX.split_at(V1_PREFIX.len()).0)
 }
 
 const V1_PREFIX: &[u8] = b"PROXY ";

@@ -14,10 +14,14 @@ impl TraceParent {
     ///
     /// Of a later version the first four fields count, and of its flags the one that this version shares with all (3.2.4).
     #[must_use]
+    #[allow(
+        clippy::string_slice,
+        reason = "it is as long as this, and of hexadecimal digits and dashes alone"
+    )]
     pub fn parse(value: &[u8]) -> Option<Self> {
         let (fields, rest) = value.split_at_checked(TEXT_LEN)?;
         let text = str::from_utf8(fields).ok()?;
-        let is_apart = DASHES.iter().all(|at| fields[*at] == b'-');
+        let is_apart = DASHES.iter().all(|at| fields.get(*at) == Some(&b'-'));
         if !is_apart || !text.split('-').all(is_hexadecimal) || text.split('-').count() != DASHES.len() + 1 {
             return None;
         }
@@ -54,7 +58,7 @@ impl TraceParent {
     /// The trace's id, as logs and collectors write it.
     #[must_use]
     pub fn trace_id(&self) -> &str {
-        &self.0[TRACE_ID]
+        self.0.get(TRACE_ID).unwrap_or_default()
     }
 
     fn from_parts(trace_id: &str, span_id: &str, flags: u8) -> Self {
@@ -74,7 +78,7 @@ fn is_hexadecimal(text: &str) -> bool {
 
 /// `LEN` digits of it, the last ones.
 fn format_hexadecimal<const LEN: usize>(number: u128) -> ArrayString<LEN> {
-    let digit = |place: usize| char::from(b"0123456789abcdef"[(number >> (4 * place)) as usize & 15]);
+    let digit = |place: usize| char::from_digit((number >> (4 * place)) as u32 & 15, 16).unwrap_or('0');
     let mut text = ArrayString::new();
     (0..LEN).rev().for_each(|place| text.push(digit(place)));
     text

@@ -7,6 +7,9 @@
 //!
 //! Nothing here knows what the bytes mean.
 
+// Nor does one of them cause a panic.
+#![cfg_attr(not(any(test, simulation)), deny(clippy::unwrap_used, clippy::panic))]
+
 pub mod byte_ring;
 mod doorbell;
 pub mod fd_table;

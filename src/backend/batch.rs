@@ -46,10 +46,11 @@ impl<E: Exchange> Batch<E> {
 
     /// Sends all. Those that could not be sent, not a byte of them, come back with their connection.
     pub(super) fn send(&mut self, mut hand_back: impl FnMut(LinkId, VecDeque<Job<E>>)) {
-        let mut start = 0;
+        let (mut start, mut rest) = (0, &self.bytes[..]);
         for (link, end) in self.links.drain(..) {
-            let sent = link.send(&self.bytes[start..end]);
-            start = end;
+            let (own, after) = rest.split_at(end - start);
+            (start, rest) = (end, after);
+            let sent = link.send(own);
             if let Err(unsent) = sent {
                 // It was closed under our hands.
                 hand_back(link.id(), unsent);

@@ -226,8 +226,8 @@ impl<E: Exchange> Link<E> {
             .add_many(state.in_flight.len() as u64);
         state.watch_deadline();
         state.started = self.socket.reactor().now();
-        if sent < outgoing.len() {
-            state.unsent = outgoing[sent..].to_vec();
+        if let Some(unsent @ [_, ..]) = outgoing.get(sent..) {
+            state.unsent = unsent.to_vec();
             if let Some(waker) = state.waker.take() {
                 waker.wake();
             }
@@ -275,7 +275,7 @@ impl<E: Exchange> Link<E> {
             };
             let go_on = match received {
                 Ok(0) => self.handle_end(owner),
-                Ok(len) => self.handle_bytes(&incoming[..len], owner),
+                Ok(len) => self.handle_bytes(incoming.get(..len).unwrap_or_default(), owner),
                 // No answer ends so, also none that ends with its connection.
                 Err(_) => {
                     self.end(owner, Failure::CutOff);
@@ -289,8 +289,8 @@ impl<E: Exchange> Link<E> {
     }
 
     fn poll_unsent(&self, state: &mut State<E>, context: &mut Context<'_>) -> std::io::Result<()> {
-        while state.unsent_taken < state.unsent.len() {
-            match self.socket.poll_send(context, &state.unsent[state.unsent_taken..]) {
+        while let Some(unsent @ [_, ..]) = state.unsent.get(state.unsent_taken..) {
+            match self.socket.poll_send(context, unsent) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(len)) => state.unsent_taken += len,
                 Poll::Ready(Err(error)) => return Err(error),
@@ -317,10 +317,11 @@ impl<E: Exchange> Link<E> {
             if state.partial.is_none() {
                 match parse_response(rest, self.shared.limits.head_max) {
                     Ok(Some(head)) => {
-                        if let Some(content) = whole_body(head.framing, &rest[head.len..])
+                        let (_, after_head) = rest.split_at(head.len);
+                        if let Some(content) = whole_body(head.framing, after_head)
                             && content.len() <= self.shared.limits.content_max
                         {
-                            rest = &rest[head.len + content.len()..];
+                            (_, rest) = after_head.split_at(content.len());
                             let keep_alive = head.keep_alive;
                             drop(state);
                             self.complete(&head, content, keep_alive, rest.len(), owner);
@@ -345,7 +346,7 @@ impl<E: Exchange> Link<E> {
             drop(state);
             match self.handle_progress(progress, owner) {
                 Some(0) => return true,
-                Some(surplus) => rest = &rest[rest.len() - surplus..],
+                Some(surplus) => (_, rest) = rest.split_at(rest.len() - surplus),
                 None => return false,
             }
         }
@@ -581,7 +582,8 @@ impl Partial {
         let mut decoder = BodyDecoder::new(head.framing, content_max).map_err(body_failure)?;
         let mut content = Vec::new();
         let head_len = head.len;
-        let progress = decode(&mut decoder, &self.received[head_len..], &mut content, head.keep_alive)?;
+        let (_, after_head) = self.received.split_at(head_len);
+        let progress = decode(&mut decoder, after_head, &mut content, head.keep_alive)?;
         self.received.truncate(head_len);
         self.body = Some((decoder, content));
         Ok(progress)

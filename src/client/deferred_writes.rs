@@ -44,7 +44,7 @@ impl<C> DeferredWrites<C> {
         entries.retain(|(other, range)| {
             let is_other = !std::ptr::eq(&raw const **other, connection);
             if !is_other {
-                taken.extend_from_slice(&bytes[range.clone()]);
+                taken.extend_from_slice(bytes.get(range.clone()).expect("they were written there"));
             }
             is_other
         });
@@ -59,7 +59,7 @@ impl<C> DeferredWrites<C> {
         // What is deferred meanwhile leaves with the next pass.
         let mut list = std::mem::take(&mut *self.0.borrow_mut());
         for (connection, range) in list.entries.drain(..) {
-            write(&connection, &list.bytes[range]);
+            write(&connection, list.bytes.get(range).expect("they were written there"));
         }
         list.bytes.clear();
         let mut next = self.0.borrow_mut();

@@ -131,10 +131,13 @@ impl Frame {
                 Some(rest) => {
                     scratch.clear();
                     scratch.extend_from_slice(rest);
-                    scratch.extend_from_slice(&self.body[..self.body.len().min(COPIED_LEN_MAX)]);
+                    scratch.extend_from_slice(self.body.get(..COPIED_LEN_MAX).unwrap_or(&self.body));
                     ready!(socket.poll_send(context, scratch))?
                 }
-                None => ready!(socket.poll_send(context, &self.body[self.sent - self.header.len()..]))?,
+                None => {
+                    let (_, rest) = self.body.split_at(self.sent - self.header.len());
+                    ready!(socket.poll_send(context, rest))?
+                }
             };
             self.sent += taken;
         }

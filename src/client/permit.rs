@@ -46,6 +46,7 @@ impl Handshakes {
 
     /// Ready when there is room for one more of `max`, or when the oldest one that is unfinished can make room. Until then the
     /// task at `door` is woken when that may have changed; `timer` is its own.
+    #[allow(clippy::indexing_slicing, reason = "each door has its place")]
     pub(super) fn poll_room(
         &self,
         door: Door,

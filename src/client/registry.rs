@@ -45,11 +45,13 @@ impl<C: Registered> Registry<C> {
 
     /// The client's connection.
     #[must_use]
+    #[allow(clippy::indexing_slicing, reason = "a slot that is known is taken")]
     pub fn get(&self, client: &ClientId) -> Option<&Rc<C>> {
         self.slots.get(client).map(|slot| &self.connections[*slot as usize])
     }
 
     /// Registers a connection; gives back the one whose place it takes.
+    #[allow(clippy::indexing_slicing, reason = "a slot that is known is taken")]
     pub fn insert(&mut self, connection: Rc<C>) -> Option<Rc<C>> {
         let client = &connection.identity().client;
         if let Some(slot) = self.slots.get(client) {
@@ -62,6 +64,7 @@ impl<C: Registered> Registry<C> {
     }
 
     /// Removes `connection`, and only it: a late end of an old connection never touches the new one.
+    #[allow(clippy::indexing_slicing, reason = "a slot that is known is taken")]
     pub fn remove(&mut self, connection: &C) {
         let identity = connection.identity();
         let Some(slot) = self.slots.get(&identity.client).copied() else {

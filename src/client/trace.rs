@@ -84,7 +84,7 @@ pub(super) fn show_refusal(client: &ClientId, address: SocketAddr, status: u16, 
 }
 
 fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(SHOWN_LEN_MAX)]
+    text.split_at(text.floor_char_boundary(SHOWN_LEN_MAX)).0
 }
 
 /// The bytes of a message that are logged at most.

@@ -101,7 +101,7 @@ impl WebSocket {
         let unread = self.unread.as_ref();
         (
             &self.decoder,
-            unread.map_or(&[], |unread| &unread.bytes[unread.taken..]),
+            unread.map_or(&[], |unread| unread.bytes.split_at(unread.taken).1),
         )
     }
 
@@ -126,9 +126,9 @@ impl WebSocket {
     /// all, its task is woken when it takes more.
     pub(super) fn write_bytes(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut sent = 0;
-        while sent < bytes.len() {
+        while let Some(rest @ [_, ..]) = bytes.get(sent..) {
             let mut context = Context::from_waker(&self.waker);
-            match self.socket.poll_send(&mut context, &bytes[sent..]) {
+            match self.socket.poll_send(&mut context, rest) {
                 Poll::Pending => break,
                 Poll::Ready(taken) => sent += taken?,
             }
@@ -179,7 +179,7 @@ impl Unread {
 
     /// Lends what is left to `take`, which takes from its front.
     pub(super) fn with(&mut self, take: impl FnOnce(&mut &mut [u8])) {
-        let mut rest = &mut self.bytes[self.taken..];
+        let (_, mut rest) = self.bytes.split_at_mut(self.taken);
         take(&mut rest);
         let left = rest.len();
         self.taken = self.bytes.len() - left;

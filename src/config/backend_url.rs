@@ -88,9 +88,10 @@ impl FromStr for BackendUrl {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some(rest) = text.strip_prefix("unix:") {
-            let (path, prefix) = rest
-                .split_once(":/")
-                .map_or((rest, ""), |(path, _)| (path, &rest[path.len() + 1..]));
+            let (path, prefix) = match rest.find(":/") {
+                Some(colon) => (rest.split_at(colon).0, rest.split_at(colon + 1).1),
+                None => (rest, ""),
+            };
             let path = path
                 .strip_prefix("//")
                 .filter(|path| path.starts_with('/'))

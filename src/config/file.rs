@@ -145,8 +145,6 @@ fn in_order<'a, 'i>(table: &'a DeTable<'i>) -> Vec<(&'a Spanned<std::borrow::Cow
 
 /// The line, counted from 1, of the byte at `at`.
 fn line_of(text: &str, at: usize) -> usize {
-    1 + text.as_bytes()[..at.min(text.len())]
-        .iter()
-        .filter(|b| **b == b'\n')
-        .count()
+    let before = text.bytes().take(at);
+    1 + before.filter(|byte| *byte == b'\n').count()
 }

@@ -115,8 +115,8 @@ pub fn load(file: Option<&Path>, overrides: &Overrides, usable_cpus: &[usize]) -
         });
     }
     let text = String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + valid.iter().filter(|b| **b == b'\n').count();
+        let valid = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+        let line = 1 + valid.filter(|byte| **byte == b'\n').count();
         let place = Place::File {
             file: name.clone(),
             line,

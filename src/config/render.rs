@@ -14,15 +14,13 @@ impl Config {
         for key in Node::KEYS {
             line(&mut text, key, &self.node.literal(key.name));
         }
-        let differs = |key: &&Key| {
-            self.cores
-                .iter()
-                .any(|core| core.literal(key.name) != self.cores[0].literal(key.name))
-        };
+        let first = self.cores.first();
+        let literal = |key: &Key| first.map(|core| core.literal(key.name)).unwrap_or_default();
+        let differs = |key: &&Key| self.cores.iter().any(|core| core.literal(key.name) != literal(key));
         let (differing, same): (Vec<&Key>, Vec<&Key>) = Core::KEYS.iter().partition(differs);
         text.push_str("\n# Every shard\n");
         for key in same {
-            line(&mut text, key, &self.cores[0].literal(key.name));
+            line(&mut text, key, &literal(key));
         }
         let _ = write!(text, "\n# The shards: {}\nshard  cpu", self.cores.len());
         for key in &differing {

@@ -194,7 +194,7 @@ fn check_node(node: &Node, places: &Places) -> Result<(), ConfigError> {
     ];
     for (index, &(key, address)) in listeners.iter().enumerate() {
         // SO_REUSEPORT would let both bind, and each would get some of the other's connections.
-        if let Some(&(other, _)) = listeners[..index].iter().find(|(_, taken)| collide(address, *taken)) {
+        if let Some(&(other, _)) = listeners.iter().take(index).find(|(_, taken)| collide(address, *taken)) {
             let [key, other] = blame(places, [key, other]);
             let why = Conflict::SamePort {
                 other,

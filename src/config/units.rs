@@ -8,7 +8,8 @@ use super::value::{Kind, Refusal, quote};
 /// The number before the unit and the unit.
 fn split_unit(text: &str) -> (Option<u64>, &str) {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    (text[..digits].parse().ok(), text[digits..].trim_start_matches(' '))
+    let (number, unit) = text.split_at(digits);
+    (number.parse().ok(), unit.trim_start_matches(' '))
 }
 
 /// The duration that `text` says.

@@ -87,9 +87,9 @@ fn is_json(value: &[u8]) -> bool {
     let Some((application, subtype)) = essence.trim_ascii().split_at_checked(b"application/".len()) else {
         return false;
     };
-    let suffix = subtype.len().saturating_sub(b"+json".len());
+    let (_, suffix) = subtype.split_at(subtype.len().saturating_sub(b"+json".len()));
     application.eq_ignore_ascii_case(b"application/")
-        && (subtype.eq_ignore_ascii_case(b"json") || subtype[suffix..].eq_ignore_ascii_case(b"+json"))
+        && (subtype.eq_ignore_ascii_case(b"json") || suffix.eq_ignore_ascii_case(b"+json"))
 }
 
 /// The trace that the request belongs to. Several, or one that is malformed, are none (W3C Trace Context, 4.3).

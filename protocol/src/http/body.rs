@@ -98,7 +98,7 @@ impl BodyDecoder {
             State::Failed(error) => Err(*error),
             State::Length => {
                 let consumed = input.len().min(self.left);
-                body.extend_from_slice(&input[..consumed]);
+                body.extend_from_slice(input.get(..consumed).unwrap_or(input));
                 self.left -= consumed;
                 Ok(Decoded {
                     consumed,

@@ -51,23 +51,23 @@ impl ChunkedDecoder {
         body_left: &mut usize,
         body: &mut Vec<u8>,
     ) -> Result<Decoded, BodyError> {
-        let mut at = 0;
-        while at < input.len() {
+        let mut rest = input;
+        while let Some((byte, after)) = rest.split_first() {
             if let State::Data { left } = self.state {
-                let take = (input.len() - at).min(left as usize);
-                body.extend_from_slice(&input[at..at + take]);
-                at += take;
-                // `take` is at most `left`, so it fits.
-                let left = left - take as u32;
+                let (data, after) = rest.split_at(rest.len().min(left as usize));
+                body.extend_from_slice(data);
+                rest = after;
+                // It is at most `left`, so it fits.
+                let left = left - data.len() as u32;
                 self.state = if left == 0 { State::DataCr } else { State::Data { left } };
                 continue;
             }
-            let byte = input[at];
-            at += 1;
+            let byte = *byte;
+            rest = after;
             if let State::EndLf = self.state {
                 return if byte == b'\n' {
                     Ok(Decoded {
-                        consumed: at,
+                        consumed: input.len() - rest.len(),
                         done: true,
                     })
                 } else {
@@ -77,7 +77,7 @@ impl ChunkedDecoder {
             self.state = self.step(byte, body_left)?;
         }
         Ok(Decoded {
-            consumed: at,
+            consumed: input.len(),
             done: false,
         })
     }

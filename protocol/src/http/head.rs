@@ -111,10 +111,11 @@ impl HeadError {
 /// One pass over the line ends, nothing else: it is repeated whenever bytes drip in.
 pub(super) fn head_len(buf: &[u8], head_len_max: usize) -> Result<Option<usize>, HeadError> {
     let limit = head_len_max.min(HEAD_LEN_MAX);
-    let window = &buf[..buf.len().min(limit)];
+    let window = buf.get(..limit).unwrap_or(buf);
     let mut line_start = 0;
     for lf in memchr::memchr_iter(b'\n', window) {
-        if lf == 0 || window[lf - 1] != b'\r' || lf == 1 {
+        let before = lf.checked_sub(1).and_then(|at| window.get(at));
+        if before != Some(&b'\r') || lf == 1 {
             return Err(HeadError::LineEnd { at: lf });
         }
         if lf == line_start + 1 {
@@ -159,26 +160,32 @@ pub(super) fn refusal(error: httparse::Error, version: &[u8]) -> HeadError {
 
 /// Whether `byte` may stand in a token: a method, a header name, a transfer coding (RFC 9110, 5.6.2).
 pub(super) fn is_token_byte(byte: u8) -> bool {
-    CLASSES[usize::from(byte)] & TOKEN != 0
+    class(byte) & TOKEN != 0
 }
 
 /// Whether `byte` may stand in a header value: HTAB, SP, visible ASCII and obs-text (RFC 9110, 5.5).
 pub(super) fn is_value_byte(byte: u8) -> bool {
-    CLASSES[usize::from(byte)] & VALUE != 0
+    class(byte) & VALUE != 0
 }
 
 /// Whether `byte` may stand in a target: RFC 3986, 3.3 and 3.4, and what browsers leave as it is. The others have
 /// several meanings among servers.
 pub(super) fn is_target_byte(byte: u8) -> bool {
-    CLASSES[usize::from(byte)] & TARGET != 0
+    class(byte) & TARGET != 0
 }
 
 /// Whether `byte` may stand in `uri-host [ ":" port ]` (RFC 9110, 7.2).
 pub(super) fn is_host_byte(byte: u8) -> bool {
-    CLASSES[usize::from(byte)] & HOST != 0
+    class(byte) & HOST != 0
+}
+
+#[allow(clippy::indexing_slicing, reason = "each byte has its class")]
+fn class(byte: u8) -> u8 {
+    CLASSES[usize::from(byte)]
 }
 
 /// Where each byte may stand: every byte of a head that we read or write is looked up.
+#[allow(clippy::indexing_slicing, reason = "it is done while this is compiled")]
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut byte = 0;

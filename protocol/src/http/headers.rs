@@ -116,11 +116,16 @@ const _: () = assert!(
     "a head stays small on the stack"
 );
 
+#[allow(
+    clippy::indexing_slicing,
+    reason = "the parser has found the line there, in this head"
+)]
 fn slice(head: &[u8], start: u16, len: u16) -> &[u8] {
     &head[usize::from(start)..usize::from(start) + usize::from(len)]
 }
 
 /// `text` without optional white space around it (RFC 9110, 5.6.3).
+#[allow(clippy::indexing_slicing, reason = "both are places in it, one not before the other")]
 pub(super) fn trim(text: &[u8]) -> &[u8] {
     let start = text
         .iter()

@@ -60,7 +60,7 @@ pub fn parse_request(buf: &[u8], head_len_max: usize) -> Result<Option<RequestHe
     let Some(len) = whole_head_len(buf, head_len_max)? else {
         return Ok(None);
     };
-    let head = &buf[..len];
+    let head = buf.get(..len).unwrap_or(buf);
 
     let mut lines = [const { MaybeUninit::uninit() }; HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut []);
@@ -113,7 +113,7 @@ fn whole_head_len(buf: &[u8], head_len_max: usize) -> Result<Option<usize>, Head
 
 /// Where the version of a request line stands: after the second space.
 fn version_part(head: &[u8]) -> &[u8] {
-    let line = &head[..memchr::memchr(b'\r', head).unwrap_or(head.len())];
+    let line = head.split(|byte| *byte == b'\r').next().unwrap_or(head);
     line.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or_default()
 }
 

@@ -58,15 +58,18 @@ impl ResponseHead<'_> {
 /// [`HeadError`]; the connection is of no more use.
 pub fn parse_response(buf: &[u8], head_len_max: usize) -> Result<Option<ResponseHead<'_>>, HeadError> {
     let limit = head_len_max.min(HEAD_LEN_MAX);
-    let mut start = 0;
+    let (mut start, mut rest) = (0, buf);
     for _ in 0..=INTERIM_MAX {
-        let rest = &buf[start..];
         // A start that cannot become a status line: not worth the wait for the end of a line.
         if !rest.iter().zip(b"HTTP/").all(|(byte, expected)| byte == expected) {
             return Err(HeadError::StartLine);
         }
         let head = match head_len(rest, limit - start) {
-            Ok(Some(len)) => &rest[..len],
+            Ok(Some(len)) => {
+                let (head, after) = rest.split_at(len);
+                rest = after;
+                head
+            }
             Ok(None) => return Ok(None),
             Err(HeadError::TooLong { .. }) => return Err(HeadError::TooLong { limit }),
             Err(HeadError::LineEnd { at }) => return Err(HeadError::LineEnd { at: start + at }),
@@ -85,7 +88,7 @@ fn parse_one(head: &[u8], len: usize) -> Result<Option<ResponseHead<'_>>, HeadEr
     let mut lines = [const { MaybeUninit::uninit() }; HEADERS_MAX];
     let mut parsed = httparse::Response::new(&mut []);
     let result = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, head, &mut lines);
-    let parsed_len = result.map_err(|error| refusal(error, &head[..head.len().min(VERSION_LEN)]))?;
+    let parsed_len = result.map_err(|error| refusal(error, head.get(..VERSION_LEN).unwrap_or(head)))?;
     let (Some(status), Some(minor)) = (parsed.code, parsed.version) else {
         return Err(HeadError::StartLine);
     };

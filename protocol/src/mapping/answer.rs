@@ -153,9 +153,10 @@ fn cut(raw: &str) -> Cow<'_, str> {
         return Cow::Borrowed(raw);
     }
     let text = json::unescape_string_lossy(raw).unwrap_or_default();
-    match text.char_indices().nth(DESCRIPTION_CHARACTERS_MAX) {
+    let cut = text.char_indices().nth(DESCRIPTION_CHARACTERS_MAX);
+    match cut.and_then(|(end, _)| text.get(..end)) {
         None => Cow::Borrowed(raw),
-        Some((end, _)) => Cow::Owned(json::string(&text[..end])),
+        Some(cut) => Cow::Owned(json::string(cut)),
     }
 }
 

@@ -139,7 +139,8 @@ pub fn basic_user_fits(head: &RequestHead<'_>, client: &ClientId) -> bool {
 
 fn split_scheme(value: &[u8]) -> (&[u8], &[u8]) {
     let end = value.iter().position(u8::is_ascii_whitespace).unwrap_or(value.len());
-    (&value[..end], value[end..].trim_ascii())
+    let (scheme, rest) = value.split_at(end);
+    (scheme, rest.trim_ascii())
 }
 
 /// More proxies than stand in front of anybody: what is left of them is not read.

@@ -116,6 +116,7 @@ impl Identity {
 
     /// The ClientId, percent-encoded.
     #[must_use]
+    #[allow(clippy::string_slice, reason = "it was written there, and is ASCII")]
     pub fn encoded_client(&self) -> &str {
         let start = CLIENT_ID.len() + ": ".len();
         &self.lines.as_str()[start..start + usize::from(self.encoded_len)]
@@ -139,7 +140,7 @@ pub fn hexadecimal(number: u64, len_min: u32) -> impl Iterator<Item = char> {
     let len = (u64::BITS - number.leading_zeros()).div_ceil(4).max(len_min);
     (0..len)
         .rev()
-        .map(move |place| char::from(b"0123456789abcdef"[(number >> (4 * place)) as usize & 15]))
+        .map(move |place| char::from_digit((number >> (4 * place)) as u32 & 15, 16).unwrap_or('0'))
 }
 
 /// An address as text; one that is IPv4 in an IPv6 notation as IPv4.

@@ -112,20 +112,15 @@ impl RouteError {
 /// # Errors
 /// [`RouteError`], with the status to answer.
 pub fn route(head: &RequestHead<'_>) -> Result<Route, RouteError> {
-    let (path, query) = match memchr::memchr(b'?', head.target.as_bytes()) {
-        Some(at) => (&head.target[..at], &head.target[at + 1..]),
-        None => (head.target, ""),
-    };
+    let (path, query) = head.target.split_once('?').unwrap_or((head.target, ""));
     let mut segments = [""; SEGMENTS_MAX + 1];
     let mut count = 0;
-    let ends = memchr::memchr_iter(b'/', path.as_bytes()).skip(1).chain([path.len()]);
-    let mut start = 1;
-    for (place, end) in segments.iter_mut().zip(ends) {
-        *place = &path[start..end];
-        start = end + 1;
+    // What is before the first slash is no segment.
+    for (place, segment) in segments.iter_mut().zip(path.split('/').skip(1)) {
+        *place = segment;
         count += 1;
     }
-    match segments[..count] {
+    match *segments.split_at(count).0 {
         ["call", action, client, message_id] => {
             allow(head, "POST")?;
             Ok(Route::Push {

@@ -261,7 +261,8 @@ fn decode(segment: &str, len_max: usize) -> Result<Cow<'_, str>, IdError> {
     let Some(first) = memchr::memchr(b'%', bytes) else {
         return Ok(Cow::Borrowed(segment));
     };
-    for at in memchr::memchr_iter(b'%', &bytes[first..]).map(|at| first + at) {
+    let from_first = bytes.get(first..).unwrap_or_default();
+    for at in memchr::memchr_iter(b'%', from_first).map(|at| first + at) {
         let digits = bytes.get(at + 1..at + 3).unwrap_or_default();
         if digits.len() < 2 || !digits.iter().all(u8::is_ascii_hexdigit) {
             return Err(IdError::PercentEncoding { at });

@@ -98,7 +98,7 @@ pub struct Elements<'t> {
 impl<'t> Elements<'t> {
     /// The elements read, at most [`ELEMENTS_MAX`]: exact slices of the input, without white space around them.
     pub fn as_slice(&self) -> &[&'t str] {
-        &self.slices[..self.count]
+        self.slices.get(..self.count).unwrap_or(&self.slices)
     }
 }
 
@@ -115,7 +115,7 @@ pub fn split_array(text: &str, depth_max: usize) -> Elements<'_> {
     let scanned = scan(text.as_bytes(), depth_max);
     // Up to the scan's error the text is shallow and its escapes are sound: sonic-rs may see that much.
     let sound = match scanned {
-        Err(JsonError::TooDeep { at, .. } | JsonError::Escape { at }) => &text[..at],
+        Err(JsonError::TooDeep { at, .. } | JsonError::Escape { at }) => text.get(..at).unwrap_or_default(),
         _ => text,
     };
     let mut end = None;
@@ -128,8 +128,8 @@ pub fn split_array(text: &str, depth_max: usize) -> Elements<'_> {
             unreachable!("sonic-rs borrows from a str");
         };
         end = Some(slice.as_ptr() as usize - text.as_ptr() as usize + slice.len());
-        if elements.count < ELEMENTS_MAX {
-            elements.slices[elements.count] = slice;
+        if let Some(place) = elements.slices.get_mut(elements.count) {
+            *place = slice;
             elements.count += 1;
         }
     }
@@ -206,10 +206,10 @@ pub(crate) fn members<'t, const N: usize>(text: &'t str, names: [&str; N]) -> Op
         let name_end = value_end(bytes, at);
         let value = skip_space(bytes, skip_space(bytes, name_end) + 1);
         let end = value_end(bytes, value);
-        if let Ok(name) = unescape_string(&text[at..name_end])
-            && let Some(index) = names.iter().position(|wanted| *wanted == name)
+        if let Ok(name) = unescape_string(text.get(at..name_end)?)
+            && let Some((place, _)) = found.iter_mut().zip(names).find(|(_, wanted)| *wanted == name)
         {
-            found[index] = Some(&text[value..end]);
+            *place = text.get(value..end);
         }
         at = skip_space(bytes, end);
     }
@@ -238,23 +238,29 @@ pub fn write_string(raw: &mut String, text: &str) {
         raw.push_str(text);
         rest = "";
     }
-    while let Some(at) = rest.bytes().position(|byte| escape_len(byte) > 1) {
-        raw.push_str(&rest[..at]);
-        match rest.as_bytes()[at] {
+    while let Some((at, byte)) = rest.bytes().enumerate().find(|(_, byte)| escape_len(*byte) > 1) {
+        // What is escaped is one byte long.
+        let (before, after) = rest.split_at(at);
+        raw.push_str(before);
+        match byte {
             b'\n' => raw.push_str("\\n"),
             b'\r' => raw.push_str("\\r"),
             b'\t' => raw.push_str("\\t"),
             byte @ 0..0x20 => {
                 raw.push_str("\\u00");
-                raw.push(char::from(HEX[usize::from(byte >> 4)]));
-                raw.push(char::from(HEX[usize::from(byte & 15)]));
+                raw.extend([byte >> 4, byte & 15].map(hex_digit));
             }
             byte => raw.extend(['\\', char::from(byte)]),
         }
-        rest = &rest[at + 1..];
+        rest = after.get(1..).unwrap_or_default();
     }
     raw.push_str(rest);
     raw.push('"');
+}
+
+/// Of a number below 16.
+fn hex_digit(value: u8) -> char {
+    char::from_digit(value.into(), 16).unwrap_or('0')
 }
 
 /// Whether nothing in it is to be escaped: one pass without branches.
@@ -314,16 +320,21 @@ fn is_tame(text: &[u8], limit: usize) -> bool {
 fn scan_string(text: &[u8], quote: usize) -> Result<usize, JsonError> {
     let mut at = quote + 1;
     loop {
-        let Some(found) = memchr::memchr2(b'"', b'\\', &text[at..]) else {
+        let rest = text.get(at..).unwrap_or_default();
+        let Some(found) = memchr::memchr2(b'"', b'\\', rest) else {
             return Ok(text.len());
         };
         at += found;
-        if text[at] == b'"' {
-            return Ok(at);
-        }
-        at += match text.get(at + 1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
-            Some(b'u') if text.len() >= at + 6 && text[at + 2..at + 6].iter().all(u8::is_ascii_hexdigit) => 6,
+        at += match rest.get(found..).unwrap_or_default() {
+            [b'"', ..] => return Ok(at),
+            [_, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
+            [_, b'u', digits @ ..]
+                if digits
+                    .get(..4)
+                    .is_some_and(|four| four.iter().all(u8::is_ascii_hexdigit)) =>
+            {
+                6
+            }
             _ => return Err(JsonError::Escape { at }),
         };
     }
@@ -381,8 +392,6 @@ pub(crate) fn skip_space(text: &[u8], at: usize) -> usize {
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
-
-const HEX: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]
 mod tests;

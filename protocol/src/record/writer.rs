@@ -50,6 +50,7 @@ impl<'o> Writer<'o> {
     }
 
     /// A field that is fields.
+    #[allow(clippy::indexing_slicing, reason = "it is written there")]
     pub fn fields(&mut self, number: u32, write: impl FnOnce(&mut Writer<'_>)) {
         self.begin(number);
         let start = self.out.len();

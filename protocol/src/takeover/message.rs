@@ -179,11 +179,7 @@ impl Message {
 
 /// So much of a text as there is room for.
 fn cut(text: &str) -> &str {
-    let mut len = text.len().min(TEXT_LEN_MAX);
-    while !text.is_char_boundary(len) {
-        len -= 1;
-    }
-    &text[..len]
+    text.split_at(text.floor_char_boundary(TEXT_LEN_MAX)).0
 }
 
 struct Packet(Vec<u8>);

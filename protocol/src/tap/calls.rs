@@ -36,6 +36,10 @@ impl<S: BuildHasher> Calls<S> {
     }
 
     /// A Call goes in `direction`, over the connection of that number.
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "a set has its places, whatever is looked for in it"
+    )]
     pub fn remember(&mut self, connection: u64, direction: Direction, message_id: &str, action: &str) {
         let Ok(action) = Action::parse(action) else { return };
         let hash = self.hash(connection, direction, message_id);
@@ -70,6 +74,7 @@ impl<S: BuildHasher> Calls<S> {
             .hash_one((connection, direction == Direction::In, message_id))
     }
 
+    #[allow(clippy::indexing_slicing, reason = "the hash chooses one of the sets that there are")]
     fn set(&mut self, hash: u64) -> &mut [Place] {
         let sets = self.places.len() / WAYS;
         let first = (hash % sets as u64) as usize * WAYS;

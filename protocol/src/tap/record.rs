@@ -69,6 +69,7 @@ pub struct Record<'r> {
 impl Kind {
     /// As the line has it.
     #[must_use]
+    #[allow(clippy::indexing_slicing, reason = "each kind has its name")]
     pub const fn name(self) -> &'static str {
         NAMES[self as usize].1
     }
@@ -97,7 +98,7 @@ impl<'r> Record<'r> {
         head.extend(self.at_us.to_le_bytes());
         head.extend(self.size.to_le_bytes());
         for text in self.texts() {
-            let text = &text[..text.floor_char_boundary(usize::from(u8::MAX))];
+            let (text, _) = text.split_at(text.floor_char_boundary(usize::from(u8::MAX)));
             head.push(text.len() as u8);
             head.extend(text.as_bytes());
         }

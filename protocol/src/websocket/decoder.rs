@@ -348,7 +348,7 @@ impl Message {
         if !self.is_text || self.is_deflated {
             return Ok(());
         }
-        match str::from_utf8(&self.bytes[self.valid_len..]) {
+        match str::from_utf8(self.bytes.get(self.valid_len..).unwrap_or_default()) {
             Ok(_) => {
                 self.valid_len = self.bytes.len();
                 Ok(())

@@ -52,7 +52,7 @@ impl Deref for Header {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes[..self.len.into()]
+        self.bytes.get(..self.len.into()).unwrap_or(&self.bytes)
     }
 }
 

@@ -43,20 +43,23 @@ impl<'b> CloseFrame<'b> {
     /// # Errors
     /// [`WebSocketError::Close`], [`WebSocketError::Utf8`].
     pub(super) fn parse(payload: Cow<'b, [u8]>) -> Result<Option<Self>, WebSocketError> {
-        let code = match payload[..] {
-            [] => return Ok(None),
-            [_] => return Err(WebSocketError::Close),
-            [high, low, ..] => u16::from_be_bytes([high, low]),
+        let Some((code, _)) = payload.split_first_chunk() else {
+            return if payload.is_empty() {
+                Ok(None)
+            } else {
+                Err(WebSocketError::Close)
+            };
         };
+        let code = u16::from_be_bytes(*code);
         if !is_close_code_allowed(code) {
             return Err(WebSocketError::Close);
         }
         let reason = match payload {
-            Cow::Borrowed(payload) => str::from_utf8(&payload[2..])
+            Cow::Borrowed(payload) => str::from_utf8(payload.get(2..).unwrap_or_default())
                 .map(Cow::Borrowed)
                 .map_err(|_| WebSocketError::Utf8)?,
             Cow::Owned(payload) => {
-                let reason = str::from_utf8(&payload[2..]).map_err(|_| WebSocketError::Utf8)?;
+                let reason = str::from_utf8(payload.get(2..).unwrap_or_default()).map_err(|_| WebSocketError::Utf8)?;
                 Cow::Owned(reason.to_owned())
             }
         };

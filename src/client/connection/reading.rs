@@ -67,8 +67,8 @@ impl<C: Conversation> Connection<C> {
         if room == 0 {
             return false;
         }
-        let room = room.min(buffer.len());
-        let len = match stream.poll_receive(&mut buffer[..room]) {
+        let (buffer, _) = buffer.split_at_mut(room.min(buffer.len()));
+        let len = match stream.poll_receive(buffer) {
             Poll::Pending => return false,
             Poll::Ready(received) => received.unwrap_or(0),
         };
@@ -81,7 +81,7 @@ impl<C: Conversation> Connection<C> {
         }
         // Also a message in part is a sign of life.
         state.session.handle_heard(self.env().reactor.now());
-        let mut rest = &mut buffer[..len];
+        let (mut rest, _) = buffer.split_at_mut(len);
         self.take_frames(state, &mut rest, out);
         if self.env().buffers.is_tight() {
             // What comes next in this turn depends on it.

@@ -116,7 +116,8 @@ impl<C: Conversation> Connection<C> {
             Ok(len) if len == bytes.len() => {}
             Ok(len) => {
                 let now = self.env().reactor.now();
-                let rest = Frame::whole(bytes[len..].to_vec());
+                let (_, rest) = bytes.split_at(len);
+                let rest = Frame::whole(rest.to_vec());
                 state.queue = Some(Box::new(WriteQueue::new(rest, now)));
             }
             Err(_) => self.end_broken(&mut state),

@@ -39,7 +39,7 @@ impl Refusal {
 
     /// `came` is the client's: of a long one the beginning is enough.
     pub(super) fn with_detail(mut self, came: &str, accepted: &str) -> Self {
-        let came = &came[..came.floor_char_boundary(DETAIL_LEN_MAX)];
+        let (came, _) = came.split_at(came.floor_char_boundary(DETAIL_LEN_MAX));
         self.detail = format!("came: {}; accepted: {accepted}", came.escape_default());
         self
     }

@@ -135,7 +135,7 @@ impl Calls {
     pub(super) fn get_mut(&mut self, index: usize) -> &mut Call {
         match index {
             0 => self.first.as_mut().expect("an index just found"),
-            _ => &mut self.rest[index - 1],
+            _ => self.rest.get_mut(index - 1).expect("an index just found"),
         }
     }
 

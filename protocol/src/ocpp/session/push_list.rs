@@ -63,11 +63,10 @@ impl Pushes {
 
     /// The one of that id that `waiter` waits for, and whether it was sent.
     pub(super) fn find_waiter(&self, id: &str, waiter: Waiter) -> Option<(usize, bool)> {
-        let index = self
-            .list
-            .iter()
-            .position(|(_, push)| push.waiter == Some(waiter) && push.message_id.as_str() == id)?;
-        Some((index, !self.list[index].0.waits()))
+        let mut pushes = self.list.iter().enumerate();
+        let (index, (state, _)) =
+            pushes.find(|(_, (_, push))| push.waiter == Some(waiter) && push.message_id.as_str() == id)?;
+        Some((index, !state.waits()))
     }
 
     /// The sent one of that id: what an answer answers.

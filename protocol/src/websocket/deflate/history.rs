@@ -15,7 +15,7 @@ impl History {
 
     /// Appends `plain`; what falls out of a window of `window` bytes is forgotten.
     pub fn push(&mut self, plain: &[u8], window: usize) {
-        let kept = &plain[plain.len().saturating_sub(window)..];
+        let (_, kept) = plain.split_at(plain.len().saturating_sub(window));
         let stale = (self.bytes.len() + kept.len()).saturating_sub(window);
         self.bytes.drain(..stale.min(self.bytes.len()));
         // Never more than the window, and no more than the first messages need.
