@@ -34,6 +34,8 @@ struct Connection {
     said_count: usize,
     /// It has said that it goes, or broken a rule: answers need not come.
     leaving: bool,
+    /// It has said more than may be said.
+    too_large: bool,
     asked: VecDeque<Asked>,
     calls_count: usize,
     /// Pushes that it has seen and not answered.
@@ -79,6 +81,7 @@ impl Client {
             sends_count: 0,
             said_count: 0,
             leaving: false,
+            too_large: false,
             asked: VecDeque::new(),
             calls_count: 0,
             pushes: Vec::new(),
@@ -200,14 +203,14 @@ impl Client {
                 connection.out.extend([0x81, 0x80 | 127]);
                 connection.out.extend((MESSAGE_MAX as u64 + 1).to_be_bytes());
                 connection.out.extend([0; 4]);
-                connection.leaving = true;
+                (connection.leaving, connection.too_large) = (true, true);
                 ledger.happen("message too large");
             }
             4 => {
                 // One that may be short on its way, and is too long.
                 connection.said_count = 0;
                 connection.say(1, &" ".repeat(MESSAGE_MAX + 1));
-                connection.leaving = true;
+                (connection.leaving, connection.too_large) = (true, true);
                 ledger.happen("message too large");
             }
             _ => {
@@ -369,6 +372,14 @@ impl Connection {
             return None;
         }
         let mut payload = if first & 15 == 8 {
+            let code = self.incoming[at..at + len]
+                .first_chunk()
+                .map(|code| u16::from_be_bytes(*code));
+            // Or it had to go for another reason just then.
+            assert!(
+                !self.too_large || matches!(code, Some(1009 | 1001 | 1008 | 1013 | 4001)),
+                "closed with {code:?} for a message that is too large"
+            );
             Vec::new()
         } else {
             self.incoming[at..at + len].to_vec()
