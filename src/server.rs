@@ -16,7 +16,7 @@ pub mod takeover;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use shards::mesh::NodeHandle;
@@ -25,6 +25,7 @@ use shards::{Settings, StartError, node};
 use self::listeners::{KeptListeners, ListenError, Listeners, Origin};
 use self::runtime::Runtime;
 use self::stop_word::StopWord;
+use self::takeover::moving_in::{MovingIn, WayHome};
 use self::takeover::old::{Parts, Upgrades};
 use self::takeover::program::Program;
 use crate::backend::targets;
@@ -77,6 +78,7 @@ pub struct Server {
     taps: OpenTaps,
     upgrades: Upgrades,
     listeners: KeptListeners,
+    moving_in: Option<MovingIn>,
     admin: Option<(Admin, TcpListener, Arc<StopWord>)>,
 }
 
@@ -141,6 +143,7 @@ impl Server {
         let (admin, admin_listener) = listeners.admin()?;
         let addresses = Addresses { listen, ingress, admin };
         let tokens = tokens(&config.node)?;
+        let (adopted, adoptions) = mpsc::channel();
         let plan = Plan {
             started: Instant::now(),
             generation,
@@ -153,6 +156,7 @@ impl Server {
             hasher: IdHasher::default(),
             traced,
             control: ControlPlane::new(config.cores.iter().map(|core| core.cpu)),
+            adopted,
         };
         let control = plan.control.clone();
         control.wait_for_opening(has_predecessor);
@@ -169,7 +173,7 @@ impl Server {
             executor: runtime.executor,
             tables: runtime.tables,
         };
-        let node = node::start(&settings, move |shard| {
+        let mut node = node::start(&settings, move |shard| {
             let (life, ended) = (shard::run(shard, plan.clone(), started.clone()), ended.clone());
             async move {
                 // Nobody listens for this when the start has failed.
@@ -182,6 +186,20 @@ impl Server {
                 .map_err(|_| ServeError::Shard("a shard ended before it served".into()))?
                 .map_err(ServeError::Shard)?;
         }
+        let sockets = node
+            .sockets
+            .take()
+            .ok_or(io::ErrorKind::NotFound)
+            .map_err(io::Error::from)?;
+        let sockets = Arc::new(Mutex::new(sockets));
+        let moving_in = MovingIn {
+            way: WayHome {
+                sockets: sockets.clone(),
+                hasher: hasher.clone(),
+                shards_count: cpus.len(),
+            },
+            adopted: adoptions,
+        };
         let listeners = KeptListeners::new(listeners);
         let admin_stop = Arc::new(StopWord::new()?);
         let upgrades = Upgrades::new(Parts {
@@ -191,6 +209,7 @@ impl Server {
             outside: node.outside.clone(),
             control: control.clone(),
             listeners: listeners.clone(),
+            sockets,
             admin_stop: admin_stop.clone(),
         });
         let running = Running::new(config.clone(), tokens.admin.clone());
@@ -214,6 +233,7 @@ impl Server {
             taps,
             upgrades,
             listeners,
+            moving_in: has_predecessor.then_some(moving_in),
             admin: Some((admin, admin_listener, admin_stop)),
         })
     }
@@ -228,6 +248,11 @@ impl Server {
             admin.start(listener, stop)?;
         }
         Ok(())
+    }
+
+    /// The way in for the clients of the process that is taken over, if there is one. Once.
+    pub fn take_moving_in(&mut self) -> Option<MovingIn> {
+        self.moving_in.take()
     }
 
     /// What the process wants of the shards.

@@ -10,6 +10,7 @@ mod for_ingress;
 pub mod mail;
 mod mailer;
 mod moving;
+pub mod on_way;
 mod outbox;
 mod reload;
 mod report;
@@ -36,8 +37,10 @@ use shards::spawn;
 use self::control_plane::{ControlPlane, Phase, ShardControl};
 use self::mail::{Control, Mail, Query, Reply};
 use self::mailer::Mailer;
+use self::on_way::OnWay;
 use self::outbox::{Outbox, OutboxLimits};
 use self::requests::Request;
+
 use crate::backend::{Neighbours, Pool, PoolLimits, targets};
 use crate::client::{Clients, accept, room};
 use crate::config::{Core, Node};
@@ -72,6 +75,8 @@ pub struct Plan {
     pub traced: Option<ClientId>,
     /// What the process wants, and where the shard says how it is.
     pub control: Arc<ControlPlane>,
+    /// Where shards say which clients of the process before they have, by their numbers, or can't have.
+    pub adopted: mpsc::Sender<(u64, bool)>,
 }
 
 /// Where a shard gets a listening socket from.
@@ -112,6 +117,8 @@ pub struct Shard {
     control: ShardControl,
     /// The last rebalance, and the slot of the registry where it goes on.
     sent_away: Cell<(u64, usize)>,
+    /// Clients on their way to the process that takes over.
+    on_way: OnWay,
     /// Calls that have begun a trace.
     traces_begun: Cell<u64>,
     /// What a simulation wants to be handed over.
@@ -150,17 +157,26 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
         }
     };
     spawn(room::keep_room(shard.clients.clone()));
+    let handover = core_parts.handover;
     #[cfg(simulation)]
-    spawn(shard.clone().carry_around(core_parts.handover.clone()));
-    spawn(accept::receive(shard.clients.clone(), arrivals));
+    spawn(shard.clone().carry_around(handover.clone()));
+    let adopted = plan.adopted.clone();
+    spawn(accept::receive(
+        shard.clients.clone(),
+        arrivals,
+        move |number, has_it| {
+            // Nobody listens where no process is taken over.
+            let _ = adopted.send((number, has_it));
+        },
+    ));
     if shard.control.plane().is_open() {
         env.open.trigger(env.reactor.now());
     }
-    spawn(accept::accept(shard.clients.clone(), core_parts.handover, listeners));
+    spawn(accept::accept(shard.clients.clone(), handover.clone(), listeners));
     for listener in ingress_listeners {
         spawn(ingress::serve(shard.ingress.clone(), listener));
     }
-    spawn(shard.clone().leave_to_another());
+    spawn(shard.clone().leave_to_another(handover));
     let _ = started.send(Ok(()));
     drop(started);
     let drain = env.drain.watch();
@@ -277,6 +293,7 @@ impl Shard {
             mesh,
             control: ShardControl::new(plan.control.clone(), env.index),
             sent_away: Cell::new((0, 0)),
+            on_way: OnWay::default(),
             traces_begun: Cell::new(0),
             #[cfg(simulation)]
             hand_over: Default::default(),
@@ -295,6 +312,9 @@ impl Shard {
         }
         if plane.is_taken_over() && !self.env.taken_over.is_triggered() {
             self.env.taken_over.trigger(now);
+        }
+        if plane.has_stopped_moving() {
+            self.on_way.wake();
         }
         if plane.is_draining() && !self.env.is_draining() {
             self.drain();
@@ -341,6 +361,7 @@ impl Shard {
                     .map(|connection| self.clients.describe(&connection));
                 drop(reply.send(description));
             }
+            Control::Settled(count) => self.on_way.handle_settled(count),
             Control::SendAway(wanted) => {
                 let found = self.send_away(&wanted);
                 let _ = wanted.reply.send((self.env.index, found));

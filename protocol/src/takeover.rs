@@ -7,6 +7,8 @@
 //!    [`Message::Failed`] with its words.
 //! 4. The old one says [`Message::Go`]. The new one accepts from here on, and says so: [`Message::Serving`].
 //! 5. The old one hears that and accepts no more: the point of no return.
+//! 6. Its clients move as they become quiet: [`Message::Client`] with each socket. The old one keeps it until the new one has said
+//!    that it has the client ([`Message::Taken`]), and takes it back otherwise.
 //!
 //! Until then the old one serves as if nothing had been asked, and whatever goes wrong leaves it so: it ends the new one and
 //! knows why. If it is the old one that ends, the new one goes on by itself, since nobody else can.
@@ -20,7 +22,7 @@ mod old;
 #[cfg(test)]
 mod simulation;
 
-pub use message::{Hello, Listener, ListenerName, MESSAGE_LEN_MAX, Message, MessageError};
+pub use message::{Hello, Listener, ListenerName, MESSAGE_LEN_MAX, Message, MessageError, RECORD_LEN_MAX};
 pub use new::{New, NewOutput};
 pub use old::{GO_TIMEOUT, Old, OldOutput};
 

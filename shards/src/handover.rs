@@ -4,7 +4,7 @@
 //! system call then costs 2 µs a socket instead of 6 to 10. One pair per receiver, with the sending end in every table,
 //! keeps the number of descriptors linear in the shards; packets are atomic, so senders can share it. Each socket
 //! travels with the bytes that were read from it so far: itself (`SCM_RIGHTS`) into another table, as its number where
-//! all shards share one.
+//! all shards share one. One more pair leads from all shards to the ordinary threads ([`Outside`]), which have a way back, too.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -21,17 +21,26 @@ use rustix::net::{
 };
 
 use crate::fd_table::adopt;
-use crate::parcel::{BYTES_MAX, Lost, Parcel, WAITING_MAX};
+use crate::parcel::{BYTES_MAX, Lost, Parcel, Passed, WAITING_MAX};
 use crate::reactor::{Entry, Reactor, Urgency};
 use crate::settings::Tables;
 
 /// So many sockets travel in one packet at the most.
 pub const BATCH_MAX: usize = 16;
-/// The sending ends of all shards, made before the tables are private.
+/// The sending ends of all shards, and last that of the ordinary threads, made before the tables are private.
 #[derive(Debug)]
 pub(crate) struct Ends {
     senders: Vec<OwnedFd>,
     tables: Tables,
+}
+
+/// The ordinary threads' way to hand sockets to shards, and to get some of them.
+#[derive(Debug)]
+pub struct Outside {
+    ends: Arc<Ends>,
+    receiver: OwnedFd,
+    unpacked: VecDeque<Result<Parcel, Lost>>,
+    packet: Box<[u8]>,
 }
 
 /// A shard's way to hand sockets to the others.
@@ -54,18 +63,66 @@ pub struct Arrivals {
     tables: Tables,
 }
 
-/// Makes one pair per shard: the sending ends together, and the receiving end of each.
-pub(crate) fn connect(shards_count: usize, tables: Tables) -> io::Result<(Arc<Ends>, Vec<OwnedFd>)> {
-    let mut senders = Vec::with_capacity(shards_count);
-    let mut receivers = Vec::with_capacity(shards_count);
-    for _ in 0..shards_count {
+/// Makes one pair per shard: the sending ends together, and the receiving end of each. And one for the ordinary threads.
+pub(crate) fn connect(shards_count: usize, tables: Tables) -> io::Result<(Arc<Ends>, Vec<OwnedFd>, Outside)> {
+    let mut senders = Vec::with_capacity(shards_count + 1);
+    let mut receivers = Vec::with_capacity(shards_count + 1);
+    for _ in 0..=shards_count {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (sender, receiver) = net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         net::sockopt::set_socket_send_buffer_size(&sender, SEND_BUFFER_LEN)?;
         senders.push(sender);
         receivers.push(receiver);
     }
-    Ok((Arc::new(Ends { senders, tables }), receivers))
+    let receiver = receivers.pop().ok_or(io::ErrorKind::NotFound)?;
+    let ends = Arc::new(Ends { senders, tables });
+    let outside = Outside {
+        ends: ends.clone(),
+        receiver,
+        unpacked: VecDeque::new(),
+        packet: vec![0; PACKET_MAX].into(),
+    };
+    Ok((ends, receivers, outside))
+}
+
+impl Outside {
+    /// The next socket that a shard has sent; nothing, if there is none right now.
+    pub fn try_receive(&mut self) -> Option<Result<Passed, Lost>> {
+        while self.unpacked.is_empty() {
+            match receive_batch(&self.receiver, self.ends.tables, &mut self.packet, &mut self.unpacked) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => return None,
+            }
+        }
+        let received = self.unpacked.pop_front()?;
+        Some(received.map(|Parcel { socket, bytes }| Passed { socket, bytes }))
+    }
+
+    /// Sends a socket to shard `to`.
+    ///
+    /// # Errors
+    /// It comes back when there is no room for it right now, and the kernel's error.
+    pub fn try_send(&self, to: usize, passed: Passed) -> Result<(), (Passed, io::Error)> {
+        let Passed { socket, bytes } = passed;
+        assert!(bytes.len() <= BYTES_MAX, "the user bounds what goes with a socket");
+        let waiting = VecDeque::from([Parcel { socket, bytes }]);
+        let sent = send_batch(&self.ends.senders[to], self.ends.tables, &waiting, 1);
+        let mut waiting = waiting.into_iter();
+        match (sent, waiting.next()) {
+            (Err(error), Some(Parcel { socket, bytes })) => Err((Passed { socket, bytes }, error.into())),
+            (_, parcel) => {
+                let_go(self.ends.tables, parcel.into_iter());
+                Ok(())
+            }
+        }
+    }
+}
+
+impl AsFd for Outside {
+    /// Where there is something to be read when a shard has sent something.
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.receiver.as_fd()
+    }
 }
 
 impl Ends {
@@ -104,6 +161,14 @@ impl Handover {
         waiting[to].push_back(parcel);
         self.waiting_count.set(self.waiting_count.get() + 1);
         Ok(())
+    }
+
+    /// Sends `parcel` to the ordinary threads at the end of this pass.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send).
+    pub fn try_send_outside(&self, parcel: Parcel) -> Result<(), Parcel> {
+        self.try_send(self.ends.senders.len() - 1, parcel)
     }
 
     /// Sends off what waits; true when a receiver's socket was full and some of it stays.
@@ -169,7 +234,7 @@ impl Arrivals {
                 tables,
                 ..
             } = self;
-            let received = entry.poll_read(context, 0, || receive_batch(entry, *tables, packet, unpacked));
+            let received = entry.poll_read(context, 0, || receive_batch(entry.fd(), *tables, packet, unpacked));
             match received {
                 Poll::Pending => return Poll::Pending,
                 // No error leads anywhere: the sending end is in our own table.
@@ -183,7 +248,7 @@ impl Drop for Arrivals {
     fn drop(&mut self) {
         // A number that nobody reads would keep its socket open.
         let mut rest = VecDeque::new();
-        while receive_batch(&self.entry, self.tables, &mut self.packet, &mut rest).is_ok_and(|len| len > 0) {}
+        while receive_batch(self.entry.fd(), self.tables, &mut self.packet, &mut rest).is_ok_and(|len| len > 0) {}
         self.reactor.deregister(&self.entry);
     }
 }
@@ -228,7 +293,7 @@ fn let_go(tables: Tables, sent: impl Iterator<Item = Parcel>) {
 }
 
 fn receive_batch(
-    entry: &Entry,
+    receiver: impl AsFd,
     tables: Tables,
     packet: &mut [u8],
     unpacked: &mut VecDeque<Result<Parcel, Lost>>,
@@ -236,7 +301,7 @@ fn receive_batch(
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let received = net::recvmsg(entry.fd(), &mut [IoSliceMut::new(packet)], &mut control, flags)?;
+    let received = net::recvmsg(receiver, &mut [IoSliceMut::new(packet)], &mut control, flags)?;
     let mut sockets: VecDeque<OwnedFd> = VecDeque::with_capacity(BATCH_MAX);
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
@@ -290,7 +355,7 @@ mod tests {
     }
 
     fn parcels_arrive(tables: Tables) {
-        let (ends, mut receivers) = connect(1, tables).unwrap();
+        let (ends, mut receivers, _outside) = connect(1, tables).unwrap();
         let reactor = Reactor::new().unwrap();
         let handover = Handover::new(ends);
         let mut arrivals = Arrivals::new(&reactor, receivers.pop().unwrap(), tables).unwrap();
@@ -322,7 +387,7 @@ mod tests {
     fn a_socket_for_which_there_is_no_descriptor_is_told_as_lost() {
         let test = std::thread::spawn(|| {
             crate::private_table::make_private(&HashSet::new()).unwrap();
-            let (ends, mut receivers) = connect(1, Tables::Private).unwrap();
+            let (ends, mut receivers, _outside) = connect(1, Tables::Private).unwrap();
             let reactor = Reactor::new().unwrap();
             let handover = Handover::new(ends);
             let mut arrivals = Arrivals::new(&reactor, receivers.pop().unwrap(), Tables::Private).unwrap();
@@ -349,8 +414,36 @@ mod tests {
     }
 
     #[test]
+    fn sockets_go_to_the_ordinary_threads_and_back() {
+        for tables in [Tables::Private, Tables::Shared] {
+            let (ends, mut receivers, mut outside) = connect(1, tables).unwrap();
+            let reactor = Reactor::new().unwrap();
+            let handover = Handover::new(ends);
+            let mut arrivals = Arrivals::new(&reactor, receivers.pop().unwrap(), tables).unwrap();
+            assert!(outside.try_receive().is_none());
+            for byte in 0..20 {
+                handover.try_send_outside(parcel(byte, 300)).unwrap();
+            }
+            assert!(!handover.flush());
+            for byte in 0..20 {
+                let received = outside.try_receive().unwrap().unwrap();
+                assert_eq!(received.bytes, [byte; 300]);
+                outside.try_send(0, received).map_err(|(_, error)| error).unwrap();
+            }
+            assert!(outside.try_receive().is_none());
+            let mut context = Context::from_waker(Waker::noop());
+            for byte in 0..20 {
+                let Poll::Ready(Ok(arrived)) = arrivals.poll_next(&mut context) else {
+                    panic!("it has arrived");
+                };
+                assert_eq!(arrived.bytes, [byte; 300]);
+            }
+        }
+    }
+
+    #[test]
     fn one_socket_too_many_is_refused_and_comes_back() {
-        let (ends, _receivers) = connect(1, Tables::Private).unwrap();
+        let (ends, _receivers, _outside) = connect(1, Tables::Private).unwrap();
         let handover = Handover::new(ends);
         let socket = parcel(0, 0).socket;
         for _ in 0..WAITING_MAX {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
 use rustix::io::Errno;
 
-use crate::handover::{self, Arrivals, Handover};
+use crate::handover::{self, Arrivals, Handover, Outside};
 use crate::mesh::{self, Mesh, NodeHandle};
 use crate::reactor::{Mailbox, Reactor};
 use crate::settings::{Executor, Settings, Tables};
@@ -32,6 +32,8 @@ use crate::{cpu, fd_table, private_table, task, uring};
 pub struct Node<M> {
     /// Messages from ordinary threads to shards.
     pub outside: Arc<NodeHandle<M>>,
+    /// Sockets to shards and from them. It is taken by whoever needs it.
+    pub sockets: Option<Outside>,
     threads: Vec<JoinHandle<()>>,
     /// Each shard's end, as it comes.
     ends: mpsc::Receiver<Result<(), StartError>>,
@@ -98,7 +100,7 @@ where
     }
     probe_tables(tables).map_err(of_a_table)?;
     let (meshes, outside) = mesh::connect(cpus.len(), settings.mesh_capacity)?;
-    let (ends, receivers) = handover::connect(cpus.len(), tables)?;
+    let (ends, receivers, sockets) = handover::connect(cpus.len(), tables)?;
     let own_count = match executor {
         Executor::Glommio => GLOMMIO_DESCRIPTORS,
         Executor::Plain => PLAIN_DESCRIPTORS,
@@ -157,6 +159,7 @@ where
     }
     Ok(Node {
         outside: Arc::new(outside),
+        sockets: Some(sockets),
         threads,
         ends: ends_told,
     })

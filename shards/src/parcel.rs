@@ -1,5 +1,7 @@
 //! Defines what a socket travels in from one shard to another.
 
+use std::os::fd::OwnedFd;
+
 use crate::socket::Descriptor;
 
 /// A socket on its way, with the bytes that belong to it.
@@ -8,6 +10,15 @@ pub struct Parcel {
     /// The connected socket, in no shard's reactor.
     pub socket: Descriptor,
     /// At most [`BYTES_MAX`] bytes; their meaning is the user's.
+    pub bytes: Vec<u8>,
+}
+
+/// The same between a shard and the ordinary threads, which have real sockets only.
+#[derive(Debug)]
+pub struct Passed {
+    /// The connected socket.
+    pub socket: OwnedFd,
+    /// At most [`BYTES_MAX`] bytes.
     pub bytes: Vec<u8>,
 }
 

@@ -228,8 +228,8 @@ is wrong changes nothing.
 Write the profiles that \\-\\-cpuprofile and \\-\\-memprofile name.
 .TP
 .B SIGUSR2
-Start the program at its own path anew, with the same arguments: it gets the listeners and takes over, and the clients of this process
-leave as at its end. If it does not serve within upgrade_timeout, nothing has changed. ws2api upgrade does the same and says how it went.
+Start the program at its own path anew, with the same arguments: it gets the listeners and takes over, and the clients move to
+it. If it does not serve within upgrade_timeout, nothing has changed. ws2api upgrade does the same and says how it went.
 .SH ENVIRONMENT
 .TP
 .B RUST_LOG

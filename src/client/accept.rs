@@ -109,9 +109,14 @@ async fn turn_away<C: Conversation>(clients: &Rc<Clients<C>>, mut listener: List
     }
 }
 
-/// Takes the sockets that other shards hand over, for as long as the shard lives. They have a place here like those that it has
-/// accepted itself, and wait for one where they are.
-pub async fn receive<C: Conversation>(clients: Rc<Clients<C>>, mut arrivals: Arrivals) {
+/// Takes the sockets that other shards hand over, for as long as the shard lives. Handshakes have a place here like those that it
+/// has accepted itself, and wait for one where they are. Clients of a process that is taken over need none; `adopted` hears by their
+/// numbers whether they are here.
+pub async fn receive<C: Conversation>(
+    clients: Rc<Clients<C>>,
+    mut arrivals: Arrivals,
+    adopted: impl Fn(u64, bool) + 'static,
+) {
     let env = &clients.env;
     let drain = env.drain.watch();
     let mut timer = Timer::new(&env.reactor);
@@ -120,7 +125,7 @@ pub async fn receive<C: Conversation>(clients: Rc<Clients<C>>, mut arrivals: Arr
         let parcel = match arrivals.next().await {
             Ok(parcel) => parcel,
             Err(lost) => {
-                lose(&clients, &lost.bytes);
+                lose(&clients, &lost.bytes, &adopted);
                 continue;
             }
         };
@@ -151,6 +156,13 @@ pub async fn receive<C: Conversation>(clients: Rc<Clients<C>>, mut arrivals: Arr
                     tracing::error!(%error, "the record of a client that was handed over can't be read");
                 }
             }
+            Some(Content::Moved { number, record }) => {
+                let is_here = clients.adopt(Some(parcel.socket), record);
+                if let Err((_, error)) = &is_here {
+                    tracing::error!(%error, "the record of a client of the process before can't be read");
+                }
+                adopted(number, is_here.is_ok());
+            }
             None => unreachable!("shards pack what they hand over"),
         }
         since_yield += 1;
@@ -162,7 +174,7 @@ pub async fn receive<C: Conversation>(clients: Rc<Clients<C>>, mut arrivals: Arr
 }
 
 /// What another shard has handed over came without its socket.
-fn lose<C: Conversation>(clients: &Rc<Clients<C>>, bytes: &[u8]) {
+fn lose<C: Conversation>(clients: &Rc<Clients<C>>, bytes: &[u8], adopted: &impl Fn(u64, bool)) {
     match Content::unpack(bytes) {
         Some(Content::Handshake(request)) => handshake::lose_parcel(clients, request),
         Some(Content::Client(record)) => {
@@ -170,6 +182,11 @@ fn lose<C: Conversation>(clients: &Rc<Clients<C>>, bytes: &[u8]) {
             if let Err((_, error)) = clients.adopt(None, record) {
                 tracing::error!(%error, "the record of a client that was lost on its way can't be read");
             }
+        }
+        Some(Content::Moved { number, .. }) => {
+            // The process that it comes from has it still.
+            clients.env.counters.handovers_lost.add();
+            adopted(number, false);
         }
         None => unreachable!("shards pack what they hand over"),
     }

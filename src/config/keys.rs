@@ -288,7 +288,7 @@ settings! {
 
     ["An upgrade"]
     /// From `ws2api upgrade`, SIGUSR2 or `POST /upgrade` on: a new process that does not serve by then is ended, and this
-    /// one goes on as if nothing had been asked.
+    /// one goes on as if nothing had been asked. Then clients have as long to become quiet and move.
     upgrade_timeout: Duration = time(TICK, HOUR), "60s", Now;
 }
 

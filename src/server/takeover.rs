@@ -2,6 +2,8 @@
 //! no way back is decided in the package `protocol`.
 
 mod channel;
+pub mod moving_in;
+mod moving_out;
 pub mod new;
 pub mod old;
 pub mod program;

@@ -28,6 +28,8 @@ pub struct ControlPlane {
     drains: AtomicBool,
     /// Another process has the listeners and accepts from them.
     is_taken_over: AtomicBool,
+    /// It takes no more clients.
+    stops_moving: AtomicBool,
     /// The process that was taken over has not ended yet.
     has_predecessor: AtomicBool,
     /// The number of the last configuration.
@@ -58,8 +60,8 @@ pub enum Phase {
     Serving,
     /// It accepts no more, since another process does.
     Closed,
-    /// Nor is an opening handshake under way.
-    Unasked,
+    /// Nor has it clients, or opening handshakes under way.
+    Empty,
     /// It ends: clients leave.
     Draining,
     /// Nothing of its own is under way. It answers for as long as others need it.
@@ -126,6 +128,7 @@ impl ControlPlane {
             opens: AtomicBool::new(true),
             drains: AtomicBool::new(false),
             is_taken_over: AtomicBool::new(false),
+            stops_moving: AtomicBool::new(false),
             has_predecessor: AtomicBool::new(false),
             reloads: AtomicU64::new(0),
             writing: Mutex::new(None),
@@ -176,6 +179,19 @@ impl ControlPlane {
     #[must_use]
     pub fn is_taken_over(&self) -> bool {
         self.is_taken_over.load(Ordering::Relaxed)
+    }
+
+    /// The process that has taken over takes no clients, or no more: those that are here leave.
+    pub fn stop_moving(&self, outside: &NodeHandle<Mail>) {
+        let writing = self.write();
+        self.stops_moving.store(true, Ordering::Relaxed);
+        self.publish(&writing, outside);
+    }
+
+    /// True once no client moves any more.
+    #[must_use]
+    pub fn has_stopped_moving(&self) -> bool {
+        self.stops_moving.load(Ordering::Relaxed)
     }
 
     /// Whether every shard has got so far.
@@ -234,7 +250,7 @@ impl ControlPlane {
         let known = [
             Phase::Serving,
             Phase::Closed,
-            Phase::Unasked,
+            Phase::Empty,
             Phase::Draining,
             Phase::Drained,
             Phase::Ended,

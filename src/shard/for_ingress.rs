@@ -124,7 +124,8 @@ impl Home for Shard {
 
 impl Shard {
     fn without_client(&self) -> ClientReply {
-        if self.control.plane().has_predecessor() {
+        let plane = self.control.plane();
+        if plane.has_predecessor() || plane.is_taken_over() {
             ClientReply::Elsewhere
         } else {
             ClientReply::NotConnected

@@ -73,6 +73,8 @@ pub enum Control {
         /// `None`: it is not connected.
         reply: mpsc::Sender<Option<Description>>,
     },
+    /// So many clients that were sent to another process are there, or here again.
+    Settled(usize),
     /// Send some clients away: they come back to a node that the balancer chooses.
     SendAway(SendAway),
     /// Say who is the most of this, of a slice of the clients.

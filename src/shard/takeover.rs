@@ -1,51 +1,145 @@
-//! Leaves a shard's listeners to another process, and then the shard: the part of a takeover that is one shard's.
+//! Leaves a shard's listeners to another process, then its clients, and then the shard: the part of a takeover that is one
+//! shard's.
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use shards::Timer;
+use shards::handover::Handover;
+use shards::parcel::{BYTES_MAX, Parcel};
 
 use super::Shard;
 use super::control_plane::Phase;
+use super::on_way::moved;
+use crate::client::Connection;
+
+enum Next {
+    Client(Rc<Connection>),
+    Look,
+}
 
 impl Shard {
-    /// Once another process accepts in this one's place: waits until no opening handshake is under way on any shard, so that nobody
-    /// who has come here is refused, and drains.
-    pub(super) async fn leave_to_another(self: Rc<Self>) {
+    /// Once another process accepts in this one's place: has every client move there as soon as it is quiet, and drains what is left
+    /// when that has had its time. Opening handshakes are finished here: nobody who has come is refused.
+    pub(super) async fn leave_to_another(self: Rc<Self>, handover: Rc<Handover>) {
         let env = &self.env;
         let (taken_over, drain) = (env.taken_over.watch(), env.drain.watch());
         poll_fn(|context| {
             if drain.poll_triggered(context).is_ready() {
-                return std::task::Poll::Ready(());
+                return Poll::Ready(());
             }
             taken_over.poll_triggered(context)
         })
         .await;
+        if env.is_draining() {
+            return;
+        }
         // Those that accept have heard it, too, when they have had their turn.
         shards::yield_now().await;
         shards::yield_now().await;
-        if !env.is_draining() {
-            self.control.set_phase(Phase::Closed);
+        if env.is_draining() {
+            return;
         }
-        let deadline = env.reactor.now() + env.core.handshake_timeout;
-        let is_over = || env.is_draining() || env.reactor.now() >= deadline;
-        while self.clients.handshakes_count() > 0 && !is_over() {
+        self.control.set_phase(Phase::Closed);
+        let deadline = env.reactor.now() + env.node.upgrade_timeout;
+        self.clients.start_moving();
+        for some in self.clients.all().chunks(CLIENTS_PER_TURN) {
+            some.iter().for_each(|client| client.move_once_quiet());
+            shards::yield_now().await;
+        }
+        self.move_clients(&handover, deadline).await;
+        self.clients.stop_moving();
+        for some in self.clients.all().chunks(CLIENTS_PER_TURN) {
+            some.iter().for_each(|client| client.stay());
+            shards::yield_now().await;
+        }
+        let is_over = || env.is_draining() || env.reactor.now() >= deadline + ON_WAY_TIMEOUT;
+        while self.on_way.count() > 0 && !is_over() {
             shards::timer::sleep(&env.reactor, LOOK).await;
         }
-        if !env.is_draining() {
-            self.control.set_phase(Phase::Unasked);
-        }
-        while !self.control.plane().have_all_reached(Phase::Unasked) && !is_over() {
-            shards::timer::sleep(&env.reactor, LOOK).await;
-        }
-        // What another shard has read last is here by then.
+        // Those that are here again have been read by then.
         shards::timer::sleep(&env.reactor, LOOK).await;
-        while self.clients.handshakes_count() > 0 && !is_over() {
-            shards::timer::sleep(&env.reactor, LOOK).await;
-        }
         if !env.is_draining() {
             self.drain();
+        }
+    }
+
+    /// Until nobody is left, on any shard: another one may have read the request of a client of this one. Or until the deadline.
+    async fn move_clients(&self, handover: &Handover, deadline: Instant) {
+        let env = &self.env;
+        let drain = env.drain.watch();
+        let mut timer = Timer::new(&env.reactor);
+        let on_way_max = (ON_WAY_MAX / env.count).max(1);
+        let mut passes = 0_u32;
+        loop {
+            let plane = self.control.plane();
+            if env.is_draining() || plane.has_stopped_moving() || env.reactor.now() >= deadline {
+                return;
+            }
+            if self.clients.is_empty() && self.on_way.count() == 0 {
+                self.control.set_phase(Phase::Empty);
+                if plane.have_all_reached(Phase::Empty) {
+                    passes += 1;
+                }
+                if passes > PASSES_WITHOUT {
+                    return;
+                }
+            } else {
+                passes = 0;
+            }
+            timer.set(Some((env.reactor.now() + LOOK).min(deadline)));
+            let next = poll_fn(|context| {
+                self.on_way.wait(context);
+                if drain.poll_triggered(context).is_ready() || timer.poll_expired(context).is_ready() {
+                    return Poll::Ready(Next::Look);
+                }
+                if self.on_way.count() >= on_way_max {
+                    return Poll::Pending;
+                }
+                self.clients.poll_quiet(context).map(Next::Client)
+            });
+            if let Next::Client(client) = next.await {
+                self.move_one(handover, &client);
+            }
+        }
+    }
+
+    fn move_one(&self, handover: &Handover, client: &Rc<Connection>) {
+        let Some((socket, record)) = self.take_client(client) else {
+            return;
+        };
+        let bytes = moved(self.env.index, &record);
+        if bytes.len() <= BYTES_MAX {
+            match handover.try_send_outside(Parcel { socket, bytes }) {
+                Ok(()) => self.on_way.add(),
+                Err(parcel) => self.keep(parcel.socket, &record),
+            }
+        } else {
+            self.keep(socket, &record);
+        }
+    }
+
+    /// It can't move, and stays until all leave.
+    fn keep(&self, socket: shards::socket::Descriptor, record: &[u8]) {
+        let client = protocol::record::client_of(record);
+        if let Err((_, error)) = self.adopt_client(Some(socket), record) {
+            tracing::error!("upgrade: a client is lost: {error}");
+        }
+        if let Ok(client) = client
+            && let Some(connection) = self.clients.find(&client)
+        {
+            connection.stay();
         }
     }
 }
 
 const LOOK: Duration = Duration::from_millis(20);
+/// Clients on their way to the other process, of all shards together.
+const ON_WAY_MAX: usize = 512;
+const CLIENTS_PER_TURN: usize = 32;
+/// What another shard has read last is here after one.
+const PASSES_WITHOUT: u32 = 2;
+/// A process that has been sent a client says soon whether it has it.
+const ON_WAY_TIMEOUT: Duration = Duration::from_secs(15);

@@ -1,4 +1,4 @@
-//! A new process takes over, or everything is as before: `takeover-1` to `takeover-6`.
+//! A new process takes over, or everything is as before: `takeover-1` to `takeover-8`.
 
 use std::fs;
 use std::io::{ErrorKind, IoSliceMut};
@@ -80,7 +80,7 @@ fn ask(proxy: &Proxy, method: &str) -> Reply {
 }
 
 #[test]
-fn nobody_is_refused_while_a_new_process_takes_over_and_the_old_one_sends_its_clients_away() {
+fn nobody_is_refused_while_a_new_process_takes_over_and_every_client_goes_on_there() {
     let backend = Backend::start();
     let mut proxy = slow(&backend).start();
     let mut old: Vec<_> = (0..8).map(|number| proxy.client(&format!("old{number}"))).collect();
@@ -105,9 +105,6 @@ fn nobody_is_refused_while_a_new_process_takes_over_and_the_old_one_sends_its_cl
             .collect();
         let end = until.end();
         let new = proxy.upgrade();
-        for client in &mut old {
-            client.expect_close(1001);
-        }
         wait_for_the_old_one(&proxy);
         drop(end);
         let connected: usize = newcomers.into_iter().map(|newcomer| newcomer.join().unwrap()).sum();
@@ -115,6 +112,7 @@ fn nobody_is_refused_while_a_new_process_takes_over_and_the_old_one_sends_its_cl
     });
     assert!(connected > 0);
     assert_eq!(proxy.wait().code(), Some(0));
+    old.iter_mut().for_each(|client| client.call(2));
     let mut client = proxy.client("after");
     client.call(1);
     let after = proxy.get("/metrics").expect(200).body;
@@ -149,16 +147,16 @@ fn who_is_in_the_middle_of_the_handshake_is_let_in() {
     backend.wait_seen("/connect", 4);
     let new = proxy.upgrade();
     gate.open();
-    for http in asked {
-        // The one that has asked for it lets it in, and sends it away in its turn.
-        support::Client::upgrade(http).expect_close(1001);
-    }
+    // The process that has asked for it lets it in, and it moves.
+    let mut clients: Vec<_> = asked.into_iter().map(support::Client::upgrade).collect();
     assert_eq!(proxy.wait().code(), Some(0));
+    clients.iter_mut().for_each(|client| client.call(1));
+    assert_eq!(backend.seen("/connect").len(), 4);
     new.terminate();
 }
 
 #[test]
-fn while_the_old_process_has_clients_a_push_at_the_new_one_gets_503_and_then_404() {
+fn who_has_a_call_at_the_backend_stays_until_it_is_answered_and_pushes_get_503_meanwhile() {
     let backend = Backend::start();
     let gate = backend.hold("/call", |_| Response::json("{}"));
     let mut proxy = slow(&backend).start();
@@ -182,11 +180,193 @@ fn while_the_old_process_has_clients_a_push_at_the_new_one_gets_503_and_then_404
     assert!(ask(&proxy, "POST").expect(409).body.contains("has not ended"));
     gate.open();
     client.expect("[3,\"1\",{}]");
-    client.expect_close(1001);
     assert_eq!(proxy.wait().code(), Some(0));
-    eventually("the new process to know", || {
-        (proxy.push("CP1", "Reset", "p1", "{}").status == 404).then_some(())
+    proxy.push("CP1", "Reset", "p1", "{}").expect(202);
+    client.expect("[2,\"p1\",\"Reset\",{}]");
+    eventually("the new process to know that it is alone", || {
+        (proxy.push("CP2", "Reset", "p1", "{}").status == 404).then_some(())
     });
+    new.terminate();
+}
+
+#[test]
+fn nothing_of_a_client_changes_over_three_upgrades_and_its_pushes_and_deferred_calls_go_on() {
+    let backend = Backend::start();
+    let mut proxy = slow(&backend).start();
+    let mut clients: Vec<_> = (0..32)
+        .map(|number| proxy.client_of("ocpp1.6", &format!("CP{number}")))
+        .collect();
+    let described = |proxy: &Proxy| {
+        let list = proxy.http().get("/clients?limit=100").expect(200).json();
+        let mut list: Vec<_> = list["clients"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|client| {
+                ["clientId", "connectionId", "since", "address", "subprotocol"].map(|key| client[key].clone())
+            })
+            .collect();
+        list.sort_by_key(|client| client[0].to_string());
+        list
+    };
+    let before = described(&proxy);
+    assert_eq!(before.len(), 32);
+    let mut last: Option<Successor> = None;
+    for round in 0..3 {
+        // One has a push in flight, and another one behind it; another has a Call that the backend has deferred.
+        let (first, second) = (format!("a{round}"), format!("b{round}"));
+        proxy.push("CP1", "Reset", &first, "{}").expect(202);
+        clients[1].expect(&format!("[2,\"{first}\",\"Reset\",{{}}]"));
+        proxy.push("CP1", "Reset", &second, "{}").expect(202);
+        backend.on("/call/Later", |_| {
+            Response::with_headers(202, &[("X-Deferred", "1")], "")
+        });
+        let id = format!("d{round}");
+        clients[2].send_call(&id, "Later", "{}");
+        eventually("the Call to be deferred", || {
+            let client = proxy.http().get("/clients/CP2").expect(200).json();
+            (client["pending"]["callsDeferred"] == 1).then_some(())
+        });
+        let new = proxy.upgrade();
+        match last.replace(new) {
+            None => assert_eq!(proxy.wait().code(), Some(0)),
+            Some(before) => before.wait(),
+        }
+        wait_for_the_old_one(&proxy);
+        assert_eq!(described(&proxy), before, "round {round}");
+        clients[1].send_result(&first, "{}");
+        clients[1].expect(&format!("[2,\"{second}\",\"Reset\",{{}}]"));
+        clients[1].send_result(&second, "{}");
+        for id in [&first, &second] {
+            backend.take(&format!("/result/Reset/CP1/{id}"));
+        }
+        let answered = proxy.http().post(&format!("/result/Later/CP2/{id}"), "{\"n\":1}");
+        assert_eq!(answered.status, 204, "{answered:?}");
+        clients[2].expect(&format!("[3,\"{id}\",{{\"n\":1}}]"));
+        clients.iter_mut().for_each(|client| client.call(round + 10));
+    }
+    assert_eq!(backend.seen("/connect").len(), 32);
+    assert_eq!(backend.seen("/disconnect").len(), 0);
+    assert_eq!(backend.seen("/error").len(), 0);
+    last.unwrap().terminate();
+}
+
+#[test]
+fn calls_and_pushes_go_on_while_their_clients_move() {
+    let backend = Backend::start();
+    let mut proxy = slow(&backend).start();
+    let mut groups: Vec<Vec<_>> = (0..3)
+        .map(|group| {
+            (0..40)
+                .map(|number| proxy.client(&format!("CP{group}-{number}")))
+                .collect()
+        })
+        .collect();
+    let mut pushed: Vec<_> = (0..10).map(|number| proxy.client(&format!("pushed{number}"))).collect();
+    let until = Until::default();
+    let last = thread::scope(|scope| {
+        let end = until.end();
+        let callers: Vec<_> = groups
+            .iter_mut()
+            .map(|clients| {
+                let until = &until;
+                scope.spawn(move || {
+                    let mut round = 0;
+                    while !until.is_over() || round < 3 {
+                        // Each has its own answer, and no other comes.
+                        clients.iter_mut().for_each(|client| client.call(round));
+                        round += 1;
+                    }
+                    round
+                })
+            })
+            .collect();
+        let pusher = scope.spawn(|| {
+            let mut count = 0;
+            while !until.is_over() || count < 30 {
+                let (name, id) = (format!("pushed{}", count % 10), format!("p{count}"));
+                // 503 says that nothing was sent, and to ask again.
+                eventually("the push to be taken", || {
+                    let reply = proxy.push(&name, "Reset", &id, "{}");
+                    assert!([202, 503].contains(&reply.status), "{reply:?}");
+                    (reply.status == 202).then_some(())
+                });
+                let client = &mut pushed[count % 10];
+                client.expect(&format!("[2,\"{id}\",\"Reset\",{{}}]"));
+                client.send_result(&id, &format!("{{\"n\":{count}}}"));
+                let outcome = backend.take(&format!("/result/Reset/{name}/{id}"));
+                assert_eq!(outcome.text(), format!("{{\"n\":{count}}}"));
+                count += 1;
+            }
+            count
+        });
+        let mut last: Option<Successor> = None;
+        for _ in 0..3 {
+            let new = proxy.upgrade();
+            if let Some(before) = last.replace(new) {
+                before.wait();
+            }
+            wait_for_the_old_one(&proxy);
+        }
+        drop(end);
+        let rounds: Vec<usize> = callers.into_iter().map(|caller| caller.join().unwrap()).collect();
+        let pushes = pusher.join().unwrap();
+        assert!(
+            rounds.iter().all(|rounds| *rounds >= 3) && pushes >= 30,
+            "{rounds:?} {pushes}"
+        );
+        last.unwrap()
+    });
+    assert_eq!(proxy.wait().code(), Some(0));
+    assert_eq!(backend.seen("/connect").len(), 130);
+    for path in ["/disconnect", "/error"] {
+        assert_eq!(backend.seen(path).len(), 0, "{path}");
+    }
+    last.terminate();
+}
+
+#[test]
+fn a_new_process_that_dies_while_clients_move_costs_none_of_them_a_word() {
+    let installed = Installed::new();
+    let backend = Backend::start();
+    let mut proxy = slow(&backend).program(installed.program()).start();
+    let mut clients: Vec<_> = (0..20).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    for (step, words) in [("takes-clients-and-dies", "it has ended")] {
+        let exe = std::env::current_exe().unwrap();
+        installed.exchange(&format!(
+            "#!/bin/sh\nSTEP={step} exec {} --exact upgrade::the_new_process_of_a_test --ignored --nocapture 1>&2\n",
+            exe.display()
+        ));
+        ask(&proxy, "POST").expect(200);
+        proxy.wait_log(words);
+        // Those on the way are here again, and are told as at the end: nobody accepts any more.
+        for client in &mut clients {
+            client.expect_close(1001);
+        }
+        assert_eq!(proxy.wait().code(), Some(0));
+        assert_eq!(backend.wait_seen("/disconnect", 20).len(), 20);
+    }
+}
+
+#[test]
+fn who_is_not_quiet_in_time_leaves_as_at_the_end() {
+    let backend = Backend::start();
+    let _gate = backend.hold("/call", |_| Response::json("{}"));
+    let mut proxy = Proxy::with(&backend)
+        .shards(2)
+        .set("upgrade_timeout", "3s")
+        .set("drain_timeout", "1s")
+        .start();
+    let mut quiet = proxy.client("CP1");
+    let mut busy = proxy.client("CP2");
+    busy.send_call("1", "Heartbeat", "{}");
+    backend.take("/call");
+    let new = proxy.upgrade();
+    assert!(busy.text().starts_with("[4,\"1\",\"InternalError\","));
+    busy.expect_close(1001);
+    assert_eq!(proxy.wait().code(), Some(0));
+    quiet.send("[2,\"x\"]");
+    assert!(!quiet.text().is_empty());
     new.terminate();
 }
 
@@ -326,7 +506,7 @@ fn the_new_process_of_a_test() {
         let _ = rustix::net::send(&stdin, bytes, SendFlags::empty());
     };
     let hear = || {
-        let mut packet = [0; 8192];
+        let mut packet = vec![0; protocol::takeover::MESSAGE_LEN_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = rustix::net::recvmsg(
@@ -383,6 +563,12 @@ fn the_new_process_of_a_test() {
     assert_eq!(hear(), Message::Go);
     if is("hangs-when-it-may") {
         hang();
+    }
+    if is("takes-clients-and-dies") {
+        say(&Message::Serving.to_bytes());
+        for _ in 0..5 {
+            assert!(matches!(hear(), Message::Client { .. }));
+        }
     }
     die();
 }

@@ -361,6 +361,7 @@ fn plan(node: u32, shards_count: usize, bounds: &[(&str, &str)]) -> (Plan, usize
         hasher: IdHasher::with_seed(node.into()),
         traced: None,
         control: ControlPlane::new(vec![0; shards_count]),
+        adopted: std::sync::mpsc::channel().0,
     };
     (plan, config.cores[0].mesh_queue)
 }

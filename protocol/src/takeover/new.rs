@@ -1,6 +1,7 @@
 //! The side of the process that was started to take over.
 
 use super::message::{Hello, Message};
+use crate::record;
 
 /// What the new process does until it serves, or ends.
 #[derive(Debug)]
@@ -55,6 +56,12 @@ impl New {
     /// The old process says something.
     pub fn handle_message(&mut self, message: Message, out: &mut Vec<NewOutput>) {
         match (self.state, message) {
+            (State::Greeting, Message::Hello(hello)) if !record::is_readable(hello.records) => {
+                let words = format!("this version can't read clients of version {}", hello.records);
+                out.push(NewOutput::Send(Message::Failed(words.clone())));
+                self.state = State::Over;
+                out.push(NewOutput::End(words));
+            }
             (State::Greeting, Message::Hello(hello)) => {
                 // The old one decides whether both can talk: it is the one that goes on.
                 out.push(NewOutput::Send(Message::Hello(self.own.clone())));

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use super::reactor::Reactor;
-use crate::parcel::{BYTES_MAX, Lost, Parcel, WAITING_MAX};
+use crate::parcel::{BYTES_MAX, Lost, Parcel, Passed, WAITING_MAX};
 
 /// What is on its way to one shard.
 #[derive(Debug, Default)]
@@ -47,6 +47,39 @@ impl Handover {
             waker.wake();
         }
         Ok(())
+    }
+
+    /// There is nobody.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn try_send_outside(&self, parcel: Parcel) -> Result<(), Parcel> {
+        Err(parcel)
+    }
+}
+
+/// The ordinary threads, which a simulation does not have.
+#[derive(Debug)]
+pub struct Outside(std::convert::Infallible);
+
+impl Outside {
+    /// Never called.
+    pub fn try_receive(&mut self) -> Option<Result<Passed, Lost>> {
+        match self.0 {}
+    }
+
+    /// Never called.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn try_send(&self, _: usize, _: Passed) -> Result<(), (Passed, std::io::Error)> {
+        match self.0 {}
+    }
+}
+
+impl std::os::fd::AsFd for Outside {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        match self.0 {}
     }
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::handover::{Arrivals, Handover, Way};
+use super::handover::{Arrivals, Handover, Outside, Way};
 use super::network::Network;
 use super::random::Random;
 use super::reactor::Reactor;
@@ -23,6 +23,8 @@ use crate::turn;
 pub struct Node<M> {
     /// Messages from ordinary threads to shards.
     pub outside: Arc<NodeHandle<M>>,
+    /// There are none.
+    pub sockets: Option<Outside>,
 }
 
 /// A simulated shard runs in a [`Simulation`].

@@ -49,7 +49,7 @@ fn takeover(now: &Snapshot, found: &mut Vec<Alert>) {
         );
     }
     if now.takeover.has_predecessor {
-        let words = "This process has taken over; the one before sends its clients away, and pushes for them get 503 here until it has ended.";
+        let words = "This process has taken over; clients still come from the one before, and pushes for them get 503 here until they have.";
         warn("upgrade", words);
     }
 }

@@ -19,6 +19,16 @@ use protocol::takeover::{MESSAGE_LEN_MAX, Message};
 #[derive(Debug)]
 pub(super) struct Channel(OwnedFd);
 
+/// Where a message is received.
+#[derive(Debug)]
+pub(super) struct Packet(Box<[u8]>);
+
+impl Packet {
+    pub(super) fn new() -> Self {
+        Self(vec![0; MESSAGE_LEN_MAX].into())
+    }
+}
+
 /// What came.
 #[derive(Debug)]
 pub(super) enum Received {
@@ -79,8 +89,7 @@ impl Channel {
     }
 
     /// What the other process says next. Kinds of messages that are not known are passed over.
-    pub(super) fn receive(&self, deadline: Option<Instant>) -> Received {
-        let mut packet = [0; MESSAGE_LEN_MAX];
+    pub(super) fn receive(&self, packet: &mut Packet, deadline: Option<Instant>) -> Received {
         loop {
             match self.wait(PollFlags::IN, deadline) {
                 Ok(()) => {}
@@ -90,7 +99,7 @@ impl Channel {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-            let received = net::recvmsg(&self.0, &mut [IoSliceMut::new(&mut packet)], &mut control, flags);
+            let received = net::recvmsg(&self.0, &mut [IoSliceMut::new(&mut packet.0)], &mut control, flags);
             let len = match received {
                 Err(Errno::INTR | Errno::AGAIN) => continue,
                 Ok(received) if received.bytes > 0 => received.bytes,
@@ -100,12 +109,25 @@ impl Channel {
                 RecvAncillaryMessage::ScmRights(mut sockets) => sockets.next(),
                 _ => None,
             });
-            match Message::parse(&packet[..len]) {
+            match Message::parse(&packet.0[..len]) {
                 Ok(Some(message)) => return Received::Message(message, socket),
                 Ok(None) => {}
                 Err(error) => return Received::Nonsense(format!("it said something that can't be read: {error}")),
             }
         }
+    }
+
+    /// Waits until something comes here or there, or for that time.
+    pub(super) fn wait_with(&self, other: Option<&impl AsFd>, time: Duration) {
+        let timeout = timespec(time);
+        let polled = [Some(self.0.as_fd()), other.map(AsFd::as_fd)];
+        let mut polled: Vec<_> = polled
+            .iter()
+            .flatten()
+            .map(|socket| PollFd::new(socket, PollFlags::IN))
+            .collect();
+        // Whatever it says, the next look finds out.
+        let _ = poll(&mut polled, Some(&timeout));
     }
 
     /// Nothing more comes, here and there: whoever waits is woken.

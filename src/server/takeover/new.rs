@@ -1,10 +1,12 @@
 //! Takes over from the process that has started this one.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::channel::{Channel, Received};
+use super::channel::{Channel, Packet, Received};
+use super::moving_in::MovingIn;
 use super::program::is_started_to_take_over;
 use crate::server::sd_notify;
 use crate::shard::control_plane::ControlPlane;
@@ -13,7 +15,8 @@ use protocol::takeover::{Hello, Listener, Message, New, NewOutput};
 /// The process that runs, as the new one sees it.
 #[derive(Debug)]
 pub struct Predecessor {
-    channel: Channel,
+    channel: Arc<Channel>,
+    packet: Packet,
     new: New,
     listeners: Vec<(Listener, OwnedFd)>,
     generation: u32,
@@ -35,7 +38,8 @@ impl Predecessor {
         };
         sd_notify::be_silent();
         let mut this = Self {
-            channel,
+            channel: Arc::new(channel),
+            packet: Packet::new(),
             new: New::begin(Hello::own(version, 0, 0)),
             listeners: Vec::new(),
             generation: 0,
@@ -44,7 +48,7 @@ impl Predecessor {
         let deadline = Instant::now() + MEET_TIMEOUT;
         loop {
             let mut out = Vec::new();
-            match this.channel.receive(Some(deadline)) {
+            match this.channel.receive(&mut this.packet, Some(deadline)) {
                 Received::Message(message, socket) => {
                     match (&message, socket) {
                         (Message::Hello(hello), _) => this.generation = hello.generation,
@@ -99,7 +103,7 @@ impl Predecessor {
                     NewOutput::End(words) => return Err(words),
                 }
             }
-            match self.channel.receive(None) {
+            match self.channel.receive(&mut self.packet, None) {
                 Received::Message(message, _) => self.new.handle_message(message, &mut out),
                 Received::End | Received::Deadline | Received::Nonsense(_) => {
                     tracing::warn!("the process that was to be taken over has ended: this one serves in its place");
@@ -110,25 +114,44 @@ impl Predecessor {
         }
     }
 
-    /// It serves: the other one hears of it. When that has ended, `control` is told.
-    pub fn serve(self, control: Arc<ControlPlane>) {
+    /// It serves: the other one hears of it, and its clients come. When it has ended, `control` is told.
+    pub fn serve(self, control: Arc<ControlPlane>, moving_in: MovingIn) {
         sd_notify::speak();
-        if !self.is_gone {
-            self.say(&Message::Serving);
-            let this = self;
-            let waits = std::thread::Builder::new().name("predecessor".into()).spawn({
-                let control = control.clone();
-                move || {
-                    while let Received::Message(..) = this.channel.receive(None) {}
-                    tracing::info!("the process before this one has ended");
-                    control.forget_predecessor();
-                }
-            });
-            if waits.is_ok() {
-                return;
-            }
+        let has_begun = !self.is_gone && self.take_clients(control.clone(), moving_in).is_ok();
+        if !has_begun {
+            control.forget_predecessor();
         }
-        control.forget_predecessor();
+    }
+
+    fn take_clients(self, control: Arc<ControlPlane>, moving_in: MovingIn) -> io::Result<()> {
+        self.say(&Message::Serving);
+        let Self {
+            channel, mut packet, ..
+        } = self;
+        let MovingIn { way, adopted } = moving_in;
+        let answers = channel.clone();
+        std::thread::Builder::new().name("adopted".into()).spawn(move || {
+            for (number, is_taken) in adopted {
+                answer(&answers, number, is_taken);
+            }
+        })?;
+        std::thread::Builder::new().name("predecessor".into()).spawn(move || {
+            loop {
+                match channel.receive(&mut packet, None) {
+                    Received::Message(Message::Client { number, record }, socket) => {
+                        // Without a descriptor for it the other one takes it back.
+                        if !socket.is_some_and(|socket| way.send_home(number, &record, socket)) {
+                            answer(&channel, number, false);
+                        }
+                    }
+                    Received::Message(..) => {}
+                    Received::End | Received::Deadline | Received::Nonsense(_) => break,
+                }
+            }
+            tracing::info!("the process before this one has ended");
+            control.forget_predecessor();
+        })?;
+        Ok(())
     }
 
     /// This process can't take over, and ends.
@@ -146,6 +169,12 @@ impl Predecessor {
     fn say(&self, message: &Message) {
         let _ = self.channel.send(message, None, Instant::now() + SAY_TIMEOUT);
     }
+}
+
+/// Whether this process has a client of the other one, for good.
+fn answer(channel: &Channel, number: u64, is_taken: bool) {
+    // One that does not hear it has ended.
+    let _ = channel.send(&Message::Taken { number, is_taken }, None, Instant::now() + SAY_TIMEOUT);
 }
 
 /// The other one has everything at hand.

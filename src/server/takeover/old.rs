@@ -5,9 +5,11 @@ use std::process::{Child, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use shards::handover::Outside;
 use shards::mesh::NodeHandle;
 
-use super::channel::{Channel, Received};
+use super::channel::{Channel, Packet, Received};
+use super::moving_out::MovingOut;
 use super::program::Program;
 use crate::server::listeners::KeptListeners;
 use crate::server::sd_notify;
@@ -30,6 +32,8 @@ struct Inner {
     outside: Arc<NodeHandle<Mail>>,
     control: Arc<ControlPlane>,
     listeners: KeptListeners,
+    /// Clients come from the shards.
+    sockets: Arc<Mutex<Outside>>,
     /// Written when operators are another process's.
     admin_stop: Arc<StopWord>,
     state: Mutex<State>,
@@ -107,6 +111,8 @@ pub struct Parts {
     pub control: Arc<ControlPlane>,
     /// What is passed on.
     pub listeners: KeptListeners,
+    /// Where clients come from the shards.
+    pub sockets: Arc<Mutex<Outside>>,
     /// Said when operators are another process's.
     pub admin_stop: Arc<StopWord>,
 }
@@ -122,6 +128,7 @@ impl Upgrades {
             outside,
             control,
             listeners,
+            sockets,
             admin_stop,
         } = parts;
         Self(Arc::new(Inner {
@@ -131,6 +138,7 @@ impl Upgrades {
             outside,
             control,
             listeners,
+            sockets,
             admin_stop,
             state: Mutex::default(),
         }))
@@ -210,7 +218,7 @@ impl Upgrades {
         };
         match &result {
             Ok(TakenOver { pid, version }) => {
-                tracing::info!("upgrade: process {pid} ({version}) has taken over; the clients of this one leave");
+                tracing::info!("upgrade: process {pid} ({version}) has taken over; the clients move there");
             }
             Err(words) => {
                 tracing::error!("upgrade: undone, this process goes on: {words}");
@@ -227,9 +235,20 @@ impl Upgrades {
         drop(state);
         // Nobody waits for it after a signal.
         let _ = reply.send(result);
-        if let Some(mut child) = child
-            && let Ok(status) = child.wait()
-        {
+        if let Some(child) = child {
+            self.hand_on(child);
+        }
+    }
+
+    /// The clients, until none is left or they have had their time; then this process is about to end.
+    fn hand_on(&self, mut child: Child) {
+        let channel = self.state().channel.clone();
+        if let Some(channel) = channel {
+            let mut sockets = self.0.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+            let moving = MovingOut::new(&channel, &mut sockets, &self.0.outside, &self.0.control);
+            tracing::info!("upgrade: {} clients have moved", moving.run());
+        }
+        if let Ok(status) = child.wait() {
             tracing::error!("the process that has taken over has ended: {status}");
         }
     }
@@ -253,7 +272,7 @@ impl Upgrades {
         }
         drop(state);
         let count = u32::try_from(listeners.len()).unwrap_or(u32::MAX);
-        let mut out = Vec::new();
+        let (mut out, mut packet) = (Vec::new(), Packet::new());
         let now = Instant::now();
         let mut old = Old::new(Hello::own(version, count, generation), now, timeout, &mut out);
         loop {
@@ -283,7 +302,7 @@ impl Upgrades {
             if old.is_over() {
                 continue;
             }
-            match channel.receive(old.deadline()) {
+            match channel.receive(&mut packet, old.deadline()) {
                 Received::Message(message, _) => old.handle_message(message, Instant::now(), &mut out),
                 Received::Nonsense(words) => old.handle_end(words, &mut out),
                 Received::Deadline => old.handle_deadline(Instant::now(), &mut out),
