@@ -85,7 +85,7 @@ impl Pusher {
                     if status < 300 {
                         ledger.late_answer_taken(&id);
                     } else {
-                        assert!([404, 409, 429, 503].contains(&status), "{status}");
+                        assert!([404, 408, 409, 429, 503].contains(&status), "{status}");
                     }
                     if !keep_alive {
                         return self.forget();
