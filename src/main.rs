@@ -235,7 +235,8 @@ fn serve(
         "ready listen={listen} ingress={ingress} admin={admin} shards={}\n",
         config.cores.len()
     ))?;
-    print(&guide(&server.addresses))?;
+    // Whoever wanted only the first lines has them; its clients stay.
+    let _ = print(&guide(&server.addresses));
     sd_notify::ready();
     let (remote, control) = (server.remote(), server.control());
     let source = Source {

@@ -1,8 +1,11 @@
 //! The program prints, refuses and exits on the command line as it says: `listener-1` to `listener-10`, `start-1` to
 //! `start-3`.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
+use support::client::Handshake;
 use support::program::{run, usable_cpus};
 use support::{Backend, Http, Proxy, open_to_all};
 
@@ -67,6 +70,41 @@ fn help_names_every_flag_and_command() {
             assert!(stdout.contains(word), "{word}");
         }
     }
+}
+
+#[test]
+fn a_demo_whose_lines_nobody_reads_any_more_goes_on() {
+    let ports = [
+        "--listen",
+        "127.0.0.1:0",
+        "--ingress",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ];
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_ws2api"))
+        .arg("demo")
+        .args(ports)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    // As `head -1` does: one line, and the pipe is closed.
+    BufReader::new(demo.stdout.take().unwrap())
+        .read_line(&mut ready)
+        .unwrap();
+    let listen = ready.split(' ').find_map(|field| field.strip_prefix("listen="));
+    let listen = listen.unwrap_or_else(|| panic!("{ready:?}")).parse().unwrap();
+    let mut client = Handshake::new("CP1").open(listen);
+    for number in 1..4 {
+        // It prints a line for each.
+        client.send_call(&number.to_string(), "Heartbeat", "{}");
+        assert_eq!(client.json()[0], 3);
+    }
+    assert!(demo.try_wait().unwrap().is_none());
+    demo.kill().unwrap();
+    demo.wait().unwrap();
 }
 
 #[test]
