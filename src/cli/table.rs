@@ -208,7 +208,7 @@ pub const FLAGS: &[Flag] = &[
         ..flag(
             "to",
             "URL",
-            "Of replay: where clients connect, ws://[:PASSWORD@]host:port[/prefix/]. [listen of the configuration]",
+            "Of replay: where to, ws://[:PASSWORD@]host:port[/prefix/]. [listen of the configuration]",
         )
     },
     Flag {
