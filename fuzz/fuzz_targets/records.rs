@@ -247,16 +247,7 @@ fn believe_nothing(bytes: &[u8]) {
     if !session.is_quiet() {
         return;
     }
-    let parts = ClientParts {
-        identity: &record.identity,
-        since_ms: record.since_ms,
-        age: record.age,
-        deflate: record.deflate.as_ref(),
-        decoder: &record.decoder,
-        unread: record.unread,
-        posts: &record.posts,
-    };
-    let written = parts.record(|record| session.write_record(now, record));
+    let written = record.parts().record(|record| session.write_record(now, record));
     assert!(
         written.len() <= 4 * bytes.len() + 256,
         "{} of {}",

@@ -142,6 +142,16 @@ pub fn resolve(
     resolve::resolve(&file, overrides, usable_cpus)
 }
 
+/// The configuration of two shards with these settings.
+#[cfg(test)]
+pub(crate) fn two_shards(settings: &[(&str, &str)]) -> Config {
+    let mut overrides = Overrides::default();
+    for (key, value) in settings {
+        overrides.set(key, value);
+    }
+    resolve(None, &overrides, &[0, 1]).expect("a configuration")
+}
+
 /// Shards that one process may have: the mesh has a queue for each ordered pair of them.
 pub const SHARDS_MAX: usize = 256;
 

@@ -72,16 +72,8 @@ pub fn merge(old: &Config, new: &Config) -> Config {
 #[cfg(test)]
 mod tests {
     use super::super::units::{size_from, time_from};
-    use super::super::{Kind, Overrides, resolve};
+    use super::super::{Kind, two_shards};
     use super::*;
-
-    fn with(settings: &[(&str, &str)]) -> Config {
-        let mut overrides = Overrides::default();
-        for (key, value) in settings {
-            overrides.set(key, value);
-        }
-        resolve(None, &overrides, &[0, 1]).expect("a configuration")
-    }
 
     /// Some value that the key allows and that is not its default.
     fn another(key: &Key) -> String {
@@ -120,9 +112,9 @@ mod tests {
     fn every_key_changes_when_it_says() {
         // Without whom trusted_headers would mean nothing.
         let trusted = ("trusted_proxies", "10.1.0.0/16");
-        let old = with(&[trusted]);
+        let old = two_shards(&[trusted]);
         for key in Key::all() {
-            let new = with(&[trusted, (key.name, &another(key))]);
+            let new = two_shards(&[trusted, (key.name, &another(key))]);
             let changes = changes(&old, &new);
             assert!(!changes.is_empty(), "{}", key.name);
             assert!(
@@ -143,8 +135,8 @@ mod tests {
 
     #[test]
     fn shards_are_neither_made_nor_moved() {
-        let old = with(&[("clients_max", "10")]);
-        let mut new = with(&[("clients_max", "20")]);
+        let old = two_shards(&[("clients_max", "10")]);
+        let mut new = two_shards(&[("clients_max", "20")]);
         new.cores.truncate(1);
         new.cores[0].cpu = 1;
         let changes = changes(&old, &new);

@@ -112,16 +112,8 @@ fn is_open(address: &SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Overrides, resolve};
+    use super::super::two_shards;
     use super::*;
-
-    fn two_shards(settings: &[(&str, &str)]) -> Config {
-        let mut overrides = Overrides::default();
-        for (key, value) in settings {
-            overrides.set(key, value);
-        }
-        resolve(None, &overrides, &[0, 1]).expect("a configuration")
-    }
 
     fn words(config: &Config) -> Vec<(String, String)> {
         warnings(config)

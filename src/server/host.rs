@@ -6,7 +6,6 @@ mod one_table;
 mod warnings;
 
 use std::fs;
-use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
 
@@ -45,13 +44,16 @@ impl Limits {
         let number = |path: &str| text(path)?.trim().parse().ok();
         let all_memory = text("/proc/meminfo").and_then(|text| memory_total(&text));
         let group = text("/proc/self/cgroup").and_then(|text| group_path(&text));
-        let cpu_quota = group
-            .as_deref()
-            .and_then(|path| cpu_quota::read(Path::new("/sys/fs/cgroup"), path));
         let groups = group.iter().flat_map(|path| group_and_above(path));
-        let group_memory = groups
-            .filter_map(|path| number(&format!("/sys/fs/cgroup{path}/memory.max")))
+        let group_files = |name| {
+            groups
+                .clone()
+                .filter_map(move |path| text(&format!("/sys/fs/cgroup{path}/{name}")))
+        };
+        let group_memory = group_files("memory.max")
+            .filter_map(|text| text.trim().parse().ok())
             .min();
+        let cpu_quota = group_files("cpu.max").filter_map(|text| cpu_quota::parse(&text)).min();
         let capabilities = text("/proc/self/status").and_then(|text| effective_capabilities(&text));
         let locks_freely = capabilities.is_some_and(|bits| bits >> CAP_IPC_LOCK & 1 == 1);
         Limits {
@@ -96,7 +98,7 @@ fn group_path(text: &str) -> Option<String> {
 }
 
 /// A group and those that it is in, whose limits hold for it, too; the root's is the empty path.
-fn group_and_above(path: &str) -> impl Iterator<Item = &str> {
+fn group_and_above(path: &str) -> impl Iterator<Item = &str> + Clone {
     std::iter::successors(Some(path), |path| path.rsplit_once('/').map(|(above, _)| above))
 }
 

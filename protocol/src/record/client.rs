@@ -49,6 +49,22 @@ pub struct ClientParts<'a> {
     pub posts: &'a [PostRecord],
 }
 
+impl ClientRecord<'_> {
+    /// What a record is written of that is the same as this one, but for the conversation.
+    #[must_use]
+    pub fn parts(&self) -> ClientParts<'_> {
+        ClientParts {
+            identity: &self.identity,
+            since_ms: self.since_ms,
+            age: self.age,
+            deflate: self.deflate.as_ref(),
+            decoder: &self.decoder,
+            unread: self.unread,
+            posts: &self.posts,
+        }
+    }
+}
+
 impl ClientParts<'_> {
     /// The record. `session` writes the conversation.
     #[must_use]

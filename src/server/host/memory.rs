@@ -103,15 +103,7 @@ const HELD_LEAST: usize = 16 * MIB;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Overrides, resolve};
-
-    fn two_shards(settings: &[(&str, &str)]) -> Config {
-        let mut overrides = Overrides::default();
-        for (key, value) in settings {
-            overrides.set(key, value);
-        }
-        resolve(None, &overrides, &[0, 1]).expect("a configuration")
-    }
+    use crate::config::two_shards;
 
     fn of_memory(memory: u64) -> Limits {
         Limits {

@@ -28,16 +28,14 @@ pub(super) fn clients_that_fit(core: &Core, shards: usize, limit: u64) -> usize 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Overrides, resolve};
+    use crate::config::two_shards;
 
     #[test]
     fn each_shard_gets_its_part_of_one_table() {
         // As in `warnings`: what is no client's are 4096 + 1024 + 256 + 64 + 32 of each shard.
         const OTHERS: u64 = 5472;
         let fitted = |clients_max: u64, limit, is_one_table| {
-            let mut overrides = Overrides::default();
-            overrides.set("clients_max", clients_max);
-            let mut config = resolve(None, &overrides, &[0, 1]).expect("a configuration");
+            let mut config = two_shards(&[("clients_max", &clients_max.to_string())]);
             let limits = Limits {
                 open_files: Some(limit),
                 is_one_table,

@@ -248,15 +248,7 @@ pub(crate) const LOCKED_MEMORY_PER_SHARD: u64 = 512 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Overrides, resolve};
-
-    fn two_shards(settings: &[(&str, &str)]) -> Config {
-        let mut overrides = Overrides::default();
-        for (key, value) in settings {
-            overrides.set(key, value);
-        }
-        resolve(None, &overrides, &[0, 1]).expect("a configuration")
-    }
+    use crate::config::two_shards;
 
     fn words(config: &Config, limits: Limits) -> Vec<(String, String)> {
         warnings(config, &limits)

@@ -24,18 +24,7 @@ pub struct Upgrades(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// `None`: it could not be found out.
-    program: Option<Program>,
-    /// What this process says that it is.
-    version: String,
-    generation: u32,
-    outside: Arc<NodeHandle<Mail>>,
-    control: Arc<ControlPlane>,
-    listeners: KeptListeners,
-    /// Clients come from the shards.
-    sockets: Arc<Mutex<Outside>>,
-    /// Written when operators are another process's.
-    admin_stop: Arc<StopWord>,
+    parts: Parts,
     state: Mutex<State>,
 }
 
@@ -121,25 +110,8 @@ impl Upgrades {
     /// None is under way.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts {
-            program,
-            version,
-            generation,
-            outside,
-            control,
-            listeners,
-            sockets,
-            admin_stop,
-        } = parts;
         Self(Arc::new(Inner {
-            program,
-            version,
-            generation,
-            outside,
-            control,
-            listeners,
-            sockets,
-            admin_stop,
+            parts,
             state: Mutex::default(),
         }))
     }
@@ -149,7 +121,7 @@ impl Upgrades {
     /// # Errors
     /// See [`NotBegun`].
     pub fn begin(&self, timeout: Duration) -> Result<mpsc::Receiver<Result<TakenOver, String>>, NotBegun> {
-        let program = self.0.program.clone().ok_or(NotBegun::NoPath)?;
+        let program = self.0.parts.program.clone().ok_or(NotBegun::NoPath)?;
         if std::process::id() == 1 {
             return Err(NotBegun::IsInit);
         }
@@ -157,15 +129,18 @@ impl Upgrades {
         if state.is_under_way {
             return Err(NotBegun::UnderWay);
         }
-        if state.is_cancelled || self.0.control.is_ending() {
+        if state.is_cancelled || self.0.parts.control.is_ending() {
             return Err(NotBegun::Ending);
         }
-        if self.0.control.has_predecessor() {
+        if self.0.parts.control.has_predecessor() {
             return Err(NotBegun::HasPredecessor);
         }
         state.is_under_way = true;
         state.begun += 1;
-        let hello = (self.0.version.clone(), self.0.generation.saturating_add(state.begun));
+        let hello = (
+            self.0.parts.version.clone(),
+            self.0.parts.generation.saturating_add(state.begun),
+        );
         drop(state);
         let (reply, replies) = mpsc::channel();
         let this = self.clone();
@@ -244,8 +219,8 @@ impl Upgrades {
     fn hand_on(&self, mut child: Child) {
         let channel = self.state().channel.clone();
         if let Some(channel) = channel {
-            let mut sockets = self.0.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-            let moving = MovingOut::new(&channel, &mut sockets, &self.0.outside, &self.0.control);
+            let mut sockets = self.0.parts.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+            let moving = MovingOut::new(&channel, &mut sockets, &self.0.parts.outside, &self.0.parts.control);
             tracing::info!("upgrade: {} clients have moved", moving.run());
         }
         if let Ok(status) = child.wait() {
@@ -314,7 +289,7 @@ impl Upgrades {
 
     /// Copies, so that nobody has to wait for those that the process keeps.
     fn listeners(&self) -> Result<Vec<(Listener, OwnedFd)>, String> {
-        let kept = self.0.listeners.lock();
+        let kept = self.0.parts.listeners.lock();
         let all = kept.as_ref().ok_or("this process ends")?.each();
         let copies = all.map(|(told, socket)| Ok((told, socket.try_clone_to_owned()?)));
         let copies: std::io::Result<Vec<_>> = copies.collect();
@@ -324,12 +299,12 @@ impl Upgrades {
     /// The point of no return.
     fn let_go(&self, pid: u32) {
         sd_notify::main_process(pid);
-        self.0.listeners.let_go();
-        self.0.control.hand_over(&self.0.outside);
-        self.0.admin_stop.say();
+        self.0.parts.listeners.let_go();
+        self.0.parts.control.hand_over(&self.0.parts.outside);
+        self.0.parts.admin_stop.say();
         // Whoever asks from now on asks the new one. A shard that hangs holds up nobody.
         let deadline = Instant::now() + CLOSE_TIMEOUT;
-        while !self.0.control.have_all_reached(Phase::Closed) && Instant::now() < deadline {
+        while !self.0.parts.control.have_all_reached(Phase::Closed) && Instant::now() < deadline {
             std::thread::sleep(CLOSE_LOOK);
         }
     }
