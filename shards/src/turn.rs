@@ -7,20 +7,25 @@
 //! bounded here.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll, Waker};
 
 thread_local! {
     /// `None` outside of tasks.
     static SPENT: Cell<Option<usize>> = const { Cell::new(None) };
-    static PUT_OFF: RefCell<PutOff> = RefCell::default();
+    static PUT_OFF: RefCell<PutOff> = const {
+        RefCell::new(PutOff {
+            wakers: BTreeMap::new(),
+            order: VecDeque::new(),
+        })
+    };
 }
 
 /// Tasks that have used up a turn and have had no other since.
 #[derive(Default)]
 struct PutOff {
     /// By the address of the task.
-    wakers: HashMap<usize, Waker>,
+    wakers: BTreeMap<usize, Waker>,
     /// In the order in which they are resumed; also tasks that have ended.
     order: VecDeque<usize>,
 }
