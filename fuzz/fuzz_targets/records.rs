@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use protocol::mapping::{Answer, Reply};
 use protocol::ocpp::Subprotocol;
 use protocol::ocpp::{Action, CallKey, FailReason, Limits, MessageId, Output, Outputs, Push, PushKey, Session};
-use protocol::record::{ClientParts, ClientRecord, Fields, PostRecord, Writer, client_of};
+use protocol::record::{ClientRecord, Fields, PostRecord, Writer, client_of};
 
 fuzz_target!(|input: &[u8]| {
     believe_nothing(input);
