@@ -1,20 +1,24 @@
 //! Validates JSON without making values of it, bounds its depth, and cuts it into slices. No other file uses sonic-rs.
 //!
-//! sonic-rs checks structure, numbers and literals and finds where elements begin and end. Three of its ways are not
-//! ours, so a scan of our own goes first (one pass, no recursion): it recurses (a 10 KB message of `[` would end the
-//! process), it takes `\u` with any four bytes behind it, and it ignores what follows the closing `]` of an array.
+//! A scanner of our own finds the ends of values: sonic-rs recurses (a 10 KB message of `[` would end the process), takes `\u` with
+//! any four bytes behind it, ignores what follows the closing `]` of an array, and takes three times as long for a Call.
+//! sonic-rs reads the escapes of strings.
 //!
 //! The texts are messages and bodies whose size the caller has bounded. Grammar: RFC 8259, to the letter: lone
 //! surrogates as escapes, numbers of any size and repeated names pass, since nothing here computes with them.
 
+mod scanner;
+
 use std::borrow::Cow;
 
-use sonic_rs::{Deserialize, Deserializer, Read, to_array_iter};
+use sonic_rs::{Deserialize, Deserializer, Read};
+
+use self::scanner::{Scanner, is_plain, is_space};
 
 /// The most elements that [`split_array`] hands out: the 5 of a CallError and one that is too many.
 pub const ELEMENTS_MAX: usize = 6;
 
-/// The highest nesting limit that keeps sonic-rs' recursion within a small stack; higher ones act like this one.
+/// The highest nesting limit; higher ones act like this one.
 pub const DEPTH_MAX: usize = 512;
 
 /// Why a text is not (usable as) JSON. The peer's fault. `at` is an index in bytes.
@@ -57,7 +61,7 @@ pub enum JsonError {
 /// Checks that `bytes` are exactly one JSON value, white space around it allowed, and gives them back as text.
 ///
 /// # Errors
-/// [`JsonError`], by the first of: UTF-8, depth and escapes, grammar.
+/// [`JsonError`]: of UTF-8, or else the first one in the text.
 pub fn check_value(bytes: &[u8], depth_max: usize) -> Result<&str, JsonError> {
     let text = utf8(bytes)?;
     check_text(text, depth_max)?;
@@ -77,12 +81,15 @@ pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, JsonError> {
 /// As [`check_value`], for what is known to be UTF-8.
 ///
 /// # Errors
-/// [`JsonError`], by the first of: depth and escapes, grammar.
+/// [`JsonError`], the first one in the text.
 pub fn check_text(text: &str, depth_max: usize) -> Result<(), JsonError> {
-    scan(text.as_bytes(), depth_max)?;
-    sonic_rs::from_str::<serde::de::IgnoredAny>(text)
-        .map(|_| ())
-        .map_err(|_| JsonError::Syntax)
+    let mut scanner = Scanner::new(text, depth_max);
+    scanner.skip_value()?;
+    scanner.skip_space();
+    match scanner.peek() {
+        None => Ok(()),
+        Some(_) => Err(JsonError::Trailing { at: scanner.at }),
+    }
 }
 
 /// An array cut into its elements: as many as were readable, and whether the text is one whole valid array.
@@ -102,8 +109,7 @@ impl<'t> Elements<'t> {
     }
 }
 
-/// Cuts a JSON array into slices of its elements, in one pass each for depth and for grammar. The array counts as the
-/// first level of depth.
+/// Cuts a JSON array into slices of its elements. The array counts as the first level of depth.
 ///
 /// The elements before an error are handed out too: a frame that is broken behind its MessageId can be answered.
 pub fn split_array(text: &str, depth_max: usize) -> Elements<'_> {
@@ -112,38 +118,42 @@ pub fn split_array(text: &str, depth_max: usize) -> Elements<'_> {
         count: 0,
         end: Ok(()),
     };
-    let scanned = scan(text.as_bytes(), depth_max);
-    // Up to the scan's error the text is shallow and its escapes are sound: sonic-rs may see that much.
-    let sound = match scanned {
-        Err(JsonError::TooDeep { at, .. } | JsonError::Escape { at }) => text.get(..at).unwrap_or_default(),
-        _ => text,
-    };
-    let mut end = None;
-    for element in to_array_iter(sound) {
-        let Ok(element) = element else {
-            elements.end = Err(scanned.err().unwrap_or(JsonError::Syntax));
-            return elements;
-        };
-        let Cow::Borrowed(slice) = element.as_raw_cow() else {
-            unreachable!("sonic-rs borrows from a str");
-        };
-        end = Some(slice.as_ptr() as usize - text.as_ptr() as usize + slice.len());
-        if let Some(place) = elements.slices.get_mut(elements.count) {
-            *place = slice;
-            elements.count += 1;
+    elements.end = elements.fill(text, depth_max);
+    elements
+}
+
+impl<'t> Elements<'t> {
+    fn fill(&mut self, text: &'t str, depth_max: usize) -> Result<(), JsonError> {
+        let mut scanner = Scanner::new(text, depth_max);
+        if scanner.peek() != Some(b'[') {
+            return Err(JsonError::Syntax);
+        }
+        scanner.open(false)?;
+        scanner.skip_space();
+        if !scanner.take(b']') {
+            loop {
+                let begin = scanner.at;
+                scanner.skip_value()?;
+                if let Some(place) = self.slices.get_mut(self.count) {
+                    *place = text.get(begin..scanner.at).unwrap_or_default();
+                    self.count += 1;
+                }
+                scanner.skip_space();
+                if scanner.take(b']') {
+                    break;
+                }
+                if !scanner.take(b',') {
+                    return Err(JsonError::Syntax);
+                }
+                scanner.skip_space();
+            }
+        }
+        scanner.skip_space();
+        match scanner.peek() {
+            None => Ok(()),
+            Some(_) => Err(JsonError::Trailing { at: scanner.at }),
         }
     }
-    // The iterator has seen the closing bracket: it is the next one behind the last element, or the array is empty.
-    let bytes = sound.as_bytes();
-    let end = end.unwrap_or_else(|| skip_space(bytes, 0) + 1);
-    let close = skip_space(bytes, end);
-    let tail = skip_space(bytes, close + 1);
-    elements.end = match bytes.get(close) {
-        Some(b']') if tail >= text.len() => Ok(()),
-        Some(b']') => Err(JsonError::Trailing { at: tail }),
-        _ => Err(JsonError::Syntax),
-    };
-    elements
 }
 
 /// The text that a JSON string (quotes included, one valid value) stands for; borrowed where it has no escapes.
@@ -183,7 +193,10 @@ pub fn without_mark(text: &str) -> &str {
 
 /// Without the white space of RFC 8259, 2 around it.
 pub fn trim(text: &str) -> &str {
-    text.trim_matches([' ', '\t', '\n', '\r'])
+    let bytes = text.as_bytes();
+    let begin = skip_space(bytes, 0);
+    let last = bytes.iter().rposition(|byte| !is_space(*byte));
+    text.get(begin..last.map_or(begin, |last| last + 1)).unwrap_or_default()
 }
 
 /// The values of some members of an object, in the order of `names`, as exact slices. A repeated name: the last wins,
@@ -224,7 +237,7 @@ pub fn string(text: &str) -> String {
 
 /// How many bytes [`write_string`] appends.
 pub fn string_len(text: &str) -> usize {
-    if is_plain(text) {
+    if is_all_plain(text) {
         return text.len() + 2;
     }
     2 + text.bytes().map(escape_len).sum::<usize>()
@@ -234,7 +247,7 @@ pub fn string_len(text: &str) -> usize {
 pub fn write_string(raw: &mut String, text: &str) {
     raw.push('"');
     let mut rest = text;
-    if is_plain(text) {
+    if is_all_plain(text) {
         raw.push_str(text);
         rest = "";
     }
@@ -264,9 +277,8 @@ fn hex_digit(value: u8) -> char {
 }
 
 /// Whether nothing in it is to be escaped: one pass without branches.
-fn is_plain(text: &str) -> bool {
-    let plain = |byte: u8| (byte >= 0x20) & (byte != b'"') & (byte != b'\\');
-    text.bytes().fold(true, |fine, byte| fine & plain(byte))
+fn is_all_plain(text: &str) -> bool {
+    text.bytes().fold(true, |fine, byte| fine & is_plain(byte))
 }
 
 fn escape_len(byte: u8) -> usize {
@@ -277,87 +289,13 @@ fn escape_len(byte: u8) -> usize {
     }
 }
 
-/// Looks at brackets and escapes only; what is not JSON for another reason passes.
-fn scan(text: &[u8], depth_max: usize) -> Result<(), JsonError> {
-    let limit = depth_max.min(DEPTH_MAX);
-    if is_tame(text, limit) {
-        return Ok(());
-    }
-    let mut depth = 0_usize;
-    let mut at = 0;
-    while let Some(byte) = text.get(at) {
-        match byte {
-            b'"' => at = scan_string(text, at)?,
-            b'[' | b'{' => {
-                if depth == limit {
-                    return Err(JsonError::TooDeep { limit, at });
-                }
-                depth += 1;
-            }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        at += 1;
-    }
-    Ok(())
-}
-
-/// Whether a short text has no escape, and too few brackets for a depth above the limit: one pass without branches.
-/// Most messages are such; in longer ones the search for the ends of strings is faster.
-fn is_tame(text: &[u8], limit: usize) -> bool {
-    if text.len() > usize::from(u8::MAX) {
-        return false;
-    }
-    let (mut brackets, mut escapes) = (0_u8, 0_u8);
-    for byte in text {
-        brackets += u8::from(matches!(byte, b'[' | b'{'));
-        escapes |= u8::from(*byte == b'\\');
-    }
-    usize::from(brackets) <= limit && escapes == 0
-}
-
-/// From the opening quote to the closing one, or to the end of the text.
-fn scan_string(text: &[u8], quote: usize) -> Result<usize, JsonError> {
-    let mut at = quote + 1;
-    loop {
-        let rest = text.get(at..).unwrap_or_default();
-        let Some(found) = memchr::memchr2(b'"', b'\\', rest) else {
-            return Ok(text.len());
-        };
-        at += found;
-        at += match rest.get(found..).unwrap_or_default() {
-            [b'"', ..] => return Ok(at),
-            [_, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
-            [_, b'u', digits @ ..]
-                if digits
-                    .get(..4)
-                    .is_some_and(|four| four.iter().all(u8::is_ascii_hexdigit)) =>
-            {
-                6
-            }
-            _ => return Err(JsonError::Escape { at }),
-        };
-    }
-}
-
 /// The end of the valid value that begins at `at`.
-pub(crate) fn value_end(text: &[u8], mut at: usize) -> usize {
-    let mut depth = 0_usize;
-    while let Some(byte) = text.get(at) {
-        match byte {
-            b'"' => at = scan_string(text, at).unwrap_or(text.len()),
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' if depth == 0 => return at,
-            b']' | b'}' => depth -= 1,
-            b',' | b' ' | b'\t' | b'\n' | b'\r' if depth == 0 => return at,
-            _ => {}
-        }
-        at += 1;
-        if depth == 0 && matches!(byte, b'"' | b']' | b'}') {
-            return at.min(text.len());
-        }
+pub(crate) fn value_end(text: &[u8], at: usize) -> usize {
+    let mut scanner = Scanner::at(text, at, DEPTH_MAX);
+    match scanner.skip_value() {
+        Ok(()) => scanner.at,
+        Err(_) => text.len(),
     }
-    text.len()
 }
 
 fn unescape(raw: &str, lossy: bool) -> Result<Cow<'_, str>, JsonError> {
@@ -368,7 +306,7 @@ fn unescape(raw: &str, lossy: bool) -> Result<Cow<'_, str>, JsonError> {
     if !has_escape(inner) {
         return Ok(Cow::Borrowed(inner));
     }
-    scan(raw.as_bytes(), 0)?;
+    Scanner::at(raw.as_bytes(), 0, DEPTH_MAX).skip_string()?;
     let mut deserializer = Deserializer::new(Read::from(raw));
     if lossy {
         deserializer = deserializer.utf8_lossy();
@@ -385,12 +323,9 @@ fn has_escape(text: &str) -> bool {
 }
 
 pub(crate) fn skip_space(text: &[u8], at: usize) -> usize {
-    let rest = text.get(at..).unwrap_or_default();
-    at + rest.iter().position(|byte| !is_space(*byte)).unwrap_or(rest.len())
-}
-
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+    let mut scanner = Scanner::at(text, at, 0);
+    scanner.skip_space();
+    scanner.at
 }
 
 #[cfg(test)]
