@@ -263,6 +263,7 @@ const FOLDERS: &[&str] = &[
     "docs/",
     "examples/",
     "fuzz/",
+    "loadgen/",
     "php/",
     "protocol/",
     "scripts/",
