@@ -13,6 +13,7 @@
 //! - [`takeover`]: how a new process takes over from the one that runs.
 //! - [`record`]: a client written down for another process.
 //! - [`websocket`]: the rules of the opening handshake, frames, and compression.
+//! - [`tls`]: handshakes, and records behind them.
 //! - [`proxy_protocol`]: the header that a load balancer writes before a connection's first byte.
 //! - [`tap`]: what operators see of the clients' frames.
 //! - [`trace_context`]: the header that ties the requests of several systems together.
@@ -42,6 +43,7 @@ pub mod proxy_protocol;
 pub mod record;
 pub mod takeover;
 pub mod tap;
+pub mod tls;
 pub mod trace_context;
 pub mod websocket;
 

@@ -1,0 +1,92 @@
+//! Keys change (RFC 8446, 4.6.3 and 5.5).
+
+use super::*;
+use crate::record::{Fields, Writer};
+
+fn of_tls13() -> impl Iterator<Item = Suite> {
+    Suite::ALL.into_iter().filter(|suite| suite.version() == Version::Tls13)
+}
+
+#[test]
+fn the_peer_changes_its_key_and_gets_ours() {
+    for suite in of_tls13() {
+        for mut pair in [Pair::server(suite), Pair::client(suite)] {
+            for _ in 0..5 {
+                let mut sent = sealed(&mut pair.theirs, b"before");
+                pair.theirs.refresh_traffic_keys().unwrap();
+                sent.append(&mut taken(&mut pair.theirs));
+                sent.append(&mut sealed(&mut pair.theirs, b", behind"));
+                assert_eq!(pair.open(&sent, 7), b"before, behind");
+                let mut out = Vec::new();
+                pair.ours.seal(&[b"answer"], &mut out).unwrap();
+                assert_eq!(
+                    out.len(),
+                    pair.ours.sealed_len(6) + pair.ours.sealed_len(5),
+                    "with our key update"
+                );
+                assert_eq!(given(&mut pair.theirs, &out).unwrap(), b"answer");
+                assert_eq!(pair.send(&[b"and more"]), b"and more");
+            }
+        }
+    }
+}
+
+#[test]
+fn our_key_changes_when_it_has_sealed_enough() {
+    for suite in of_tls13().filter(|suite| *suite != Suite::Chacha20Poly1305Sha256) {
+        let (client, server) = both(suite);
+        let (mut client, mut server) = (near_the_end(&client, RECEIVING), near_the_end(&server, SENDING));
+        for number in 0..5 {
+            let (mut out, mut plain) = (Vec::new(), Vec::new());
+            server.seal(&[b"text"], &mut out).unwrap();
+            let has_update = out.len() > server.sealed_len(4);
+            assert_eq!(has_update, number == 1, "{number}");
+            assert_eq!(open(&mut client, &out, &mut plain).end, None);
+            assert_eq!(plain, b"text");
+        }
+    }
+}
+
+#[test]
+fn tls_1_2_has_no_next_key_and_closes() {
+    for suite in [Suite::EcdheRsaAes128GcmSha256, Suite::EcdheEcdsaAes256GcmSha384] {
+        let (client, server) = both(suite);
+        let (mut client, mut server) = (near_the_end(&client, RECEIVING), near_the_end(&server, SENDING));
+        let (mut out, mut plain) = (Vec::new(), Vec::new());
+        server.seal(&[b"last"], &mut out).unwrap();
+        assert_eq!(server.seal(&[b"more"], &mut out), Err(SealError::Exhausted));
+        server.close(&mut out);
+        assert_eq!(open(&mut client, &out, &mut plain).end, Some(End::CloseNotify));
+        assert_eq!(plain, b"last");
+    }
+}
+
+/// The same, but that this direction has come to the last record but one of its key.
+fn near_the_end(records: &Records, direction: u32) -> Records {
+    let mut record = Vec::new();
+    records.write_record(&mut Writer::new(&mut record));
+    let mut fields = Fields::of_record(&record).unwrap();
+    let mut changed = Vec::new();
+    let mut writer = Writer::new(&mut changed);
+    while let Some(field) = fields.next().unwrap() {
+        if field.number != direction {
+            writer.bytes(field.number, field.bytes());
+            continue;
+        }
+        writer.fields(field.number, |writer| {
+            let mut keys = field.fields();
+            while let Some(field) = keys.next().unwrap() {
+                if field.number != SEQUENCE {
+                    writer.bytes(field.number, field.bytes());
+                }
+            }
+            writer.number(SEQUENCE, (1 << 24) - 2);
+        });
+    }
+    Records::from_record(Fields::of_record(&changed).unwrap()).unwrap()
+}
+
+// Of a record, and of what is written of keys.
+const SENDING: u32 = 3;
+const RECEIVING: u32 = 4;
+const SEQUENCE: u32 = 4;
