@@ -13,6 +13,8 @@ use std::task::{Context, Poll, Waker};
 thread_local! {
     /// `None` outside of tasks.
     static SPENT: Cell<Option<usize>> = const { Cell::new(None) };
+    /// How many tasks are put off: mostly none, which is to be seen without a look at the list.
+    static PUT_OFF_COUNT: Cell<usize> = const { Cell::new(0) };
     static PUT_OFF: RefCell<PutOff> = const {
         RefCell::new(PutOff {
             wakers: BTreeMap::new(),
@@ -28,6 +30,14 @@ struct PutOff {
     wakers: BTreeMap<usize, Waker>,
     /// In the order in which they are resumed; also tasks that have ended.
     order: VecDeque<usize>,
+}
+
+impl PutOff {
+    fn remove(&mut self, task: usize) -> Option<Waker> {
+        let waker = self.wakers.remove(&task);
+        PUT_OFF_COUNT.set(self.wakers.len());
+        waker
+    }
 }
 
 /// Counts work that costs as much as receiving `len` bytes.
@@ -57,15 +67,16 @@ pub fn may_finish(waker: &Waker) -> bool {
 fn is_within(len: usize, waker: &Waker) -> bool {
     let Some(spent) = SPENT.get() else { return true };
     let is_over = spent >= len;
+    if !is_over && PUT_OFF_COUNT.get() == 0 {
+        return true;
+    }
     PUT_OFF.with_borrow_mut(|put_off| {
-        if !is_over && put_off.wakers.is_empty() {
-            return true;
-        }
         let task = waker.data().addr();
         let is_put_off = put_off.wakers.contains_key(&task);
         if is_over && !is_put_off {
             put_off.wakers.insert(task, waker.clone());
             put_off.order.push_back(task);
+            PUT_OFF_COUNT.set(put_off.wakers.len());
         }
         !is_over && !is_put_off
     })
@@ -76,13 +87,9 @@ pub(crate) fn take(context: &mut Context<'_>, poll: impl FnOnce(&mut Context<'_>
     SPENT.set(Some(0));
     let result = poll(context);
     SPENT.set(None);
-    if result.is_ready() {
+    if result.is_ready() && PUT_OFF_COUNT.get() > 0 {
         let ended = context.waker().data().addr();
-        let waker = PUT_OFF.with_borrow_mut(|put_off| match put_off.wakers.is_empty() {
-            true => None,
-            false => put_off.wakers.remove(&ended),
-        });
-        drop(waker);
+        drop(PUT_OFF.with_borrow_mut(|put_off| put_off.remove(ended)));
     }
     result
 }
@@ -98,9 +105,12 @@ pub(crate) fn poll_left(context: &Context<'_>) -> Poll<()> {
 
 /// Lets the task that was put off first have its next turn; false when there is none.
 pub(crate) fn resume_one() -> bool {
+    if PUT_OFF_COUNT.get() == 0 {
+        return false;
+    }
     let next = PUT_OFF.with_borrow_mut(|put_off| {
         while let Some(task) = put_off.order.pop_front() {
-            if let Some(waker) = put_off.wakers.remove(&task) {
+            if let Some(waker) = put_off.remove(task) {
                 return Some(waker);
             }
         }
@@ -111,6 +121,7 @@ pub(crate) fn resume_one() -> bool {
 
 /// Forgets all that were put off: their shard has ended.
 pub(crate) fn forget_all() {
+    PUT_OFF_COUNT.set(0);
     drop(PUT_OFF.take());
 }
 

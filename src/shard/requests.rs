@@ -98,7 +98,8 @@ impl Exchange for Request {
                 let answer = match response {
                     Ok(response) => Answer::Response {
                         status: response.head.status,
-                        deferred: response.head.header("x-deferred") == Some(b"1"),
+                        // It means nothing elsewhere.
+                        deferred: response.head.status == 202 && response.head.header("x-deferred") == Some(b"1"),
                         content: response.content,
                     },
                     Err(failure) => Answer::Failed(failure),
