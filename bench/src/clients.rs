@@ -1,26 +1,24 @@
-//! Makes the load: one thread's WebSocket clients on one epoll, from a [`Schedule`] or in a closed loop.
+//! Makes the load of hold120k: what its clients say, from a [`Schedule`] or in a closed loop.
 //!
-//! A client costs its socket and the few fields of `Client`; what it must send and what it must get back is computed
-//! from its number, so nothing is remembered per message but one bit. Every answer is compared with the one
-//! possible right one.
+//! What a client must send and what it must get back is computed from its number, so nothing is remembered per message
+//! but one bit. Every answer is compared with the one possible right one.
 
 mod answers;
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
-use std::{io, mem};
 
 use hdrhistogram::Histogram;
+use loadgen::engine::{Client, End, Engine, Script, State};
 
 use crate::counters::{Control, Count, Counts, Slice, ThreadCounters, micros, slice_histogram};
-use crate::net::{self, Received};
-use crate::poller::{Event, Poller, now_ns, thread_cpu_ns};
+use crate::poller::{now_ns, thread_cpu_ns};
 use crate::rpc::{self, Shape};
 use crate::schedule::Schedule;
-use crate::websocket;
+use crate::websocket::Header;
 
 /// When clients send Calls.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -70,287 +68,235 @@ pub fn run(
     control: Arc<Control>,
     slices: Sender<Slice>,
 ) -> io::Result<ThreadCounters> {
-    let mut generator = Generator {
-        poller: Poller::new()?,
-        clients: (0..load.clients).map(|_| Client::default()).collect(),
+    let (thread, threads, clients) = (load.thread, load.threads, load.clients);
+    let script = Echo {
         counts,
         control,
         slices,
         counters: ThreadCounters::default(),
         next_connect: 0,
         next_turn: 0,
-        handshaking: 0,
         kicked: false,
         second: 0,
         cpu_read_ns: 0,
         slice_calls: slice_histogram(),
         slice_pushes: slice_histogram(),
-        mask: 0x9e37_79b9 ^ load.thread,
-        text: Vec::new(),
-        frame: Vec::new(),
-        buffer: vec![0; READ_LEN],
         load,
     };
+    let mut generator = Engine::new(script, thread, threads, clients)?;
     generator.run()?;
-    Ok(generator.finish())
+    Ok(finish(generator))
 }
 
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-enum State {
-    #[default]
-    Unborn,
-    Handshaking,
-    Open,
-    Gone,
-}
-
+/// What is remembered of a client.
 #[derive(Default)]
-struct Client {
-    socket: Option<OwnedFd>,
-    state: State,
+struct Said {
     /// The Call that is sent next.
     next_round: u32,
     /// Bit n: the Call `next_round - 1 - n` has no answer yet.
     unanswered: u64,
     /// When the connect was due; in a closed loop, when the last Call was sent.
     since_ns: u64,
-    input: Vec<u8>,
-    unsent: Vec<u8>,
 }
 
 // 1,000,000 clients in one process: their user memory is this and nothing else.
-const _: () = assert!(size_of::<Client>() <= 96);
+const _: () = assert!(size_of::<Client<Said>>() <= 96);
 
-struct Generator {
+/// The clients say what comes back to them.
+struct Echo {
     load: Load,
-    poller: Poller,
-    clients: Vec<Client>,
     counts: Arc<Counts>,
     control: Arc<Control>,
     slices: Sender<Slice>,
     counters: ThreadCounters,
     next_connect: u32,
     next_turn: u64,
-    handshaking: u32,
     /// The closed loop has begun.
     kicked: bool,
     second: u64,
     cpu_read_ns: u64,
     slice_calls: Histogram<u32>,
     slice_pushes: Histogram<u32>,
-    mask: u32,
-    text: Vec<u8>,
-    frame: Vec<u8>,
-    buffer: Vec<u8>,
 }
 
-impl Generator {
-    fn run(&mut self) -> io::Result<()> {
-        while !self.control.stop.load(Ordering::Relaxed) {
-            let now = now_ns();
-            let connect_due = self.connect_due(now);
-            let message_due = match self.load.traffic {
-                Traffic::Silent => u64::MAX,
-                Traffic::OpenLoop => self.send_due(now),
-                Traffic::ClosedLoop => self.kick(now),
-            };
-            self.roll_second(now);
-            let deadline = connect_due.min(message_due).min(now + NAP_NS);
-            for index in 0..self.poller.wait(Some(deadline))? {
-                let event = self.poller.event(index);
-                self.handle_event(event);
-            }
-        }
-        Ok(())
+type Generator = Engine<Echo>;
+
+impl Script for Echo {
+    type Client = Said;
+
+    fn is_over(&self) -> bool {
+        self.control.stop.load(Ordering::Relaxed)
     }
 
-    /// Begins what connects are due and says when the next is.
-    fn connect_due(&mut self, now: u64) -> u64 {
-        for _ in 0..CONNECTS_PER_PASS {
-            if self.next_connect == self.load.clients {
-                return u64::MAX;
-            }
-            let due = match self.load.handshakes_at_once {
-                Some(at_once) if self.handshaking >= at_once => return u64::MAX,
-                Some(_) => now,
-                None => self.load.schedule.connect_due(self.next_connect),
-            };
-            if due > now || now < self.load.start_ns {
-                return due.max(self.load.start_ns);
-            }
-            let slot = self.load.schedule.slot_of(self.next_connect);
-            self.next_connect += 1;
-            self.counts.bump(Count::Connecting);
-            self.handshaking += 1;
-            self.clients[slot as usize].since_ns = due;
-            self.clients[slot as usize].next_round = self.load.schedule.first_round(slot);
-            if let Err(error) = self.connect(slot) {
-                self.lose(slot as usize, &error.to_string());
-            }
-        }
-        now
+    fn advance(generator: &mut Generator, now: u64) -> u64 {
+        let connect_due = connect_due(generator, now);
+        let message_due = match generator.script.load.traffic {
+            Traffic::Silent => u64::MAX,
+            Traffic::OpenLoop => send_due(generator, now),
+            Traffic::ClosedLoop => kick(generator, now),
+        };
+        generator.script.roll_second(now);
+        connect_due.min(message_due)
     }
 
-    fn connect(&mut self, slot: u32) -> io::Result<()> {
-        let number = self.client_number(slot as usize);
-        let target = self.load.targets[number as usize % self.load.targets.len()];
-        let source = target.ip().is_loopback() && target.is_ipv4();
-        let socket = net::connect(target, source.then(|| source_address(number)))?;
-        self.poller.add(&socket, u64::from(slot))?;
-        self.text.clear();
-        self.text.extend_from_slice(b"GET /");
-        rpc::write_client_id(&mut self.text, number);
-        self.text.extend_from_slice(b" HTTP/1.1\r\nHost: ");
-        self.text.extend_from_slice(target.to_string().as_bytes());
-        self.text.extend_from_slice(
-            b"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ",
-        );
-        self.text.extend_from_slice(&websocket::client_key(nonce(number)));
-        if let Some(subprotocol) = &self.load.subprotocol {
-            self.text.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
-            self.text.extend_from_slice(subprotocol.as_bytes());
-        }
-        self.text.extend_from_slice(b"\r\n\r\n");
-        let client = &mut self.clients[slot as usize];
-        client.state = State::Handshaking;
-        net::transmit_or_keep(&socket, &self.text, &mut client.unsent, UNSENT_MAX)?;
-        client.socket = Some(socket);
-        Ok(())
+    fn write_request(&self, number: u32, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"GET /");
+        rpc::write_client_id(out, number);
+        out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+        out.extend_from_slice(self.load.target(number).to_string().as_bytes());
+        out.extend_from_slice(b"\r\n");
     }
 
-    /// Sends what Calls are due and says when the next is.
-    fn send_due(&mut self, now: u64) -> u64 {
-        let end = self.control.window_end();
-        for _ in 0..SENDS_PER_PASS {
-            let (slot, round) = self.load.schedule.turn(self.next_turn);
-            let due = self.load.schedule.message_due(slot, round);
-            if due >= end {
-                return u64::MAX;
-            }
-            if due > now {
-                return due;
-            }
-            self.next_turn += 1;
-            if round < self.load.schedule.first_round(slot) {
-                continue;
-            }
-            match self.clients[slot as usize].state {
-                State::Open => self.send_until(slot as usize, round),
-                State::Gone => self.counts.bump(Count::Missed),
-                // Sent when the handshake is done; its latency counts from now.
-                State::Unborn | State::Handshaking => {}
-            }
-        }
-        now
+    fn subprotocol(&self, _number: u32) -> Option<&str> {
+        self.load.subprotocol.as_deref()
     }
 
-    fn send_until(&mut self, slot: usize, last_round: u32) {
-        while self.clients[slot].state == State::Open && self.clients[slot].next_round <= last_round {
-            self.send_call(slot);
-        }
+    fn handle_open(generator: &mut Generator, slot: usize) {
+        answers::handle_open(generator, slot);
     }
 
-    /// Starts the closed loop when it is time, and says when that is.
-    fn kick(&mut self, now: u64) -> u64 {
-        let begin = self.control.window_start().saturating_sub(WARM_UP_NS);
-        if self.kicked || now < begin {
-            return if self.kicked { u64::MAX } else { begin };
-        }
-        self.kicked = true;
-        for slot in 0..self.clients.len() {
-            if self.clients[slot].state == State::Open {
-                self.send_call(slot);
-            }
-        }
-        u64::MAX
+    fn handle_data(generator: &mut Generator, slot: usize, header: Header, payload: &[u8]) {
+        answers::handle_data(generator, slot, header, payload);
     }
 
-    fn send_call(&mut self, slot: usize) {
-        let number = self.client_number(slot);
-        let client = &mut self.clients[slot];
-        let round = client.next_round;
-        client.next_round += 1;
-        client.unanswered = client.unanswered << 1 | 1;
-        self.text.clear();
-        self.load.shape.write_call(&mut self.text, number, round);
-        let now = now_ns();
-        if self.load.traffic == Traffic::ClosedLoop {
-            client.since_ns = now;
-        } else {
-            let due = self.load.schedule.message_due(slot as u32, round);
-            if due >= self.control.window_start() {
-                self.counters.latencies.send_lag.saturating_record(micros(due, now));
-            }
-        }
-        self.counts.bump(Count::Sent);
-        self.send_frame(slot, websocket::TEXT);
+    fn handle_ping(&mut self) {
+        self.counts.bump(Count::Pings);
     }
 
-    /// Sends `self.text` as one masked frame.
-    fn send_frame(&mut self, slot: usize, opcode: u8) {
-        self.mask ^= self.mask << 13;
-        self.mask ^= self.mask >> 17;
-        self.mask ^= self.mask << 5;
-        self.frame.clear();
-        websocket::write_client_frame(&mut self.frame, opcode, &self.text, self.mask.to_ne_bytes());
-        let client = &mut self.clients[slot];
-        let Some(socket) = &client.socket else { return };
-        if let Err(error) = net::transmit_or_keep(socket, &self.frame, &mut client.unsent, UNSENT_MAX) {
-            self.lose(slot, &error.to_string());
+    fn handle_end(generator: &mut Generator, slot: usize, was: State, end: &End<'_>) {
+        let number = generator.number(slot);
+        let echo = &mut generator.script;
+        let is_open = matches!(was, State::Open | State::Closing);
+        echo.counts.bump(if is_open { Count::Closed } else { Count::Failed });
+        echo.counters
+            .note(|| format!("client c{number} lost while {was:?}: {end}"));
+    }
+}
+
+impl Load {
+    fn target(&self, number: u32) -> SocketAddr {
+        self.targets[number as usize % self.targets.len()]
+    }
+}
+
+/// Begins what connects are due and says when the next is.
+fn connect_due(generator: &mut Generator, now: u64) -> u64 {
+    for _ in 0..CONNECTS_PER_PASS {
+        let handshaking = generator.handshaking();
+        let echo = &mut generator.script;
+        if echo.next_connect == echo.load.clients {
+            return u64::MAX;
+        }
+        let due = match echo.load.handshakes_at_once {
+            Some(at_once) if handshaking >= at_once => return u64::MAX,
+            Some(_) => now,
+            None => echo.load.schedule.connect_due(echo.next_connect),
+        };
+        if due > now || now < echo.load.start_ns {
+            return due.max(echo.load.start_ns);
+        }
+        let slot = echo.load.schedule.slot_of(echo.next_connect);
+        echo.next_connect += 1;
+        echo.counts.bump(Count::Connecting);
+        let first_round = echo.load.schedule.first_round(slot);
+        let slot = slot as usize;
+        let said = generator.client(slot);
+        said.since_ns = due;
+        said.next_round = first_round;
+        let target = generator.script.load.target(generator.number(slot));
+        generator.connect(slot, target);
+    }
+    now
+}
+
+/// Sends what Calls are due and says when the next is.
+fn send_due(generator: &mut Generator, now: u64) -> u64 {
+    let end = generator.script.control.window_end();
+    for _ in 0..SENDS_PER_PASS {
+        let echo = &mut generator.script;
+        let (slot, round) = echo.load.schedule.turn(echo.next_turn);
+        let due = echo.load.schedule.message_due(slot, round);
+        if due >= end {
+            return u64::MAX;
+        }
+        if due > now {
+            return due;
+        }
+        echo.next_turn += 1;
+        if round < echo.load.schedule.first_round(slot) {
+            continue;
+        }
+        match generator.state(slot as usize) {
+            State::Open | State::Closing => send_until(generator, slot as usize, round),
+            State::Gone => generator.script.counts.bump(Count::Missed),
+            // Sent when the handshake is done; its latency counts from now.
+            State::Unborn | State::Handshaking => {}
         }
     }
+    now
+}
 
-    fn handle_event(&mut self, event: Event) {
-        let slot = event.token as usize;
-        let client = &mut self.clients[slot];
-        if event.writable
-            && !client.unsent.is_empty()
-            && let Some(socket) = &client.socket
-            && let Err(error) = net::flush(socket, &mut client.unsent)
-        {
-            return self.lose(slot, &error.to_string());
-        }
-        if !event.readable {
-            return;
-        }
-        loop {
-            let Some(socket) = &self.clients[slot].socket else {
-                return;
-            };
-            match net::receive(socket, &mut self.buffer) {
-                Received::Nothing => return,
-                Received::Closed => return self.lose(slot, "closed by the other side"),
-                Received::Bytes(len) => {
-                    let buffer = mem::take(&mut self.buffer);
-                    self.handle_bytes(slot, &buffer[..len]);
-                    let full = len == buffer.len();
-                    self.buffer = buffer;
-                    if !full && !event.closed {
-                        return;
-                    }
-                }
-            }
+fn send_until(generator: &mut Generator, slot: usize, last_round: u32) {
+    while generator.state(slot) == State::Open && generator.client(slot).next_round <= last_round {
+        send_call(generator, slot);
+    }
+}
+
+/// Starts the closed loop when it is time, and says when that is.
+fn kick(generator: &mut Generator, now: u64) -> u64 {
+    let begin = generator.script.control.window_start().saturating_sub(WARM_UP_NS);
+    let kicked = &mut generator.script.kicked;
+    if *kicked || now < begin {
+        return if *kicked { u64::MAX } else { begin };
+    }
+    *kicked = true;
+    for slot in 0..generator.len() {
+        if generator.state(slot) == State::Open {
+            send_call(generator, slot);
         }
     }
+    u64::MAX
+}
 
-    fn lose(&mut self, slot: usize, why: &str) {
-        let number = self.client_number(slot);
-        let client = &mut self.clients[slot];
-        let state = mem::replace(&mut client.state, State::Gone);
-        (client.input, client.unsent) = (Vec::new(), Vec::new());
-        client.socket = None;
-        match state {
-            State::Open => self.counts.bump(Count::Closed),
-            State::Gone => return,
-            State::Unborn | State::Handshaking => {
-                self.handshaking -= 1;
-                self.counts.bump(Count::Failed);
-            }
+fn send_call(generator: &mut Generator, slot: usize) {
+    let number = generator.number(slot);
+    let said = generator.client(slot);
+    let round = said.next_round;
+    said.next_round += 1;
+    said.unanswered = said.unanswered << 1 | 1;
+    generator.text.clear();
+    generator
+        .script
+        .load
+        .shape
+        .write_call(&mut generator.text, number, round);
+    let now = now_ns();
+    if generator.script.load.traffic == Traffic::ClosedLoop {
+        generator.client(slot).since_ns = now;
+    } else {
+        let echo = &mut generator.script;
+        let due = echo.load.schedule.message_due(slot as u32, round);
+        if due >= echo.control.window_start() {
+            echo.counters.latencies.send_lag.saturating_record(micros(due, now));
         }
-        self.counters
-            .note(|| format!("client c{number} lost while {state:?}: {why}"));
     }
+    generator.script.counts.bump(Count::Sent);
+    generator.send(slot);
+}
 
+fn finish(generator: Generator) -> ThreadCounters {
+    let unfinished = (0..generator.len()).filter(|slot| generator.state(*slot) == State::Handshaking);
+    let unfinished = unfinished.count();
+    let mut echo = generator.finish();
+    echo.send_slice();
+    for _ in 0..unfinished {
+        echo.counts.bump(Count::Failed);
+        echo.counters.note(|| "a handshake was never finished".to_owned());
+    }
+    echo.counters
+}
+
+impl Echo {
     /// Hands over the last second's latencies, once per second.
     fn roll_second(&mut self, now: u64) {
         let second = now.saturating_sub(self.load.start_ns) / 1_000_000_000;
@@ -378,42 +324,10 @@ impl Generator {
         // The main thread may have given up on us; then nobody needs it.
         let _ = self.slices.send(slice);
     }
-
-    fn finish(mut self) -> ThreadCounters {
-        self.send_slice();
-        for client in &mut self.clients {
-            if client.state == State::Handshaking {
-                self.counts.bump(Count::Failed);
-                self.counters.note(|| "a handshake was never finished".to_owned());
-            }
-            if let Some(socket) = client.socket.take() {
-                net::close_with_reset(socket);
-            }
-        }
-        self.counters
-    }
-
-    fn client_number(&self, slot: usize) -> u32 {
-        slot as u32 * self.load.threads + self.load.thread
-    }
 }
 
-/// 127.0.x.y: one address for each 4,000 clients, so that a free port is found at once.
-fn source_address(client: u32) -> Ipv4Addr {
-    let index = client / CLIENTS_PER_ADDRESS;
-    Ipv4Addr::new(127, 0, 1 + (index / 250 % 250) as u8, 1 + (index % 250) as u8)
-}
-
-fn nonce(client: u32) -> u128 {
-    u128::from(crate::outcomes::digest(u64::from(client))) << 64 | u128::from(client)
-}
-
-const CLIENTS_PER_ADDRESS: u32 = 4_000;
 /// The closed loop runs for so long before the measurement begins.
 pub const WARM_UP_NS: u64 = 500_000_000;
 const CPU_READ_NS: u64 = 50_000_000;
-const NAP_NS: u64 = 100_000_000;
 const CONNECTS_PER_PASS: usize = 16;
 const SENDS_PER_PASS: usize = 32;
-const READ_LEN: usize = 64 << 10;
-const UNSENT_MAX: usize = 4 << 20;

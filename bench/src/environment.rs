@@ -88,13 +88,6 @@ impl Environment {
     }
 }
 
-/// Threads of the load that `clients` need, each with its own descriptor table of `open_files`.
-#[must_use]
-pub fn load_threads(clients: u32, open_files: u64) -> u32 {
-    let per_thread = open_files.saturating_sub(LOAD_RESERVE).clamp(1, 1 << 20);
-    u64::from(clients).div_ceil(per_thread) as u32
-}
-
 /// Shards that `clients` need: their hash spreads them unevenly, and a shard has other descriptors too. One per CPU at
 /// least, the same number on each.
 #[must_use]
@@ -136,8 +129,6 @@ fn deal(count: usize, cpus: &[usize]) -> Vec<usize> {
     (0..count).map(|index| cpus[index * cpus.len() / count]).collect()
 }
 
-/// Descriptors of a load thread that are no clients.
-const LOAD_RESERVE: u64 = 100;
 const SHARD_FILL_PERCENT: u64 = 93;
 
 #[cfg(test)]
@@ -149,9 +140,6 @@ mod tests {
         assert_eq!(shards(120_000, 20_000, 2), 8);
         assert_eq!(shards(1_000_000, 20_000, 2), 54);
         assert_eq!(shards(200, 20_000, 2), 2);
-        assert_eq!(load_threads(120_000, 20_000), 7);
-        assert_eq!(load_threads(19_900, 20_000), 1);
-        assert_eq!(load_threads(19_901, 20_000), 2);
     }
 
     #[test]

@@ -9,11 +9,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use loadgen::engine::{share, threads_for};
 
 use crate::amounts::{bytes, duration, grouped};
 use crate::clients::{self, Load, Traffic, WARM_UP_NS};
 use crate::counters::{Control, Count, Counts, Slice, ThreadCounters, Totals, slice_histogram};
-use crate::environment::{self, Environment};
+use crate::environment::Environment;
 use crate::hostile::{self, HostileCounts};
 use crate::options::{Mode, Options};
 use crate::poller::now_ns;
@@ -21,7 +22,7 @@ use crate::pushes::{self, PushCounts, PushLoad};
 use crate::report::Second;
 use crate::rpc::Shape;
 use crate::sample::{Kernel, Process};
-use crate::schedule::{Schedule, Timing, share};
+use crate::schedule::{Schedule, Timing};
 use crate::stats::Stats;
 use crate::{http, sys};
 
@@ -71,7 +72,7 @@ impl<'a> Monitor<'a> {
     pub fn start(options: &'a Options, environment: &'a Environment, open_files: u64) -> Result<Self, String> {
         let threads = options
             .threads
-            .unwrap_or_else(|| environment::load_threads(options.clients, open_files));
+            .unwrap_or_else(|| threads_for(options.clients, open_files));
         let threads = threads.min(options.clients);
         let control = Arc::new(Control::default());
         let counts: Vec<Arc<Counts>> = (0..threads).map(|_| Arc::default()).collect();

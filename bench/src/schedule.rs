@@ -110,12 +110,6 @@ impl Schedule {
     }
 }
 
-/// How many clients thread `thread` of `threads` gets: shares differ by one at most.
-#[must_use]
-pub fn share(total: u32, thread: u32, threads: u32) -> u32 {
-    total / threads + u32::from(thread < total % threads)
-}
-
 /// A number coprime with `modulus` near its golden section, so that neighbours end up far apart, and its inverse.
 fn coprime_stride(modulus: u32) -> (u32, u32) {
     let mut stride = (f64::from(modulus) * 0.618_033_988_75) as u32;
@@ -216,12 +210,5 @@ mod tests {
             let due = schedule.message_due(slot, schedule.first_round(slot));
             assert!(due >= connected && due < connected + TIMING.interval_ns, "slot {slot}");
         }
-    }
-
-    #[test]
-    fn shares_differ_by_one_at_most_and_add_up() {
-        let shares: Vec<u32> = (0..7).map(|thread| share(100, thread, 7)).collect();
-        assert_eq!(shares.iter().sum::<u32>(), 100);
-        assert_eq!((shares.iter().min(), shares.iter().max()), (Some(&14), Some(&15)));
     }
 }

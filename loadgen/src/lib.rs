@@ -1,9 +1,12 @@
-//! Holds very many WebSocket clients on few threads: sockets, polling and frames, for `hold120k` and `ws2api load`.
+//! Holds very many WebSocket clients on few threads, for whoever tells them what to say: `hold120k` and `ws2api load`.
 //!
-//! It speaks only the wire, and imports nothing of what it measures.
+//! [`engine`] is all of it put together; a `Script` is what its clients say. It speaks only the wire, and imports nothing of
+//! what it measures.
 
+pub mod engine;
 pub mod head;
 pub mod net;
 pub mod poller;
+pub mod stream;
 pub mod sys;
 pub mod websocket;

@@ -91,15 +91,23 @@ pub enum Received {
     Closed,
 }
 
-/// Reads what is there.
+/// Reads what is there; whatever ends the connection is [`Received::Closed`].
 pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Received {
+    try_receive(socket, buffer).unwrap_or(Received::Closed)
+}
+
+/// Reads what is there.
+///
+/// # Errors
+/// The connection has failed.
+pub fn try_receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
     loop {
         return match rustix::net::recv(&socket, &mut *buffer, RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => Received::Closed,
-            Ok((_, len)) => Received::Bytes(len),
-            Err(Errno::AGAIN) => Received::Nothing,
+            Ok((_, 0)) => Ok(Received::Closed),
+            Ok((_, len)) => Ok(Received::Bytes(len)),
+            Err(Errno::AGAIN) => Ok(Received::Nothing),
             Err(Errno::INTR) => continue,
-            Err(_) => Received::Closed,
+            Err(error) => Err(error.into()),
         };
     }
 }
