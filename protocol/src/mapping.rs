@@ -8,7 +8,8 @@
 //! - [`client_path`]: the ClientId in the path of an opening handshake.
 //! - [`routes`]: what a request at the ingress asks for.
 //! - [`bodies`]: the JSON that ws2api itself writes.
-//! - [`identity`]: the headers that name a connection; [`forwarded`]: what of a client's own request is believed.
+//! - [`identity`]: the headers that name a connection; [`forwarded`]: what of a client's own request is believed;
+//!   [`tls_facts`]: what is known of its TLS.
 
 pub mod answer;
 pub mod bodies;
@@ -17,8 +18,10 @@ pub mod forwarded;
 pub mod identity;
 pub mod outgoing;
 pub mod routes;
+pub mod tls_facts;
 pub mod verdict;
 
 pub use answer::{Answer, Reply};
 pub use identity::{ConnectionId, Identity};
+pub use tls_facts::TlsFacts;
 pub use verdict::Admission;

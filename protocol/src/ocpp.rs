@@ -20,6 +20,7 @@ pub mod subprotocol;
 
 pub use call_text::CallText;
 pub use frame::{Frame, FrameError};
+pub(crate) use ids::RESERVED;
 pub use ids::{Action, ClientId, IdError, MessageId};
 pub use json::JsonError;
 pub use output::{Accepted, CallKey, DeferredRefusal, Event, FailReason, Outcome, Output, Pending, PostContent};

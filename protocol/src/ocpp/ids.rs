@@ -276,7 +276,7 @@ fn decode(segment: &str, len_max: usize) -> Result<Cow<'_, str>, IdError> {
 }
 
 /// Everything but the unreserved characters of RFC 3986, 2.3.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(crate) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// As many as the alignment of an `Arc` leaves room for, beside the length and the tag, in 48 bytes.
 const INLINE_LEN: usize = 40;
