@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import re
 import ssl
+from urllib.parse import quote
 
 import aiohttp
 
@@ -16,6 +17,7 @@ from stage import ROOT, cpu, resident, until
 from station import Pusher, Refused, Station, wait_at_most
 
 CLIENTS = 200
+TLS_FACTS = ["X-Tls-Version", "X-Tls-Cipher", "X-Client-Cert-Cn", "X-Client-Cert-Verified"]
 # ClientIds that a careless balancer would hash in one way for the upgrade and in another for the push.
 ODD = ["CP 1", "a+b", "50%", "q?x", "käse", "urn:cp:7", "#1", "a;b=c", "~tilde", "%41"]
 EVEN_PATHS = {"CP-plain": "%43P-plain", "x-y": "x%2dy?version=2", "CP-q": "CP-q?a=/b/c"}
@@ -116,15 +118,18 @@ async def check_origin(fleet, session):
 async def check_certificates(fleet, session):
     plain = fleet.context()
     forged = {"X-SSL-Client-CN": "forged", "X-Forwarded-For": "203.0.113.9", "X-Client-Id": "forged"}
+    forged |= {name: "forged" for name in TLS_FACTS}
     headers = await admitted(fleet, session, "no-certificate", ssl=plain, headers=forged)
     assert "X-SSL-Client-CN" not in headers, headers
     assert headers["X-Forwarded-For"].startswith("127.0.0.1") and "203.0.113.9" not in headers["X-Forwarded-For"]
+    check_facts(fleet, headers, None)
     names = ["CP-cert", "urn:cp:cert"]
     for name in names:
         context = fleet.context(await fleet.authority.issue(name))
         for repeat in range(2):  # The second time, TLS resumes the session.
             headers = await admitted(fleet, session, name, ssl=context, headers=forged)
             assert headers.getall("X-SSL-Client-CN") == [name], headers
+            check_facts(fleet, headers, name)
         for other in ["CP-other", name.upper(), name + "x", name[:-1]]:
             await refused(fleet, session, other, 403, ssl=context)
     foreign = fleet.context(await fleet.stranger.issue("CP-foreign"))
@@ -137,6 +142,17 @@ async def check_certificates(fleet, session):
     else:
         raise AssertionError("a certificate of another authority came in")
     assert fleet.backend.connect_of("CP-foreign") is None
+
+
+def check_facts(fleet, headers, name):
+    """What `/connect` says of the TLS of a client with that name in its certificate."""
+    told = [headers.getall(fact, []) for fact in TLS_FACTS]
+    if fleet.name == "nginx":
+        assert told == [[]] * 4, "nginx has no PROXY protocol v2 to say it with"
+        return
+    certificate = [[quote(name, safe="")], ["true"]] if name else [[], []]
+    assert told == [["TLSv1.3"], ["TLS_AES_256_GCM_SHA384"], *certificate], told
+    fleet.stage.say("/connect has " + ", ".join(f"{fact}: {value}" for fact, values in zip(TLS_FACTS, told) for value in values))
 
 
 async def check_pushes(fleet, session):
