@@ -54,6 +54,7 @@ pub(super) async fn begin<C: Conversation>(
     let peer = Peer {
         address,
         is_trusted: Network::any_contains(&env.node.trusted_proxies, address.ip()),
+        tls: None,
     };
     let (head, peer) = match read_head(env, &socket, &permit, peer, deadline).await {
         Ok(read) => read,
@@ -65,7 +66,7 @@ pub(super) async fn begin<C: Conversation>(
         }
     };
     permit.handle_request();
-    let checked = check(env, &head, peer.is_trusted);
+    let checked = check(env, &head, &peer);
     let home = checked
         .as_ref()
         .map_or(env.index, |checked| env.home_of(&checked.client));
@@ -76,7 +77,7 @@ pub(super) async fn begin<C: Conversation>(
     env.counters.handovers_sent.add();
     let parcel = Parcel {
         socket: socket.into_fd(),
-        bytes: Content::Handshake(&parcel::pack(peer, env.since_start(deadline), &head)).pack(),
+        bytes: Content::Handshake(&parcel::pack(&peer, env.since_start(deadline), &head)).pack(),
     };
     if let Err(parcel) = handover.try_send(home, parcel) {
         env.counters.handovers_failed.add();
@@ -103,7 +104,7 @@ pub(super) fn lose_parcel<C: Conversation>(clients: &Clients<C>, bytes: &[u8]) {
     let Some((peer, _, head)) = parcel::unpack(bytes) else {
         unreachable!("shards pack what they hand over");
     };
-    let Ok(Checked { client, .. }) = check(env, head, peer.is_trusted) else {
+    let Ok(Checked { client, .. }) = check(env, head, &peer) else {
         return lose(env, peer.address);
     };
     let refusal = Refusal::lost().of(&client);
@@ -130,7 +131,7 @@ pub(super) async fn resume<C: Conversation>(
         unreachable!("shards pack what they hand over");
     };
     let deadline = env.started + deadline;
-    let checked = check(env, head, peer.is_trusted);
+    let checked = check(env, head, &peer);
     enter(&clients, permit, socket, checked, peer, deadline).await;
 }
 
@@ -176,7 +177,7 @@ async fn enter<C: Conversation>(
         names.map(|(name, _)| name),
         &head,
         &passing,
-        peer,
+        &peer,
     );
     let refusal = match ask(clients, &socket, &identity, lines, deadline).await {
         Asked::Draining => Some(Refusal::from_bound(BoundReached::Draining)),
@@ -224,13 +225,18 @@ fn introduce<C: Conversation>(
     subprotocol: Option<&str>,
     head: &RequestHead<'_>,
     passing: &[(&str, &str)],
-    peer: Peer,
+    peer: &Peer,
 ) -> (Rc<Identity>, HeaderLines) {
     let node = &clients.env.node;
     let is_trusted = |address| Network::any_contains(&node.trusted_proxies, address);
     let hops = Hops::read(head, peer.address.ip(), is_trusted);
     let identity = Identity::new(client, clients.next_connection_id(), subprotocol, &hops.chain);
-    let lines = identity.lines().with(passing);
+    let mut lines = identity.lines().with(passing);
+    if let Some(tls) = &peer.tls {
+        let headers = tls.headers();
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, &**value)).collect();
+        lines = lines.with(&headers);
+    }
     (Rc::new(identity), lines)
 }
 
@@ -281,6 +287,7 @@ async fn read_head(
                     bytes.drain(..header.len);
                     peer = Peer {
                         address: header.source.unwrap_or(peer.address),
+                        tls: header.tls,
                         ..peer
                     };
                     expects_proxy = false;

@@ -245,6 +245,9 @@ settings! {
     ingress_proxy_protocol: bool = Kind::Flag, "false", Now;
     /// Who may send that header, at either listener, such as "10.0.0.1"; from others it is refused. Empty believes everybody.
     proxy_protocol_from: Vec<Network> = Kind::Networks, "", Now;
+    /// The CN of a client's verified certificate must be the ClientId (OCPP security profile 3), or the client gets 403
+    /// before the backend is asked. Who ends TLS in front says what it is: HAProxy with `proxy-v2-options ssl,cert-cn`.
+    tls_cn_is_client_id: bool = Kind::Flag, "true", Now;
     /// Networks of proxies whose X-Forwarded-For is believed, such as "10.0.0.0/8"; empty believes nobody.
     trusted_proxies: Vec<Network> = Kind::Networks, "", Now;
     /// Headers that /connect carries only if a trusted proxy sent them, such as "x-ssl-client-cn".

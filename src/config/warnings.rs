@@ -72,14 +72,19 @@ fn open_admin(config: &Config) -> Option<Warning> {
 /// The header names the client, and is believed: with every address of the machine, from whomever.
 fn believed_headers(config: &Config, key: &str) -> Option<Warning> {
     let node = &config.node;
-    let (is_on, listener, address) = match key {
-        "proxy_protocol" => (node.proxy_protocol, "listen", node.listen),
-        _ => (node.ingress_proxy_protocol, "ingress", node.ingress),
+    let (is_on, listener, address, claim) = match key {
+        "proxy_protocol" => (
+            node.proxy_protocol,
+            "listen",
+            node.listen,
+            "any address and any certificate",
+        ),
+        _ => (node.ingress_proxy_protocol, "ingress", node.ingress, "any address"),
     };
     let is_for_all = address.ip().to_canonical().is_unspecified() && node.proxy_protocol_from.is_empty();
     (is_on && is_for_all).then_some(())?;
     warning(
-        format!("{key} on {listener} = {address}: whoever reaches any address of this machine can claim any address"),
+        format!("{key} on {listener} = {address}: whoever reaches any address of this machine can claim {claim}"),
         format!(
             "set proxy_protocol_from to the load balancer's addresses, or let {listener} be an address that only it reaches"
         ),
@@ -138,7 +143,7 @@ mod tests {
     #[test]
     fn a_proxy_protocol_header_that_anybody_can_send_is_named() {
         let found = words(&two_shards(&[("proxy_protocol", "true")]));
-        let what = "proxy_protocol on listen = 0.0.0.0:4000: whoever reaches any address of this machine can claim any address";
+        let what = "proxy_protocol on listen = 0.0.0.0:4000: whoever reaches any address of this machine can claim any address and any certificate";
         assert_eq!(found.iter().map(|(what, _)| what.as_str()).collect::<Vec<_>>(), [what]);
         let one = ("listen", "10.0.0.5:4000");
         assert_eq!(words(&two_shards(&[("proxy_protocol", "true"), one])), []);

@@ -121,7 +121,7 @@ const ORIGIN_LEN_MAX: usize = 512;
 const HOST_LEN_MAX: usize = 253;
 
 /// Headers that say something about the connection to the backend or about who queries: a client's copy would lie.
-const OWN_HEADERS: [&str; 21] = [
+const OWN_HEADERS: [&str; 25] = [
     "connection",
     "content-length",
     "content-type",
@@ -135,6 +135,8 @@ const OWN_HEADERS: [&str; 21] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "x-client-cert-cn",
+    "x-client-cert-verified",
     "x-client-id",
     "x-connection-id",
     "x-forwarded-for",
@@ -142,6 +144,8 @@ const OWN_HEADERS: [&str; 21] = [
     "x-origin",
     "x-query",
     "x-subprotocol",
+    "x-tls-cipher",
+    "x-tls-version",
     "x-deferred",
 ];
 
@@ -158,6 +162,10 @@ mod tests {
             "Transfer-Encoding",
             "Sec-WebSocket-Key",
             "X-Forwarded-For",
+            "X-Tls-Version",
+            "X-Tls-Cipher",
+            "X-Client-Cert-CN",
+            "X-Client-Cert-Verified",
         ] {
             assert_eq!(header(own), Err(WordError::OwnHeader), "{own}");
         }

@@ -112,6 +112,7 @@ counters! {
         handshakes_client_id ["client_id"],
         handshakes_origin ["origin"],
         handshakes_user ["user"],
+        handshakes_certificate ["certificate"],
         handshakes_subprotocol ["subprotocol"],
         handshakes_denied ["denied"],
         handshakes_backend_failed ["backend_failed"],

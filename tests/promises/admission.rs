@@ -1,6 +1,6 @@
 //! The backend lets a client in or not, and is told who asks: `upgrade-15` to `upgrade-18`, `header-1` to `header-8`.
 
-use support::{Backend, Client, Handshake, Http, Proxy, Response, percent_encode};
+use support::{Backend, Client, Handshake, Http, Proxy, Response, percent_encode, proxy_protocol};
 
 #[test]
 fn each_answer_to_connect_has_its_status_for_the_client() {
@@ -184,6 +184,10 @@ fn a_client_cannot_forge_the_headers_that_the_proxy_sets() {
         "Idempotency-Key",
         "X-Origin",
         "Forwarded",
+        "X-Tls-Version",
+        "X-Tls-Cipher",
+        "X-Client-Cert-Cn",
+        "X-Client-Cert-Verified",
     ];
     let backend = Backend::start();
     let proxy = Proxy::start(&backend);
@@ -288,14 +292,8 @@ fn what_others_say_of_the_address_is_dropped() {
     }
 }
 
-/// PROXY protocol v2: a TCP over IPv4 connection from that address.
 fn proxy_header(from: [u8; 4]) -> Vec<u8> {
-    let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
-    header.extend([0x21, 0x11, 0, 12]);
-    header.extend(from);
-    header.extend([127, 0, 0, 1]);
-    header.extend([0x30, 0x39, 0x0F, 0xA0]);
-    header
+    proxy_protocol::header(from, &[])
 }
 
 #[test]
@@ -351,9 +349,7 @@ fn the_proxy_protocol_is_understood_in_both_versions_and_for_both_families() {
     v6.extend("2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap().octets());
     v6.extend([0x30, 0x39, 0x0F, 0xA0]);
     // With a TLV that nobody here knows (its type is for experiments).
-    let mut with_tlv = proxy_header([203, 0, 113, 9]);
-    with_tlv[15] = 12 + 5;
-    with_tlv.extend([0xF0, 0, 2, 1, 2]);
+    let with_tlv = proxy_protocol::header([203, 0, 113, 9], &proxy_protocol::value(0xF0, &[1, 2]));
     // The balancer's own connection: it is the client then.
     let local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0".to_vec();
     let cases = [

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use support::{Backend, Handshake, Http, Proxy, Reply, Request, Response, Value, json};
+use support::{Backend, Client, Handshake, Http, Proxy, Reply, Request, Response, Value, json, proxy_protocol};
 
 #[test]
 fn the_ingress_answers_as_its_document_says_and_with_every_status_in_it() {
@@ -64,13 +64,18 @@ fn the_ingress_answers_as_its_document_says_and_with_every_status_in_it() {
 fn the_backend_is_asked_as_its_document_says_and_everything_in_it() {
     let contract = Contract::read("docs/openapi-backend.yaml");
     let backend = Backend::start();
-    let proxy = Proxy::start(&backend);
-    let mut client = Handshake::new("CP 1:é")
+    let proxy = Proxy::with(&backend).set("proxy_protocol", "true").start();
+    let handshake = Handshake::new("CP 1:é")
         .subprotocols("ocpp2.1")
         .basic("CP 1:é", "secret")
         .header("Origin", "https://example.org")
-        .header("User-Agent", "charger/1")
-        .open(proxy.listen);
+        .header("User-Agent", "charger/1");
+    let words = [(0x21, "TLSv1.3"), (0x22, "CP 1:é"), (0x23, "TLS_AES_256_GCM_SHA384")];
+    let words = words.map(|(kind, word)| proxy_protocol::value(kind, word.as_bytes()));
+    let tls = proxy_protocol::ssl(0x07, 0, &words);
+    let mut http = Http::connect(proxy.listen);
+    http.send([proxy_protocol::header([192, 0, 2, 7], &tls), handshake.bytes()].concat());
+    let mut client = Client::upgrade(http);
     client.send_call("c1", "Heartbeat", "{}");
     client.text();
     client.send(r#"[5,"c1","InternalError","",{}]"#);

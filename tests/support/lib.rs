@@ -13,6 +13,7 @@ pub mod gate;
 pub mod http;
 pub mod program;
 pub mod proxy;
+pub mod proxy_protocol;
 pub mod successor;
 pub mod tap;
 pub mod until;

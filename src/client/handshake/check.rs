@@ -1,5 +1,6 @@
 //! Checks an upgrade request as far as that needs no state.
 
+use super::parcel::Peer;
 use super::reason::Reason;
 use super::refusal::Refusal;
 use crate::config::{ClientIdPlace, Tolerated};
@@ -25,7 +26,7 @@ pub(super) struct Checked<'h> {
 }
 
 /// All that can be said of a request without state: the answer is the same on every shard.
-pub(super) fn check<'h>(env: &'h Env, head: &'h [u8], is_trusted: bool) -> Result<Checked<'h>, Refusal> {
+pub(super) fn check<'h>(env: &'h Env, head: &'h [u8], peer: &Peer) -> Result<Checked<'h>, Refusal> {
     let node = &env.node;
     let request = match parse_request(head, env.core.head_max) {
         Ok(Some(request)) => request,
@@ -82,7 +83,16 @@ pub(super) fn check<'h>(env: &'h Env, head: &'h [u8], is_trusted: bool) -> Resul
             ..Refusal::new(Reason::User, 401).of(&client)
         });
     }
-    let trusted_headers = if is_trusted { &node.trusted_headers[..] } else { &[] };
+    let tls = peer.tls.as_ref().filter(|_| node.tls_cn_is_client_id);
+    if let Some(tls) = tls.filter(|tls| !tls.cn_fits(&client)) {
+        let refusal = Refusal::new(Reason::Certificate, 403).of(&client);
+        return Err(refusal.with_detail(&tls.encoded_common_name().unwrap_or_default(), &client.encoded()));
+    }
+    let trusted_headers = if peer.is_trusted {
+        &node.trusted_headers[..]
+    } else {
+        &[]
+    };
     let mut passing =
         forwarded::passing_headers(&request, &node.forward_headers, trusted_headers).map_err(|error| {
             let reason = match error {

@@ -52,6 +52,7 @@ reasons! {
     ClientId, handshakes_client_id, "the path is not the configured prefix and one ClientId behind it";
     Origin, handshakes_origin, "this Origin is not allowed here";
     User, handshakes_user, "the user of HTTP Basic has to be the ClientId";
+    Certificate, handshakes_certificate, "the CN of the certificate has to be the ClientId";
     Subprotocol, handshakes_subprotocol, "no subprotocol in common";
     Draining, handshakes_draining, "the server is about to end: come back";
     ClientsMax, handshakes_full, "the server holds as many clients as it may: come back later";
