@@ -33,6 +33,8 @@ pub enum Count {
     PushedWrong,
     /// Pings answered.
     Pings,
+    /// Answers that came before the one to an earlier Call of their client.
+    Reordered,
     /// CPU time of the thread in nanoseconds, as of its last second.
     CpuNs,
 }
@@ -105,6 +107,10 @@ pub struct Control {
     pub window_start_ns: AtomicU64,
     /// No Call is due from here on.
     pub window_end_ns: AtomicU64,
+    /// When the last upgrade began; `u64::MAX`: there was none.
+    pub upgrade_begin_ns: AtomicU64,
+    /// When it was over; `u64::MAX`: it is not.
+    pub upgrade_end_ns: AtomicU64,
     /// The threads close everything and hand over.
     pub stop: AtomicBool,
 }
@@ -115,6 +121,8 @@ impl Default for Control {
         Self {
             window_start_ns: unknown(),
             window_end_ns: unknown(),
+            upgrade_begin_ns: unknown(),
+            upgrade_end_ns: unknown(),
             stop: AtomicBool::new(false),
         }
     }
@@ -132,6 +140,23 @@ impl Control {
     pub fn window_end(&self) -> u64 {
         self.window_end_ns.load(Ordering::Relaxed)
     }
+
+    /// An upgrade is under way from now on.
+    pub fn begin_upgrade(&self, now: u64) {
+        self.upgrade_end_ns.store(u64::MAX, Ordering::Relaxed);
+        self.upgrade_begin_ns.store(now, Ordering::Relaxed);
+    }
+
+    /// It is over.
+    pub fn end_upgrade(&self, now: u64) {
+        self.upgrade_end_ns.store(now, Ordering::Relaxed);
+    }
+
+    /// Whether an upgrade was under way at any time from `due` to `now`.
+    #[must_use]
+    pub fn was_in_upgrade(&self, due: u64, now: u64) -> bool {
+        now >= self.upgrade_begin_ns.load(Ordering::Relaxed) && due <= self.upgrade_end_ns.load(Ordering::Relaxed)
+    }
 }
 
 /// Latencies in microseconds.
@@ -139,6 +164,8 @@ impl Control {
 pub struct Latencies {
     /// Calls due while the measurement ran: from due to answered.
     pub calls: Histogram<u64>,
+    /// Of those, the ones that waited while an upgrade was under way.
+    pub calls_in_upgrades: Histogram<u64>,
     /// Calls due before: during the ramp.
     pub calls_in_ramp: Histogram<u64>,
     /// From due to upgraded.
@@ -155,6 +182,7 @@ impl Default for Latencies {
     fn default() -> Self {
         Self {
             calls: histogram(),
+            calls_in_upgrades: histogram(),
             calls_in_ramp: histogram(),
             connects: histogram(),
             pushes: histogram(),
@@ -169,6 +197,7 @@ impl Latencies {
     pub fn merge(&mut self, other: &Self) {
         for (into, from) in [
             (&mut self.calls, &other.calls),
+            (&mut self.calls_in_upgrades, &other.calls_in_upgrades),
             (&mut self.calls_in_ramp, &other.calls_in_ramp),
             (&mut self.connects, &other.connects),
             (&mut self.pushes, &other.pushes),
@@ -231,3 +260,21 @@ pub fn micros(due_ns: u64, now_ns: u64) -> u64 {
 /// Faults that a thread keeps in words.
 pub const FAULTS_MAX: usize = 8;
 const MICROS_MAX: u64 = 120_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_an_upgrades_if_one_was_under_way_while_it_waited() {
+        let control = Control::default();
+        assert!(!control.was_in_upgrade(0, u64::MAX - 1));
+        control.begin_upgrade(100);
+        assert!(control.was_in_upgrade(90, 100) && control.was_in_upgrade(500, 600));
+        assert!(!control.was_in_upgrade(90, 99));
+        control.end_upgrade(200);
+        assert!(control.was_in_upgrade(200, 201) && !control.was_in_upgrade(201, 300));
+        control.begin_upgrade(400);
+        assert!(control.was_in_upgrade(399, 400) && !control.was_in_upgrade(300, 399));
+    }
+}

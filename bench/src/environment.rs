@@ -3,10 +3,12 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::launch::{self, Running};
 use crate::options::Options;
 use crate::report::Machine;
+use crate::succession::Succession;
 
 /// The relay and the backend of one run. Those that we started end when it is dropped, the relay first.
 #[derive(Debug)]
@@ -19,13 +21,17 @@ pub struct Environment {
     pub ingress: Vec<SocketAddr>,
     /// The stub, if we know it.
     pub backend: Option<SocketAddr>,
-    /// The relay's process, if we know it.
-    pub relay_pid: Option<u32>,
+    /// Who is asked for an upgrade, if we know it.
+    pub admin: Option<SocketAddr>,
+    /// The relay's process, if we know it, and those that have taken over from it.
+    pub relays: Arc<Succession>,
+    /// Whether we know it.
+    pub knows_relay: bool,
     /// The stub's process, if we started it.
     pub backend_pid: Option<u32>,
     /// The CPUs of its shards, if we started it.
     pub cores: Vec<usize>,
-    _running: Vec<Running>,
+    running: Vec<Running>,
 }
 
 impl Environment {
@@ -51,10 +57,12 @@ impl Environment {
                 targets: options.target.clone(),
                 ingress: options.ingress.clone(),
                 backend: options.backend,
-                relay_pid: options.pid,
+                admin: options.admin,
+                relays: Arc::new(Succession::new(options.pid)),
+                knows_relay: options.pid.is_some(),
                 backend_pid: None,
                 cores: Vec::new(),
-                _running: Vec::new(),
+                running: Vec::new(),
             });
         }
         let (program, extra) = match (program, &options.proxy) {
@@ -80,11 +88,21 @@ impl Environment {
             targets: vec![addresses.listen],
             ingress: vec![addresses.ingress],
             backend: Some(backend),
-            relay_pid: Some(relay.pid()),
+            admin: Some(addresses.admin),
+            relays: Arc::new(Succession::new(Some(relay.pid()))),
+            knows_relay: true,
             backend_pid: Some(stub.pid()),
             cores,
-            _running: vec![relay, stub],
+            running: vec![relay, stub],
         })
+    }
+}
+
+impl Drop for Environment {
+    fn drop(&mut self) {
+        if !self.running.is_empty() {
+            self.relays.end_successors();
+        }
     }
 }
 

@@ -102,8 +102,16 @@ pub fn parse_answer(bytes: &[u8]) -> Result<Option<Answer>, Malformed> {
 /// # Errors
 /// Refused, slow (5 s), or not an answer.
 pub fn fetch(address: SocketAddr, method: &str, path: &str) -> io::Result<(u16, Vec<u8>)> {
+    fetch_within(address, method, path, FETCH_TIMEOUT)
+}
+
+/// The same where the answer may take that long.
+///
+/// # Errors
+/// Refused, slow, or not an answer.
+pub fn fetch_within(address: SocketAddr, method: &str, path: &str, timeout: Duration) -> io::Result<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect_timeout(&address, FETCH_TIMEOUT)?;
-    stream.set_read_timeout(Some(FETCH_TIMEOUT))?;
+    stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(FETCH_TIMEOUT))?;
     write!(
         stream,

@@ -71,6 +71,8 @@ pub struct Relay {
     pub listen: SocketAddr,
     /// The address that pushes go to.
     pub ingress: SocketAddr,
+    /// The address that operators ask.
+    pub admin: SocketAddr,
 }
 
 /// Starts the backend stub.
@@ -104,7 +106,11 @@ pub fn start_relay(
     let name = program
         .file_name()
         .map_or_else(|| program.display().to_string(), |name| name.display().to_string());
-    let mut command = Command::new(program);
+    // As in the tests: these words start it.
+    let under = env::var("WS2API_UNDER").unwrap_or_default();
+    let mut words = under.split_whitespace().map(Path::new).chain([program]);
+    let mut command = Command::new(words.next().unwrap_or(program));
+    command.args(words);
     command.args(["--listen", &listen.to_string(), "--ingress", &ingress.to_string()]);
     command.args(["--admin", &admin.to_string(), "--backend", &format!("http://{backend}")]);
     command.args(["--cores", &cores.join(",")]).args(extra);
@@ -114,6 +120,7 @@ pub fn start_relay(
     let relay = Relay {
         listen: *listen,
         ingress: *ingress,
+        admin: *admin,
     };
     drop(reserved);
     Ok((running, relay))

@@ -24,6 +24,8 @@ pub mod run;
 pub mod sample;
 pub mod schedule;
 pub mod stats;
+pub mod succession;
 pub mod table;
+pub mod upgrades;
 
 pub use loadgen::{net, poller, sys, websocket};

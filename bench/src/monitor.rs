@@ -24,6 +24,7 @@ use crate::rpc::Shape;
 use crate::sample::{Kernel, Process};
 use crate::schedule::{Schedule, Timing};
 use crate::stats::Stats;
+use crate::upgrades::{self, Upgrades};
 use crate::{http, sys};
 
 /// A snapshot of the whole run.
@@ -54,6 +55,8 @@ pub struct Monitor<'a> {
     pub threads: Vec<JoinHandle<io::Result<ThreadCounters>>>,
     /// The attack meanwhile, if there is one.
     pub attack: Option<Attack>,
+    /// The upgrades meanwhile, if there are any. They end the measurement.
+    pub upgrades: Option<JoinHandle<io::Result<Upgrades>>>,
     pub slices: Receiver<Slice>,
     /// Calls and pushes answered in each second, merged over the threads.
     pub by_second: BTreeMap<u64, (Histogram<u32>, Histogram<u32>)>,
@@ -82,9 +85,10 @@ impl<'a> Monitor<'a> {
             // Open loop: the times are known before the first connect.
             let begin = start_ns + options.ramp.as_nanos() as u64;
             control.window_start_ns.store(begin, Ordering::Relaxed);
-            control
-                .window_end_ns
-                .store(begin + options.hold.as_nanos() as u64, Ordering::Relaxed);
+            if options.upgrades == 0 {
+                let end = begin + options.hold.as_nanos() as u64;
+                control.window_end_ns.store(end, Ordering::Relaxed);
+            }
         }
         let (sender, slices) = channel();
         let pushing = u32::from(options.pushes_per_second > 0);
@@ -128,6 +132,20 @@ impl<'a> Monitor<'a> {
             true => None,
         };
         ready.wait();
+        let plan = environment
+            .admin
+            .filter(|_| options.upgrades > 0)
+            .map(|admin| upgrades::Plan {
+                count: options.upgrades,
+                admin,
+                start_ns,
+                hold: options.hold,
+                succession: environment.relays.clone(),
+            });
+        let upgrades = plan.map(|plan| {
+            let control = Arc::clone(&control);
+            spawn("upgrades".to_owned(), move || Ok(upgrades::run(&plan, &control)))
+        });
         let mut monitor = Self {
             options,
             environment,
@@ -137,6 +155,7 @@ impl<'a> Monitor<'a> {
             push_counts,
             threads: handles,
             attack,
+            upgrades: upgrades.transpose()?,
             slices,
             by_second: BTreeMap::new(),
             seconds: Vec::new(),
@@ -230,7 +249,7 @@ impl<'a> Monitor<'a> {
         let process = |pid: Option<u32>| pid.and_then(Process::read).unwrap_or_default();
         Snapshot {
             at_ns: now_ns(),
-            relay: process(self.environment.relay_pid),
+            relay: self.environment.relays.read(),
             backend: process(self.environment.backend_pid),
             harness: process(Some(std::process::id())),
             kernel: Kernel::read(),
@@ -320,7 +339,7 @@ impl<'a> Monitor<'a> {
         let backend = self
             .environment
             .backend
-            .filter(|_| self.options.pushes_per_second > 0)?;
+            .filter(|_| self.options.pushes_per_second > 0 || self.options.upgrades > 0)?;
         let accepted = self.push_counts.accepted.load(Ordering::Relaxed);
         let deadline = now_ns() + OUTCOMES_TIMEOUT.as_nanos() as u64;
         loop {

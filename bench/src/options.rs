@@ -22,8 +22,8 @@ What to do
                            ramp      connects only: as fast as possible, or spread over --ramp
                            push      pushes only, through the ingress
                            idle      silent clients: memory and CPU of holding them
-  --smoke                  2,000 clients, messages and pushes, a few seconds; with --hostile 500 clients, and only what takes
-                           longer than 60 s is late
+  --smoke                  2,000 clients, messages and pushes, a few seconds; with --hostile or --upgrades 500 clients, and only
+                           what takes longer than 60 s is late
   --clients N              clients (hold 120000, saturate 200, ramp 20000, push 2000, idle 15000)
   --ramp DURATION          time over which they connect (30s; 0: as fast as possible)
   --interval DURATION      time between two messages of a client (10s)
@@ -37,9 +37,10 @@ What to do
 What to measure
   --target ADDR[,ADDR]     a running proxy's client listener; with it:
     --ingress ADDR[,ADDR]  its ingress, for pushes
+    --admin ADDR           its admin address, for --upgrades
     --backend ADDR         the stub_backend behind it, for the check of outcomes
     --pid PID              its process, to sample CPU and memory
-  --proxy PATH             start this instead of ws2api: any program with its flags
+  --proxy PATH             start this instead of ws2api: any program with its flags (WS2API_UNDER='COMMAND …' starts either)
   --proxy-shards N         shards, dealt over the CPUs (as many as the open-file limit asks for)
   --proxy-cores LIST       or their CPUs exactly: 0,0,1,1
   --set KEY=VALUE          handed to the proxy; may be repeated
@@ -49,6 +50,8 @@ What to measure
   --hostile[=KIND,KIND…]   the same without and with an attack meanwhile, and the ratio; nothing of it may go wrong.
                            Floods of sends, empties, pings, crumbs (a byte per frame) and pieces (1 MiB by 1 KiB);
                            halves (of messages), a storm of connects (all of these)
+  --upgrades N             meanwhile N new processes take over, one after the other, spread over --hold (which lasts until the last
+                           one has): nobody may notice, and of a thousand Calls one may wait for a second longer
 
 What to write
   --json FILE              all figures
@@ -101,6 +104,10 @@ pub struct Options {
     pub compare_floor: bool,
     /// The kinds of attackers; none: no attack.
     pub hostile: Vec<hostile::Kind>,
+    pub upgrades: u32,
+    /// How much longer than others one of a thousand Calls may take because of an upgrade.
+    pub pause_allowed: Duration,
+    pub admin: Option<SocketAddr>,
     pub json: Option<PathBuf>,
     pub html: Option<PathBuf>,
     pub quiet: bool,
@@ -190,6 +197,8 @@ impl Options {
             "target" => self.target = parse_addresses(value)?,
             "ingress" => self.ingress = parse_addresses(value)?,
             "backend" => self.backend = Some(parse_address(value)?),
+            "admin" => self.admin = Some(parse_address(value)?),
+            "upgrades" => self.upgrades = number(value, 0, UPGRADES_MAX)?,
             "pid" => self.pid = Some(number(value, 1, i32::MAX as u32)?),
             "proxy" => self.proxy = Some(value.into()),
             "proxy-shards" => self.proxy_shards = Some(number(value, 1, SHARDS_MAX as u32)? as usize),
@@ -207,9 +216,10 @@ impl Options {
     /// Takes the mode's own values where nothing was given.
     fn complete(&mut self, given: Given) {
         let seconds = Duration::from_secs;
+        // For what must not happen, not for times: any machine bears it.
+        let is_untimed = given.smoke && (!self.hostile.is_empty() || self.upgrades > 0);
         let (clients, ramp, hold, pushes) = match given.mode {
-            // For what must not be lost, not for times: any machine bears it.
-            Mode::Hold if given.smoke && !self.hostile.is_empty() => (500, seconds(1), seconds(3), 100),
+            Mode::Hold if is_untimed => (500, seconds(1), seconds(3), 100),
             Mode::Hold if given.smoke => (2_000, seconds(2), seconds(4), 200),
             Mode::Hold => (120_000, seconds(30), seconds(60), 0),
             Mode::Saturate => (200, seconds(1), seconds(10), 0),
@@ -224,8 +234,8 @@ impl Options {
         self.interval = given
             .interval
             .unwrap_or(if given.smoke { seconds(1) } else { seconds(10) });
-        let late = if given.smoke && !self.hostile.is_empty() { 60 } else { 5 };
-        self.late = given.late.unwrap_or(seconds(late));
+        self.late = given.late.unwrap_or(seconds(if is_untimed { 60 } else { 5 }));
+        self.pause_allowed = if is_untimed { self.late } else { seconds(1) };
         self.pushes_per_second = given.pushes_per_second.unwrap_or(pushes);
         self.subprotocol = match given.subprotocol.as_deref() {
             Some("none") => None,
@@ -246,14 +256,22 @@ impl Options {
         if !self.hostile.is_empty() && self.compare_floor {
             return Err("--hostile compares with a run without the attack: leave --compare-floor away".into());
         }
+        if self.upgrades > 0 && (self.mode != Mode::Hold || self.compare_floor) {
+            return Err("--upgrades are for --mode hold, and nothing that the floor can do".into());
+        }
         if self.target.is_empty() {
-            if !self.ingress.is_empty() || self.backend.is_some() || self.pid.is_some() {
-                return Err("--ingress, --backend and --pid describe a running proxy: give its --target too".into());
+            if !self.ingress.is_empty() || self.backend.is_some() || self.pid.is_some() || self.admin.is_some() {
+                return Err(
+                    "--ingress, --backend, --admin and --pid describe a running proxy: give its --target too".into(),
+                );
             }
         } else if self.compare_floor || self.proxy.is_some() {
             return Err("--target names a running proxy: leave --proxy and --compare-floor away".into());
         } else if self.pushes_per_second > 0 && (self.ingress.is_empty() || self.backend.is_none()) {
             return Err("pushes need --ingress, and --backend for the check of their outcomes".into());
+        }
+        if !self.target.is_empty() && self.upgrades > 0 && (self.admin.is_none() || self.backend.is_none()) {
+            return Err("upgrades need --admin, and --backend for the check that it notices nothing".into());
         }
         if u64::from(self.pushes_per_second) * self.hold.as_secs() >= crate::outcomes::NUMBERS_MAX {
             return Err(format!(
@@ -290,6 +308,9 @@ impl Default for Options {
             backend_delay: Duration::ZERO,
             compare_floor: false,
             hostile: Vec::new(),
+            upgrades: 0,
+            pause_allowed: Duration::ZERO,
+            admin: None,
             json: None,
             html: None,
             quiet: false,
@@ -305,7 +326,7 @@ fn number(text: &str, min: u32, max: u32) -> Result<u32, String> {
     value.ok_or_else(|| format!("`{text}` is not a number from {min} to {max}"))
 }
 
-const VALUE_FLAGS: [&str; 22] = [
+const VALUE_FLAGS: [&str; 24] = [
     "mode",
     "clients",
     "ramp",
@@ -319,6 +340,8 @@ const VALUE_FLAGS: [&str; 22] = [
     "target",
     "ingress",
     "backend",
+    "admin",
+    "upgrades",
     "pid",
     "proxy",
     "proxy-shards",
@@ -330,6 +353,7 @@ const VALUE_FLAGS: [&str; 22] = [
     "html",
 ];
 const CLIENTS_MAX: u32 = 4_000_000;
+const UPGRADES_MAX: u32 = 1_000;
 const PAYLOAD_MAX: u32 = 512 << 10;
 
 #[cfg(test)]
@@ -371,6 +395,10 @@ mod tests {
         );
         let options = parse("--hostile --smoke").unwrap().unwrap();
         assert_eq!((options.clients, options.late.as_secs()), (500, 60));
+        let options = parse("--upgrades 3").unwrap().unwrap();
+        assert_eq!((options.late.as_secs(), options.pause_allowed.as_secs()), (5, 1));
+        let options = parse("--upgrades 3 --smoke").unwrap().unwrap();
+        assert_eq!((options.clients, options.pause_allowed.as_secs()), (500, 60));
     }
 
     #[test]
@@ -385,6 +413,9 @@ mod tests {
             ("--target 127.0.0.1:1 --pushes-per-second 1", "need --ingress"),
             ("--target 127.0.0.1:1 --compare-floor", "leave"),
             ("--hostile --compare-floor", "leave --compare-floor away"),
+            ("--upgrades 1 --mode push", "for --mode hold"),
+            ("--target 127.0.0.1:1 --upgrades 1", "need --admin"),
+            ("--admin 127.0.0.1:1", "give its --target too"),
             ("--set a", "not KEY=VALUE"),
         ];
         for (line, expected) in cases {

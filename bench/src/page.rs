@@ -6,6 +6,7 @@ use crate::amounts::{bytes, duration, grouped};
 use crate::options::Mode;
 use crate::plot::{Chart, Scale, Series, escape};
 use crate::report::{Percentiles, Report, Second};
+use crate::upgrades::Upgrades;
 
 /// Renders the report as one HTML page.
 #[must_use]
@@ -53,6 +54,10 @@ pub fn render(report: &Report) -> String {
         ("Machine", machine(report)),
     ] {
         table(&mut out, heading, &rows);
+    }
+    if let Some(upgrades) = &report.upgrades {
+        table(&mut out, "Upgrades", &upgrades.rows());
+        each_upgrade(&mut out, upgrades);
     }
     out.push_str("</section>");
     if !report.faults.is_empty() {
@@ -271,6 +276,27 @@ fn latency_table(out: &mut String, report: &Report) {
             let _ = write!(out, "<td>{}</td>", duration(micros));
         }
         out.push_str("</tr>");
+    }
+    out.push_str("</table></div>");
+}
+
+fn each_upgrade(out: &mut String, upgrades: &Upgrades) {
+    out.push_str(
+        "<div class=\"wide\"><h2>Each upgrade</h2><table><tr><th></th><th>asked at</th><th>serves after</th><th>old one gone</th>\
+         <th>RSS before</th><th>both at most</th></tr>",
+    );
+    for (index, upgrade) in upgrades.done.iter().enumerate() {
+        let _ = write!(
+            out,
+            "<tr><th>{}: {}</th><td>{:.1} s</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            index + 1,
+            escape(&upgrade.version),
+            upgrade.at_seconds,
+            duration(upgrade.serving),
+            duration(upgrade.over),
+            bytes(upgrade.rss_before),
+            bytes(upgrade.rss_peak)
+        );
     }
     out.push_str("</table></div>");
 }

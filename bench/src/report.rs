@@ -7,6 +7,7 @@ use crate::amounts::grouped;
 use crate::hostile::Kind;
 use crate::options::Mode;
 use crate::sample::{Kernel, Process};
+use crate::upgrades::Upgrades;
 
 /// Everything there is to say about a run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -45,6 +46,9 @@ pub struct Report {
     pub floor: Option<Floor>,
     /// The same scene without the attack, and what the attack did.
     pub hostile: Option<Hostile>,
+    /// The upgrades meanwhile, and who noticed.
+    #[serde(default)]
+    pub upgrades: Option<Upgrades>,
 }
 
 /// The machine.

@@ -11,6 +11,7 @@ use crate::monitor::{Monitor, Snapshot, cores};
 use crate::options::{Mode, Options};
 use crate::report::{self, Counted, Cpu, Floor, Hostile, LatencyReport, Memory, Percentiles, Rates, Report, Scene};
 use crate::stats::Stats;
+use crate::upgrades::Upgrades;
 use crate::{flags, http, launch};
 
 /// Does what the options say.
@@ -77,6 +78,13 @@ fn run_against(options: &Options, program: Option<PathBuf>, open_files: u64) -> 
 
 impl Monitor<'_> {
     fn finish(mut self, outcomes: Option<Stats>, open_files: u64) -> Result<Report, String> {
+        let upgrades = match self.upgrades.take() {
+            Some(thread) => {
+                let ended = thread.join().map_err(|_| "the thread of the upgrades has panicked")?;
+                Some(ended.map_err(|error| format!("the thread of the upgrades: {error}"))?)
+            }
+            None => None,
+        };
         let held = self.snapshot();
         self.control.stop.store(true, Ordering::Relaxed);
         let mut counters = ThreadCounters::default();
@@ -102,6 +110,7 @@ impl Monitor<'_> {
             }
             None => None,
         };
+        let upgrades = upgrades.map(|upgrades| self.judged(upgrades, &counters, outcomes));
         let mut report = Report {
             relay: self.environment.relay.clone(),
             command: std::env::args().collect::<Vec<_>>().join(" "),
@@ -121,6 +130,7 @@ impl Monitor<'_> {
                 send_lag: Percentiles::of(&counters.latencies.send_lag),
             },
             memory: self.memory(&held),
+            upgrades,
             hostile,
             ..Report::default()
         };
@@ -136,14 +146,37 @@ impl Monitor<'_> {
         let mut seconds = std::mem::take(&mut self.seconds);
         seconds.iter_mut().for_each(|seen| self.fill_latencies(seen));
         report.seconds = seconds;
-        if self.environment.relay_pid.is_some() && held.relay.rss == 0 {
+        if self.environment.knows_relay && held.relay.rss == 0 {
             report
                 .problems
                 .push(format!("the process of {} ended during the run", report.relay));
         }
         report.judge();
+        report
+            .problems
+            .extend(report.upgrades.iter().flat_map(Upgrades::problems));
         judge_ourselves(&mut report);
         Ok(report)
+    }
+
+    /// With what clients and backend have noticed of them.
+    fn judged(&self, upgrades: Upgrades, counters: &ThreadCounters, stats: Option<Stats>) -> Upgrades {
+        let (totals, stats) = (self.totals(), stats.unwrap_or_default());
+        let in_upgrades = &counters.latencies.calls_in_upgrades;
+        let mut without = counters.latencies.calls.clone();
+        // All of them are in there, too, so it cannot fail.
+        let _ = without.subtract(in_upgrades);
+        let mut upgrades = Upgrades {
+            connects_again: stats.connects.saturating_sub(totals.get(Count::Opened)),
+            disconnects: stats.disconnects,
+            reordered: totals.get(Count::Reordered),
+            calls: Percentiles::of(in_upgrades),
+            calls_without: Percentiles::of(&without),
+            pause_allowed: self.options.pause_allowed.as_micros() as u64,
+            ..upgrades
+        };
+        upgrades.compare();
+        upgrades
     }
 
     fn scene(&self) -> Scene {

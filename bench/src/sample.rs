@@ -21,7 +21,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Reads `/proc/PID`; `None` when there is no such process (any more).
+    /// Reads `/proc/PID`; `None` when there is no such process (any more), or it has ended and nobody has waited for it.
     #[must_use]
     pub fn read(pid: u32) -> Option<Self> {
         let process = Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
@@ -34,6 +34,9 @@ impl Process {
     fn parse(stat: &str) -> Option<Self> {
         // The name in brackets may hold anything; the fields behind it are numbers. The first of them is number 3.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        if matches!(*fields.first()?, "Z" | "X") {
+            return None;
+        }
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
         let tick_us = 1_000_000 / rustix::param::clock_ticks_per_second();
         let (user, system) = (field(14)? * tick_us, field(15)? * tick_us);
@@ -158,6 +161,10 @@ mod tests {
         );
         assert!(now.rss > 0 && before > 0 && now.cpu_us >= before);
         assert_eq!(Process::parse("nonsense"), None);
+        assert_eq!(
+            Process::parse("7 (ended) Z 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 3 0 9 1000 25 1"),
+            None
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ impl Report {
     pub fn table(&self) -> String {
         let mut out = String::new();
         let mut row = |name: &str, text: String| {
-            let _ = writeln!(out, "  {name:<14} {text}");
+            let _ = writeln!(out, "  {name:<15} {text}");
         };
         let (counts, cpu, memory) = (&self.counts, &self.cpu, &self.memory);
         row("scene", self.scene_line());
@@ -116,6 +116,13 @@ impl Report {
                     hostile.ratio_p50, hostile.ratio_p99
                 ),
             );
+        }
+        if let Some(upgrades) = &self.upgrades {
+            for (name, text) in upgrades.rows() {
+                row(name, text);
+            }
+            row("during one", line(&upgrades.calls));
+            row("during none", line(&upgrades.calls_without));
         }
         for bottleneck in &self.bottlenecks {
             row("BOTTLENECK", bottleneck.clone());

@@ -1,7 +1,7 @@
 //! Runs the three programs together, on free ports: the load finds nothing wrong with the floor, and finds what is
 //! wrong.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use bench::report::Report;
@@ -38,6 +38,52 @@ fn the_closed_loop_answers_all_that_it_sends() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     assert_eq!((report.counts.connected, report.counts.lost), (20, 0));
     assert!(report.cpu.relay_us_per_message > 0.0);
+}
+
+/// `cargo test --workspace` has built it before; whoever tests this package alone may have none.
+#[test]
+fn three_upgrades_are_noticed_by_nobody() {
+    let Ok(ws2api) = bench::launch::sibling("ws2api") else {
+        eprintln!("ws2api is not built: no upgrade of it is tried");
+        return;
+    };
+    let arguments =
+        "--smoke --clients 300 --ramp 500ms --hold 2s --proxy-shards 2 --upgrades 3 --threads 2 --pushes-per-second 0";
+    let (output, report) = run("upgrades", &ws2api, arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let upgrades = report.upgrades.unwrap();
+    let mut processes: Vec<u32> = upgrades.done.iter().map(|upgrade| upgrade.pid).collect();
+    processes.dedup();
+    assert_eq!(processes.len(), 3, "{upgrades:?}");
+    assert!(
+        upgrades
+            .done
+            .iter()
+            .all(|upgrade| upgrade.over >= upgrade.serving && upgrade.rss_peak > 0)
+    );
+    assert!(upgrades.calls.count > 0);
+    assert_eq!(
+        upgrades.calls.count + upgrades.calls_without.count,
+        report.latency.calls.count
+    );
+    assert_eq!(report.counts.outcomes, report.counts.pushes);
+    for process in processes {
+        assert!(bench::sample::Process::read(process).is_none(), "{process} runs");
+    }
+}
+
+#[test]
+fn an_upgrade_that_is_none_fails_the_run() {
+    let arguments = "--smoke --clients 20 --ramp 100ms --hold 500ms --upgrades 1";
+    let (output, report) = hold120k("no-upgrade", arguments);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let upgrades = report.upgrades.unwrap();
+    assert_eq!((upgrades.done.len(), upgrades.failed.len()), (0, 1));
+    assert!(
+        report.problems[0].starts_with("an upgrade: POST /upgrade"),
+        "{:?}",
+        report.problems
+    );
 }
 
 #[test]
@@ -95,10 +141,15 @@ fn a_report_that_cannot_be_written_is_said_before_the_run() {
 }
 
 fn hold120k(name: &str, arguments: &str) -> (Output, Report) {
+    run(name, env!("CARGO_BIN_EXE_floor").as_ref(), arguments)
+}
+
+fn run(name: &str, proxy: &Path, arguments: &str) -> (Output, Report) {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let (json, html) = (folder.join(format!("{name}.json")), folder.join(format!("{name}.html")));
     let output = Command::new(env!("CARGO_BIN_EXE_hold120k"))
-        .args(["--quiet", "--proxy", env!("CARGO_BIN_EXE_floor")])
+        .args(["--quiet", "--proxy"])
+        .arg(proxy)
         .args(arguments.split_ascii_whitespace())
         .arg("--json")
         .arg(&json)
@@ -107,8 +158,8 @@ fn hold120k(name: &str, arguments: &str) -> (Output, Report) {
         .output()
         .unwrap();
     assert!(output.status.code() != Some(2), "{output:?}");
-    let report = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    let report: Report = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
     let page = std::fs::read_to_string(html).unwrap();
-    assert!(page.contains("floor"), "the page names what was measured");
+    assert!(page.contains(&report.relay), "the page names what was measured");
     (output, report)
 }

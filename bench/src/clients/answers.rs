@@ -58,6 +58,7 @@ fn handle_result(generator: &mut Generator, slot: usize, id: &str, payload: &[u8
         return generator.script.counts.bump(Count::Duplicated);
     }
     said.unanswered &= !bit;
+    let is_reordered = said.unanswered > bit;
     let since = said.since_ns;
     generator.text.clear();
     generator
@@ -70,6 +71,9 @@ fn handle_result(generator: &mut Generator, slot: usize, id: &str, payload: &[u8
     }
     let echo = &mut generator.script;
     echo.counts.bump(Count::Answered);
+    if is_reordered {
+        echo.counts.bump(Count::Reordered);
+    }
     let now = now_ns();
     let closed_loop = echo.load.traffic == Traffic::ClosedLoop;
     let due = if closed_loop {
@@ -87,6 +91,9 @@ fn handle_result(generator: &mut Generator, slot: usize, id: &str, payload: &[u8
         latencies.calls_in_ramp.saturating_record(micros);
     } else {
         latencies.calls.saturating_record(micros);
+        if echo.control.was_in_upgrade(due, now) {
+            latencies.calls_in_upgrades.saturating_record(micros);
+        }
     }
     echo.slice_calls.saturating_record(micros);
     if closed_loop && now < end {

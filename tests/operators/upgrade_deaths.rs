@@ -1,0 +1,114 @@
+//! One of the two processes dies, or talks nonsense, while clients move: `takeover-6`, `takeover-9`.
+
+use rustix::process::Signal;
+use support::{Backend, Message, Response, eventually};
+
+use super::upgrade::{Installed, ask, slow, wait_for_the_old_one};
+
+const CLIENTS: usize = 20;
+
+#[test]
+fn a_new_process_that_dies_while_clients_move_costs_none_of_them_a_word() {
+    for (step, words, confirmed) in [
+        ("serves-and-dies", "it has ended", 0),
+        ("takes-clients-and-dies", "it has ended", 0),
+        ("confirms-clients-and-dies", "it has ended", 3),
+        ("refuses-a-client", "it can't read a client's record", 0),
+        (
+            "talks-nonsense-about-clients",
+            "it said something that can't be read",
+            0,
+        ),
+    ] {
+        let installed = Installed::new();
+        let backend = Backend::start();
+        let mut proxy = slow(&backend).program(installed.program()).start();
+        let mut clients: Vec<_> = (0..CLIENTS)
+            .map(|number| proxy.client(&format!("CP{number}")))
+            .collect();
+        installed.exchange_for_step(step);
+        ask(&proxy, "POST").expect(200);
+        proxy.wait_log(words);
+        // Those on the way are here again, and are told as at the end: nobody accepts any more. What was confirmed was the new one's.
+        let ends = clients.iter_mut().map(support::Client::message);
+        let told = ends
+            .filter(|end| *end == Message::Close(Some(1001), String::new()))
+            .count();
+        assert_eq!(told, CLIENTS - confirmed, "{step}");
+        drop(clients);
+        assert_eq!(proxy.wait().code(), Some(0), "{step}");
+        assert_eq!(backend.wait_seen("/disconnect", told).len(), told, "{step}");
+    }
+}
+
+#[test]
+fn a_new_process_that_is_killed_leaves_those_that_have_not_moved_to_the_old_one() {
+    let backend = Backend::start();
+    let gate = backend.hold("/call", |_| Response::json("{}"));
+    let mut proxy = slow(&backend).start();
+    let mut moved = proxy.client("CP1");
+    let mut busy = proxy.client("CP2");
+    busy.send_call("1", "Heartbeat", "{}");
+    backend.take("/call");
+    let new = proxy.upgrade();
+    wait_for_moved(&proxy, 1);
+    new.signal(Signal::KILL);
+    assert_eq!(moved.message(), Message::End);
+    proxy.wait_log("the new process takes no more clients: it has ended");
+    gate.open();
+    busy.expect("[3,\"1\",{}]");
+    busy.expect_close(1001);
+    assert_eq!(proxy.wait().code(), Some(0));
+}
+
+#[test]
+fn the_death_of_the_old_one_costs_nobody_a_word_who_has_moved() {
+    let backend = Backend::start();
+    let gate = backend.hold("/call", |_| Response::json("{}"));
+    let mut proxy = slow(&backend).start();
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|number| proxy.client(&format!("CP{number}")))
+        .collect();
+    let mut busy = proxy.client("busy");
+    // They have a push in flight and one behind it when they move.
+    for number in 0..CLIENTS {
+        proxy.push(&format!("CP{number}"), "Reset", "p1", "{}").expect(202);
+        clients[number].expect("[2,\"p1\",\"Reset\",{}]");
+        proxy.push(&format!("CP{number}"), "Reset", "p2", "{}").expect(202);
+    }
+    busy.send_call("1", "Heartbeat", "{}");
+    backend.take("/call");
+    let new = proxy.upgrade();
+    wait_for_moved(&proxy, CLIENTS);
+    proxy.signal(Signal::KILL);
+    assert_eq!(proxy.wait().code(), None);
+    assert_eq!(busy.message(), Message::End);
+    wait_for_the_old_one(&proxy);
+    gate.open();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send_result("p1", "{}");
+        client.expect("[2,\"p2\",\"Reset\",{}]");
+        client.send_result("p2", "{}");
+        client.call(1);
+        for id in ["p1", "p2"] {
+            backend.take(&format!("/result/Reset/CP{number}/{id}"));
+        }
+    }
+    proxy.push("nobody", "Reset", "p1", "{}").expect(404);
+    // Who was with the old one comes back, and the new one can be taken over from in its turn.
+    let mut busy = proxy.client("busy");
+    let last = proxy.upgrade();
+    new.wait();
+    busy.call(2);
+    clients.iter_mut().for_each(|client| client.call(3));
+    assert_eq!(backend.seen("/connect").len(), CLIENTS + 2);
+    assert_eq!(backend.seen("/error").len(), 0);
+    last.terminate();
+}
+
+/// Waits until the new process, which is the one that answers, has so many clients.
+fn wait_for_moved(proxy: &support::Proxy, count: usize) {
+    eventually("clients to move", || {
+        (proxy.metric("clients").iter().sum::<f64>() as usize == count).then_some(())
+    });
+}
