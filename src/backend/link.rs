@@ -353,6 +353,7 @@ impl<E: Exchange> Link<E> {
     }
 
     /// The backend closed its side. False: so does the connection.
+    #[cold]
     fn handle_end(&self, owner: &impl Owner<E>) -> bool {
         let is_whole = self.state.borrow_mut().partial.as_mut().is_some_and(|partial| {
             partial
@@ -466,6 +467,7 @@ impl<E: Exchange> Link<E> {
 
     /// Gives up the requests whose deadline has passed. False when the connection is of no more use: it has waited for
     /// them alone, or for none for too long, and is not kept for what the backend owes.
+    #[cold]
     fn expire(&self, owner: &impl Owner<E>) -> bool {
         let (expired, started, waits) = {
             let mut state = self.state.borrow_mut();
@@ -506,6 +508,7 @@ impl<E: Exchange> Link<E> {
     }
 
     /// The connection ends, and that is not the backend's fault.
+    #[cold]
     fn end_without_blame(&self, owner: &impl Owner<E>) {
         for job in self.take_cut_off(owner) {
             self.count_failure(Failure::CutOff);
@@ -514,6 +517,7 @@ impl<E: Exchange> Link<E> {
     }
 
     /// No answer comes any more: `failure` is why the first has none. What was not written goes elsewhere.
+    #[cold]
     pub(super) fn end(&self, owner: &impl Owner<E>, failure: Failure) {
         for (index, job) in self.take_cut_off(owner).into_iter().enumerate() {
             let failure = if index == 0 { failure } else { Failure::CutOff };
@@ -526,6 +530,7 @@ impl<E: Exchange> Link<E> {
     }
 
     /// The connection is of no more use. Returns the requests that were written and have no answer.
+    #[cold]
     fn take_cut_off(&self, owner: &impl Owner<E>) -> VecDeque<Job<E>> {
         let (in_flight, gathering) = {
             let mut state = self.state.borrow_mut();

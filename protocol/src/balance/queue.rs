@@ -140,6 +140,7 @@ impl<R> Queue<R> {
     }
 
     /// Of the kind whose turn it is, the one that has waited longest.
+    #[inline]
     pub(super) fn pop(&mut self) -> Option<Job<R>> {
         if self.len == 0 {
             return None;

@@ -24,6 +24,7 @@ impl Framing {
 
 /// What the headers say about the body; `None` if they say nothing. Stricter than RFC 9112, 6.3, which allows to repair
 /// several lengths: peers that repair differently see different messages.
+#[inline]
 pub(super) fn declared_framing(headers: &Headers<'_>, http11: bool) -> Result<Option<Framing>, HeadError> {
     let mut lengths = headers.headers("content-length");
     let mut codings = headers.headers("transfer-encoding");

@@ -178,6 +178,7 @@ pub fn is_string(raw: &str) -> bool {
 }
 
 /// Whether the value (valid, white space in front allowed) is an object.
+#[inline]
 pub fn is_object(raw: &str) -> bool {
     trim(raw).starts_with('{')
 }

@@ -34,26 +34,7 @@ impl<E: Exchange> Pool<E> {
             for output in outputs.drain(..) {
                 match output {
                     Output::Use { link, job } => self.write(link, job, &mut more),
-                    Output::Connect {
-                        upstream,
-                        is_awaited,
-                        pause,
-                    } => spawn(self.clone().connect(upstream, is_awaited, pause)),
-                    Output::Close(link) => self.link(link).close(),
-                    Output::Refuse(exchange, Refusal::Refused) => exchange.finish(Err(Failure::Refused)),
-                    Output::Refuse(exchange, Refusal::Deadline) => {
-                        self.shared.counters.backend_no_connection.add();
-                        exchange.finish(Err(Failure::Deadline));
-                    }
-                    Output::Retry(Retry::Refused) => self.shared.counters.backend_retries_refused.add(),
-                    Output::Retry(Retry::NoWorkers) => self.shared.counters.backend_retries_no_workers.add(),
-                    Output::Claim { upstream, claim } => {
-                        let (places, now) = (self.upstreams.borrow()[upstream].places, self.reactor.now());
-                        if let Some(grant) = self.lending.claim(now, places, claim) {
-                            let mut balance = self.balance.borrow_mut();
-                            balance.handle_grant(now, upstream, grant, &mut more);
-                        }
-                    }
+                    rare => self.act_on_rare(rare, &mut more),
                 }
             }
             if more.is_empty() {
@@ -67,6 +48,34 @@ impl<E: Exchange> Pool<E> {
         let next = self.balance.borrow().next_deadline();
         self.watcher.watch(next);
         self.watcher.watch(self.lending.next_deadline());
+    }
+
+    /// What most requests do without.
+    #[cold]
+    fn act_on_rare(self: &Rc<Self>, output: Output<E>, more: &mut Vec<Output<E>>) {
+        match output {
+            Output::Use { link, job } => self.write(link, job, more),
+            Output::Connect {
+                upstream,
+                is_awaited,
+                pause,
+            } => spawn(self.clone().connect(upstream, is_awaited, pause)),
+            Output::Close(link) => self.link(link).close(),
+            Output::Refuse(exchange, Refusal::Refused) => exchange.finish(Err(Failure::Refused)),
+            Output::Refuse(exchange, Refusal::Deadline) => {
+                self.shared.counters.backend_no_connection.add();
+                exchange.finish(Err(Failure::Deadline));
+            }
+            Output::Retry(Retry::Refused) => self.shared.counters.backend_retries_refused.add(),
+            Output::Retry(Retry::NoWorkers) => self.shared.counters.backend_retries_no_workers.add(),
+            Output::Claim { upstream, claim } => {
+                let (places, now) = (self.upstreams.borrow()[upstream].places, self.reactor.now());
+                if let Some(grant) = self.lending.claim(now, places, claim) {
+                    let mut balance = self.balance.borrow_mut();
+                    balance.handle_grant(now, upstream, grant, more);
+                }
+            }
+        }
     }
 
     fn write(self: &Rc<Self>, id: LinkId, job: Job<E>, more: &mut Vec<Output<E>>) {

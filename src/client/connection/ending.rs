@@ -12,6 +12,7 @@ use protocol::ocpp::{FailReason, Outputs, Push};
 
 impl<C: Conversation> Connection<C> {
     /// The connection is gone without a close frame of the client's, or both were exchanged.
+    #[cold]
     pub(super) fn end_lost(&self, state: &mut State<C>) {
         let end = End {
             code: CLOSE_LOST,
@@ -25,6 +26,7 @@ impl<C: Conversation> Connection<C> {
     }
 
     /// The socket is broken, as somebody else than the connection's task has seen.
+    #[cold]
     pub(super) fn end_broken(&self, state: &mut State<C>) {
         self.end_lost(state);
         state.wake();
@@ -37,6 +39,7 @@ impl<C: Conversation> Connection<C> {
         }
     }
 
+    #[cold]
     pub(super) fn end_slow(&self, state: &mut State<C>) {
         let end = End {
             code: 1008,
@@ -49,11 +52,13 @@ impl<C: Conversation> Connection<C> {
         self.end_now(state);
     }
 
+    #[cold]
     pub(super) fn end_now(&self, state: &mut State<C>) {
         state.phase = Phase::Over;
         state.wake();
     }
 
+    #[cold]
     pub(super) fn close_now(&self, state: &mut State<C>, code: u16, reason: &str, pushes: FailReason) {
         self.finish(
             state,
@@ -69,6 +74,7 @@ impl<C: Conversation> Connection<C> {
     }
 
     /// The process ends: with a close frame, or with the end of the connection alone where `drain_close` wants it so.
+    #[cold]
     pub(super) fn send_away(&self, state: &mut State<C>) {
         if self.env().node.drain_close == DrainClose::CloseFrame {
             return self.close_now(state, CLOSE_AWAY, "going away", FailReason::Shutdown);

@@ -196,6 +196,7 @@ impl<C: Conversation> Connection<C> {
     }
 
     /// The client closes: it gets its own code back (RFC 6455, 5.5.1).
+    #[cold]
     fn handle_close(&self, state: &mut State<C>, close: Option<&CloseFrame<'_>>) {
         let close = close.map(|close| (close.code, &*close.reason));
         let (code, reason) = close.unwrap_or((CLOSE_WITHOUT_CODE, ""));
@@ -214,6 +215,7 @@ impl<C: Conversation> Connection<C> {
     }
 
     /// The client has broken the protocol.
+    #[cold]
     fn fail(&self, state: &mut State<C>, error: WebSocketError) {
         self.close_now(
             state,
