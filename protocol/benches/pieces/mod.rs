@@ -9,6 +9,8 @@ use protocol::http::{HeaderLines, RequestTemplate, parse_request, parse_response
 use protocol::mapping::answer::{Answer, Reply, map};
 use protocol::ocpp::frame::Reading;
 use protocol::ocpp::{Limits, Output, Outputs, Session, Subprotocol, frame};
+use protocol::record::{Fields, Writer};
+use protocol::tls::{Records, Suite};
 use protocol::websocket::deflate::{Deflate, DeflateConfig, Deflater, Inflater, negotiate};
 use protocol::websocket::{Decoder, DecoderLimits, Incoming, Tolerance, check_upgrade};
 
@@ -33,6 +35,8 @@ pub fn pieces() -> Vec<Piece> {
         read_upgrade(),
         read_frame(),
         inflate(),
+        seal(),
+        seal_and_open(),
     ]
 }
 
@@ -241,6 +245,37 @@ fn inflate() -> Piece {
         let plain = inflater.inflate(&mut client, black_box(&deflated[number]), 1 << 20);
         assert_eq!(plain.map(|plain| plain.len()), Ok(messages[number].len()));
         number += 1;
+    })
+}
+
+/// One side of a connection of TLS 1.3 with AES-128-GCM: no handshake, its keys are drawn by nobody.
+fn records(sending: u8, receiving: u8) -> Records {
+    let mut bytes = Vec::new();
+    let mut record = Writer::new(&mut bytes);
+    record.number(1, Suite::Aes128GcmSha256.number().into());
+    for (number, secret) in [(3, sending), (4, receiving)] {
+        record.fields(number, |record| record.bytes(3, &[secret; 32]));
+    }
+    Records::from_record(Fields::of_record(&bytes).expect("it was written")).expect("all of it")
+}
+
+fn seal() -> Piece {
+    let (mut records, text, mut out) = (records(1, 2), call(256 - 64), Vec::new());
+    piece("seal a message of 256 B", move || {
+        out.clear();
+        let sealed = records.seal(&[&[0x81, 126, 1, 0], black_box(text.as_bytes())], &mut out);
+        assert!(sealed.is_ok(), "nothing is closed");
+    })
+}
+
+fn seal_and_open() -> Piece {
+    let (mut client, mut server) = (records(1, 2), records(2, 1));
+    let (text, mut wire) = (call(256 - 64), Vec::new());
+    piece("seal and open a message of 256 B", move || {
+        wire.clear();
+        let sealed = client.seal(&[black_box(text.as_bytes())], &mut wire);
+        assert!(sealed.is_ok(), "nothing is closed");
+        assert_eq!(server.open(black_box(&mut wire)).plain_len, text.len());
     })
 }
 
