@@ -10,6 +10,7 @@
 //! - [`balance`]: which backend gets the next request.
 //! - [`buffers`]: who waits and who goes when a shard holds too many bytes for others.
 //! - [`capacity`]: how many a backend gets at once, and which shard may send them.
+//! - [`cluster`]: how nodes find each other's clients.
 //! - [`takeover`]: how a new process takes over from the one that runs.
 //! - [`record`]: a client written down for another process.
 //! - [`websocket`]: the rules of the opening handshake, frames, and compression.
@@ -36,6 +37,7 @@ pub mod buffers;
     reason = "shards and kinds are numbered by the program; no byte chooses one"
 )]
 pub mod capacity;
+pub mod cluster;
 pub mod http;
 pub mod mapping;
 pub mod ocpp;

@@ -21,7 +21,7 @@ pub mod subprotocol;
 pub use call_text::CallText;
 pub use frame::{Frame, FrameError};
 pub(crate) use ids::RESERVED;
-pub use ids::{Action, ClientId, IdError, MessageId};
+pub use ids::{Action, CLIENT_ID_LEN_MAX, ClientId, IdError, MessageId};
 pub use json::JsonError;
 pub use output::{Accepted, CallKey, DeferredRefusal, Event, FailReason, Outcome, Output, Pending, PostContent};
 pub use output::{Push, PushKey, PushRefusal, Text, WaitOver, Waiter};
