@@ -99,6 +99,8 @@ impl Backend<Echo> for Everybody {
         unreachable!("an echo makes no Calls")
     }
 
+    fn begun(&self, _: &Rc<Identity>) {}
+
     fn disconnect(&self, _: Rc<Identity>, _: Vec<u8>) {}
 
     fn post(&self, _: &Connection<Echo>, _: (Action, MessageId), _: PostContent, _: Option<Box<TraceParent>>) {

@@ -12,21 +12,25 @@ mod server;
 mod turns;
 
 pub use home::Home;
+pub use queries::NotAsked;
 pub use server::serve;
 
 use std::cell::Cell;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use shards::mesh::Mesh;
 
-use self::outcome_waits::OutcomeWaits;
+use self::outcome_waits::{OutcomeWaits, PushWait};
 use self::places::Places;
-use self::queries::{Overloaded, Queries};
+use self::queries::Queries;
 use self::turns::Turns;
 use crate::env::Env;
 use crate::env::reloadable::Reloadable;
 use crate::shard::mail::{ClientReply, ClientRequest, Mail, PushOutcome};
 use crate::token::Token;
+use protocol::ocpp::ClientId;
+use protocol::question::{About, Question, Told};
 
 /// A shard's ingress.
 pub struct Ingress {
@@ -87,8 +91,97 @@ impl Ingress {
         self.outcome_waits.handle_outcome(outcome);
     }
 
+    /// The other process of a takeover is gone: what it was asked has no answer.
+    pub fn forget_elsewhere(&self) {
+        self.queries.forget_elsewhere();
+    }
+
+    /// Asks about a client, wherever it is: its home shard, and the other process of a takeover while there is one.
+    ///
+    /// Who is on its way between the two is waited for. Only when both say one after the other that they don't have it is it nowhere:
+    /// clients go one way.
+    async fn ask_about(&self, client: ClientId, about: About) -> Result<Told, NotAsked> {
+        let home = self.env.home_of(&client);
+        let until = self.env.reactor.now() + ON_WAY_TIMEOUT;
+        let mut question = Question { client, about };
+        let mut is_nowhere_else = false;
+        loop {
+            let reply = self.ask(home, ClientRequest::About(question)).await?;
+            let is_on_way = match reply {
+                ClientReply::Told(told) => return Ok(told),
+                ClientReply::Listed { .. } => return Err(NotAsked::Overloaded),
+                ClientReply::Elsewhere {
+                    question: asked,
+                    is_on_way,
+                } => {
+                    question = *asked;
+                    is_on_way
+                }
+            };
+            let is_on_way = is_on_way
+                || !is_nowhere_else
+                    && match self.ask_elsewhere(&question).await? {
+                        Told::NotConnected => false,
+                        Told::OnItsWay => true,
+                        told => {
+                            self.env.counters.forwarded_answered.add();
+                            return Ok(told);
+                        }
+                    };
+            if !is_on_way && is_nowhere_else {
+                self.env.counters.forwarded_nowhere.add();
+                if matches!(question.about, About::Push(_)) {
+                    self.env.counters.count_refused_push(None);
+                }
+                return Ok(Told::NotConnected);
+            }
+            is_nowhere_else = !is_on_way;
+            if is_on_way {
+                if self.env.reactor.now() >= until {
+                    self.env.counters.forwarded_failed.add();
+                    return Err(NotAsked::Elsewhere);
+                }
+                shards::timer::sleep(&self.env.reactor, ON_WAY_PAUSE).await;
+            }
+        }
+    }
+
+    /// Asks the other process of a takeover.
+    ///
+    /// # Errors
+    /// See [`NotAsked`].
+    pub async fn ask_elsewhere(&self, question: &Question) -> Result<Told, NotAsked> {
+        let home = self.home.upgrade().expect("the shard outlives its ingress");
+        let reply = self.queries.ask_elsewhere(&*home, question).await;
+        if reply.is_err() {
+            self.env.counters.forwarded_failed.add();
+        }
+        match reply? {
+            ClientReply::Told(told) => Ok(told),
+            _ => Err(NotAsked::Elsewhere),
+        }
+    }
+
+    /// The request that waited for a push has been told that its time is over. If the push is another process's, its outcome need
+    /// not come any more.
+    async fn forget_wait(self: Rc<Self>, wait: PushWait) {
+        let PushWait {
+            client,
+            message_id,
+            waiter,
+        } = wait;
+        let question = Question {
+            client,
+            about: About::ForgetWait { message_id, waiter },
+        };
+        // It was the last that is said of it, or never comes.
+        if matches!(self.ask_elsewhere(&question).await, Ok(Told::WaitEnded)) {
+            self.outcome_waits.cancel(waiter.token);
+        }
+    }
+
     /// Asks shard `home`, which may be this one.
-    async fn ask(&self, home: usize, request: ClientRequest) -> Result<ClientReply, Overloaded> {
+    async fn ask(&self, home: usize, request: ClientRequest) -> Result<ClientReply, NotAsked> {
         if home == self.env.index {
             let home = self.home.upgrade().expect("the shard outlives its ingress");
             return Ok(home.answer(request));
@@ -96,3 +189,7 @@ impl Ingress {
         self.queries.ask(home, request).await
     }
 }
+
+/// A client is between two processes for some milliseconds.
+const ON_WAY_TIMEOUT: Duration = Duration::from_secs(5);
+const ON_WAY_PAUSE: Duration = Duration::from_millis(5);

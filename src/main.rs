@@ -220,8 +220,8 @@ fn serve(
         predecessor.wait_for_go()?;
     }
     server.open().map_err(|error| error.to_string())?;
-    if let (Some(predecessor), Some(moving_in)) = (before.predecessor.take(), server.take_moving_in()) {
-        predecessor.serve(server.control(), moving_in);
+    if let (Some(predecessor), Some((way, dispatcher))) = (before.predecessor.take(), server.take_moving_in()) {
+        predecessor.serve(server.control(), way, dispatcher);
     }
     reloads::succeeded();
     let (mark, unclean) = RunMark::leave();

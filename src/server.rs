@@ -25,7 +25,8 @@ use shards::{Settings, StartError, node};
 use self::listeners::{KeptListeners, ListenError, Listeners, Origin};
 use self::runtime::Runtime;
 use self::stop_word::StopWord;
-use self::takeover::moving_in::{MovingIn, WayHome};
+use self::takeover::dispatcher::Dispatcher;
+use self::takeover::moving_in::WayHome;
 use self::takeover::old::{Parts, Upgrades};
 use self::takeover::program::Program;
 use crate::backend::targets;
@@ -78,7 +79,7 @@ pub struct Server {
     taps: OpenTaps,
     upgrades: Upgrades,
     listeners: KeptListeners,
-    moving_in: Option<MovingIn>,
+    moving_in: Option<(WayHome, Dispatcher)>,
     admin: Option<(Admin, TcpListener, Arc<StopWord>)>,
 }
 
@@ -143,7 +144,7 @@ impl Server {
         let (admin, admin_listener) = listeners.admin()?;
         let addresses = Addresses { listen, ingress, admin };
         let tokens = tokens(&config.node)?;
-        let (adopted, adoptions) = mpsc::channel();
+        let (to_other_process, said) = mpsc::channel();
         let plan = Plan {
             started: Instant::now(),
             generation,
@@ -156,7 +157,7 @@ impl Server {
             hasher: IdHasher::default(),
             traced,
             control: ControlPlane::new(config.cores.iter().map(|core| core.cpu)),
-            adopted,
+            to_other_process,
         };
         let control = plan.control.clone();
         control.wait_for_opening(has_predecessor);
@@ -192,13 +193,12 @@ impl Server {
             .ok_or(io::ErrorKind::NotFound)
             .map_err(io::Error::from)?;
         let sockets = Arc::new(Mutex::new(sockets));
-        let moving_in = MovingIn {
-            way: WayHome {
-                sockets: sockets.clone(),
-                hasher: hasher.clone(),
-                shards_count: cpus.len(),
-            },
-            adopted: adoptions,
+        let (outside, hashes) = (node.outside.clone(), hasher.clone());
+        let dispatcher = Dispatcher::start(outside, control.clone(), hashes, said, has_predecessor)?;
+        let way = WayHome {
+            sockets: sockets.clone(),
+            hasher: hasher.clone(),
+            shards_count: cpus.len(),
         };
         let listeners = KeptListeners::new(listeners);
         let admin_stop = Arc::new(StopWord::new()?);
@@ -209,6 +209,7 @@ impl Server {
             outside: node.outside.clone(),
             control: control.clone(),
             listeners: listeners.clone(),
+            dispatcher: dispatcher.clone(),
             sockets,
             admin_stop: admin_stop.clone(),
         });
@@ -233,7 +234,7 @@ impl Server {
             taps,
             upgrades,
             listeners,
-            moving_in: has_predecessor.then_some(moving_in),
+            moving_in: has_predecessor.then_some((way, dispatcher)),
             admin: Some((admin, admin_listener, admin_stop)),
         })
     }
@@ -250,8 +251,8 @@ impl Server {
         Ok(())
     }
 
-    /// The way in for the clients of the process that is taken over, if there is one. Once.
-    pub fn take_moving_in(&mut self) -> Option<MovingIn> {
+    /// The way in for the clients of the process that is taken over, if there is one, and for what it says. Once.
+    pub fn take_moving_in(&mut self) -> Option<(WayHome, Dispatcher)> {
         self.moving_in.take()
     }
 

@@ -2,7 +2,7 @@
 //! do not know each other, and none of them knows the shard.
 
 #[cfg(simulation)]
-mod carrier;
+pub mod carrier;
 pub mod control_plane;
 mod drain;
 mod for_clients;
@@ -10,13 +10,15 @@ mod for_ingress;
 pub mod mail;
 mod mailer;
 mod moving;
-pub mod on_way;
+mod on_way;
+pub mod other_process;
 mod outbox;
 mod reload;
+mod replacing;
 mod report;
 mod requests;
 mod send_away;
-mod takeover;
+pub mod takeover;
 
 pub use drain::Drained;
 
@@ -35,9 +37,10 @@ use shards::pass::PassEnd;
 use shards::spawn;
 
 use self::control_plane::{ControlPlane, Phase, ShardControl};
-use self::mail::{Control, Mail, Query, Reply};
+use self::mail::{Asker, ClientRequest, Control, Mail, Query, Reply};
 use self::mailer::Mailer;
 use self::on_way::OnWay;
+use self::other_process::OtherProcess;
 use self::outbox::{Outbox, OutboxLimits};
 use self::requests::Request;
 
@@ -49,6 +52,7 @@ use crate::env::home::IdHasher;
 use crate::ingress::{self, Home as _, Ingress};
 use crate::token::Token;
 use protocol::ocpp::ClientId;
+use protocol::takeover::Message;
 
 /// What every shard is told at the start.
 #[derive(Clone, Debug)]
@@ -75,8 +79,8 @@ pub struct Plan {
     pub traced: Option<ClientId>,
     /// What the process wants, and where the shard says how it is.
     pub control: Arc<ControlPlane>,
-    /// Where shards say which clients of the process before they have, by their numbers, or can't have.
-    pub adopted: mpsc::Sender<(u64, bool)>,
+    /// What shards say to the other process of a takeover.
+    pub to_other_process: mpsc::Sender<Message>,
 }
 
 /// Where a shard gets a listening socket from.
@@ -103,6 +107,7 @@ impl Listening {
 
 /// One shard: one thread, and everything it owns.
 pub struct Shard {
+    me: Weak<Self>,
     env: Rc<Env>,
     clients: Rc<Clients>,
     ingress: Rc<Ingress>,
@@ -119,6 +124,10 @@ pub struct Shard {
     sent_away: Cell<(u64, usize)>,
     /// Clients on their way to the process that takes over.
     on_way: OnWay,
+    /// The other process of a takeover.
+    other_process: OtherProcess,
+    /// How many of them it knows to be gone.
+    others_gone: Cell<u64>,
     /// Calls that have begun a trace.
     traces_begun: Cell<u64>,
     /// What a simulation wants to be handed over.
@@ -159,15 +168,15 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
     spawn(room::keep_room(shard.clients.clone()));
     let handover = core_parts.handover;
     #[cfg(simulation)]
-    spawn(shard.clone().carry_around(handover.clone()));
-    let adopted = plan.adopted.clone();
+    {
+        spawn(shard.clone().carry_around(handover.clone()));
+        spawn(shard.clone().move_posts());
+    }
+    let taker = shard.clone();
     spawn(accept::receive(
         shard.clients.clone(),
         arrivals,
-        move |number, has_it| {
-            // Nobody listens where no process is taken over.
-            let _ = adopted.send((number, has_it));
-        },
+        move |number, is_taken| taker.other_process.say(Message::Taken { number, is_taken }),
     ));
     if shard.control.plane().is_open() {
         env.open.trigger(env.reactor.now());
@@ -284,6 +293,7 @@ impl Shard {
         };
         let outbox = Outbox::new(env, &pool, limits);
         Rc::new_cyclic(|me: &Weak<Self>| Self {
+            me: me.clone(),
             clients: Clients::new(env, me.clone(), plan.traced.clone()),
             ingress: Ingress::new(env, me.clone(), &mesh, plan.ingress_token.clone()),
             mailer: Mailer::new(env, &mesh),
@@ -294,6 +304,8 @@ impl Shard {
             control: ShardControl::new(plan.control.clone(), env.index),
             sent_away: Cell::new((0, 0)),
             on_way: OnWay::default(),
+            other_process: OtherProcess::new(plan.to_other_process.clone(), env.index),
+            others_gone: Cell::new(0),
             traces_begun: Cell::new(0),
             #[cfg(simulation)]
             hand_over: Default::default(),
@@ -316,6 +328,10 @@ impl Shard {
         if plane.has_stopped_moving() {
             self.on_way.wake();
         }
+        let others_gone = plane.other_processes_gone();
+        if self.others_gone.replace(others_gone) != others_gone {
+            self.handle_other_process_gone();
+        }
         if plane.is_draining() && !self.env.is_draining() {
             self.drain();
         }
@@ -328,26 +344,38 @@ impl Shard {
 
     fn handle_mail(&self, mail: Mail) {
         match mail {
-            Mail::Query(query) => {
-                let Query {
-                    from,
-                    token,
-                    answer_by,
-                    request,
-                } = *query;
-                // By the clock as it is now: a pass that hung has an old one.
-                let is_in_time = self.env.reactor.exact_now() < answer_by;
-                let reply = is_in_time.then(|| self.answer(request));
-                if reply.is_none() {
-                    self.env.counters.mesh_stale.add();
-                }
-                self.mailer
-                    .send(from.into(), Mail::Reply(Box::new(Reply { token, reply })));
-            }
+            Mail::Query(query) => self.handle_query(*query),
             Mail::Reply(reply) => self.ingress.handle_reply(reply.token, reply.reply),
+            Mail::Outcome(outcome) if outcome.waiter.process != self.env.generation => self.post_outcome(*outcome),
             Mail::Outcome(outcome) => self.ingress.handle_outcome(*outcome),
             Mail::Places(letter) => self.pool.handle_letter(*letter),
             Mail::Control(control) => self.handle_control(*control),
+        }
+    }
+
+    fn handle_query(&self, query: Query) {
+        let Query {
+            from,
+            token,
+            answer_by,
+            request,
+        } = query;
+        // By the clock as it is now: a pass that hung has an old one.
+        let is_in_time = self.env.reactor.exact_now() < answer_by;
+        if !is_in_time {
+            self.env.counters.mesh_stale.add();
+        }
+        match (from, request) {
+            (Asker::Shard(shard), request) => {
+                let reply = is_in_time.then(|| self.answer(request));
+                let mail = Mail::Reply(Box::new(Reply { token, reply }));
+                self.mailer.send(shard.into(), mail);
+            }
+            (Asker::OtherProcess(shard), ClientRequest::About(question)) => {
+                let told = is_in_time.then(|| self.answer_other_process(question));
+                self.other_process.tell(shard, token, told.as_ref());
+            }
+            (Asker::OtherProcess(_), ClientRequest::List { .. }) => {}
         }
     }
 
@@ -361,7 +389,21 @@ impl Shard {
                     .map(|connection| self.clients.describe(&connection));
                 drop(reply.send(description));
             }
-            Control::Settled(count) => self.on_way.handle_settled(count),
+            Control::Settled(numbers) => self.on_way.handle_settled(&numbers),
+            Control::Lost(record) => {
+                self.env.counters.handovers_lost.add();
+                if let Err((_, error)) = self.adopt_client(None, &record) {
+                    tracing::error!(%error, "the record of a client that was lost can't be read");
+                }
+            }
+            Control::Unsaid(message) => self.handle_unsaid(*message),
+            Control::Adopt { shard, number, post } => {
+                if let Err(error) = self.adopt_post(&post) {
+                    tracing::error!(%error, "the record of a post of the other process can't be read");
+                }
+                self.other_process.say(Message::PostTaken { shard, number });
+            }
+            Control::PostTaken(number) => drop(self.other_process.remove_post(number)),
             Control::SendAway(wanted) => {
                 let found = self.send_away(&wanted);
                 let _ = wanted.reply.send((self.env.index, found));

@@ -13,6 +13,7 @@
 //! - [`cluster`]: how nodes find each other's clients.
 //! - [`takeover`]: how a new process takes over from the one that runs.
 //! - [`record`]: a client written down for another process.
+//! - [`question`]: what the ingress asks about a client, wherever that is.
 //! - [`websocket`]: the rules of the opening handshake, frames, and compression.
 //! - [`tls`]: handshakes, and records behind them.
 //! - [`proxy_protocol`]: the header that a load balancer writes before a connection's first byte.
@@ -42,6 +43,7 @@ pub mod http;
 pub mod mapping;
 pub mod ocpp;
 pub mod proxy_protocol;
+pub mod question;
 pub mod record;
 pub mod takeover;
 pub mod tap;

@@ -21,6 +21,7 @@ mod writer;
 pub use self::client::{ClientParts, ClientRecord};
 pub use self::fields::{Field, Fields};
 pub use self::identity::client_of;
+pub(crate) use self::identity::{IdentityFields, write_identity};
 pub use self::post::{Notice, PostRecord};
 pub use self::writer::Writer;
 

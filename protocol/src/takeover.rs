@@ -9,6 +9,9 @@
 //! 5. The old one hears that and accepts no more: the point of no return.
 //! 6. Its clients move as they become quiet: [`Message::Client`] with each socket. The old one keeps it until the new one has said
 //!    that it has the client ([`Message::Taken`]), and takes it back otherwise.
+//! 7. Meanwhile each asks the other about clients that it does not have ([`Message::Question`], [`Message::Told`]), and tells it what
+//!    became of pushes that a request there waits for ([`Message::Outcome`]). What the backend has not taken moves, too
+//!    ([`Message::Post`]).
 //!
 //! Until then the old one serves as if nothing had been asked, and whatever goes wrong leaves it so: it ends the new one and
 //! knows why. If it is the old one that ends, the new one goes on by itself, since nobody else can.
@@ -19,12 +22,14 @@
 mod message;
 mod new;
 mod old;
+mod packets;
 #[cfg(test)]
 mod simulation;
 
-pub use message::{Hello, Listener, ListenerName, MESSAGE_LEN_MAX, Message, MessageError, RECORD_LEN_MAX};
+pub use message::{Hello, Listener, ListenerName, Message, MessageError};
 pub use new::{New, NewOutput};
 pub use old::{GO_TIMEOUT, Old, OldOutput};
+pub use packets::{Assembly, MESSAGE_LEN_MAX, PACKET_LEN_MAX, RECORD_LEN_MAX, packets};
 
 /// The newest rules that this version knows.
 pub const PROTOCOL: u16 = 1;

@@ -152,12 +152,18 @@ pub async fn receive<C: Conversation>(
             }
             Some(Content::Client(record)) => {
                 env.counters.handovers_received.add();
-                if let Err((_, error)) = clients.adopt(Some(parcel.socket), record) {
+                if let Err((_, error)) = clients.adopt(Some(parcel.socket), &record) {
                     tracing::error!(%error, "the record of a client that was handed over can't be read");
                 }
             }
+            Some(Content::Unmovable(record)) => {
+                env.counters.handovers_received.add();
+                if let Err((_, error)) = clients.adopt_for_good(Some(parcel.socket), &record) {
+                    tracing::error!(%error, "the record of a client that came back can't be read");
+                }
+            }
             Some(Content::Moved { number, record }) => {
-                let is_here = clients.adopt(Some(parcel.socket), record);
+                let is_here = clients.adopt(Some(parcel.socket), &record);
                 if let Err((_, error)) = &is_here {
                     tracing::error!(%error, "the record of a client of the process before can't be read");
                 }
@@ -177,9 +183,9 @@ pub async fn receive<C: Conversation>(
 fn lose<C: Conversation>(clients: &Rc<Clients<C>>, bytes: &[u8], adopted: &impl Fn(u64, bool)) {
     match Content::unpack(bytes) {
         Some(Content::Handshake(request)) => handshake::lose_parcel(clients, request),
-        Some(Content::Client(record)) => {
+        Some(Content::Client(record) | Content::Unmovable(record)) => {
             clients.env.counters.handovers_lost.add();
-            if let Err((_, error)) = clients.adopt(None, record) {
+            if let Err((_, error)) = clients.adopt(None, &record) {
                 tracing::error!(%error, "the record of a client that was lost on its way can't be read");
             }
         }

@@ -9,7 +9,7 @@ use shards::spawn;
 use super::clients::Clients;
 use super::connection::Connection;
 use super::conversation::Conversation;
-use protocol::record::{ClientRecord, RecordError};
+use protocol::record::{ClientRecord, RecordError, client_of};
 
 impl<C: Conversation> Clients<C> {
     /// From now on who is let in moves on to another process as soon as it is quiet. Who is there already has to be told:
@@ -57,6 +57,24 @@ impl<C: Conversation> Clients<C> {
         spawn(connection.clone().run());
         self.admit(&connection);
         connection.resume();
+        Ok(())
+    }
+
+    /// As [`adopt`](Self::adopt), of one that no other process can have: it does not move once more.
+    ///
+    /// # Errors
+    /// The record can't be read; nothing has happened.
+    pub fn adopt_for_good(
+        self: &Rc<Self>,
+        socket: Option<Descriptor>,
+        record: &[u8],
+    ) -> Result<(), (Option<Descriptor>, RecordError)> {
+        self.adopt(socket, record)?;
+        if let Ok(client) = client_of(record)
+            && let Some(connection) = self.find(&client)
+        {
+            connection.stay();
+        }
         Ok(())
     }
 

@@ -88,6 +88,9 @@ pub trait Backend<C: Conversation = Session> {
         arrived: Instant,
     ) -> Result<(), Overloaded>;
 
+    /// A connection has begun here. An older one of its client may be another process's: that one ends.
+    fn begun(&self, identity: &Rc<Identity>);
+
     /// `POST /disconnect`, at least once.
     fn disconnect(&self, identity: Rc<Identity>, body: Vec<u8>);
 

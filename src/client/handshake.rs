@@ -216,6 +216,7 @@ async fn enter<C: Conversation>(
     }
     spawn(connection.clone().run());
     clients.admit(&connection);
+    clients.backend().begun(connection.identity());
 }
 
 /// Who comes, and the header lines that the backend is asked with.

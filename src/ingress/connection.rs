@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use shards::{Socket, Timer};
+use shards::{Socket, Timer, spawn};
 
 use super::answer::Answer;
 use super::outcome_waits::Settle;
@@ -124,7 +124,9 @@ impl Reader {
         // The kernel takes an answer also for a peer that has closed; an outcome would be lost so.
         let gone = !matches!(settle, Settle::Nothing) && self.socket.ask_ended();
         let written = !gone && self.send(&answer, keep_alive).await.is_ok();
-        self.ingress.outcome_waits.settle(settle, written);
+        if let Some(wait) = self.ingress.outcome_waits.settle(settle, written) {
+            spawn(self.ingress.clone().forget_wait(wait));
+        }
         if !written {
             return Err(End::Silent);
         }

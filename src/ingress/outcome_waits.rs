@@ -16,6 +16,7 @@ use shards::{Socket, Timer};
 use super::home::Home;
 use crate::env::Env;
 use crate::shard::mail::PushOutcome;
+use protocol::ocpp::{ClientId, MessageId, Waiter};
 
 /// A shard's waiting requests. An entry lives until its push's outcome comes, which it always does.
 pub struct OutcomeWaits {
@@ -55,7 +56,15 @@ pub(super) enum Settle {
     Outcome(Box<PushOutcome>),
     /// It is the 504 of a push that was sent: the outcome that comes is dropped, or posted if the answer cannot be
     /// written.
-    Wait(u64),
+    Wait(PushWait),
+}
+
+/// The wait for a push.
+#[derive(Clone, Debug)]
+pub(super) struct PushWait {
+    pub(super) client: ClientId,
+    pub(super) message_id: MessageId,
+    pub(super) waiter: Waiter,
 }
 
 impl OutcomeWaits {
@@ -90,15 +99,16 @@ impl OutcomeWaits {
         Some(outcome)
     }
 
-    /// The request was told that its time is over: what is still to come is dropped.
-    fn finish(&self, token: u64) {
+    /// The request was told that its time is over: what is still to come is dropped. False: it came while the answer was written.
+    fn finish(&self, token: u64) -> bool {
         let mut open = self.open.borrow_mut();
-        if matches!(open.get(&token), Some(Wait::Waiting { outcome: Some(_), .. })) {
-            // It came while the answer was written.
+        let has_come = matches!(open.get(&token), Some(Wait::Waiting { outcome: Some(_), .. }));
+        if has_come {
             open.remove(&token);
         } else {
             open.insert(token, Wait::Answered);
         }
+        !has_come
     }
 
     /// The push was refused or withdrawn: there will be no outcome.
@@ -114,7 +124,8 @@ impl OutcomeWaits {
     /// A push's outcome has come for a request of this shard.
     pub fn handle_outcome(&self, came: PushOutcome) {
         let mut open = self.open.borrow_mut();
-        match open.get_mut(&came.token) {
+        let token = came.waiter.token;
+        match open.get_mut(&token) {
             Some(Wait::Waiting { outcome, waker }) => {
                 *outcome = Some(Box::new(came));
                 if let Some(waker) = waker.take() {
@@ -122,10 +133,10 @@ impl OutcomeWaits {
                 }
             }
             Some(Wait::Answered) => {
-                open.remove(&came.token);
+                open.remove(&token);
             }
             Some(Wait::Gone) | None => {
-                open.remove(&came.token);
+                open.remove(&token);
                 drop(open);
                 self.post_outcome(came);
             }
@@ -160,14 +171,16 @@ impl OutcomeWaits {
         waited
     }
 
-    /// The answer that an outcome became was written, or could not be.
-    pub(super) fn settle(&self, settle: Settle, written: bool) {
+    /// The answer that an outcome became was written, or could not be. Gives back the wait whose outcome is still to come, and is
+    /// dropped.
+    pub(super) fn settle(&self, settle: Settle, written: bool) -> Option<PushWait> {
         match (settle, written) {
             (Settle::Nothing, _) | (Settle::Outcome(_), true) => {}
             (Settle::Outcome(outcome), false) => self.post_outcome(*outcome),
-            (Settle::Wait(token), true) => self.finish(token),
-            (Settle::Wait(token), false) => self.abandon(token),
+            (Settle::Wait(wait), true) => return self.finish(wait.waiter.token).then_some(wait),
+            (Settle::Wait(wait), false) => self.abandon(wait.waiter.token),
         }
+        None
     }
 
     /// Nobody is there to be told: the outcome is posted, now or when it comes.

@@ -7,13 +7,14 @@ use shards::Socket;
 
 use super::Ingress;
 use super::answer::Answer;
-use super::outcome_waits::{Settle, Waited};
-use super::queries::Overloaded;
-use crate::shard::mail::{AnswerRefusal, ClientReply, ClientRequest, PushOutcome};
+use super::outcome_waits::{PushWait, Settle, Waited};
+use super::queries::NotAsked;
+use crate::shard::mail::{ClientReply, ClientRequest, PushOutcome};
 use protocol::mapping::bodies;
 use protocol::mapping::routes::{Cursor, Route};
 use protocol::ocpp::{ClientId, DeferredRefusal, FailReason, Outcome, Push};
 use protocol::ocpp::{JsonError, PushRefusal, Text, Waiter, json};
+use protocol::question::{About, AnswerRefusal, Told};
 use protocol::trace_context::TraceParent;
 
 /// Does what the request asks for; of a push `wait` and `trace` are what its head says. `None`: the backend hung up while it waited.
@@ -55,39 +56,23 @@ pub(super) async fn answer(
             message_id,
             is_error,
         } => {
-            let home = ingress.env.home_of(&client);
-            let body = Bytes::from(body);
-            let reply = ingress
-                .ask(
-                    home,
-                    ClientRequest::Answer {
-                        client,
-                        action,
-                        message_id,
-                        is_error,
-                        body,
-                    },
-                )
-                .await;
-            Some(answer_deferred(reply))
+            let about = About::Answer {
+                action,
+                message_id,
+                is_error,
+                body: Bytes::from(body),
+            };
+            Some(answer_deferred(ingress.ask_about(client, about).await))
         }
-        Route::Describe(client) => {
-            let home = ingress.env.home_of(&client);
-            Some(match ingress.ask(home, ClientRequest::Describe { client }).await {
-                Ok(ClientReply::Described(description)) => Answer::json(200, description.json().into_bytes()),
-                Ok(reply) => without_client(&reply),
-                Err(Overloaded) => overloaded(),
-            })
-        }
+        Route::Describe(client) => Some(match ingress.ask_about(client, About::Describe).await {
+            Ok(Told::Described(description)) => Answer::json(200, description.into_bytes()),
+            reply => without_client(reply.err()),
+        }),
         Route::Close { client, code, reason } => {
-            let home = ingress.env.home_of(&client);
-            Some(
-                match ingress.ask(home, ClientRequest::Close { client, code, reason }).await {
-                    Ok(ClientReply::Closed) => Answer::json(204, Vec::new()),
-                    Ok(reply) => without_client(&reply),
-                    Err(Overloaded) => overloaded(),
-                },
-            )
+            Some(match ingress.ask_about(client, About::Close { code, reason }).await {
+                Ok(Told::Closed) => Answer::json(204, Vec::new()),
+                reply => without_client(reply.err()),
+            })
         }
         Route::List { after, limit } => Some(list(ingress, after.unwrap_or_default(), limit).await),
     }
@@ -95,9 +80,8 @@ pub(super) async fn answer(
 
 async fn push_and_go(ingress: &Ingress, client: ClientId, push: Push) -> Answer {
     let message_id = push.message_id.clone();
-    let home = ingress.env.home_of(&client);
-    match ingress.ask(home, ClientRequest::Push { client, push }).await {
-        Ok(ClientReply::Pushed { accepted, connection }) => {
+    match ingress.ask_about(client, About::Push(push)).await {
+        Ok(Told::Pushed { accepted, connection }) => {
             let body = bodies::accepted(accepted, &message_id, &connection);
             Answer::json(202, body.into_bytes())
         }
@@ -116,6 +100,7 @@ async fn push_and_wait(
     let until = ingress.env.reactor.now() + wait;
     ingress.outcome_waits.begin(token);
     let waiter = Waiter {
+        process: ingress.env.generation,
         shard: ingress.env.index as u16,
         token,
     };
@@ -124,13 +109,8 @@ async fn push_and_wait(
         waiter: Some(waiter),
         ..push
     };
-    let home = ingress.env.home_of(&client);
-    let request = ClientRequest::Push {
-        client: client.clone(),
-        push,
-    };
-    match ingress.ask(home, request).await {
-        Ok(ClientReply::Pushed { .. }) => {}
+    match ingress.ask_about(client.clone(), About::Push(push)).await {
+        Ok(Told::Pushed { .. }) => {}
         reply => {
             ingress.outcome_waits.cancel(token);
             return Some(answer_refusal(reply));
@@ -140,19 +120,18 @@ async fn push_and_wait(
         Waited::Outcome(outcome) => Some(answer_outcome(outcome)),
         Waited::Gone => None,
         Waited::TimedOut => {
-            let request = ClientRequest::EndWait {
-                client,
+            let about = About::EndWait {
                 message_id: message_id.clone(),
                 waiter,
             };
-            let over = ingress.ask(home, request).await;
+            let over = ingress.ask_about(client.clone(), about).await;
             if let Some(outcome) = ingress.outcome_waits.take(token) {
                 return Some(answer_outcome(outcome));
             }
-            if let Ok(ClientReply::WaitWithdrawn(identity)) = over {
+            if let Ok(Told::WaitWithdrawn(identity)) = over {
                 ingress.outcome_waits.cancel(token);
                 let outcome = PushOutcome {
-                    token,
+                    waiter,
                     identity: *identity,
                     call: (action, message_id),
                     outcome: Outcome::Failed {
@@ -165,7 +144,11 @@ async fn push_and_wait(
             }
             let body = bodies::failed(FailReason::Timeout, true).as_bytes().to_vec();
             Some(Answer {
-                settle: Settle::Wait(token),
+                settle: Settle::Wait(PushWait {
+                    client,
+                    message_id,
+                    waiter,
+                }),
                 ..Answer::json(504, body)
             })
         }
@@ -190,9 +173,9 @@ fn answer_outcome(outcome: Box<PushOutcome>) -> Answer {
     }
 }
 
-fn answer_refusal(reply: Result<ClientReply, Overloaded>) -> Answer {
+fn answer_refusal(reply: Result<Told, NotAsked>) -> Answer {
     match reply {
-        Ok(ClientReply::PushRefused(refusal)) => {
+        Ok(Told::PushRefused(refusal)) => {
             let answer = |status| Answer::error(status, &refusal.to_string());
             match refusal {
                 PushRefusal::Pending => answer(409),
@@ -201,21 +184,19 @@ fn answer_refusal(reply: Result<ClientReply, Overloaded>) -> Answer {
                 PushRefusal::Ending => answer(503).with_retry_after(RETRY_AFTER),
             }
         }
-        Err(Overloaded) => overloaded(),
-        Ok(reply) => without_client(&reply),
+        reply => without_client(reply.err()),
     }
 }
 
-fn answer_deferred(reply: Result<ClientReply, Overloaded>) -> Answer {
+fn answer_deferred(reply: Result<Told, NotAsked>) -> Answer {
     match reply {
-        Ok(ClientReply::Answered(Ok(()))) => Answer::json(204, Vec::new()),
-        Ok(ClientReply::Answered(Err(refusal))) => match refusal {
+        Ok(Told::Answered(Ok(()))) => Answer::json(204, Vec::new()),
+        Ok(Told::Answered(Err(refusal))) => match refusal {
             AnswerRefusal::Deferred(refusal @ DeferredRefusal::NoneOpen) => Answer::error(404, &refusal.to_string()),
             AnswerRefusal::Deferred(refusal @ DeferredRefusal::Answered) => Answer::error(409, &refusal.to_string()),
             AnswerRefusal::Body => Answer::error(400, "the body is not what the client can be answered with"),
         },
-        Err(Overloaded) => overloaded(),
-        Ok(reply) => without_client(&reply),
+        reply => without_client(reply.err()),
     }
 }
 
@@ -261,14 +242,15 @@ fn payload(body: Vec<u8>, depth_max: usize) -> Result<Text, JsonError> {
     })
 }
 
-/// Nobody of that name is here.
-fn without_client(reply: &ClientReply) -> Answer {
-    match reply {
-        ClientReply::Elsewhere => {
-            let words = "a new process has just taken over, and the one before may still have this client";
+/// Nobody of that name is there, or nobody could be asked.
+fn without_client(not_asked: Option<NotAsked>) -> Answer {
+    match not_asked {
+        None => Answer::error(404, "this client is not connected here"),
+        Some(NotAsked::Overloaded) => overloaded(),
+        Some(NotAsked::Elsewhere) => {
+            let words = "a new process takes over, and the other one, which may have this client, can't be asked";
             Answer::error(503, words).with_retry_after(RETRY_AFTER)
         }
-        _ => Answer::error(404, "this client is not connected here"),
     }
 }
 

@@ -1,17 +1,19 @@
-//! Asks other shards, and keeps the tasks that wait for the replies.
+//! Asks other shards, and the other process of a takeover, and keeps the tasks that wait for the replies.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shards::Timer;
 use shards::mesh::Mesh;
 
+use super::home::Home;
 use crate::env::Env;
-use crate::shard::mail::{self, ClientReply, ClientRequest, Mail};
+use crate::shard::mail::{self, Asker, ClientReply, ClientRequest, Mail};
+use protocol::question::Question;
 
 /// A shard's open queries. Bounded by the ingress connections: each asks one at a time.
 pub struct Queries {
@@ -19,18 +21,27 @@ pub struct Queries {
     mesh: Rc<Mesh<Mail>>,
     open: RefCell<HashMap<u64, Query, foldhash::fast::RandomState>>,
     next: Cell<u64>,
+    /// Questions that the other process has, and their bytes.
+    elsewhere: Cell<(usize, usize)>,
 }
 
 #[derive(Default)]
 struct Query {
+    /// The other process is asked.
+    is_elsewhere: bool,
     /// Within: `None`, if it was not carried out.
     reply: Option<Option<ClientReply>>,
     waker: Option<Waker>,
 }
 
-/// The other shard did not take the query, or did not reply in time.
-#[derive(Clone, Copy, Debug)]
-pub struct Overloaded;
+/// Why there is no reply.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NotAsked {
+    /// The other shard did not take the query, or did not reply in time.
+    Overloaded,
+    /// Nor did the other process of a takeover.
+    Elsewhere,
+}
 
 impl Queries {
     /// Makes an empty list of queries.
@@ -40,6 +51,7 @@ impl Queries {
             mesh: mesh.clone(),
             open: RefCell::default(),
             next: Cell::new(0),
+            elsewhere: Cell::default(),
         }
     }
 
@@ -58,16 +70,28 @@ impl Queries {
         }
     }
 
+    /// The other process is gone: it replies to nothing any more.
+    pub fn forget_elsewhere(&self) {
+        for query in self.open.borrow_mut().values_mut() {
+            if query.is_elsewhere && query.reply.is_none() {
+                query.reply = Some(None);
+                if let Some(waker) = query.waker.take() {
+                    waker.wake();
+                }
+            }
+        }
+    }
+
     /// Asks shard `home`, which is another one.
     ///
     /// # Errors
     /// `Overloaded`; the caller answers 503.
-    pub async fn ask(&self, home: usize, request: ClientRequest) -> Result<ClientReply, Overloaded> {
+    pub async fn ask(&self, home: usize, request: ClientRequest) -> Result<ClientReply, NotAsked> {
         let token = self.next_token();
         let now = self.env.reactor.exact_now();
         self.open.borrow_mut().insert(token, Query::default());
         let mail = Mail::Query(Box::new(mail::Query {
-            from: self.env.index as u16,
+            from: Asker::Shard(self.env.index as u16),
             token,
             answer_by: now + ANSWER_TIMEOUT,
             request,
@@ -75,27 +99,59 @@ impl Queries {
         if self.mesh.try_send(home, mail).is_err() {
             self.env.counters.mesh_shed.add();
             self.open.borrow_mut().remove(&token);
-            return Err(Overloaded);
+            return Err(NotAsked::Overloaded);
         }
+        self.reply(token, now).await.ok_or(NotAsked::Overloaded)
+    }
+
+    /// Asks the other process of a takeover, which `home` leads to.
+    ///
+    /// # Errors
+    /// `Elsewhere`; the caller answers 503.
+    pub async fn ask_elsewhere(&self, home: &dyn Home, question: &Question) -> Result<ClientReply, NotAsked> {
+        let (count, len) = self.elsewhere.get();
+        let more = question.len();
+        if count >= ELSEWHERE_MAX || count > 0 && len + more > ELSEWHERE_LEN_MAX {
+            return Err(NotAsked::Elsewhere);
+        }
+        let token = self.next_token();
+        let now = self.env.reactor.exact_now();
+        if !home.ask_other_process(token, now + ANSWER_TIMEOUT, question) {
+            return Err(NotAsked::Elsewhere);
+        }
+        let query = Query {
+            is_elsewhere: true,
+            ..Query::default()
+        };
+        self.open.borrow_mut().insert(token, query);
+        self.elsewhere.set((count + 1, len + more));
+        let reply = self.reply(token, now).await;
+        let (count, len) = self.elsewhere.get();
+        self.elsewhere.set((count - 1, len - more));
+        reply.ok_or(NotAsked::Elsewhere)
+    }
+
+    /// The reply to what was asked at `asked`, when it comes.
+    async fn reply(&self, token: u64, asked: Instant) -> Option<ClientReply> {
         let mut timer = Timer::new(&self.env.reactor);
-        timer.set(Some(now + REPLY_TIMEOUT));
+        timer.set(Some(asked + REPLY_TIMEOUT));
         let mut is_last_look = false;
         let reply = poll_fn(|context| {
             let mut open = self.open.borrow_mut();
             let query = open.get_mut(&token).expect("a query is open until its reply is taken");
             if let Some(reply) = query.reply.take() {
-                return Poll::Ready(reply.ok_or(Overloaded));
+                return Poll::Ready(reply);
             }
             query.waker = Some(context.waker().clone());
             if timer.poll_expired(context).is_pending() {
                 return Poll::Pending;
             }
             if std::mem::replace(&mut is_last_look, true) {
-                return Poll::Ready(Err(Overloaded));
+                return Poll::Ready(None);
             }
             // After a stop of the whole process timers are noticed before what has come meanwhile.
             timer.set(Some(self.env.reactor.now() + LAST_LOOK));
-            timer.poll_expired(context).map(|()| Err(Overloaded))
+            timer.poll_expired(context).map(|()| None)
         })
         .await;
         self.open.borrow_mut().remove(&token);
@@ -107,5 +163,8 @@ impl Queries {
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What is carried out is carried out before: its reply is there in time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
+/// Questions that the other process has at once, of one shard, and their bytes unless one alone has more.
+const ELSEWHERE_MAX: usize = 256;
+const ELSEWHERE_LEN_MAX: usize = 4 << 20;
 const LAST_LOOK: Duration = Duration::from_secs(1);
 const _: () = assert!(ANSWER_TIMEOUT.as_secs() + LAST_LOOK.as_secs() < REPLY_TIMEOUT.as_secs());

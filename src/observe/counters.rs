@@ -245,6 +245,11 @@ counters! {
     }
     "disconnects_lost" [], "/disconnect notices given up: not taken within result_ttl, refused, or beyond results_queued_max." { disconnects_lost [], }
     "mesh_stale" [], "Questions of other shards that came too late to be carried out: whoever asked has got 503." { mesh_stale [], }
+    "forwarded" ["outcome"], "Questions of the ingress that the other process of an upgrade was asked, since it has the client or may have it." {
+        forwarded_answered ["answered"],
+        forwarded_nowhere ["not_connected"],
+        forwarded_failed ["failed"],
+    }
     "mesh_full" ["effect"], "Messages to another shard that found its queue full." {
         mesh_shed ["shed"],
         mesh_delayed ["delayed"],

@@ -2,6 +2,7 @@
 //! no way back is decided in the package `protocol`.
 
 mod channel;
+pub mod dispatcher;
 pub mod moving_in;
 mod moving_out;
 pub mod new;

@@ -5,14 +5,14 @@ use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 
 use shards::handover::Handover;
-use shards::parcel::{BYTES_MAX, Parcel};
+use shards::parcel::Parcel;
 use shards::spawn;
 
 use super::Shard;
 use super::mail::{HandOver, Moved};
+use super::takeover::on_way_number;
 use crate::client::parcel::Content;
 use protocol::ocpp::ClientId;
-use protocol::record::client_of;
 
 thread_local! {
     /// A shard of each process, and its way to the others there.
@@ -43,23 +43,22 @@ impl Shard {
             };
             if let Some((socket, record)) = self.take_client(&connection) {
                 let _ = moved.send(what);
-                if record.len() >= BYTES_MAX {
-                    // No parcel is so large: it is taken back.
-                    assert!(self.adopt_client(Some(socket), &record).is_ok(), "it was just written");
-                    continue;
-                }
+                let client = connection.identity().client.clone();
+                let number = self.on_way.add(client.clone(), record.len());
+                let (shard, generation) = (self.env.index, self.env.generation);
                 let reactor = self.env.reactor.clone();
                 spawn(async move {
                     shards::timer::sleep(&reactor, takes).await;
-                    let (shard, handover) = process(to);
-                    let client = client_of(&record).expect("it was just written");
-                    let bytes = Content::Client(&record).pack();
-                    let sent = handover.try_send(shard.env.home_of(&client), Parcel { socket, bytes });
+                    let (there, handover) = process(to);
+                    let content = Content::Moved {
+                        // Whoever hears that it has arrived knows from where.
+                        number: u64::from(generation) << PROCESS_SHIFT | on_way_number(shard, number),
+                        record: record.into(),
+                    };
+                    let bytes = content.pack();
+                    let sent = handover.try_send(there.env.home_of(&client), Parcel { socket, bytes });
                     assert!(sent.is_ok(), "there is room for a handful");
                 });
-            }
-            for post in self.take_posts() {
-                process(to).0.adopt_post(&post).expect("it was just written");
             }
         }
     }
@@ -77,3 +76,6 @@ fn process(generation: u32) -> (Rc<Shard>, Rc<Handover>) {
     });
     found.expect("the process lives")
 }
+
+/// In what a client on its way is known by: above the number of its shard.
+pub const PROCESS_SHIFT: u32 = 48;

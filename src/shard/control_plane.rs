@@ -32,6 +32,10 @@ pub struct ControlPlane {
     stops_moving: AtomicBool,
     /// The process that was taken over has not ended yet.
     has_predecessor: AtomicBool,
+    /// The other process of a takeover can be asked.
+    has_other: AtomicBool,
+    /// How many of them are gone.
+    others_gone: AtomicU64,
     /// The number of the last configuration.
     reloads: AtomicU64,
     /// Held by ordinary threads while they write, and by a shard while it takes a new configuration.
@@ -130,6 +134,8 @@ impl ControlPlane {
             is_taken_over: AtomicBool::new(false),
             stops_moving: AtomicBool::new(false),
             has_predecessor: AtomicBool::new(false),
+            has_other: AtomicBool::new(false),
+            others_gone: AtomicU64::new(0),
             reloads: AtomicU64::new(0),
             writing: Mutex::new(None),
             shards: shards.collect(),
@@ -165,6 +171,31 @@ impl ControlPlane {
     #[must_use]
     pub fn has_predecessor(&self) -> bool {
         self.has_predecessor.load(Ordering::Relaxed)
+    }
+
+    /// The other process of a takeover can be asked about clients.
+    pub fn meet_other_process(&self) {
+        self.has_other.store(true, Ordering::Relaxed);
+    }
+
+    /// It can't be any more: what it was asked has no answer.
+    pub fn lose_other_process(&self, outside: &NodeHandle<Mail>) {
+        let writing = self.write();
+        self.has_other.store(false, Ordering::Relaxed);
+        self.others_gone.fetch_add(1, Ordering::Relaxed);
+        self.publish(&writing, outside);
+    }
+
+    /// True while the other process of a takeover can be asked.
+    #[must_use]
+    pub fn has_other_process(&self) -> bool {
+        self.has_other.load(Ordering::Relaxed)
+    }
+
+    /// How many there were that can't be asked any more.
+    #[must_use]
+    pub fn other_processes_gone(&self) -> u64 {
+        self.others_gone.load(Ordering::Relaxed)
     }
 
     /// Begins the end, since another process accepts from the same listeners: each shard closes its own, finishes the handshakes

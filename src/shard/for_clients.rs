@@ -3,6 +3,8 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use shards::spawn;
+
 use super::Shard;
 use super::mail::{Mail, PushOutcome};
 use super::requests::{Call, Connect, Request};
@@ -52,6 +54,15 @@ impl Backend for Shard {
         }))
     }
 
+    fn begun(&self, identity: &Rc<Identity>) {
+        let plane = self.control.plane();
+        if plane.has_predecessor() && plane.has_other_process()
+            && let Some(shard) = self.me.upgrade()
+        {
+            spawn(shard.replace_elsewhere(identity.clone()));
+        }
+    }
+
     fn disconnect(&self, identity: Rc<Identity>, body: Vec<u8>) {
         self.outbox.disconnect(identity, body);
     }
@@ -81,13 +92,15 @@ impl Backend for Shard {
         trace: Option<Box<TraceParent>>,
     ) {
         let outcome = PushOutcome {
-            token: waiter.token,
+            waiter,
             identity: identity.clone(),
             call,
             outcome,
             trace,
         };
-        if usize::from(waiter.shard) == self.env.index {
+        if waiter.process != self.env.generation {
+            self.other_process.tell_outcome(&outcome);
+        } else if usize::from(waiter.shard) == self.env.index {
             self.ingress.handle_outcome(outcome);
         } else {
             self.mailer.send(waiter.shard.into(), Mail::Outcome(Box::new(outcome)));

@@ -1,99 +1,34 @@
 //! Answers the ingress, of whichever shard, about this shard's clients.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::Shard;
-use super::mail::{AnswerRefusal, ClientReply, ClientRequest, PushOutcome};
+use super::mail::{ClientReply, ClientRequest, PushOutcome};
+use crate::client::Connection;
 use crate::ingress::Home;
 use crate::observe::incidents::{Details, IncidentKind};
 use protocol::mapping::routes::PAGE_MAX;
 use protocol::mapping::{Identity, Reply};
-use protocol::ocpp::{PostContent, PushRefusal, WaitOver};
+use protocol::ocpp::{PostContent, Push, PushRefusal, WaitOver};
+use protocol::question::{About, AnswerRefusal, Question, Told};
 
 impl Home for Shard {
     fn answer(&self, request: ClientRequest) -> ClientReply {
         match request {
-            ClientRequest::Push { client, push } => {
-                if self.env.is_draining() {
-                    // Also for a client that has left already: it is asked for again, and is elsewhere by then.
-                    self.env.counters.count_refused_push(Some(PushRefusal::Ending));
-                    return ClientReply::PushRefused(PushRefusal::Ending);
-                }
-                let Some(connection) = self.clients.find(&client) else {
-                    let reply = self.without_client();
-                    let is_elsewhere = matches!(reply, ClientReply::Elsewhere);
-                    let refusal = is_elsewhere.then_some(PushRefusal::Ending);
+            ClientRequest::About(question) => match self.look_up(question) {
+                Ok(told) => ClientReply::Told(told),
+                Err(question) if self.is_in_takeover() => ClientReply::Elsewhere {
+                    is_on_way: self.on_way.has(&question.client),
+                    question: Box::new(question),
+                },
+                Err(question) if matches!(question.about, About::Push(_)) => {
+                    // While it drains, also for a client that has left already: it is asked for again, and is elsewhere by then.
+                    let refusal = self.env.is_draining().then_some(PushRefusal::Ending);
                     self.env.counters.count_refused_push(refusal);
-                    return reply;
-                };
-                let (action, message_id, trace) = (push.action.clone(), push.message_id.clone(), push.trace.clone());
-                match connection.handle_push(push) {
-                    Ok(accepted) => {
-                        self.env.counters.pushes_accepted.add();
-                        ClientReply::Pushed {
-                            accepted,
-                            connection: connection.identity().connection,
-                        }
-                    }
-                    Err(refusal) => {
-                        self.env.counters.count_refused_push(Some(refusal));
-                        if refusal == PushRefusal::Full {
-                            let details = Details {
-                                action: Some(action.as_str()),
-                                message_id: Some(message_id.as_str()),
-                                trace_id: trace.as_ref().map(|trace| trace.trace_id()),
-                                ..Details::default()
-                            };
-                            let (incidents, now) = (&self.env.counters.incidents, self.env.reactor.now());
-                            incidents.note(now, IncidentKind::PushesFull, connection.identity(), &details);
-                        }
-                        ClientReply::PushRefused(refusal)
-                    }
+                    ClientReply::Told(refusal.map_or(Told::NotConnected, Told::PushRefused))
                 }
-            }
-            ClientRequest::Answer {
-                client,
-                action,
-                message_id,
-                is_error,
-                body,
-            } => {
-                let Some(connection) = self.clients.find(&client) else {
-                    return self.without_client();
-                };
-                let depth_max = self.env.core.json_depth_max;
-                let reply = if is_error {
-                    Reply::from_error(&body, depth_max).map_err(|_| AnswerRefusal::Body)
-                } else {
-                    Reply::from_result(&body, depth_max).map_err(|_| AnswerRefusal::Body)
-                };
-                ClientReply::Answered(reply.and_then(|reply| {
-                    connection
-                        .handle_deferred(&action, &message_id, &reply)
-                        .map_err(AnswerRefusal::Deferred)
-                }))
-            }
-            ClientRequest::EndWait {
-                client,
-                message_id,
-                waiter,
-            } => match self.clients.find(&client) {
-                Some(connection) if connection.handle_wait_over(&message_id, waiter) == WaitOver::Withdrawn => {
-                    self.env.counters.pushes_withdrawn.add();
-                    ClientReply::WaitWithdrawn(Box::new(Identity::clone(connection.identity())))
-                }
-                _ => ClientReply::WaitEnded,
-            },
-            ClientRequest::Describe { client } => match self.clients.find(&client) {
-                Some(connection) => ClientReply::Described(self.clients.describe(&connection)),
-                None => self.without_client(),
-            },
-            ClientRequest::Close { client, code, reason } => match self.clients.find(&client) {
-                Some(connection) => {
-                    connection.close(code, &reason);
-                    ClientReply::Closed
-                }
-                None => self.without_client(),
+                Err(_) => ClientReply::Told(Told::NotConnected),
             },
             ClientRequest::List { slot, limit } => {
                 let (page, next) = self.clients.page(slot, limit.min(PAGE_MAX));
@@ -108,13 +43,21 @@ impl Home for Shard {
         }
     }
 
+    fn ask_other_process(&self, token: u64, answer_by: Instant, question: &Question) -> bool {
+        let has_other = self.control.plane().has_other_process();
+        if has_other {
+            self.other_process.ask(token, answer_by, question);
+        }
+        has_other
+    }
+
     fn post_outcome(&self, outcome: PushOutcome) {
         let PushOutcome {
             identity,
             call: (action, message_id),
             outcome,
             trace,
-            token: _,
+            waiter: _,
         } = outcome;
         let content = PostContent::Outcome(outcome);
         self.outbox
@@ -123,12 +66,103 @@ impl Home for Shard {
 }
 
 impl Shard {
-    fn without_client(&self) -> ClientReply {
+    /// True while clients may be in another process, or are on their way from or to one.
+    fn is_in_takeover(&self) -> bool {
         let plane = self.control.plane();
-        if plane.has_predecessor() || plane.is_taken_over() {
-            ClientReply::Elsewhere
-        } else {
-            ClientReply::NotConnected
+        plane.has_other_process() || plane.has_predecessor() || plane.is_taken_over()
+    }
+
+    /// Answers the other process of a takeover.
+    pub(super) fn answer_other_process(&self, question: Question) -> Told {
+        if self.on_way.has(&question.client) {
+            return Told::OnItsWay;
+        }
+        match &question.about {
+            About::Replace { by } => self.replace(&question.client, *by),
+            About::ForgetWait { message_id, waiter } => {
+                let Some(connection) = self.clients.find(&question.client) else {
+                    return Told::NotConnected;
+                };
+                if connection.handle_wait_over(message_id, *waiter) == WaitOver::Sent {
+                    self.other_process.forget(*waiter);
+                }
+                Told::WaitEnded
+            }
+            _ => self.look_up(question).unwrap_or(Told::NotConnected),
+        }
+    }
+
+    /// The client's connection answers, if it is here.
+    fn look_up(&self, question: Question) -> Result<Told, Question> {
+        let Some(connection) = self.clients.find(&question.client) else {
+            return Err(question);
+        };
+        Ok(match question.about {
+            About::Push(push) => self.push(&connection, push),
+            About::Answer {
+                action,
+                message_id,
+                is_error,
+                body,
+            } => {
+                let depth_max = self.env.core.json_depth_max;
+                let reply = if is_error {
+                    Reply::from_error(&body, depth_max).map_err(|_| AnswerRefusal::Body)
+                } else {
+                    Reply::from_result(&body, depth_max).map_err(|_| AnswerRefusal::Body)
+                };
+                Told::Answered(reply.and_then(|reply| {
+                    connection
+                        .handle_deferred(&action, &message_id, &reply)
+                        .map_err(AnswerRefusal::Deferred)
+                }))
+            }
+            About::EndWait { message_id, waiter } => {
+                if connection.handle_wait_over(&message_id, waiter) == WaitOver::Withdrawn {
+                    self.env.counters.pushes_withdrawn.add();
+                    Told::WaitWithdrawn(Box::new(Identity::clone(connection.identity())))
+                } else {
+                    Told::WaitEnded
+                }
+            }
+            About::Describe => Told::Described(self.clients.describe(&connection).json()),
+            About::Close { code, reason } => {
+                connection.close(code, &reason);
+                Told::Closed
+            }
+            // Of the other process alone.
+            About::ForgetWait { .. } | About::Replace { .. } => Told::NotConnected,
+        })
+    }
+
+    fn push(&self, connection: &Connection, push: Push) -> Told {
+        if self.env.is_draining() {
+            self.env.counters.count_refused_push(Some(PushRefusal::Ending));
+            return Told::PushRefused(PushRefusal::Ending);
+        }
+        let (action, message_id, trace) = (push.action.clone(), push.message_id.clone(), push.trace.clone());
+        match connection.handle_push(push) {
+            Ok(accepted) => {
+                self.env.counters.pushes_accepted.add();
+                Told::Pushed {
+                    accepted,
+                    connection: connection.identity().connection,
+                }
+            }
+            Err(refusal) => {
+                self.env.counters.count_refused_push(Some(refusal));
+                if refusal == PushRefusal::Full {
+                    let details = Details {
+                        action: Some(action.as_str()),
+                        message_id: Some(message_id.as_str()),
+                        trace_id: trace.as_ref().map(|trace| trace.trace_id()),
+                        ..Details::default()
+                    };
+                    let (incidents, now) = (&self.env.counters.incidents, self.env.reactor.now());
+                    incidents.note(now, IncidentKind::PushesFull, connection.identity(), &details);
+                }
+                Told::PushRefused(refusal)
+            }
         }
     }
 }

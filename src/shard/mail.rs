@@ -4,15 +4,14 @@ use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::{Instant, SystemTime};
 
-use bytes::Bytes;
-
 use crate::backend::lending::Letter;
 use crate::client::{Description, TopBy, TopSlice};
 use crate::observe::report::Report;
 use crate::observe::watch::Tap;
-use protocol::mapping::{ConnectionId, Identity};
-use protocol::ocpp::Waiter;
-use protocol::ocpp::{Accepted, Action, ClientId, DeferredRefusal, MessageId, Outcome, Push, PushRefusal};
+use protocol::mapping::Identity;
+use protocol::ocpp::{Action, ClientId, MessageId, Outcome, Waiter};
+use protocol::question::{Question, Told};
+use protocol::takeover::Message;
 use protocol::trace_context::TraceParent;
 
 /// A message in the mesh. All are boxed: each ring has `mesh_queue` slots of the size of the largest, and there is a ring for every
@@ -36,14 +35,23 @@ const _: () = assert!(size_of::<Mail>() <= 16, "docs/scaling.md counts with it")
 /// A question of the ingress to a client's home shard.
 #[derive(Debug)]
 pub struct Query {
-    /// The shard that wants the reply.
-    pub from: u16,
+    /// Who wants the reply.
+    pub from: Asker,
     /// The number by which that shard knows the request.
     pub token: u64,
     /// From then on it is not carried out: soon nobody waits for the reply.
     pub answer_by: Instant,
     /// What the ingress asks for.
     pub request: ClientRequest,
+}
+
+/// A shard that asks.
+#[derive(Clone, Copy, Debug)]
+pub enum Asker {
+    /// Of this process.
+    Shard(u16),
+    /// Of the other process of a takeover.
+    OtherProcess(u16),
 }
 
 /// The answer to a [`Query`].
@@ -73,8 +81,23 @@ pub enum Control {
         /// `None`: it is not connected.
         reply: mpsc::Sender<Option<Description>>,
     },
-    /// So many clients that were sent to another process are there, or here again.
-    Settled(usize),
+    /// These clients that were sent to another process are there, or here again.
+    Settled(Vec<u32>),
+    /// The socket of a client that was on its way is lost: it has its end here, by its record.
+    Lost(Vec<u8>),
+    /// The other process could not be told this.
+    Unsaid(Box<Message>),
+    /// What the other process had not delivered.
+    Adopt {
+        /// The shard there that had it.
+        shard: u16,
+        /// What that shard knows it by.
+        number: u64,
+        /// The post's record.
+        post: Vec<u8>,
+    },
+    /// The other process has the post of that number.
+    PostTaken(u64),
     /// Send some clients away: they come back to a node that the balancer chooses.
     SendAway(SendAway),
     /// Say who is the most of this, of a slice of the clients.
@@ -146,52 +169,11 @@ pub struct SendAway {
     pub reply: mpsc::Sender<(usize, usize)>,
 }
 
-/// What the ingress wants of a client's home shard.
+/// What the ingress wants of another shard.
 #[derive(Debug)]
 pub enum ClientRequest {
-    /// `POST /call/…`
-    Push {
-        /// The client that gets the push.
-        client: ClientId,
-        /// The action, id and payload of the push.
-        push: Push,
-    },
-    /// `POST /result/…` or `/error/…`: the backend answers a Call that it had deferred.
-    Answer {
-        /// The client that sent the Call.
-        client: ClientId,
-        /// The Call's action.
-        action: Action,
-        /// The Call's id, chosen by the client.
-        message_id: MessageId,
-        /// `/error`: the body has code, description and details.
-        is_error: bool,
-        /// The body of the request.
-        body: Bytes,
-    },
-    /// The request that waits for this push waits no longer.
-    EndWait {
-        /// The client that the push is for.
-        client: ClientId,
-        /// The push's id, chosen by the backend.
-        message_id: MessageId,
-        /// The request that waited.
-        waiter: Waiter,
-    },
-    /// `GET /clients/<ClientId>`
-    Describe {
-        /// The client that is meant.
-        client: ClientId,
-    },
-    /// `DELETE /clients/<ClientId>`
-    Close {
-        /// The client that is meant.
-        client: ClientId,
-        /// The close code (RFC 6455, 7.4).
-        code: u16,
-        /// Close reason, at most 123 bytes.
-        reason: String,
-    },
+    /// About a client whose home it is.
+    About(Question),
     /// `GET /clients`: from this slot on.
     List {
         /// First slot of the registry.
@@ -201,32 +183,18 @@ pub enum ClientRequest {
     },
 }
 
-/// The home shard's reply.
+/// The other shard's reply.
 #[derive(Debug)]
 pub enum ClientReply {
-    /// No such client here.
-    NotConnected,
-    /// No such client here, but the process that this one takes over from may have it.
-    Elsewhere,
-    /// To `Push`: the client's session has taken the push.
-    Pushed {
-        /// Whether the push was sent or waits.
-        accepted: Accepted,
-        /// The client's connection that it goes over.
-        connection: ConnectionId,
+    /// To `About`.
+    Told(Told),
+    /// To `About`: no such client here, but the other process of a takeover may have it. The question comes back.
+    Elsewhere {
+        /// As it was asked.
+        question: Box<Question>,
+        /// It is between both: to be asked again here.
+        is_on_way: bool,
     },
-    /// To `Push`: the session refuses the push.
-    PushRefused(PushRefusal),
-    /// To `EndWait`: the push was sent, or is over.
-    WaitEnded,
-    /// To `EndWait`: the push of this connection was not sent and never will be.
-    WaitWithdrawn(Box<Identity>),
-    /// To `Answer`: whether the deferred answer was taken.
-    Answered(Result<(), AnswerRefusal>),
-    /// To `Describe`: how the client is.
-    Described(Description),
-    /// To `Close`: the connection is being closed.
-    Closed,
     /// To `List`: one page of this shard's clients.
     Listed {
         /// The clients of the page, in the order of their slots.
@@ -236,20 +204,11 @@ pub enum ClientReply {
     },
 }
 
-/// Why a deferred answer was not taken.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum AnswerRefusal {
-    /// No such Call, or answered already.
-    Deferred(DeferredRefusal),
-    /// The body is not what it should be.
-    Body,
-}
-
 /// A push's outcome on its way to the request that waits.
 #[derive(Debug)]
 pub struct PushOutcome {
-    /// What the waiting shard knows the request by.
-    pub token: u64,
+    /// The request that waits.
+    pub waiter: Waiter,
     /// Whose push: if the request has gone, the outcome is posted after all.
     pub identity: Identity,
     /// The push's Action and MessageId.

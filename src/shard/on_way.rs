@@ -1,24 +1,43 @@
-//! Counts the clients that a shard has sent to another process, and says what goes with each.
+//! Knows the clients that a shard has sent to another process, and says what goes with each.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::task::{Context, Waker};
+
+use protocol::ocpp::ClientId;
 
 /// What a shard knows of clients that it has sent to another process.
 #[derive(Debug, Default)]
 pub struct OnWay {
-    count: Cell<usize>,
+    /// By the numbers that it gave them: who they are, and how long their records.
+    clients: RefCell<HashMap<u32, (ClientId, usize)>>,
+    len: Cell<usize>,
+    next: Cell<u32>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl OnWay {
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.count.get()
+        self.clients.borrow().len()
     }
 
-    /// One more.
-    pub fn add(&self) {
-        self.count.set(self.count.get() + 1);
+    /// Bytes of their records.
+    pub fn len(&self) -> usize {
+        self.len.get()
+    }
+
+    /// Whether this client is one of them.
+    pub fn has(&self, client: &ClientId) -> bool {
+        self.clients.borrow().values().any(|(other, _)| other == client)
+    }
+
+    /// One more, with a record of so many bytes. Returns its number.
+    pub fn add(&self, client: ClientId, len: usize) -> u32 {
+        let number = self.next.replace(self.next.get().wrapping_add(1));
+        self.len.set(self.len.get() + len);
+        self.clients.borrow_mut().insert(number, (client, len));
+        number
     }
 
     /// The one task that waits is woken when anything changes.
@@ -26,9 +45,14 @@ impl OnWay {
         self.waker.replace(Some(context.waker().clone()));
     }
 
-    /// So many have arrived, or are here again.
-    pub fn handle_settled(&self, count: usize) {
-        self.count.set(self.count.get().saturating_sub(count));
+    /// These have arrived, or are here again.
+    pub fn handle_settled(&self, numbers: &[u32]) {
+        let mut clients = self.clients.borrow_mut();
+        for number in numbers {
+            let len = clients.remove(number).map_or(0, |(_, len)| len);
+            self.len.set(self.len.get() - len);
+        }
+        drop(clients);
         self.wake();
     }
 
@@ -38,17 +62,4 @@ impl OnWay {
             waker.wake();
         }
     }
-}
-
-/// What goes with a client's socket: the shard that it comes from, and its record.
-#[must_use]
-pub fn moved(shard: usize, record: &[u8]) -> Vec<u8> {
-    [&(shard as u16).to_be_bytes(), record].concat()
-}
-
-/// Reads what [`moved`] has written.
-#[must_use]
-pub fn read_moved(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let (shard, record) = bytes.split_first_chunk::<2>()?;
-    Some((u16::from_be_bytes(*shard).into(), record))
 }

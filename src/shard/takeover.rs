@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use shards::Timer;
 use shards::handover::Handover;
-use shards::parcel::{BYTES_MAX, Parcel};
+use shards::parcel::Parcel;
+use shards::spawn;
 
 use super::Shard;
 use super::control_plane::Phase;
-use super::on_way::moved;
 use crate::client::Connection;
+use crate::client::parcel::Content;
+use protocol::takeover::RECORD_LEN_MAX;
 
 enum Next {
     Client(Rc<Connection>),
@@ -44,6 +46,7 @@ impl Shard {
         }
         self.control.set_phase(Phase::Closed);
         let deadline = env.reactor.now() + env.node.upgrade_timeout;
+        spawn(self.clone().move_posts());
         self.clients.start_moving();
         for some in self.clients.all().chunks(CLIENTS_PER_TURN) {
             some.iter().for_each(|client| client.move_once_quiet());
@@ -95,7 +98,7 @@ impl Shard {
                 if drain.poll_triggered(context).is_ready() || timer.poll_expired(context).is_ready() {
                     return Poll::Ready(Next::Look);
                 }
-                if self.on_way.count() >= on_way_max {
+                if self.on_way.count() >= on_way_max || self.on_way.len() >= ON_WAY_LEN_MAX {
                     return Poll::Pending;
                 }
                 self.clients.poll_quiet(context).map(Next::Client)
@@ -110,34 +113,48 @@ impl Shard {
         let Some((socket, record)) = self.take_client(client) else {
             return;
         };
-        let bytes = moved(self.env.index, &record);
-        if bytes.len() <= BYTES_MAX {
-            match handover.try_send_outside(Parcel { socket, bytes }) {
-                Ok(()) => self.on_way.add(),
-                Err(parcel) => self.keep(parcel.socket, &record),
+        if record.len() > RECORD_LEN_MAX {
+            return self.keep(socket, &record);
+        }
+        let number = self.on_way.add(client.identity().client.clone(), record.len());
+        let content = Content::Moved {
+            number: on_way_number(self.env.index, number),
+            record: record.into(),
+        };
+        let bytes = content.pack();
+        if let Err(Parcel { socket, bytes }) = handover.try_send_outside(Parcel { socket, bytes }) {
+            self.on_way.handle_settled(&[number]);
+            if let Some(Content::Moved { record, .. }) = Content::unpack(&bytes) {
+                self.keep(socket, &record);
             }
-        } else {
-            self.keep(socket, &record);
         }
     }
 
     /// It can't move, and stays until all leave.
     fn keep(&self, socket: shards::socket::Descriptor, record: &[u8]) {
-        let client = protocol::record::client_of(record);
-        if let Err((_, error)) = self.adopt_client(Some(socket), record) {
+        if let Err((_, error)) = self.clients.adopt_for_good(Some(socket), record) {
             tracing::error!("upgrade: a client is lost: {error}");
         }
-        if let Ok(client) = client
-            && let Some(connection) = self.clients.find(&client)
-        {
-            connection.stay();
-        }
     }
+}
+
+/// What the threads know a client on its way by: the shard, and its number there.
+#[must_use]
+pub fn on_way_number(shard: usize, number: u32) -> u64 {
+    (shard as u64) << u32::BITS | u64::from(number)
+}
+
+/// Reads what [`on_way_number`] has written.
+#[must_use]
+pub fn read_on_way_number(number: u64) -> (usize, u32) {
+    ((number >> u32::BITS) as usize, number as u32)
 }
 
 const LOOK: Duration = Duration::from_millis(20);
 /// Clients on their way to the other process, of all shards together.
 const ON_WAY_MAX: usize = 512;
+/// Bytes of the records of a shard's clients that are on their way, unless one alone has more.
+const ON_WAY_LEN_MAX: usize = 4 << 20;
 const CLIENTS_PER_TURN: usize = 32;
 /// What another shard has read last is here after one.
 const PASSES_WITHOUT: u32 = 2;

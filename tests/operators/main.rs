@@ -20,5 +20,6 @@ mod status;
 mod strangers;
 mod tap_commands;
 mod taps;
+mod takeover;
 mod upgrade;
 mod watchdog;

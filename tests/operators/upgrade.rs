@@ -156,7 +156,7 @@ fn who_is_in_the_middle_of_the_handshake_is_let_in() {
 }
 
 #[test]
-fn who_has_a_call_at_the_backend_stays_until_it_is_answered_and_pushes_get_503_meanwhile() {
+fn who_has_a_call_at_the_backend_stays_until_it_is_answered() {
     let backend = Backend::start();
     let gate = backend.hold("/call", |_| Response::json("{}"));
     let mut proxy = slow(&backend).start();
@@ -164,18 +164,6 @@ fn who_has_a_call_at_the_backend_stays_until_it_is_answered_and_pushes_get_503_m
     client.send_call("1", "Heartbeat", "{}");
     backend.take("/call");
     let new = proxy.upgrade();
-    let reply = proxy.push("CP1", "Reset", "p1", "{}").expect(503);
-    assert!(reply.body.contains("may still have this client"), "{}", reply.body);
-    assert_eq!(reply.header("retry-after"), Some("1"));
-    for (method, target) in [
-        ("GET", "/clients/CP1"),
-        ("DELETE", "/clients/CP1"),
-        ("POST", "/result/Heartbeat/CP1/1"),
-    ] {
-        let headers = [("Content-Type", "application/json")];
-        let body = if method == "POST" { "{}" } else { "" };
-        proxy.http().request(method, target, &headers, body).expect(503);
-    }
     // One upgrade at a time.
     assert!(ask(&proxy, "POST").expect(409).body.contains("has not ended"));
     gate.open();
@@ -183,9 +171,7 @@ fn who_has_a_call_at_the_backend_stays_until_it_is_answered_and_pushes_get_503_m
     assert_eq!(proxy.wait().code(), Some(0));
     proxy.push("CP1", "Reset", "p1", "{}").expect(202);
     client.expect("[2,\"p1\",\"Reset\",{}]");
-    eventually("the new process to know that it is alone", || {
-        (proxy.push("CP2", "Reset", "p1", "{}").status == 404).then_some(())
-    });
+    proxy.push("CP2", "Reset", "p1", "{}").expect(404);
     new.terminate();
 }
 
@@ -285,12 +271,7 @@ fn calls_and_pushes_go_on_while_their_clients_move() {
             let mut count = 0;
             while !until.is_over() || count < 30 {
                 let (name, id) = (format!("pushed{}", count % 10), format!("p{count}"));
-                // 503 says that nothing was sent, and to ask again.
-                eventually("the push to be taken", || {
-                    let reply = proxy.push(&name, "Reset", &id, "{}");
-                    assert!([202, 503].contains(&reply.status), "{reply:?}");
-                    (reply.status == 202).then_some(())
-                });
+                proxy.push(&name, "Reset", &id, "{}").expect(202);
                 let client = &mut pushed[count % 10];
                 client.expect(&format!("[2,\"{id}\",\"Reset\",{{}}]"));
                 client.send_result(&id, &format!("{{\"n\":{count}}}"));
@@ -346,6 +327,28 @@ fn a_new_process_that_dies_while_clients_move_costs_none_of_them_a_word() {
         assert_eq!(proxy.wait().code(), Some(0));
         assert_eq!(backend.wait_seen("/disconnect", 20).len(), 20);
     }
+}
+
+#[test]
+fn one_that_the_new_process_cannot_have_stays_and_the_others_move() {
+    let installed = Installed::new();
+    let backend = Backend::start();
+    let mut proxy = slow(&backend)
+        .program(installed.program())
+        .set("upgrade_timeout", "2s")
+        .start();
+    let _clients: Vec<_> = (0..20).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    let exe = std::env::current_exe().unwrap();
+    installed.exchange(&format!(
+        "#!/bin/sh\nSTEP=refuses-a-client exec {} --exact upgrade::the_new_process_of_a_test --ignored --nocapture 1>&2\n",
+        exe.display()
+    ));
+    ask(&proxy, "POST").expect(200);
+    proxy.wait_log("can't have a client, which stays here");
+    assert_eq!(proxy.wait().code(), Some(0));
+    // It leaves as at the end.
+    assert!(proxy.stderr().contains("upgrade: 19 clients have moved"), "{}", proxy.stderr());
+    assert_eq!(backend.seen("/disconnect").len(), 1);
 }
 
 #[test]
@@ -506,7 +509,7 @@ fn the_new_process_of_a_test() {
         let _ = rustix::net::send(&stdin, bytes, SendFlags::empty());
     };
     let hear = || {
-        let mut packet = vec![0; protocol::takeover::MESSAGE_LEN_MAX];
+        let mut packet = vec![0; protocol::takeover::PACKET_LEN_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = rustix::net::recvmsg(
@@ -568,6 +571,15 @@ fn the_new_process_of_a_test() {
         say(&Message::Serving.to_bytes());
         for _ in 0..5 {
             assert!(matches!(hear(), Message::Client { .. }));
+        }
+    }
+    if is("refuses-a-client") {
+        say(&Message::Serving.to_bytes());
+        let mut is_first = true;
+        // Until the old process ends.
+        while let Message::Client { number, .. } = hear() {
+            let is_taken = !std::mem::take(&mut is_first);
+            say(&Message::Taken { number, is_taken }.to_bytes());
         }
     }
     die();

@@ -398,8 +398,7 @@ impl Connection {
         let id = frame[1].as_str().expect("an id");
         match frame[0].as_u64() {
             Some(2) => {
-                ledger.happen("push seen");
-                ledger.pushes.get_mut(id).expect("it was pushed").seen += 1;
+                ledger.push_seen(id);
                 self.pushes.push(id.to_owned());
             }
             // To a frame without a readable id.

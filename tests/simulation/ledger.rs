@@ -18,6 +18,10 @@ pub struct Push {
     pub outcomes: BTreeMap<String, (String, String)>,
     /// Of these, those that the backend has confirmed.
     pub confirmed: bool,
+    /// The request that waited was told the outcome.
+    pub told: bool,
+    /// The backend was told that its frame was never sent.
+    pub unsent: bool,
 }
 
 /// See the module.
@@ -79,6 +83,7 @@ impl Ledger {
             .pushes
             .get_mut(id)
             .unwrap_or_else(|| panic!("an outcome for {id}, which nobody pushed: {kind} {body}"));
+        assert!(!push.told, "{id} has a second outcome: {kind} {body}");
         assert!(!push.refused, "{id} was refused, and yet has an outcome: {kind} {body}");
         let outcome = (kind.to_owned(), body.to_owned());
         let again = push.outcomes.insert(key.to_owned(), outcome.clone());
@@ -111,6 +116,29 @@ impl Ledger {
             _ => panic!("{id}: an odd outcome: {body}"),
         };
         self.happen(what);
+    }
+
+    /// The request that waited for a push has got its outcome.
+    pub fn wait_answered(&mut self, id: &str, status: u16, body: &str) {
+        self.happen(if status == 504 { "wait timed out" } else { "wait answered" });
+        let push = self.pushes.get_mut(id).expect("it was pushed");
+        assert!(push.outcomes.is_empty() && !push.told, "{id} has two outcomes: {push:?}");
+        push.told = true;
+        if status == 200 {
+            assert_eq!(push.answer.as_deref(), Some(body), "the outcome of {id}");
+        }
+        if body.contains("\"sent\":false") {
+            assert_eq!(push.seen, 0, "{id} was seen, but is said not to be sent");
+            push.unsent = true;
+        }
+    }
+
+    /// A client has got a push.
+    pub fn push_seen(&mut self, id: &str) {
+        self.happen("push seen");
+        let push = self.pushes.get_mut(id).expect("it was pushed");
+        assert!(!push.unsent, "{id} was said not to be sent, and is seen");
+        push.seen += 1;
     }
 
     /// A connection's end has reached the backend.

@@ -15,6 +15,7 @@ mod hostile;
 mod hung_shards;
 mod ledger;
 mod lengths;
+mod lines;
 mod progress;
 mod pusher;
 mod readiness;
@@ -153,4 +154,10 @@ const EVERYTHING: &[&str] = &[
     "handed over with a deferred call",
     "handed over with a call queued",
     "handed over with a post",
+    "question of another process",
+    "reply of another process",
+    "outcome for another process",
+    "post of another process",
+    "wait answered",
+    "wait timed out",
 ];

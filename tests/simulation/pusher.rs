@@ -29,8 +29,14 @@ pub struct Pusher {
 }
 
 impl Pusher {
-    /// A push, padded with so many bytes.
-    pub fn push(&mut self, network: &Rc<Network>, client: &str, len: usize, ledger: &mut Ledger) {
+    /// A push, padded with so many bytes, whose outcome is waited for so many seconds, if at all.
+    pub fn push(
+        &mut self,
+        network: &Rc<Network>,
+        client: &str,
+        (len, wait): (usize, Option<usize>),
+        ledger: &mut Ledger,
+    ) {
         if self.peer.is_none() {
             self.peer = network.connect(address(INGRESS), address("10.0.0.1:50000"));
         }
@@ -40,7 +46,8 @@ impl Pusher {
         self.count += 1;
         let id = format!("p{}", self.count);
         let body = format!("{{\"n\":{},\"pad\":\"{}\"}}", self.count, padding(len));
-        self.say(&format!("/call/Do/{client}/{id}"), &body);
+        let prefer = wait.map_or_else(String::new, |seconds| format!("Prefer: wait={seconds}\r\n"));
+        self.say(&format!("/call/Do/{client}/{id}"), &prefer, &body);
         ledger.pushes.insert(id.clone(), Push::default());
         self.waiting.push_back(Asked::Push(id));
     }
@@ -54,14 +61,14 @@ impl Pusher {
             return;
         }
         if let Some((client, id)) = ledger.deferred.pop_front() {
-            self.say(&format!("/result/Act/{client}/{id}"), &ledger.answers[&id]);
+            self.say(&format!("/result/Act/{client}/{id}"), "", &ledger.answers[&id]);
             self.waiting.push_back(Asked::LateAnswer(id));
         }
     }
 
-    fn say(&mut self, path: &str, body: &str) {
+    fn say(&mut self, path: &str, headers: &str, body: &str) {
         let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: sim\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "POST {path} HTTP/1.1\r\nHost: sim\r\nContent-Type: application/json\r\n{headers}Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
         self.out.extend(request.into_bytes());
@@ -78,7 +85,7 @@ impl Pusher {
         }
         self.incoming.extend(peer.receive());
         let over = peer.ended().is_some();
-        while let Some((status, keep_alive)) = self.take_answer() {
+        while let Some((status, keep_alive, body)) = self.take_answer() {
             let id = match self.waiting.pop_front().expect("an answer is to a request") {
                 Asked::Push(id) => id,
                 Asked::LateAnswer(id) => {
@@ -93,6 +100,13 @@ impl Pusher {
                     continue;
                 }
             };
+            if [200, 422, 502, 504].contains(&status) {
+                ledger.wait_answered(&id, status, &body);
+                if !keep_alive {
+                    return self.forget();
+                }
+                continue;
+            }
             let push = ledger.pushes.get_mut(&id).expect("it was pushed");
             if status == 202 {
                 push.accepted = true;
@@ -138,7 +152,7 @@ impl Pusher {
         };
     }
 
-    fn take_answer(&mut self) -> Option<(u16, bool)> {
+    fn take_answer(&mut self) -> Option<(u16, bool, String)> {
         let head_len = self.incoming.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
         let head = std::str::from_utf8(&self.incoming[..head_len]).expect("ASCII");
         let len = head
@@ -151,7 +165,8 @@ impl Pusher {
         if self.incoming.len() < head_len + len {
             return None;
         }
-        self.incoming.drain(..head_len + len);
-        Some((status, keep_alive))
+        let answer: Vec<u8> = self.incoming.drain(..head_len + len).collect();
+        let body = String::from_utf8(answer[head_len..].to_vec()).expect("UTF-8");
+        Some((status, keep_alive, body))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use protocol::ocpp::ClientId;
+use protocol::takeover::Message;
 use shards::simulation::network::Door;
 use shards::simulation::node::Simulation;
 use shards::simulation::random::Random;
@@ -18,6 +19,7 @@ use super::backend::Backend;
 use super::client::Client;
 use super::ledger::Ledger;
 use super::lengths::{MESSAGE_MAX, some_len};
+use super::lines::{Line, carry};
 use super::pusher::Pusher;
 
 pub const LISTEN: &str = "192.0.2.10:4000";
@@ -29,8 +31,10 @@ pub struct World {
     simulation: Simulation<Mail>,
     /// Of all nodes.
     shards_count: usize,
-    /// Of each node.
-    controls: Vec<Arc<ControlPlane>>,
+    /// What each node says.
+    lines: Vec<Line>,
+    /// Nothing of it is heard meanwhile.
+    lines_hang: bool,
     random: Random,
     clients: Vec<Client>,
     backend: Backend,
@@ -74,19 +78,23 @@ impl World {
             ("drain_spread", "5s".to_owned()),
         ];
         let bounds = bounds.each_ref().map(|(key, value)| (*key, value.as_str()));
-        let (mut simulation, control) = start(&mut random, shards_count, &bounds);
-        let mut controls = vec![control];
+        let (mut simulation, line) = start_node(&mut random, shards_count, &bounds);
+        let mut lines = vec![line];
         if nodes_count > 1 {
-            // Another process of the same configuration, with as many shards or not.
-            let (plan, mesh_queue) = plan(1, 1 + random.below(2), &bounds);
-            controls.push(plan.control.clone());
+            // Another process of the same configuration, with as many shards or not. Both accept; the second one takes over.
+            let (plan, mesh_queue, said) = plan(1, 1 + random.below(2), &bounds);
+            plan.control.wait_for_opening(true);
+            lines.push(Line::new(said, plan.control.clone(), plan.hasher.clone()));
             simulation.add_node(plan.cores.len(), mesh_queue, |shard| live(shard, &plan));
+            lines.iter().for_each(|line| line.control.meet_other_process());
+            plan.control.open(&simulation.outsides()[1]);
         }
         simulation.network().set_door(address(BACKEND), Door::Open);
         World {
             shards_count: simulation.shards_count(),
             simulation,
-            controls,
+            lines,
+            lines_hang: false,
             random,
             clients: (0..CLIENTS).map(|number| Client::new(&format!("CP{number}"))).collect(),
             backend: Backend::new(),
@@ -111,8 +119,9 @@ impl World {
             38..45 => client.sends(some_len(random), ledger),
             45..60 => {
                 let who = format!("CP{}", random.below(CLIENTS + 1));
+                let wait = random.percent(30).then(|| random.below(8));
                 self.pusher
-                    .push(self.simulation.network(), &who, some_len(random), ledger);
+                    .push(self.simulation.network(), &who, (some_len(random), wait), ledger);
             }
             60..78 => client.answers(random, ledger),
             78..81 => client.pings(ledger),
@@ -140,7 +149,7 @@ impl World {
         let takes = Duration::from_micros([0, 100, 70_000][self.random.below(3)]);
         let hand_over = HandOver {
             client: (!self.random.percent(30)).then_some(client),
-            to: self.random.below(self.controls.len()) as u32,
+            to: self.random.below(self.lines.len()) as u32,
             takes,
             moved: self.moved.0.clone(),
         };
@@ -176,7 +185,7 @@ impl World {
         }
         let network = self.simulation.network();
         let mut long = Duration::from_millis(self.random.below(6_000) as u64);
-        match self.random.below(4) {
+        match self.random.below(5) {
             0 => {
                 self.ledger.happen("door shut");
                 network.set_door(address(BACKEND), Door::Shut);
@@ -189,6 +198,13 @@ impl World {
             2 => {
                 self.ledger.happen("out of descriptors");
                 network.set_out_of_descriptors(true);
+            }
+            3 => {
+                self.ledger.happen("processes don't hear each other");
+                self.lines_hang = true;
+                if self.random.percent(30) {
+                    long *= 8;
+                }
             }
             _ => {
                 self.ledger.happen("shard hangs");
@@ -204,6 +220,7 @@ impl World {
 
     fn end_trouble(&mut self) {
         self.trouble_until = None;
+        self.lines_hang = false;
         self.simulation.network().set_door(address(BACKEND), Door::Open);
         self.simulation.network().set_out_of_descriptors(false);
         for shard in 0..self.shards_count {
@@ -227,6 +244,9 @@ impl World {
             self.pusher.answer_late(self.simulation.network(), &mut self.ledger);
             self.pusher.act(&mut self.ledger);
             self.note_moved();
+            if !self.lines_hang {
+                carry(&mut self.lines, self.simulation.outsides(), &mut self.ledger);
+            }
             if now >= end {
                 return;
             }
@@ -302,13 +322,13 @@ impl World {
         self.backend.answers_calls = self.random.percent(50);
         for who in 0..CLIENTS {
             self.pusher
-                .push(self.simulation.network(), &format!("CP{who}"), 0, &mut self.ledger);
+                .push(self.simulation.network(), &format!("CP{who}"), (0, None), &mut self.ledger);
             self.clients[who].calls(self.simulation.now(), 0, &mut self.ledger);
         }
         let pause = self.random.below(10);
         self.pass(Duration::from_millis(pause as u64));
-        for (control, outside) in self.controls.iter().zip(self.simulation.outsides()) {
-            control.drain(outside);
+        for (line, outside) in self.lines.iter().zip(self.simulation.outsides()) {
+            line.control.drain(outside);
         }
         let begun = self.simulation.now();
         while !self.simulation.has_ended() {
@@ -332,13 +352,18 @@ pub fn start(
     shards_count: usize,
     bounds: &[(&str, &str)],
 ) -> (Simulation<Mail>, Arc<ControlPlane>) {
-    let (plan, mesh_queue) = plan(0, shards_count, bounds);
-    let simulation = Simulation::new(random.number(), shards_count, mesh_queue, |shard| live(shard, &plan));
-    (simulation, plan.control)
+    let (simulation, line) = start_node(random, shards_count, bounds);
+    (simulation, line.control)
 }
 
-/// What the shards of one node are told, and how long their mesh's queues are.
-fn plan(node: u32, shards_count: usize, bounds: &[(&str, &str)]) -> (Plan, usize) {
+fn start_node(random: &mut Random, shards_count: usize, bounds: &[(&str, &str)]) -> (Simulation<Mail>, Line) {
+    let (plan, mesh_queue, said) = plan(0, shards_count, bounds);
+    let simulation = Simulation::new(random.number(), shards_count, mesh_queue, |shard| live(shard, &plan));
+    (simulation, Line::new(said, plan.control, plan.hasher))
+}
+
+/// What the shards of one node are told, how long their mesh's queues are, and what they say to another process.
+fn plan(node: u32, shards_count: usize, bounds: &[(&str, &str)]) -> (Plan, usize, mpsc::Receiver<Message>) {
     let mut overrides = Overrides {
         cores: Some(vec![0; shards_count]),
         ..Overrides::default()
@@ -349,6 +374,7 @@ fn plan(node: u32, shards_count: usize, bounds: &[(&str, &str)]) -> (Plan, usize
         overrides.set(key, *value);
     }
     let config = config::resolve(None, &overrides, &[0]).unwrap_or_else(|error| panic!("{error}"));
+    let (to_other_process, said) = mpsc::channel();
     let plan = Plan {
         started: Instant::now(),
         generation: node,
@@ -361,9 +387,9 @@ fn plan(node: u32, shards_count: usize, bounds: &[(&str, &str)]) -> (Plan, usize
         hasher: IdHasher::with_seed(node.into()),
         traced: None,
         control: ControlPlane::new(vec![0; shards_count]),
-        adopted: std::sync::mpsc::channel().0,
+        to_other_process,
     };
-    (plan, config.cores[0].mesh_queue)
+    (plan, config.cores[0].mesh_queue, said)
 }
 
 fn live(shard: shards::Shard<Mail>, plan: &Plan) -> impl Future<Output = ()> + 'static + use<> {

@@ -89,10 +89,12 @@ pub struct CallKey(pub u64);
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PushKey(pub u64);
 
-/// The ingress request that waits for a push (`Prefer: wait`): the shard that holds it and a number that means
+/// The ingress request that waits for a push (`Prefer: wait`): the process and the shard that hold it, and a number that means
 /// something there.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Waiter {
+    /// The generation of the process: it may be the one that has handed its clients over, or got them.
+    pub process: u32,
     /// Index of the shard.
     pub shard: u16,
     /// What that shard knows it by.

@@ -22,7 +22,7 @@ pub fn client_of(record: &[u8]) -> Result<ClientId, RecordError> {
 }
 
 /// Writes the fields.
-pub(super) fn write_identity(identity: &Identity, record: &mut Writer<'_>) {
+pub(crate) fn write_identity(identity: &Identity, record: &mut Writer<'_>) {
     record.bytes(CLIENT, identity.client.as_str().as_bytes());
     record.bytes(CONNECTION, identity.connection.as_str().as_bytes());
     if let Some(subprotocol) = identity.subprotocol() {
@@ -33,7 +33,7 @@ pub(super) fn write_identity(identity: &Identity, record: &mut Writer<'_>) {
 
 /// Collects the fields.
 #[derive(Debug, Default)]
-pub(super) struct IdentityFields<'r> {
+pub(crate) struct IdentityFields<'r> {
     client: Option<ClientId>,
     connection: Option<&'r str>,
     subprotocol: Option<&'r str>,
@@ -42,7 +42,7 @@ pub(super) struct IdentityFields<'r> {
 
 impl<'r> IdentityFields<'r> {
     /// True when it is one of them.
-    pub(super) fn read(&mut self, field: &Field<'r>) -> Result<bool, RecordError> {
+    pub(crate) fn read(&mut self, field: &Field<'r>) -> Result<bool, RecordError> {
         match field.number {
             CLIENT => self.client = Some(client_id(field)?),
             CONNECTION => self.connection = Some(field.text()?),
@@ -54,7 +54,7 @@ impl<'r> IdentityFields<'r> {
     }
 
     /// `None`: none of them was there. `number` puts its connection in order behind those that were adopted before.
-    pub(super) fn finish(self, number: u64) -> Result<Option<Identity>, RecordError> {
+    pub(crate) fn finish(self, number: u64) -> Result<Option<Identity>, RecordError> {
         let (client, connection) = match (self.client, self.connection) {
             (Some(client), Some(connection)) => (client, connection),
             (None, None) => return Ok(None),

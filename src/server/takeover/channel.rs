@@ -4,6 +4,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -13,19 +14,29 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType, sockopt,
 };
 
-use protocol::takeover::{MESSAGE_LEN_MAX, Message};
+use protocol::takeover::{Assembly, Message, PACKET_LEN_MAX, packets};
 
-/// One end.
+/// One end. Several threads may say something; one hears.
 #[derive(Debug)]
-pub(super) struct Channel(OwnedFd);
+pub(super) struct Channel {
+    socket: OwnedFd,
+    /// Held while something is said: its packets leave one right after the other.
+    speaking: Mutex<()>,
+}
 
 /// Where a message is received.
 #[derive(Debug)]
-pub(super) struct Packet(Box<[u8]>);
+pub(super) struct Packet {
+    bytes: Box<[u8]>,
+    assembly: Assembly,
+}
 
 impl Packet {
     pub(super) fn new() -> Self {
-        Self(vec![0; MESSAGE_LEN_MAX].into())
+        Self {
+            bytes: vec![0; PACKET_LEN_MAX].into(),
+            assembly: Assembly::default(),
+        }
     }
 }
 
@@ -47,7 +58,7 @@ impl Channel {
     pub(super) fn pair() -> io::Result<(Self, OwnedFd)> {
         let flags = SocketFlags::CLOEXEC;
         let (own, other) = net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        Ok((Self(own), other))
+        Ok((Self::of(own), other))
     }
 
     /// The one that this process was started with, if its standard input is one.
@@ -57,15 +68,34 @@ impl Channel {
         let family = sockopt::socket_domain(&stdin).ok()?;
         // The copy is not passed on to further programs. The original stays where it is: a standard input at its end.
         let copy = stdin.as_fd().try_clone_to_owned().ok()?;
-        (kind == SocketType::SEQPACKET && family == AddressFamily::UNIX).then_some(Self(copy))
+        (kind == SocketType::SEQPACKET && family == AddressFamily::UNIX).then_some(Self::of(copy))
+    }
+
+    fn of(socket: OwnedFd) -> Self {
+        let speaking = Mutex::default();
+        Self { socket, speaking }
     }
 
     /// Says it, with a socket or without.
     ///
     /// # Errors
-    /// The kernel's, or `TimedOut`.
+    /// The kernel's, or `TimedOut`. If a part of it has left the channel is hung up.
     pub(super) fn send(&self, message: &Message, socket: Option<BorrowedFd<'_>>, deadline: Instant) -> io::Result<()> {
-        let packet = message.to_bytes();
+        let _speaking = self.speaking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut count = 0;
+        let said = packets(message, |packet, is_last| {
+            // The socket goes with the last part: when that is there, so is all the rest.
+            self.send_packet(packet, socket.filter(|_| is_last), deadline)?;
+            count += 1;
+            Ok(())
+        });
+        if said.is_err() && count > 0 {
+            self.hang_up();
+        }
+        said
+    }
+
+    fn send_packet(&self, packet: &[u8], socket: Option<BorrowedFd<'_>>, deadline: Instant) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         loop {
             let mut control = SendAncillaryBuffer::new(&mut space);
@@ -75,7 +105,7 @@ impl Channel {
                 assert!(has_room, "the space is for one socket");
             }
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            match net::sendmsg(&self.0, &[IoSlice::new(&packet)], &mut control, flags) {
+            match net::sendmsg(&self.socket, &[IoSlice::new(packet)], &mut control, flags) {
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => self.wait(PollFlags::OUT, Some(deadline))?,
@@ -99,7 +129,7 @@ impl Channel {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-            let received = net::recvmsg(&self.0, &mut [IoSliceMut::new(&mut packet.0)], &mut control, flags);
+            let received = net::recvmsg(&self.socket, &mut [IoSliceMut::new(&mut packet.bytes)], &mut control, flags);
             let len = match received {
                 Err(Errno::INTR | Errno::AGAIN) => continue,
                 Ok(received) if received.bytes > 0 => received.bytes,
@@ -109,7 +139,7 @@ impl Channel {
                 RecvAncillaryMessage::ScmRights(mut sockets) => sockets.next(),
                 _ => None,
             });
-            match Message::parse(&packet.0[..len]) {
+            match packet.assembly.add(&packet.bytes[..len]) {
                 Ok(Some(message)) => return Received::Message(message, socket),
                 Ok(None) => {}
                 Err(error) => return Received::Nonsense(format!("it said something that can't be read: {error}")),
@@ -120,7 +150,7 @@ impl Channel {
     /// Waits until something comes here or there, or for that time.
     pub(super) fn wait_with(&self, other: Option<&impl AsFd>, time: Duration) {
         let timeout = timespec(time);
-        let polled = [Some(self.0.as_fd()), other.map(AsFd::as_fd)];
+        let polled = [Some(self.socket.as_fd()), other.map(AsFd::as_fd)];
         let mut polled: Vec<_> = polled
             .iter()
             .flatten()
@@ -132,14 +162,14 @@ impl Channel {
 
     /// Nothing more comes, here and there: whoever waits is woken.
     pub(super) fn hang_up(&self) {
-        let _ = net::shutdown(&self.0, Shutdown::Both);
+        let _ = net::shutdown(&self.socket, Shutdown::Both);
     }
 
     fn wait(&self, flags: PollFlags, deadline: Option<Instant>) -> io::Result<()> {
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let timeout = left.map(timespec);
-            let mut polled = [PollFd::new(&self.0, flags)];
+            let mut polled = [PollFd::new(&self.socket, flags)];
             match poll(&mut polled, timeout.as_ref()) {
                 Ok(0) if left.is_some_and(|left| left.is_zero()) => return Err(io::ErrorKind::TimedOut.into()),
                 Ok(0) | Err(Errno::INTR) => {}

@@ -1,7 +1,7 @@
-//! Takes the clients of the process before: each goes to its home shard, which says whether it has it.
+//! The way of the clients of the process before to their home shards, which say whether they have them.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use shards::handover::Outside;
@@ -10,15 +10,6 @@ use shards::parcel::Passed;
 use crate::client::parcel::Content;
 use crate::env::home::{IdHasher, home_of};
 use protocol::record::client_of;
-
-/// Clients that come from the process before.
-#[derive(Debug)]
-pub struct MovingIn {
-    /// The way to their home shards.
-    pub way: WayHome,
-    /// Shards say which of them they have, by its number, or that they can't have it.
-    pub adopted: mpsc::Receiver<(u64, bool)>,
-}
 
 /// The way of clients to their home shards.
 #[derive(Debug)]
@@ -33,14 +24,18 @@ pub struct WayHome {
 
 impl WayHome {
     /// Sends a client home. False: that can't be.
-    pub(super) fn send_home(&self, number: u64, record: &[u8], socket: OwnedFd) -> bool {
-        let Ok(client) = client_of(record) else {
+    pub(super) fn send_home(&self, number: u64, record: Vec<u8>, socket: OwnedFd) -> bool {
+        let Ok(client) = client_of(&record) else {
             return false;
         };
         let home = home_of(&self.hasher, &client, self.shards_count);
         let mut passed = Passed {
             socket,
-            bytes: Content::Moved { number, record }.pack(),
+            bytes: Content::Moved {
+                number,
+                record: record.into(),
+            }
+            .pack(),
         };
         let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
         let deadline = Instant::now() + SEND_TIMEOUT;

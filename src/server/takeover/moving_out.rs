@@ -1,76 +1,87 @@
-//! Hands the clients of this process on to the new one: from the shards, a window of them at a time.
+//! Hands the clients of this process on to the new one, from the shards, a window of them at a time; and hears what that says, to
+//! its end.
 //!
-//! A client's socket stays open here until the new process has said that it has it: until then it can be taken back.
+//! A client's socket stays open here until the new process has said that it has it: until then it can be taken back. One of which
+//! the new process has said nothing, and may have it, is not taken back for as long as that lives: two processes would have it.
 
 use std::collections::HashMap;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shards::handover::Outside;
-use shards::mesh::NodeHandle;
+use shards::mesh::{Full, NodeHandle};
 use shards::parcel::{Lost, Passed};
 
 use super::channel::{Channel, Packet, Received};
+use super::dispatcher::Dispatcher;
 use crate::client::parcel::Content;
 use crate::shard::control_plane::{ControlPlane, Phase};
 use crate::shard::mail::{Control, Mail};
-use crate::shard::on_way::read_moved;
+use crate::shard::takeover::read_on_way_number;
 use protocol::takeover::Message;
 
 /// Clients on their way to the new process.
 pub(super) struct MovingOut<'m> {
-    pub(super) channel: &'m Channel,
-    pub(super) sockets: &'m mut Outside,
-    pub(super) outside: &'m Arc<NodeHandle<Mail>>,
-    pub(super) control: &'m Arc<ControlPlane>,
-    on_way: HashMap<u64, OnWay>,
-    next: u64,
-    /// Per shard, how many have arrived, or are here again, and it has not been told.
-    settled: Vec<usize>,
+    channel: &'m Channel,
+    dispatcher: &'m Dispatcher,
+    sockets: &'m mut Outside,
+    outside: &'m Arc<NodeHandle<Mail>>,
+    control: &'m Arc<ControlPlane>,
+    /// By the numbers that the shards gave them.
+    on_way: HashMap<u64, Passed>,
+    /// Per shard, who has arrived, or is here again, and it has not been told.
+    settled: Vec<Vec<u32>>,
     moved: usize,
+    /// The new process takes no more.
     is_broken: bool,
-}
-
-struct OnWay {
-    shard: usize,
-    passed: Passed,
+    has_ended: bool,
 }
 
 impl<'m> MovingOut<'m> {
     pub(super) fn new(
-        channel: &'m Channel,
+        (channel, dispatcher): (&'m Channel, &'m Dispatcher),
         sockets: &'m mut Outside,
         outside: &'m Arc<NodeHandle<Mail>>,
         control: &'m Arc<ControlPlane>,
     ) -> Self {
         Self {
             channel,
+            dispatcher,
             sockets,
             outside,
             control,
             on_way: HashMap::new(),
-            next: 0,
-            settled: vec![0; outside.shards_count()],
+            settled: vec![Vec::new(); outside.shards_count()],
             moved: 0,
             is_broken: false,
+            has_ended: false,
         }
     }
 
-    /// Until no shard has any more to move. Returns how many have moved.
-    pub(super) fn run(mut self) -> usize {
+    /// Until the new process has ended. (Mostly this one ends before.)
+    pub(super) fn run(mut self) {
         let mut packet = Packet::new();
+        let mut is_told = false;
         loop {
             // Asked first: what a shard has sent before it said so is here.
             let are_done = self.control.have_all_reached(Phase::Draining);
             let passed_on = self.pass_on();
             let heard = self.hear(&mut packet);
             self.tell();
-            if are_done && !passed_on && self.on_way.is_empty() && self.settled.iter().all(|count| *count == 0) {
-                return self.moved;
+            let is_settled = !passed_on && self.on_way.is_empty() && self.settled.iter().all(Vec::is_empty);
+            if are_done && is_settled {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::info!("upgrade: {} clients have moved", self.moved);
+                }
+                if self.has_ended {
+                    return;
+                }
             }
-            if !passed_on && !heard {
-                let wants_more = !self.is_broken && self.on_way.len() < WINDOW;
+            if self.has_ended {
+                std::thread::sleep(LOOK);
+            } else if !passed_on && !heard {
+                let wants_more = self.is_broken || self.on_way.len() < WINDOW;
                 self.channel.wait_with(wants_more.then_some(&*self.sockets), LOOK);
             }
         }
@@ -84,34 +95,30 @@ impl<'m> MovingOut<'m> {
                 break;
             };
             count += 1;
-            let mut passed = match received {
-                Ok(passed) => passed,
-                Err(Lost { bytes }) => {
-                    tracing::error!("upgrade: a client was lost on its way to the new process: out of descriptors");
-                    if let Some((shard, _)) = read_moved(&bytes) {
-                        self.settled[shard] += 1;
+            match received {
+                Ok(Passed { socket, bytes }) => {
+                    let Some(Content::Moved { number, record }) = Content::unpack(&bytes) else {
+                        debug_assert!(false, "shards send clients");
+                        continue;
+                    };
+                    let record = record.into_owned();
+                    let passed = Passed {
+                        socket,
+                        bytes: record.clone(),
+                    };
+                    if !self.is_broken {
+                        let deadline = Instant::now() + SEND_TIMEOUT;
+                        let message = Message::Client { number, record };
+                        let sent = self.channel.send(&message, Some(passed.socket.as_fd()), deadline);
+                        if sent.is_ok() {
+                            self.on_way.insert(number, passed);
+                            continue;
+                        }
+                        self.give_up("it does not hear");
                     }
-                    continue;
+                    self.take_back(number, passed);
                 }
-            };
-            let Some((shard, record)) = read_moved(&passed.bytes) else {
-                debug_assert!(false, "shards say who they are");
-                continue;
-            };
-            let (number, record) = (self.next, record.to_vec());
-            self.next += 1;
-            passed.bytes = record.clone();
-            let deadline = Instant::now() + SEND_TIMEOUT;
-            let message = Message::Client { number, record };
-            let sent = !self.is_broken
-                && self
-                    .channel
-                    .send(&message, Some(passed.socket.as_fd()), deadline)
-                    .is_ok();
-            self.on_way.insert(number, OnWay { shard, passed });
-            if !sent {
-                self.give_up("it takes no more clients");
-                self.take_back(number);
+                Err(Lost { bytes }) => self.end_lost(&bytes),
             }
         }
         count > 0
@@ -120,27 +127,21 @@ impl<'m> MovingOut<'m> {
     /// What the new process says. True: something.
     fn hear(&mut self, packet: &mut Packet) -> bool {
         let mut heard = false;
-        while !self.is_broken {
+        while !self.has_ended {
             match self.channel.receive(packet, Some(Instant::now())) {
-                Received::Message(Message::Taken { number, .. }, _) if !self.on_way.contains_key(&number) => {}
-                Received::Message(Message::Taken { number, is_taken: true }, _) => {
-                    if let Some(on_way) = self.on_way.remove(&number) {
-                        self.settled[on_way.shard] += 1;
+                Received::Message(Message::Taken { number, is_taken }, _) => {
+                    let Some(passed) = self.on_way.remove(&number) else {
+                        continue;
+                    };
+                    if is_taken {
                         self.moved += 1;
+                        self.settle(number);
+                    } else {
+                        tracing::error!("upgrade: the new process can't have a client, which stays here");
+                        self.stay(number, passed);
                     }
                 }
-                Received::Message(
-                    Message::Taken {
-                        number,
-                        is_taken: false,
-                    },
-                    _,
-                ) => {
-                    self.take_back(number);
-                    self.give_up("it can't read a client's record");
-                    continue;
-                }
-                Received::Message(..) => {}
+                Received::Message(message, _) => self.dispatcher.hear(message),
                 Received::Deadline => break,
                 Received::Nonsense(words) => {
                     self.give_up(&words);
@@ -148,7 +149,7 @@ impl<'m> MovingOut<'m> {
                 }
                 Received::End => {
                     self.give_up("it has ended");
-                    break;
+                    self.end();
                 }
             }
             heard = true;
@@ -156,47 +157,94 @@ impl<'m> MovingOut<'m> {
         heard
     }
 
-    /// No more clients move. Those that are on the way are here again.
+    /// No more clients move.
     fn give_up(&mut self, why: &str) {
-        if std::mem::replace(&mut self.is_broken, true) {
-            return;
-        }
-        tracing::error!(
-            "upgrade: the new process takes no more clients: {why}; those that are left leave as at the end"
-        );
-        self.control.stop_moving(self.outside);
-        let on_way: Vec<u64> = self.on_way.keys().copied().collect();
-        for number in on_way {
-            self.take_back(number);
+        if !std::mem::replace(&mut self.is_broken, true) {
+            tracing::error!(
+                "upgrade: the new process takes no more clients: {why}; those that are left leave as at the end"
+            );
+            self.control.stop_moving(self.outside);
         }
     }
 
-    fn take_back(&mut self, number: u64) {
-        let Some(OnWay { shard, passed }) = self.on_way.remove(&number) else {
-            return;
-        };
+    /// The new process is not there any more: those that are on the way are here again.
+    fn end(&mut self) {
+        self.has_ended = true;
+        self.dispatcher.disconnect();
+        for (number, passed) in std::mem::take(&mut self.on_way) {
+            self.take_back(number, passed);
+        }
+    }
+
+    /// Its shard goes on with it, and may send it once more.
+    fn take_back(&mut self, number: u64, passed: Passed) {
+        let record = passed.bytes.into();
+        self.send_back(number, passed.socket, Content::Client(record));
+    }
+
+    /// Its shard goes on with it to the end.
+    fn stay(&mut self, number: u64, passed: Passed) {
+        let record = passed.bytes.into();
+        self.send_back(number, passed.socket, Content::Unmovable(record));
+    }
+
+    fn send_back(&mut self, number: u64, socket: OwnedFd, content: Content<'_>) {
+        let (shard, _) = read_on_way_number(number);
         let mut passed = Passed {
-            bytes: Content::Client(&passed.bytes).pack(),
-            ..passed
+            socket,
+            bytes: content.pack(),
         };
         let deadline = Instant::now() + SEND_TIMEOUT;
         while let Err((back, error)) = self.sockets.try_send(shard, passed) {
             if Instant::now() >= deadline {
                 tracing::error!("upgrade: a client can't be taken back and is lost: {error}");
+                if let Some(Content::Client(record) | Content::Unmovable(record)) = Content::unpack(&back.bytes) {
+                    self.mourn(shard, record.into_owned());
+                }
                 break;
             }
             passed = back;
             std::thread::sleep(PAUSE);
         }
-        self.settled[shard] += 1;
+        self.settle(number);
+    }
+
+    /// There was no descriptor for its socket: its shard has its end.
+    fn end_lost(&mut self, bytes: &[u8]) {
+        let Some(Content::Moved { number, record }) = Content::unpack(bytes) else {
+            return;
+        };
+        tracing::error!("upgrade: a client was lost on its way to the new process: out of descriptors");
+        self.mourn(read_on_way_number(number).0, record.into_owned());
+        self.settle(number);
+    }
+
+    /// The shard is told that a client has no socket any more.
+    fn mourn(&self, shard: usize, record: Vec<u8>) {
+        let mut mail = Mail::from(Control::Lost(record));
+        let deadline = Instant::now() + SEND_TIMEOUT;
+        while let Err(Full(back)) = self.outside.try_send(shard, mail) {
+            if Instant::now() >= deadline {
+                return;
+            }
+            mail = back;
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn settle(&mut self, number: u64) {
+        let (shard, number) = read_on_way_number(number);
+        if let Some(settled) = self.settled.get_mut(shard) {
+            settled.push(number);
+        }
     }
 
     /// Shards may send as many more. One whose ring is full hears it later.
     fn tell(&mut self) {
-        for (shard, count) in self.settled.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
-            let mail = Mail::from(Control::Settled(*count));
+        for (shard, numbers) in self.settled.iter_mut().enumerate().filter(|(_, numbers)| !numbers.is_empty()) {
+            let mail = Mail::from(Control::Settled(numbers.clone()));
             if self.outside.try_send(shard, mail).is_ok() {
-                *count = 0;
+                numbers.clear();
             }
         }
     }

@@ -1,12 +1,12 @@
 //! Takes over from the process that has started this one.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::channel::{Channel, Packet, Received};
-use super::moving_in::MovingIn;
+use super::dispatcher::Dispatcher;
+use super::moving_in::WayHome;
 use super::program::is_started_to_take_over;
 use crate::server::sd_notify;
 use crate::shard::control_plane::ControlPlane;
@@ -115,43 +115,50 @@ impl Predecessor {
     }
 
     /// It serves: the other one hears of it, and its clients come. When it has ended, `control` is told.
-    pub fn serve(self, control: Arc<ControlPlane>, moving_in: MovingIn) {
+    pub fn serve(self, control: Arc<ControlPlane>, way: WayHome, dispatcher: Dispatcher) {
         sd_notify::speak();
-        let has_begun = !self.is_gone && self.take_clients(control.clone(), moving_in).is_ok();
-        if !has_begun {
-            control.forget_predecessor();
-        }
-    }
-
-    fn take_clients(self, control: Arc<ControlPlane>, moving_in: MovingIn) -> io::Result<()> {
         self.say(&Message::Serving);
         let Self {
-            channel, mut packet, ..
+            channel,
+            mut packet,
+            is_gone,
+            ..
         } = self;
-        let MovingIn { way, adopted } = moving_in;
-        let answers = channel.clone();
-        std::thread::Builder::new().name("adopted".into()).spawn(move || {
-            for (number, is_taken) in adopted {
-                answer(&answers, number, is_taken);
+        let end = {
+            let dispatcher = dispatcher.clone();
+            move || {
+                dispatcher.disconnect();
+                control.forget_predecessor();
             }
-        })?;
-        std::thread::Builder::new().name("predecessor".into()).spawn(move || {
+        };
+        if is_gone {
+            return end();
+        }
+        dispatcher.connect(channel.clone());
+        let at_end = end.clone();
+        let spawned = std::thread::Builder::new().name("predecessor".into()).spawn(move || {
             loop {
                 match channel.receive(&mut packet, None) {
                     Received::Message(Message::Client { number, record }, socket) => {
                         // Without a descriptor for it the other one takes it back.
-                        if !socket.is_some_and(|socket| way.send_home(number, &record, socket)) {
-                            answer(&channel, number, false);
+                        if !socket.is_some_and(|socket| way.send_home(number, record, socket)) {
+                            refuse(&channel, number);
                         }
                     }
-                    Received::Message(..) => {}
-                    Received::End | Received::Deadline | Received::Nonsense(_) => break,
+                    Received::Message(message, _) => dispatcher.hear(message),
+                    Received::End | Received::Deadline => break,
+                    Received::Nonsense(words) => {
+                        tracing::error!("the process before this one is not heard any more: {words}");
+                        break;
+                    }
                 }
             }
             tracing::info!("the process before this one has ended");
-            control.forget_predecessor();
-        })?;
-        Ok(())
+            at_end();
+        });
+        if spawned.is_err() {
+            end();
+        }
     }
 
     /// This process can't take over, and ends.
@@ -171,8 +178,9 @@ impl Predecessor {
     }
 }
 
-/// Whether this process has a client of the other one, for good.
-fn answer(channel: &Channel, number: u64, is_taken: bool) {
+/// This process can't have a client of the other one.
+fn refuse(channel: &Channel, number: u64) {
+    let is_taken = false;
     // One that does not hear it has ended.
     let _ = channel.send(&Message::Taken { number, is_taken }, None, Instant::now() + SAY_TIMEOUT);
 }

@@ -9,6 +9,7 @@ use shards::handover::Outside;
 use shards::mesh::NodeHandle;
 
 use super::channel::{Channel, Packet, Received};
+use super::dispatcher::Dispatcher;
 use super::moving_out::MovingOut;
 use super::program::Program;
 use crate::server::listeners::KeptListeners;
@@ -100,6 +101,8 @@ pub struct Parts {
     pub control: Arc<ControlPlane>,
     /// What is passed on.
     pub listeners: KeptListeners,
+    /// What the shards and the other process say to each other.
+    pub dispatcher: Dispatcher,
     /// Where clients come from the shards.
     pub sockets: Arc<Mutex<Outside>>,
     /// Said when operators are another process's.
@@ -215,13 +218,18 @@ impl Upgrades {
         }
     }
 
-    /// The clients, until none is left or they have had their time; then this process is about to end.
+    /// The clients, and what the new process wants to know, to its end; mostly this process ends before.
     fn hand_on(&self, mut child: Child) {
         let channel = self.state().channel.clone();
         if let Some(channel) = channel {
             let mut sockets = self.0.parts.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-            let moving = MovingOut::new(&channel, &mut sockets, &self.0.parts.outside, &self.0.parts.control);
-            tracing::info!("upgrade: {} clients have moved", moving.run());
+            let Parts {
+                outside,
+                control,
+                dispatcher,
+                ..
+            } = &self.0.parts;
+            MovingOut::new((&channel, dispatcher), &mut sockets, outside, control).run();
         }
         if let Ok(status) = child.wait() {
             tracing::error!("the process that has taken over has ended: {status}");
@@ -299,6 +307,9 @@ impl Upgrades {
     /// The point of no return.
     fn let_go(&self, pid: u32) {
         sd_notify::main_process(pid);
+        if let Some(channel) = self.state().channel.clone() {
+            self.0.parts.dispatcher.connect(channel);
+        }
         self.0.parts.listeners.let_go();
         self.0.parts.control.hand_over(&self.0.parts.outside);
         self.0.parts.admin_stop.say();

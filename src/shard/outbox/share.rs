@@ -137,6 +137,34 @@ impl Share {
         taken
     }
 
+    /// Has what comes of `client` wait, as if something of it were under way. False: something is.
+    pub(super) fn hold(&mut self, client: &ClientId) -> bool {
+        let is_free = !self.behind.contains_key(client);
+        if is_free {
+            self.behind.insert(client.clone(), VecDeque::new());
+        }
+        is_free
+    }
+
+    /// What was held waits no more, and is behind `first`. Gives back what is under way from now on.
+    pub(super) fn release(&mut self, client: &ClientId, first: Vec<Box<Post>>) -> Option<Box<Post>> {
+        let behind = self.behind.get_mut(client)?;
+        for post in first.into_iter().rev() {
+            self.len += post.len();
+            self.behind_count += 1;
+            behind.push_front(post);
+        }
+        self.next_of(client)
+    }
+
+    /// Takes what was held.
+    pub(super) fn take_held(&mut self, client: &ClientId) -> VecDeque<Box<Post>> {
+        let held = self.behind.remove(client).unwrap_or_default();
+        self.behind_count -= held.len();
+        self.len -= held.iter().map(|post| post.len()).sum::<usize>();
+        held
+    }
+
     /// Who has something that waits for another try.
     pub(super) fn clients(&self) -> Vec<ClientId> {
         let mut clients: Vec<_> = self.due_of.keys().map(|(client, _)| client.clone()).collect();

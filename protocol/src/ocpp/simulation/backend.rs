@@ -149,6 +149,7 @@ impl World {
             _ => format!("p{}", self.count),
         };
         let waiter = self.random.percent(30).then_some(Waiter {
+            process: 0,
             shard: 1,
             token: self.count as u64,
         });

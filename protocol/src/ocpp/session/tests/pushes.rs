@@ -74,7 +74,11 @@ fn the_time_of_a_push_counts_from_when_it_was_written() {
 
 #[test]
 fn a_waiting_request_is_told_in_the_place_of_a_post() {
-    let waiter = Waiter { shard: 3, token: 7 };
+    let waiter = Waiter {
+        process: 2,
+        shard: 3,
+        token: 7,
+    };
     let mut client = Conversation::new(Subprotocol::Ocpp16);
     for id in ["a", "b", "c"] {
         client
@@ -96,7 +100,11 @@ fn a_waiting_request_is_told_in_the_place_of_a_post() {
 
 #[test]
 fn a_wait_that_is_over_withdraws_what_was_not_sent_and_only_that() {
-    let waiter = Waiter { shard: 3, token: 7 };
+    let waiter = Waiter {
+        process: 2,
+        shard: 3,
+        token: 7,
+    };
     let mut client = Conversation::new(Subprotocol::Ocpp16);
     for id in ["a", "b"] {
         client

@@ -1,0 +1,162 @@
+use super::*;
+use crate::mapping::Identity;
+use crate::mapping::outgoing::PostKey;
+use crate::ocpp::{Accepted, DeferredRefusal, FailReason, Outcome, PostContent, PushRefusal};
+use crate::random::Random;
+use crate::record::{Notice, PostRecord};
+use crate::trace_context::TraceParent;
+use std::time::Duration;
+
+fn push() -> Push {
+    Push {
+        action: Action::parse("Reset").unwrap(),
+        message_id: MessageId::parse("p1").unwrap(),
+        payload: r#"{"type":"Ünique"}"#.to_owned().into(),
+        waiter: Some(waiter()),
+        trace: TraceParent::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").map(Box::new),
+    }
+}
+
+fn waiter() -> Waiter {
+    Waiter {
+        process: 3,
+        shard: 7,
+        token: 1 << 40,
+    }
+}
+
+fn identity() -> Identity {
+    let connection = ConnectionId::new(1, 2, 3);
+    Identity::new(ClientId::parse("CP 1").unwrap(), connection, Some("ocpp1.6"), "10.1.2.3")
+}
+
+fn questions() -> Vec<Question> {
+    let (action, message_id, waiter) = (push().action, push().message_id, waiter());
+    [
+        About::Push(push()),
+        About::Push(Push {
+            waiter: None,
+            trace: None,
+            ..push()
+        }),
+        About::Answer {
+            action,
+            message_id: message_id.clone(),
+            is_error: true,
+            body: Bytes::from_static(b"{\"code\":\"x\"}"),
+        },
+        About::EndWait {
+            message_id: message_id.clone(),
+            waiter,
+        },
+        About::ForgetWait { message_id, waiter },
+        About::Describe,
+        About::Close {
+            code: 4321,
+            reason: "gö".into(),
+        },
+        About::Replace {
+            by: ConnectionId::new(1, 2, 3),
+        },
+    ]
+    .map(|about| Question {
+        client: ClientId::parse("CP 1").unwrap(),
+        about,
+    })
+    .into()
+}
+
+fn told() -> Vec<Told> {
+    let post = PostRecord {
+        identity: identity(),
+        notice: Notice::Post(
+            push().action,
+            push().message_id,
+            PostContent::Outcome(Outcome::Failed {
+                reason: FailReason::Replaced,
+                sent: true,
+            }),
+            None,
+        ),
+        key: PostKey { shard: 3, number: 9 },
+        age: Duration::from_secs(3),
+        due_in: Duration::from_millis(250),
+        tries: 2,
+        is_clients_own: false,
+    };
+    let connection = ConnectionId::new(1, 2, 3);
+    vec![
+        Told::NotConnected,
+        Told::OnItsWay,
+        Told::Pushed {
+            accepted: Accepted::Sent,
+            connection,
+        },
+        Told::Pushed {
+            accepted: Accepted::Queued,
+            connection,
+        },
+        Told::PushRefused(PushRefusal::Pending),
+        Told::PushRefused(PushRefusal::Full),
+        Told::PushRefused(PushRefusal::MessageId),
+        Told::PushRefused(PushRefusal::Ending),
+        Told::WaitEnded,
+        Told::WaitWithdrawn(identity().into()),
+        Told::Answered(Ok(())),
+        Told::Answered(Err(AnswerRefusal::Body)),
+        Told::Answered(Err(AnswerRefusal::Deferred(DeferredRefusal::NoneOpen))),
+        Told::Answered(Err(AnswerRefusal::Deferred(DeferredRefusal::Answered))),
+        Told::Described("{\"clientId\":\"CP 1\"}".into()),
+        Told::Closed,
+        Told::Replaced(Replaced::default().into()),
+        Told::Replaced(
+            Replaced {
+                identity: Some(identity()),
+                pushes: vec![push(), push()],
+                posts: vec![post.clone(), post],
+            }
+            .into(),
+        ),
+    ]
+}
+
+/// Connections' places in an order are not written.
+fn shown(what: &impl std::fmt::Debug) -> String {
+    format!("{what:?}")
+}
+
+#[test]
+fn what_is_written_is_read_and_later_fields_are_passed_over() {
+    for question in questions() {
+        let mut bytes = question.to_bytes();
+        assert_eq!(shown(&Question::read(&bytes).unwrap()), shown(&question));
+        bytes.extend_from_slice(&[60, 3, b'n', b'e', b'w']);
+        assert_eq!(shown(&Question::read(&bytes).unwrap()), shown(&question));
+    }
+    for told in told() {
+        let bytes = told.to_bytes();
+        assert_eq!(shown(&Told::read(&bytes).unwrap()), shown(&told));
+    }
+}
+
+#[test]
+fn whatever_comes_is_read_or_refused() {
+    let mut random = Random::new(5);
+    let all = questions().iter().map(Question::to_bytes).collect::<Vec<_>>();
+    let all = [all, told().iter().map(Told::to_bytes).collect()].concat();
+    let mut refused = 0;
+    for bytes in all.iter().cycle().take(20_000) {
+        let mut bytes = bytes.clone();
+        for _ in 0..=random.below(3) {
+            let at = random.below(bytes.len());
+            match random.below(3) {
+                0 => bytes.truncate(at.max(1)),
+                1 => bytes[at] = random.next() as u8,
+                _ => bytes.insert(at, random.next() as u8),
+            }
+        }
+        refused += usize::from(Question::read(&bytes).is_err() && Told::read(&bytes).is_err());
+    }
+    assert!(refused > 2_000, "{refused}");
+    assert!(Question::read(&[]).is_err() && Told::read(&[]).is_err());
+}
