@@ -322,8 +322,10 @@ impl Shard {
         if plane.is_open() && !self.env.open.is_triggered() {
             self.env.open.trigger(now);
         }
-        if plane.is_taken_over() && !self.env.taken_over.is_triggered() {
-            self.env.taken_over.trigger(now);
+        match (plane.is_taken_over(), self.env.taken_over.is_triggered()) {
+            (true, false) => self.env.taken_over.trigger(now),
+            (false, true) => self.env.taken_over.revoke(),
+            _ => {}
         }
         if plane.has_stopped_moving() {
             self.on_way.wake();

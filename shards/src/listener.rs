@@ -151,7 +151,14 @@ impl Listener {
     /// Takes no connections for a while, until the next [`poll_accept`](Self::poll_accept): one that comes to a socket that others
     /// have, too, wakes another shard.
     pub fn rest(&mut self) {
-        if self.sharing.is_shared && !self.is_resting {
+        if self.sharing.is_shared {
+            self.suspend();
+        }
+    }
+
+    /// As [`rest`](Self::rest), whoever has it: another process accepts.
+    pub fn suspend(&mut self) {
+        if !self.is_resting {
             self.is_resting = self.reactor.suspend(&self.entry).is_ok();
         }
     }

@@ -14,7 +14,7 @@ use super::handshake;
 use super::parcel::Content;
 use super::permit::Door;
 
-/// Accepts clients from when the shard is open until it drains; who waits then is told. Or until another process accepts from the
+/// Accepts clients from when the shard is open until it drains; who waits then is told. Not while another process accepts from the
 /// same listener: who waits then is that one's.
 pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Handover>, mut listeners: Vec<Listener>) {
     let env = &clients.env;
@@ -24,9 +24,12 @@ pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Hando
     loop {
         let mut paused = false;
         let next = poll_fn(|context| {
-            let is_taken_over = taken_over.poll_triggered(context).is_ready();
-            if is_taken_over || drain.poll_triggered(context).is_ready() {
+            if drain.poll_triggered(context).is_ready() {
                 return Poll::Ready(None);
+            }
+            if taken_over.poll_triggered(context).is_ready() {
+                listeners.iter_mut().for_each(Listener::suspend);
+                return Poll::Pending;
             }
             if open.poll_triggered(context).is_pending() {
                 return Poll::Pending;

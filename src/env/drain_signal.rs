@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use slab::Slab;
 
-/// Is triggered once, and then wakes every task that watches it.
+/// Is triggered, and then wakes every task that watches it.
 #[derive(Debug, Default)]
 pub struct DrainSignal {
     triggered: Cell<Option<Instant>>,
@@ -22,9 +22,18 @@ pub struct DrainWatch {
 }
 
 impl DrainSignal {
-    /// Triggers the signal, for good: wakes every task that watches it.
+    /// Triggers the signal: wakes every task that watches it.
     pub fn trigger(&self, now: Instant) {
-        self.triggered.set(Some(now));
+        self.set(Some(now));
+    }
+
+    /// It is as if it had not been triggered, and those that watch it look again.
+    pub fn revoke(&self) {
+        self.set(None);
+    }
+
+    fn set(&self, triggered: Option<Instant>) {
+        self.triggered.set(triggered);
         for (_, waker) in self.watchers.borrow_mut().iter_mut() {
             if let Some(waker) = waker.take() {
                 waker.wake();
@@ -52,13 +61,13 @@ impl DrainSignal {
 }
 
 impl DrainWatch {
-    /// Ready once the shard drains.
+    /// Ready once the signal was triggered. The task is woken whenever that changes.
     pub fn poll_triggered(&self, context: &mut Context<'_>) -> Poll<()> {
-        if self.signal.is_triggered() {
-            return Poll::Ready(());
-        }
         self.signal.watchers.borrow_mut()[self.key] = Some(context.waker().clone());
-        Poll::Pending
+        match self.signal.is_triggered() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
     }
 }
 

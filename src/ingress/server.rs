@@ -11,8 +11,8 @@ use super::{Ingress, connection};
 use crate::stream::{linger, send_all};
 use protocol::http::write_response;
 
-/// Accepts at the ingress from when the shard is open until nothing needs it any more, or another process accepts from the same
-/// listener.
+/// Accepts at the ingress from when the shard is open until nothing needs it any more; not while another process accepts from the
+/// same listener.
 pub async fn serve(ingress: Rc<Ingress>, mut listener: Listener) {
     let env = &ingress.env;
     let (open, taken_over, end) = (env.open.watch(), env.taken_over.watch(), env.end.watch());
@@ -21,7 +21,8 @@ pub async fn serve(ingress: Rc<Ingress>, mut listener: Listener) {
     loop {
         let next = poll_fn(|context| {
             if taken_over.poll_triggered(context).is_ready() {
-                return Poll::Ready(None);
+                listener.suspend();
+                return end.poll_triggered(context).map(|()| None);
             }
             if open.poll_triggered(context).is_pending() {
                 return Poll::Pending;

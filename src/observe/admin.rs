@@ -107,7 +107,8 @@ impl Admin {
         self.taps.clone()
     }
 
-    /// Serves `listener`, which does not block, on threads of its own until the process ends, or until it is told to `stop`.
+    /// Serves `listener`, which does not block, on threads of its own until the process ends; told to `stop`, not while another
+    /// process has taken over.
     ///
     /// # Errors
     /// When there can be no thread.
@@ -118,7 +119,14 @@ impl Admin {
             .spawn(move || admin.tell())?;
         let connections = Connections::new(CONNECTIONS_MAX);
         std::thread::Builder::new().name("admin".into()).spawn(move || {
-            while stop.wait_for(&listener) {
+            loop {
+                if !stop.wait_for(&listener) {
+                    while self.control.is_taken_over() {
+                        std::thread::sleep(TAKEN_OVER_LOOK);
+                    }
+                    stop.take_back();
+                    continue;
+                }
                 // Another process may have taken it.
                 let Ok((stream, _)) = listener.accept() else {
                     continue;
@@ -323,6 +331,8 @@ impl Admin {
 
 const CLIENTS: &str = "/clients/";
 const CONNECTIONS_MAX: usize = 32;
+/// How often it is looked whether operators are this process's again.
+const TAKEN_OVER_LOOK: Duration = Duration::from_millis(100);
 /// The other places are for health checks.
 const SLOW_ANSWERS_MAX: usize = 24;
 /// A shard that takes longer is left out: far longer than one that lives needs.

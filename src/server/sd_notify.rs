@@ -18,6 +18,12 @@ pub fn main_process(pid: u32) {
     be_silent();
 }
 
+/// The service is this process's again.
+pub fn main_process_again() {
+    speak();
+    send(&format!("MAINPID={}\nREADY=1", std::process::id()));
+}
+
 /// What this process would say is not the service's: another process's is.
 pub fn be_silent() {
     IS_SILENT.store(true, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
 
-/// A word that is said once and stays.
+/// A word that stays until it is taken back.
 #[derive(Debug)]
 pub struct StopWord(OwnedFd);
 
@@ -24,6 +24,12 @@ impl StopWord {
     pub fn say(&self) {
         // A counter that is full has been written to.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    /// Takes it back.
+    pub fn take_back(&self) {
+        // Nothing is there if it has not been said.
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }
 
     /// Waits until there is something to be read from `socket`: true. Or until the word was said.
@@ -59,5 +65,8 @@ mod tests {
             assert!(!waits.join().unwrap());
         });
         assert!(!word.wait_for(&listener), "it stays");
+        word.take_back();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(word.wait_for(&listener));
     }
 }

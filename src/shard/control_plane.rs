@@ -26,8 +26,8 @@ pub struct ControlPlane {
     /// Clients are taken.
     opens: AtomicBool,
     drains: AtomicBool,
-    /// Another process has the listeners and accepts from them.
-    is_taken_over: AtomicBool,
+    /// Who serves newcomers: one of the constants below.
+    role: AtomicU8,
     /// It takes no more clients.
     stops_moving: AtomicBool,
     /// The process that was taken over has not ended yet.
@@ -131,7 +131,7 @@ impl ControlPlane {
             word: AtomicU64::new(0),
             opens: AtomicBool::new(true),
             drains: AtomicBool::new(false),
-            is_taken_over: AtomicBool::new(false),
+            role: AtomicU8::new(SERVES),
             stops_moving: AtomicBool::new(false),
             has_predecessor: AtomicBool::new(false),
             has_other: AtomicBool::new(false),
@@ -198,18 +198,36 @@ impl ControlPlane {
         self.others_gone.load(Ordering::Relaxed)
     }
 
-    /// Begins the end, since another process accepts from the same listeners: each shard closes its own, finishes the handshakes
-    /// that are under way, and drains.
+    /// Begins the end, since another process accepts from the same listeners: each shard accepts no more, finishes the handshakes
+    /// that are under way, and drains when its clients have moved.
     pub fn hand_over(&self, outside: &NodeHandle<Mail>) {
         let writing = self.write();
-        self.is_taken_over.store(true, Ordering::Relaxed);
+        self.stops_moving.store(false, Ordering::Relaxed);
+        self.role.store(IS_TAKEN_OVER, Ordering::Release);
         self.publish(&writing, outside);
+    }
+
+    /// The other process has ended: this one serves again, unless a shard has begun to leave. True: it does.
+    pub fn take_back(&self, outside: &NodeHandle<Mail>) -> bool {
+        let writing = self.write();
+        let (order, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        let taken_back = self.role.compare_exchange(IS_TAKEN_OVER, SERVES, order, failure).is_ok();
+        self.stops_moving.store(true, Ordering::Relaxed);
+        self.publish(&writing, outside);
+        taken_back
+    }
+
+    /// A shard's clients have moved, or had their time: it leaves. False: this process serves again.
+    pub fn begin_leaving(&self) -> bool {
+        let (order, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        let left = self.role.compare_exchange(IS_TAKEN_OVER, LEAVES, order, failure);
+        left.is_ok() || left == Err(LEAVES)
     }
 
     /// True once another process has taken over.
     #[must_use]
     pub fn is_taken_over(&self) -> bool {
-        self.is_taken_over.load(Ordering::Relaxed)
+        self.role.load(Ordering::Acquire) != SERVES
     }
 
     /// The process that has taken over takes no clients, or no more: those that are here leave.
@@ -407,6 +425,13 @@ impl ShardControl {
         self.set_phase(Phase::Ended);
     }
 }
+
+/// This process serves newcomers.
+const SERVES: u8 = 0;
+/// Another one does, and the clients move there.
+const IS_TAKEN_OVER: u8 = 1;
+/// A shard has begun to leave: there is no way back.
+const LEAVES: u8 = 2;
 
 /// A shard that has not looked up for so long is taken for stuck.
 pub const SILENT_AFTER: Duration = Duration::from_secs(5);

@@ -67,7 +67,7 @@ impl Home for Shard {
 
 impl Shard {
     /// True while clients may be in another process, or are on their way from or to one.
-    fn is_in_takeover(&self) -> bool {
+    pub(super) fn is_in_takeover(&self) -> bool {
         let plane = self.control.plane();
         plane.has_other_process() || plane.has_predecessor() || plane.is_taken_over()
     }

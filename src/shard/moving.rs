@@ -71,7 +71,7 @@ impl Shard {
 impl Shard {
     /// Sends it what the backend has not taken, for as long as it is there: what waits for another try and is about nobody here.
     pub(super) async fn move_posts(self: Rc<Self>) {
-        loop {
+        while self.is_in_takeover() {
             if self.control.plane().has_other_process() && self.other_process.posts_count() < POSTS_AT_ONCE {
                 for post in self.take_posts() {
                     self.other_process.send_post(post);

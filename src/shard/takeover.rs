@@ -23,28 +23,38 @@ enum Next {
 }
 
 impl Shard {
-    /// Once another process accepts in this one's place: has every client move there as soon as it is quiet, and drains what is left
-    /// when that has had its time. Opening handshakes are finished here: nobody who has come is refused.
+    /// Whenever another process accepts in this one's place: has every client move there as soon as it is quiet, and drains what is
+    /// left when that has had its time. If the other one ends before, this one goes on.
     pub(super) async fn leave_to_another(self: Rc<Self>, handover: Rc<Handover>) {
         let env = &self.env;
         let (taken_over, drain) = (env.taken_over.watch(), env.drain.watch());
-        poll_fn(|context| {
-            if drain.poll_triggered(context).is_ready() {
-                return Poll::Ready(());
+        while !env.is_draining() {
+            poll_fn(|context| match drain.poll_triggered(context) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => taken_over.poll_triggered(context),
+            })
+            .await;
+            // Those that accept have heard it, too, when they have had their turn.
+            shards::yield_now().await;
+            shards::yield_now().await;
+            if env.is_draining() {
+                return;
             }
-            taken_over.poll_triggered(context)
-        })
-        .await;
-        if env.is_draining() {
-            return;
+            self.control.set_phase(Phase::Closed);
+            self.hand_over(&handover).await;
+            if env.is_draining() {
+                return;
+            }
+            if self.control.plane().begin_leaving() {
+                return self.drain();
+            }
+            self.control.set_phase(Phase::Serving);
         }
-        // Those that accept have heard it, too, when they have had their turn.
-        shards::yield_now().await;
-        shards::yield_now().await;
-        if env.is_draining() {
-            return;
-        }
-        self.control.set_phase(Phase::Closed);
+    }
+
+    /// The clients move. Opening handshakes are finished here: nobody who has come is refused.
+    async fn hand_over(self: &Rc<Self>, handover: &Handover) {
+        let env = &self.env;
         let deadline = env.reactor.now() + env.node.upgrade_timeout;
         spawn(self.clone().move_posts());
         self.clients.start_moving();
@@ -52,7 +62,7 @@ impl Shard {
             some.iter().for_each(|client| client.move_once_quiet());
             shards::yield_now().await;
         }
-        self.move_clients(&handover, deadline).await;
+        self.move_clients(handover, deadline).await;
         self.clients.stop_moving();
         for some in self.clients.all().chunks(CLIENTS_PER_TURN) {
             some.iter().for_each(|client| client.stay());
@@ -64,9 +74,6 @@ impl Shard {
         }
         // Those that are here again have been read by then.
         shards::timer::sleep(&env.reactor, LOOK).await;
-        if !env.is_draining() {
-            self.drain();
-        }
     }
 
     /// Until nobody is left, on any shard: another one may have read the request of a client of this one. Or until the deadline.

@@ -307,26 +307,39 @@ fn calls_and_pushes_go_on_while_their_clients_move() {
 }
 
 #[test]
-fn a_new_process_that_dies_while_clients_move_costs_none_of_them_a_word() {
+fn a_new_process_that_dies_while_clients_move_costs_none_of_them_a_word_and_the_old_one_serves_again() {
     let installed = Installed::new();
     let backend = Backend::start();
     let mut proxy = slow(&backend).program(installed.program()).start();
     let mut clients: Vec<_> = (0..20).map(|number| proxy.client(&format!("CP{number}"))).collect();
-    for (step, words) in [("takes-clients-and-dies", "it has ended")] {
-        let exe = std::env::current_exe().unwrap();
+    let exe = std::env::current_exe().unwrap();
+    for round in 0..2 {
         installed.exchange(&format!(
-            "#!/bin/sh\nSTEP={step} exec {} --exact upgrade::the_new_process_of_a_test --ignored --nocapture 1>&2\n",
+            "#!/bin/sh\nSTEP=takes-clients-and-dies exec {} --exact upgrade::the_new_process_of_a_test --ignored --nocapture 1>&2\n",
             exe.display()
         ));
         ask(&proxy, "POST").expect(200);
-        proxy.wait_log(words);
-        // Those on the way are here again, and are told as at the end: nobody accepts any more.
-        for client in &mut clients {
-            client.expect_close(1001);
-        }
-        assert_eq!(proxy.wait().code(), Some(0));
-        assert_eq!(backend.wait_seen("/disconnect", 20).len(), 20);
+        // Operators are the old one's again, too.
+        eventually("the old process to serve again", || {
+            let told = ask(&proxy, "GET").expect(200).json();
+            (told["failed"] == round + 1 && told["isTakenOver"] == false).then_some(())
+        });
+        // Those on the way are here again, and the others have not gone.
+        clients.iter_mut().for_each(|client| client.call(round));
+        goes_on(&proxy, &mut clients[0]);
+        proxy.push("CP1", "Reset", "p1", "{}").expect(202);
+        clients[1].expect("[2,\"p1\",\"Reset\",{}]");
+        clients[1].send_result("p1", "{}");
+        backend.take("/result/Reset/CP1/p1");
     }
+    proxy.wait_log("undone, this process serves again: the process that had taken over has ended");
+    fs::remove_file(installed.program()).unwrap();
+    fs::hard_link(support::program::path(), installed.program()).unwrap();
+    let new = proxy.upgrade();
+    assert_eq!(proxy.wait().code(), Some(0));
+    clients.iter_mut().for_each(|client| client.call(7));
+    assert_eq!(backend.seen("/disconnect").len(), 0);
+    new.terminate();
 }
 
 #[test]

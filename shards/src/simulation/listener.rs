@@ -100,6 +100,9 @@ impl Listener {
     /// There is no other shard to be woken.
     pub fn rest(&mut self) {}
 
+    /// It does not, either.
+    pub fn suspend(&mut self) {}
+
     /// The next connection.
     pub async fn accept(&mut self) -> (Descriptor, SocketAddr) {
         poll_fn(|context| self.poll_accept(context)).await

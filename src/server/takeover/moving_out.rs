@@ -59,13 +59,13 @@ impl<'m> MovingOut<'m> {
         }
     }
 
-    /// Until the new process has ended. (Mostly this one ends before.)
+    /// Until the new process has ended. (Mostly this one ends before.) Those that can be are this one's again then.
     pub(super) fn run(mut self) {
         let mut packet = Packet::new();
         let mut is_told = false;
         loop {
             // Asked first: what a shard has sent before it said so is here.
-            let are_done = self.control.have_all_reached(Phase::Draining);
+            let are_done = self.control.have_all_reached(Phase::Draining) || !self.control.is_taken_over();
             let passed_on = self.pass_on();
             let heard = self.hear(&mut packet);
             self.tell();
@@ -147,10 +147,7 @@ impl<'m> MovingOut<'m> {
                     self.give_up(&words);
                     break;
                 }
-                Received::End => {
-                    self.give_up("it has ended");
-                    self.end();
-                }
+                Received::End => self.end(),
             }
             heard = true;
         }
@@ -167,9 +164,13 @@ impl<'m> MovingOut<'m> {
         }
     }
 
-    /// The new process is not there any more: those that are on the way are here again.
+    /// The new process is not there any more: those that are on the way are here again, and this one serves if it still can.
     fn end(&mut self) {
         self.has_ended = true;
+        self.is_broken = true;
+        if !self.control.take_back(self.outside) {
+            tracing::error!("upgrade: the new process has ended; those that are left leave as at the end");
+        }
         self.dispatcher.disconnect();
         for (number, passed) in std::mem::take(&mut self.on_way) {
             self.take_back(number, passed);

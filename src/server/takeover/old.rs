@@ -231,9 +231,18 @@ impl Upgrades {
             } = &self.0.parts;
             MovingOut::new((&channel, dispatcher), &mut sockets, outside, control).run();
         }
-        if let Ok(status) = child.wait() {
-            tracing::error!("the process that has taken over has ended: {status}");
+        let status = child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+        let words = format!("the process that had taken over has ended ({status})");
+        if self.0.parts.control.is_taken_over() {
+            tracing::error!("upgrade: {words}");
+            return;
         }
+        tracing::error!("upgrade: undone, this process serves again: {words}; clients that it had come back by themselves");
+        sd_notify::main_process_again();
+        let mut state = self.state();
+        state.channel = None;
+        state.failed += 1;
+        state.last = Some(Err(words));
     }
 
     fn attempt(
@@ -310,7 +319,6 @@ impl Upgrades {
         if let Some(channel) = self.state().channel.clone() {
             self.0.parts.dispatcher.connect(channel);
         }
-        self.0.parts.listeners.let_go();
         self.0.parts.control.hand_over(&self.0.parts.outside);
         self.0.parts.admin_stop.say();
         // Whoever asks from now on asks the new one. A shard that hangs holds up nobody.
