@@ -37,6 +37,8 @@ pub struct Ledger {
     /// Of those, the ones whose answer the ingress took, and the ones that came to nothing.
     late_answers: HashSet<String>,
     errors: HashSet<String>,
+    /// By connection, what stays the same while it lives.
+    descriptions: HashMap<String, String>,
     /// By connection, the `Idempotency-Key`.
     disconnects: HashMap<String, String>,
     /// By connection, the keys of its SENDs in the order in which they came, and whether the backend has confirmed them.
@@ -139,6 +141,17 @@ impl Ledger {
         let push = self.pushes.get_mut(id).expect("it was pushed");
         assert!(!push.unsent, "{id} was said not to be sent, and is seen");
         push.seen += 1;
+    }
+
+    /// The ingress says how a client is.
+    pub fn described(&mut self, body: &str) {
+        self.happen("description");
+        let said: serde_json::Value = serde_json::from_str(body).expect("a description is JSON");
+        let lasting = ["clientId", "since", "address", "subprotocol"].map(|key| said[key].to_string());
+        let lasting = lasting.join(" ");
+        let connection = said["connectionId"].as_str().expect("a connection").to_owned();
+        let first = self.descriptions.entry(connection).or_insert_with(|| lasting.clone());
+        assert_eq!(*first, lasting, "what it was and what it is now, perhaps in another process");
     }
 
     /// A connection's end has reached the backend.

@@ -158,6 +158,7 @@ const EVERYTHING: &[&str] = &[
     "reply of another process",
     "outcome for another process",
     "post of another process",
+    "description",
     "wait answered",
     "wait timed out",
 ];

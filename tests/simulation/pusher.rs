@@ -15,6 +15,8 @@ enum Asked {
     Push(String),
     /// An answer to a Call that was deferred.
     LateAnswer(String),
+    /// How a client is.
+    Description,
 }
 
 /// One connection at a time, requests pipelined.
@@ -66,6 +68,19 @@ impl Pusher {
         }
     }
 
+    /// Asks how a client is.
+    pub fn describe(&mut self, network: &Rc<Network>, client: &str) {
+        if self.peer.is_none() {
+            self.peer = network.connect(address(INGRESS), address("10.0.0.1:50000"));
+        }
+        if self.peer.is_none() || self.waiting.len() > 4 {
+            return;
+        }
+        let request = format!("GET /clients/{client} HTTP/1.1\r\nHost: sim\r\n\r\n");
+        self.out.extend(request.into_bytes());
+        self.waiting.push_back(Asked::Description);
+    }
+
     fn say(&mut self, path: &str, headers: &str, body: &str) {
         let request = format!(
             "POST {path} HTTP/1.1\r\nHost: sim\r\nContent-Type: application/json\r\n{headers}Content-Length: {}\r\n\r\n{body}",
@@ -88,6 +103,16 @@ impl Pusher {
         while let Some((status, keep_alive, body)) = self.take_answer() {
             let id = match self.waiting.pop_front().expect("an answer is to a request") {
                 Asked::Push(id) => id,
+                Asked::Description => {
+                    match status {
+                        200 => ledger.described(&body),
+                        _ => assert!([404, 408, 503].contains(&status), "{status}"),
+                    }
+                    if !keep_alive {
+                        return self.forget();
+                    }
+                    continue;
+                }
                 Asked::LateAnswer(id) => {
                     if status < 300 {
                         ledger.late_answer_taken(&id);

@@ -133,6 +133,10 @@ impl World {
             92 => self.backend.restart(ledger),
             93..95 => self.make_trouble(),
             95..98 => self.hand_over(who),
+            98 => {
+                let who = format!("CP{who}");
+                self.pusher.describe(self.simulation.network(), &who);
+            }
             _ => {}
         }
         let pause = Duration::from_micros(match self.random.below(20) {
