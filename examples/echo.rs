@@ -65,7 +65,7 @@ async fn serve(parts: Shard<()>, config: Config, address: SocketAddr) {
     let pass_end = Rc::new(DeferredWrites(clients.clone()));
     let weak = Rc::downgrade(&pass_end);
     env.reactor.at_pass_end(weak);
-    spawn(accept::receive(clients.clone(), parts.arrivals, |_, _| {}));
+    spawn(accept::receive(clients.clone(), parts.arrivals, |_, _| {}, |_, _| {}));
     println!("ready {address}");
     env.open.trigger(env.reactor.now());
     accept::accept(clients, parts.handover, vec![listener]).await;

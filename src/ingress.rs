@@ -3,6 +3,7 @@
 mod answer;
 mod connection;
 mod home;
+mod moving;
 mod outcome_waits;
 mod places;
 mod push;
@@ -151,8 +152,7 @@ impl Ingress {
     /// # Errors
     /// See [`NotAsked`].
     pub async fn ask_elsewhere(&self, question: &Question) -> Result<Told, NotAsked> {
-        let home = self.home.upgrade().expect("the shard outlives its ingress");
-        let reply = self.queries.ask_elsewhere(&*home, question).await;
+        let reply = self.queries.ask_elsewhere(&*self.home(), question).await;
         if reply.is_err() {
             self.env.counters.forwarded_failed.add();
         }
@@ -164,12 +164,12 @@ impl Ingress {
 
     /// The request that waited for a push has been told that its time is over. If the push is another process's, its outcome need
     /// not come any more.
-    async fn forget_wait(self: Rc<Self>, wait: PushWait) {
+    async fn forget_wait(self: Rc<Self>, wait: Box<PushWait>) {
         let PushWait {
             client,
             message_id,
             waiter,
-        } = wait;
+        } = *wait;
         let question = Question {
             client,
             about: About::ForgetWait { message_id, waiter },
@@ -180,11 +180,14 @@ impl Ingress {
         }
     }
 
+    fn home(&self) -> Rc<dyn Home> {
+        self.home.upgrade().expect("the shard outlives its ingress")
+    }
+
     /// Asks shard `home`, which may be this one.
     async fn ask(&self, home: usize, request: ClientRequest) -> Result<ClientReply, NotAsked> {
         if home == self.env.index {
-            let home = self.home.upgrade().expect("the shard outlives its ingress");
-            return Ok(home.answer(request));
+            return Ok(self.home().answer(request));
         }
         self.queries.ask(home, request).await
     }

@@ -145,6 +145,7 @@ impl Server {
         let addresses = Addresses { listen, ingress, admin };
         let tokens = tokens(&config.node)?;
         let (to_other_process, said) = mpsc::channel();
+        let sender = to_other_process.clone();
         let plan = Plan {
             started: Instant::now(),
             generation,
@@ -194,11 +195,12 @@ impl Server {
             .map_err(io::Error::from)?;
         let sockets = Arc::new(Mutex::new(sockets));
         let (outside, hashes) = (node.outside.clone(), hasher.clone());
-        let dispatcher = Dispatcher::start(outside, control.clone(), hashes, said, has_predecessor)?;
+        let dispatcher = Dispatcher::start(outside, control.clone(), hashes, (sender, said), has_predecessor)?;
         let way = WayHome {
             sockets: sockets.clone(),
             hasher: hasher.clone(),
             shards_count: cpus.len(),
+            next: 0,
         };
         let listeners = KeptListeners::new(listeners);
         let admin_stop = Arc::new(StopWord::new()?);
@@ -285,6 +287,7 @@ impl Server {
     /// When a shard broke.
     pub fn join(self) -> Result<Drained, ServeError> {
         self.node.join()?;
+        self.upgrades.finish(LAST_WORDS_TIMEOUT);
         self.taps.finish(LAST_LINES_TIMEOUT);
         Ok(self.ends.try_iter().fold(Drained::default(), Drained::and))
     }
@@ -366,6 +369,8 @@ fn refresh_addresses(backends: &[BackendUrl], outside: &Arc<NodeHandle<Mail>>) -
     Ok(())
 }
 
+/// What a process that has taken over may take for the last of what this one has for it.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a tap's reader may take for its last lines, once all clients have gone.
 const LAST_LINES_TIMEOUT: Duration = Duration::from_millis(500);
 const LOOK_UP_PAUSE: Duration = Duration::from_secs(30);

@@ -31,6 +31,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use shards::Reactor;
+use shards::handover::Handover;
 use shards::listener::{Listener, Sharing};
 use shards::mesh::Mesh;
 use shards::pass::PassEnd;
@@ -118,6 +119,7 @@ pub struct Shard {
     /// What other shards must learn.
     mailer: Rc<Mailer>,
     mesh: Rc<Mesh<Mail>>,
+    handover: Rc<Handover>,
     /// What the process wants, and where the shard says how it is.
     control: ShardControl,
     /// The last rebalance, and the slot of the registry where it goes on.
@@ -152,7 +154,8 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
         reactor,
         plan.hasher.clone(),
     );
-    let shard = Shard::new(&env, core_parts.mesh, &plan);
+    let handover = core_parts.handover;
+    let shard = Shard::new(&env, (core_parts.mesh, handover.clone()), &plan);
     let weak = Rc::downgrade(&shard);
     env.reactor.at_pass_end(weak);
     let mailed = shard.clone();
@@ -166,17 +169,17 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
         }
     };
     spawn(room::keep_room(shard.clients.clone()));
-    let handover = core_parts.handover;
     #[cfg(simulation)]
     {
         spawn(shard.clone().carry_around(handover.clone()));
         spawn(shard.clone().move_posts());
     }
-    let taker = shard.clone();
+    let (taker, ingress) = (shard.clone(), shard.ingress.clone());
     spawn(accept::receive(
         shard.clients.clone(),
         arrivals,
         move |number, is_taken| taker.other_process.say(Message::Taken { number, is_taken }),
+        move |socket, about| ingress.adopt(socket, about),
     ));
     if shard.control.plane().is_open() {
         env.open.trigger(env.reactor.now());
@@ -251,7 +254,7 @@ impl PassEnd for Shard {
 }
 
 impl Shard {
-    fn new(env: &Rc<Env>, mesh: Rc<Mesh<Mail>>, plan: &Plan) -> Rc<Self> {
+    fn new(env: &Rc<Env>, (mesh, handover): (Rc<Mesh<Mail>>, Rc<Handover>), plan: &Plan) -> Rc<Self> {
         let core = &env.core;
         let limits = PoolLimits {
             connections_max: core.backend_connections_max,
@@ -301,6 +304,7 @@ impl Shard {
             pool,
             outbox,
             mesh,
+            handover,
             control: ShardControl::new(plan.control.clone(), env.index),
             sent_away: Cell::new((0, 0)),
             on_way: OnWay::default(),

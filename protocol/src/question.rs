@@ -178,7 +178,7 @@ impl Question {
 
     /// What it holds, about.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         let content = match &self.about {
             About::Push(push) => push.payload.len(),
             About::Answer { body, .. } => body.len(),

@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use shards::handover::{Arrivals, Handover};
 use shards::listener::Listener;
+use shards::socket::Descriptor;
 use shards::{Socket, Timer, spawn, yield_now};
 
 use super::clients::Clients;
@@ -114,11 +115,12 @@ async fn turn_away<C: Conversation>(clients: &Rc<Clients<C>>, mut listener: List
 
 /// Takes the sockets that other shards hand over, for as long as the shard lives. Handshakes have a place here like those that it
 /// has accepted itself, and wait for one where they are. Clients of a process that is taken over need none; `adopted` hears by their
-/// numbers whether they are here.
+/// numbers whether they are here. Connections of the backend that such a process had are for `ingress`.
 pub async fn receive<C: Conversation>(
     clients: Rc<Clients<C>>,
     mut arrivals: Arrivals,
     adopted: impl Fn(u64, bool) + 'static,
+    ingress: impl Fn(Descriptor, &[u8]) + 'static,
 ) {
     let env = &clients.env;
     let drain = env.drain.watch();
@@ -172,6 +174,7 @@ pub async fn receive<C: Conversation>(
                 }
                 adopted(number, is_here.is_ok());
             }
+            Some(Content::Backend(about)) => ingress(parcel.socket, about),
             None => unreachable!("shards pack what they hand over"),
         }
         since_yield += 1;
@@ -197,6 +200,8 @@ fn lose<C: Conversation>(clients: &Rc<Clients<C>>, bytes: &[u8], adopted: &impl 
             clients.env.counters.handovers_lost.add();
             adopted(number, false);
         }
+        // It is closed: as if it had ended between two requests.
+        Some(Content::Backend(_)) => clients.env.counters.handovers_lost.add(),
         None => unreachable!("shards pack what they hand over"),
     }
 }

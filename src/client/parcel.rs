@@ -24,6 +24,8 @@ pub enum Content<'b> {
         /// See `Client`.
         record: Cow<'b, [u8]>,
     },
+    /// A connection of the backend that another process had, and what the ingress is to know of it.
+    Backend(&'b [u8]),
 }
 
 impl<'b> Content<'b> {
@@ -32,6 +34,7 @@ impl<'b> Content<'b> {
     pub fn pack(self) -> Vec<u8> {
         match self {
             Self::Handshake(bytes) => [&[HANDSHAKE], bytes].concat(),
+            Self::Backend(about) => [&[BACKEND], about].concat(),
             Self::Client(record) => pack_record(CLIENT, &[], record),
             Self::Unmovable(record) => pack_record(UNMOVABLE, &[], record),
             Self::Moved { number, record } => pack_record(MOVED, &number.to_be_bytes(), record),
@@ -44,6 +47,7 @@ impl<'b> Content<'b> {
         let (kind, rest) = bytes.split_first()?;
         match kind & !SHELVED {
             HANDSHAKE => Some(Self::Handshake(rest)),
+            BACKEND => Some(Self::Backend(rest)),
             CLIENT => Some(Self::Client(unpack_record(*kind, rest)?)),
             UNMOVABLE => Some(Self::Unmovable(unpack_record(*kind, rest)?)),
             MOVED => {
@@ -87,6 +91,7 @@ const HANDSHAKE: u8 = 0;
 const CLIENT: u8 = 1;
 const MOVED: u8 = 2;
 const UNMOVABLE: u8 = 3;
+const BACKEND: u8 = 4;
 /// Beside a kind.
 const SHELVED: u8 = 0x80;
 
@@ -96,10 +101,9 @@ mod tests {
 
     #[test]
     fn every_content_is_unpacked_as_it_was_packed_however_long_it_is() {
-        assert_eq!(
-            Content::unpack(&Content::Handshake(b"GET").pack()),
-            Some(Content::Handshake(b"GET"))
-        );
+        for content in [Content::Handshake(b"GET"), Content::Backend(b"10.0.0.1:80")] {
+            assert_eq!(Content::unpack(&content.clone().pack()), Some(content));
+        }
         for len in [0, 1, BYTES_MAX - 9, BYTES_MAX - 8, BYTES_MAX, 10 * BYTES_MAX] {
             let record: Cow<'_, [u8]> = vec![len as u8; len].into();
             let contents = [

@@ -33,10 +33,25 @@ enum End {
     Silent,
     /// The last answer on it.
     Last(Answer),
+    /// Another process goes on with it.
+    Moves,
+}
+
+/// What is known of a connection that another process had.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    /// See [`Place::set_let_in`].
+    pub(super) is_let_in: bool,
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(ingress: &Rc<Ingress>, place: Place, socket: Socket, peer: SocketAddr) {
+pub(super) async fn serve(
+    ingress: &Rc<Ingress>,
+    place: Place,
+    socket: Socket,
+    (peer, known): (SocketAddr, Option<Known>),
+) {
+    place.set_let_in(known.is_some_and(|known| known.is_let_in));
     let mut reader = Reader {
         ingress: ingress.clone(),
         place,
@@ -45,14 +60,23 @@ pub(super) async fn serve(ingress: &Rc<Ingress>, place: Place, socket: Socket, p
         timer: Timer::new(&ingress.env.reactor),
         is_head: false,
         end: ingress.env.end.watch(),
+        taken_over: ingress.env.taken_over.watch(),
     };
-    let end = reader.serve(peer).await;
-    if let Err(End::Last(answer)) = end {
-        ingress.env.counters.ingress_bad.add();
-        reader.place.begin_wait();
-        if reader.send(&answer, false).await.is_ok() {
-            reader.linger().await;
+    match reader.serve(peer, known.is_some()).await {
+        Err(End::Last(answer)) => {
+            ingress.env.counters.ingress_bad.add();
+            reader.place.begin_wait();
+            if reader.send(&answer, false).await.is_ok() {
+                reader.linger().await;
+            }
         }
+        Err(End::Moves) => {
+            let is_let_in = reader.place.is_let_in();
+            let Reader { socket, place, .. } = reader;
+            drop(place);
+            ingress.hand_over(socket, peer, is_let_in);
+        }
+        Err(End::Silent) | Ok(()) => {}
     }
 }
 
@@ -67,11 +91,12 @@ struct Reader {
     /// Whether the request that is being answered is a HEAD.
     is_head: bool,
     end: DrainWatch,
+    taken_over: DrainWatch,
 }
 
 impl Reader {
-    async fn serve(&mut self, peer: SocketAddr) -> Result<(), End> {
-        if self.env().node.ingress_proxy_protocol {
+    async fn serve(&mut self, peer: SocketAddr, is_introduced: bool) -> Result<(), End> {
+        if self.env().node.ingress_proxy_protocol && !is_introduced {
             self.skip_proxy_header(peer).await?;
         }
         loop {
@@ -118,7 +143,8 @@ impl Reader {
 
     async fn respond(&mut self, mut answer: Answer, keep_alive: bool) -> Result<(), End> {
         // While it drains nobody is to keep a connection that may end any time, perhaps with a request on its way.
-        let keep_alive = keep_alive && !(self.env().is_ending() && self.buffer.is_empty());
+        let may_end = self.env().is_ending() && !self.ingress.hands_over();
+        let keep_alive = keep_alive && !(may_end && self.buffer.is_empty());
         let settle = std::mem::take(&mut answer.settle);
         self.place.begin_wait();
         // The kernel takes an answer also for a peer that has closed; an outcome would be lost so.
@@ -252,11 +278,18 @@ impl Reader {
             buffer,
             timer,
             end,
+            taken_over,
             ..
         } = self;
         let mut must_go = false;
         let mut is_over = false;
+        let mut moves = false;
         let received = poll_fn(|context| {
+            // What has come and was not read goes along.
+            moves = between_requests && taken_over.poll_triggered(context).is_ready() && ingress.hands_over();
+            if moves {
+                return Poll::Ready(0);
+            }
             let received = poll_recv(&ingress.env, context, socket, |bytes| buffer.extend_from_slice(bytes));
             match received {
                 Poll::Ready(received) => return Poll::Ready(received.unwrap_or(0)),
@@ -280,6 +313,9 @@ impl Reader {
         if received > 0 {
             ingress.turns.take(cost(received, RECEIVED_LEN)).await;
             return Ok(());
+        }
+        if moves {
+            return Err(End::Moves);
         }
         if is_over {
             // In order, and not with a reset: a request may be on its way.

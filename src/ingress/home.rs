@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use shards::socket::Descriptor;
+
 use crate::shard::mail::{ClientReply, ClientRequest, PushOutcome};
 use protocol::question::Question;
 
@@ -13,6 +15,12 @@ pub trait Home {
     /// Has the other process of a takeover asked. Its reply comes through [`Ingress::handle_reply`](super::Ingress::handle_reply) with
     /// this token. False: there is none.
     fn ask_other_process(&self, token: u64, answer_by: Instant, question: &Question) -> bool;
+
+    /// Whether connections of the backend can go to another process, which has taken over.
+    fn can_hand_over(&self) -> bool;
+
+    /// Gives it one, and what is to be known of it.
+    fn hand_over(&self, socket: Descriptor, about: Vec<u8>);
 
     /// Posts the outcome of a push, since nobody waits for it any more.
     fn post_outcome(&self, outcome: PushOutcome);

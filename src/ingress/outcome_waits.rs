@@ -56,7 +56,7 @@ pub(super) enum Settle {
     Outcome(Box<PushOutcome>),
     /// It is the 504 of a push that was sent: the outcome that comes is dropped, or posted if the answer cannot be
     /// written.
-    Wait(PushWait),
+    Wait(Box<PushWait>),
 }
 
 /// The wait for a push.
@@ -173,7 +173,7 @@ impl OutcomeWaits {
 
     /// The answer that an outcome became was written, or could not be. Gives back the wait whose outcome is still to come, and is
     /// dropped.
-    pub(super) fn settle(&self, settle: Settle, written: bool) -> Option<PushWait> {
+    pub(super) fn settle(&self, settle: Settle, written: bool) -> Option<Box<PushWait>> {
         match (settle, written) {
             (Settle::Nothing, _) | (Settle::Outcome(_), true) => {}
             (Settle::Outcome(outcome), false) => self.post_outcome(*outcome),

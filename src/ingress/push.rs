@@ -144,11 +144,11 @@ async fn push_and_wait(
             }
             let body = bodies::failed(FailReason::Timeout, true).as_bytes().to_vec();
             Some(Answer {
-                settle: Settle::Wait(PushWait {
+                settle: Settle::Wait(Box::new(PushWait {
                     client,
                     message_id,
                     waiter,
-                }),
+                })),
                 ..Answer::json(504, body)
             })
         }

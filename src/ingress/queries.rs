@@ -110,7 +110,7 @@ impl Queries {
     /// `Elsewhere`; the caller answers 503.
     pub async fn ask_elsewhere(&self, home: &dyn Home, question: &Question) -> Result<ClientReply, NotAsked> {
         let (count, len) = self.elsewhere.get();
-        let more = question.len();
+        let more = question.size();
         if count >= ELSEWHERE_MAX || count > 0 && len + more > ELSEWHERE_LEN_MAX {
             return Err(NotAsked::Elsewhere);
         }

@@ -1,12 +1,14 @@
 //! Takes the backend's connections.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 
 use shards::listener::Listener;
 use shards::{Socket, spawn, yield_now};
 
+use super::connection::Known;
 use super::{Ingress, connection};
 use crate::stream::{linger, send_all};
 use protocol::http::write_response;
@@ -40,24 +42,31 @@ pub async fn serve(ingress: Rc<Ingress>, mut listener: Listener) {
         let Ok(socket) = Socket::adopt(&env.reactor, fd) else {
             continue;
         };
-        match ingress.places.make_room(env.core.ingress_connections_max) {
-            Some(was_taken) => {
-                if was_taken {
-                    env.counters.ingress_evicted.add();
-                }
-                let (ingress, place) = (ingress.clone(), ingress.places.enter());
-                spawn(async move { connection::serve(&ingress, place, socket, peer).await });
-            }
-            None => {
-                env.counters.ingress_shed.add();
-                if ingress.shed_count.get() < SHED_MAX {
-                    spawn(shed(ingress.clone(), socket));
-                }
-            }
-        }
+        ingress.take_in(socket, peer, None);
         since_yield += 1;
         if since_yield.is_multiple_of(ACCEPTS_PER_TURN) {
             yield_now().await;
+        }
+    }
+}
+
+impl Ingress {
+    /// Serves one more connection, if there is a place for it. Of one that another process had, something is known.
+    pub(super) fn take_in(self: &Rc<Self>, socket: Socket, peer: SocketAddr, known: Option<Known>) {
+        match self.places.make_room(self.env.core.ingress_connections_max) {
+            Some(was_taken) => {
+                if was_taken {
+                    self.env.counters.ingress_evicted.add();
+                }
+                let (ingress, place) = (self.clone(), self.places.enter());
+                spawn(async move { connection::serve(&ingress, place, socket, (peer, known)).await });
+            }
+            None => {
+                self.env.counters.ingress_shed.add();
+                if self.shed_count.get() < SHED_MAX {
+                    spawn(shed(self.clone(), socket));
+                }
+            }
         }
     }
 }

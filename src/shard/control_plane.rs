@@ -211,7 +211,10 @@ impl ControlPlane {
     pub fn take_back(&self, outside: &NodeHandle<Mail>) -> bool {
         let writing = self.write();
         let (order, failure) = (Ordering::AcqRel, Ordering::Acquire);
-        let taken_back = self.role.compare_exchange(IS_TAKEN_OVER, SERVES, order, failure).is_ok();
+        let taken_back = self
+            .role
+            .compare_exchange(IS_TAKEN_OVER, SERVES, order, failure)
+            .is_ok();
         self.stops_moving.store(true, Ordering::Relaxed);
         self.publish(&writing, outside);
         taken_back

@@ -56,7 +56,8 @@ impl Backend for Shard {
 
     fn begun(&self, identity: &Rc<Identity>) {
         let plane = self.control.plane();
-        if plane.has_predecessor() && plane.has_other_process()
+        if plane.has_predecessor()
+            && plane.has_other_process()
             && let Some(shard) = self.me.upgrade()
         {
             spawn(shard.replace_elsewhere(identity.clone()));

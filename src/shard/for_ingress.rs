@@ -3,9 +3,13 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use shards::parcel::Parcel;
+use shards::socket::Descriptor;
+
 use super::Shard;
 use super::mail::{ClientReply, ClientRequest, PushOutcome};
 use crate::client::Connection;
+use crate::client::parcel::Content;
 use crate::ingress::Home;
 use crate::observe::incidents::{Details, IncidentKind};
 use protocol::mapping::routes::PAGE_MAX;
@@ -16,11 +20,11 @@ use protocol::question::{About, AnswerRefusal, Question, Told};
 impl Home for Shard {
     fn answer(&self, request: ClientRequest) -> ClientReply {
         match request {
-            ClientRequest::About(question) => match self.look_up(question) {
+            ClientRequest::About(question) => match self.look_up(Box::new(question)) {
                 Ok(told) => ClientReply::Told(told),
                 Err(question) if self.is_in_takeover() => ClientReply::Elsewhere {
                     is_on_way: self.on_way.has(&question.client),
-                    question: Box::new(question),
+                    question,
                 },
                 Err(question) if matches!(question.about, About::Push(_)) => {
                     // While it drains, also for a client that has left already: it is asked for again, and is elsewhere by then.
@@ -49,6 +53,16 @@ impl Home for Shard {
             self.other_process.ask(token, answer_by, question);
         }
         has_other
+    }
+
+    fn can_hand_over(&self) -> bool {
+        self.control.plane().has_other_process() && self.control.plane().is_taken_over()
+    }
+
+    fn hand_over(&self, socket: Descriptor, about: Vec<u8>) {
+        let bytes = Content::Backend(&about).pack();
+        // So many are on their way that this one is closed: as if it had ended between two requests.
+        drop(self.handover.try_send_outside(Parcel { socket, bytes }));
     }
 
     fn post_outcome(&self, outcome: PushOutcome) {
@@ -88,12 +102,12 @@ impl Shard {
                 }
                 Told::WaitEnded
             }
-            _ => self.look_up(question).unwrap_or(Told::NotConnected),
+            _ => self.look_up(Box::new(question)).unwrap_or(Told::NotConnected),
         }
     }
 
     /// The client's connection answers, if it is here.
-    fn look_up(&self, question: Question) -> Result<Told, Question> {
+    fn look_up(&self, question: Box<Question>) -> Result<Told, Box<Question>> {
         let Some(connection) = self.clients.find(&question.client) else {
             return Err(question);
         };

@@ -92,7 +92,6 @@ impl OtherProcess {
 
     /// All that have not arrived: the other process is gone.
     pub fn take_posts_back(&self) -> impl Iterator<Item = Vec<u8>> + use<> {
-        self.forgotten.take();
         self.posts.take().into_values()
     }
 

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use shards::{Reactor, Timer, spawn};
 
-pub use self::moving::Hold;
 use self::post::Notice;
 pub use self::post::{OutboxLimits, Post};
 use self::share::{Evicted, Share};

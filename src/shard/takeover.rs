@@ -41,7 +41,7 @@ impl Shard {
                 return;
             }
             self.control.set_phase(Phase::Closed);
-            self.hand_over(&handover).await;
+            self.hand_clients_over(&handover).await;
             if env.is_draining() {
                 return;
             }
@@ -53,7 +53,7 @@ impl Shard {
     }
 
     /// The clients move. Opening handshakes are finished here: nobody who has come is refused.
-    async fn hand_over(self: &Rc<Self>, handover: &Handover) {
+    async fn hand_clients_over(self: &Rc<Self>, handover: &Handover) {
         let env = &self.env;
         let deadline = env.reactor.now() + env.node.upgrade_timeout;
         spawn(self.clone().move_posts());

@@ -1,5 +1,7 @@
-//! While the old and the new process both live, whoever asks either of them finds every client: `takeover-5`, `takeover-9` to
-//! `takeover-12`.
+//! While the old and the new process both live, whoever asks either of them finds every client: `takeover-5`, `takeover-10` to
+//! `takeover-13`.
+
+use std::collections::BTreeSet;
 
 use support::{Backend, Builder, Client, Gate, Http, Proxy, Response, Successor, eventually};
 
@@ -12,8 +14,8 @@ struct Both {
     busy: Client,
     /// It moves at once.
     quiet: Client,
-    /// Connections to the old process's ingress.
-    old: Vec<Http>,
+    /// Connections to the old process's ingress, which a first byte of a request keeps there.
+    old: Vec<(u8, Http)>,
     gate: Gate,
 }
 
@@ -24,21 +26,25 @@ impl Both {
         let proxy = Proxy::with(&backend)
             .shards(2)
             .set("drain_timeout", "20s")
-            .set("drain_spread", "0s");
+            .set("drain_spread", "0s")
+            .set("handshake_timeout", "60s");
         let proxy = configure(proxy).start();
         let mut busy = proxy.client("busy");
         let quiet = proxy.client("quiet");
         busy.send_call("1", "Hold", "{}");
         backend.take("/call/Hold");
-        let old = (0..12).map(|_| {
+        let old = b"PPPPPPGGDD".iter().map(|first| {
             let mut http = proxy.http();
             http.get("/clients?limit=1").expect(200);
-            http
+            http.send([*first]);
+            (*first, http)
         });
         let old: Vec<_> = old.collect();
+        // What was sent first has been read when what was sent last is answered.
+        (0..8).for_each(|_| drop(proxy.http().get("/clients?limit=1").expect(200)));
         let new = proxy.upgrade();
         eventually("the quiet one to move", || {
-            (proxy.count_where("clients_moved", "\"in\"") == 1).then_some(())
+            (proxy.count_where("clients_moved", "in") == 1).then_some(())
         });
         Self {
             backend,
@@ -51,9 +57,31 @@ impl Both {
         }
     }
 
-    /// A connection to the old process's ingress; it is good for one request.
-    fn old(&mut self) -> Http {
-        self.old.pop().expect("one is left")
+    /// Asks the old process.
+    fn old(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Http {
+        let request = support::http::request_bytes(method, target, headers, body.as_bytes());
+        let index = self.old.iter().position(|(first, _)| *first == request[0]);
+        let (_, mut http) = self.old.remove(index.expect("one is left"));
+        http.send(&request[1..]);
+        http
+    }
+
+    /// Asks either.
+    fn ask(&mut self, which: &str, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Http {
+        if which == "old" {
+            return self.old(method, target, headers, body);
+        }
+        let mut http = self.proxy.http();
+        http.send_request(method, target, headers, body);
+        http
+    }
+
+    fn client(&mut self, name: &str) -> &mut Client {
+        if name == "busy" {
+            &mut self.busy
+        } else {
+            &mut self.quiet
+        }
     }
 
     /// The Call is answered, the client moves, the old process ends.
@@ -69,25 +97,27 @@ impl Both {
 #[test]
 fn a_push_to_either_process_finds_the_client_whether_its_outcome_is_waited_for_or_not() {
     let mut both = Both::start(|builder| builder);
-    for (asked, name) in [("old", "quiet"), ("new", "busy"), ("old", "busy"), ("new", "quiet")] {
-        let mut http = |both: &mut Both| if asked == "old" { both.old() } else { both.proxy.http() };
+    for (asked, name) in [("old", "quiet"), ("new", "busy"), ("new", "quiet"), ("old", "busy")] {
         let id = format!("{asked}-{name}");
-        http(&mut both).push(name, "Reset", &id, "{}").expect(202);
-        let client = if name == "busy" { &mut both.busy } else { &mut both.quiet };
-        client.expect(&format!("[2,\"{id}\",\"Reset\",{{}}]"));
-        client.send_result(&id, "{\"n\":1}");
-        assert_eq!(both.backend.take(&format!("/result/Reset/{name}/{id}")).text(), "{\"n\":1}");
-        let target = support::http::call_target(name, "Reset", &format!("{id}-w"));
-        let mut waiting = http(&mut both);
-        waiting.send_request("POST", &target, &[("Prefer", "wait=60")], "{}");
-        let client = if name == "busy" { &mut both.busy } else { &mut both.quiet };
-        client.expect(&format!("[2,\"{id}-w\",\"Reset\",{{}}]"));
-        client.send_result(&format!("{id}-w"), "{\"n\":2}");
+        let target = support::http::call_target(name, "Reset", &id);
+        both.ask(asked, "POST", &target, &[], "{}").reply().expect(202);
+        both.client(name).expect(&format!("[2,\"{id}\",\"Reset\",{{}}]"));
+        both.client(name).send_result(&id, "{\"n\":1}");
+        assert_eq!(
+            both.backend.take(&format!("/result/Reset/{name}/{id}")).text(),
+            "{\"n\":1}"
+        );
+        let target = format!("{target}-w");
+        let mut waiting = both.ask(asked, "POST", &target, &[("Prefer", "wait=60")], "{}");
+        both.client(name).expect(&format!("[2,\"{id}-w\",\"Reset\",{{}}]"));
+        both.client(name).send_result(&format!("{id}-w"), "{\"n\":2}");
         assert_eq!(waiting.reply().expect(200).body, "{\"n\":2}");
     }
-    for mut http in [both.old(), both.proxy.http()] {
-        // Both know that nobody of that name is anywhere.
-        http.push("nobody", "Reset", "p1", "{}").expect(404);
+    // Both know that nobody of that name is anywhere.
+    for asked in ["old", "new"] {
+        both.ask(asked, "POST", "/call/Reset/nobody/p1", &[], "{}")
+            .reply()
+            .expect(404);
     }
     assert_eq!(both.backend.seen("/error").len(), 0);
     assert_eq!(both.backend.seen("/result").len(), 4);
@@ -97,19 +127,18 @@ fn a_push_to_either_process_finds_the_client_whether_its_outcome_is_waited_for_o
 #[test]
 fn a_wait_that_is_over_is_told_once_wherever_the_client_is() {
     let mut both = Both::start(|builder| builder.set("push_timeout", "60s"));
-    let wait = |http: &mut Http, id: &str| {
+    let wait = |both: &mut Both, id: &str| {
         let target = support::http::call_target("quiet", "Reset", id);
-        http.request("POST", &target, &[("Prefer", "wait=1")], "{}").expect(504)
+        let mut http = both.old("POST", &target, &[("Prefer", "wait=1")], "{}");
+        http.reply().expect(504).body
     };
-    let mut old = both.old();
-    assert!(wait(&mut old, "p1").body.contains("\"sent\":true"));
+    assert!(wait(&mut both, "p1").contains("\"sent\":true"));
     both.quiet.expect("[2,\"p1\",\"Reset\",{}]");
     // It waits for the one before, and is withdrawn.
-    let mut old = both.old();
-    assert!(wait(&mut old, "p2").body.contains("\"sent\":false"));
+    assert!(wait(&mut both, "p2").contains("\"sent\":false"));
     // The first one's outcome has been told; the next one's is posted.
     both.quiet.send_result("p1", "{}");
-    both.old().push("quiet", "Reset", "p3", "{}").expect(202);
+    both.old("POST", "/call/Reset/quiet/p3", &[], "{}").reply().expect(202);
     both.quiet.expect("[2,\"p3\",\"Reset\",{}]");
     both.quiet.send_result("p3", "{}");
     both.backend.take("/result/Reset/quiet/p3");
@@ -129,22 +158,58 @@ fn deferred_answers_descriptions_and_closes_find_the_client_wherever_it_is() {
         let client = both.proxy.http().get("/clients/quiet").expect(200).json();
         (client["pending"]["callsDeferred"] == 1).then_some(())
     });
-    let described = both.old().get("/clients/quiet").expect(200).json();
+    let described = both.old("GET", "/clients/quiet", &[], "").reply().expect(200).json();
     assert_eq!(described["clientId"], "quiet");
-    both.old().post("/result/Later/quiet/d1", "{\"n\":1}").expect(204);
+    for (client, status) in [("quiet", 204), ("quiet", 409), ("nobody", 404)] {
+        let target = format!("/result/Later/{client}/d1");
+        both.old("POST", &target, &[], "{\"n\":1}").reply().expect(status);
+    }
     both.quiet.expect("[3,\"d1\",{\"n\":1}]");
-    both.old().post("/result/Later/quiet/d1", "{\"n\":1}").expect(409);
-    both.old().post("/result/Later/nobody/d1", "{\"n\":1}").expect(404);
     let described = both.proxy.http().get("/clients/busy").expect(200).json();
     assert_eq!(described["pending"]["callsInFlight"], 1);
     both.proxy.http().get("/clients/nobody").expect(404);
-    both.proxy.http().request("DELETE", "/clients/nobody", &[], "").expect(404);
-    both.old()
-        .request("DELETE", "/clients/quiet?code=4100&reason=over", &[], "")
-        .expect(204);
+    both.proxy
+        .http()
+        .request("DELETE", "/clients/nobody", &[], "")
+        .expect(404);
+    let target = "/clients/quiet?code=4100&reason=over";
+    both.old("DELETE", target, &[], "").reply().expect(204);
     assert_eq!(both.quiet.expect_close(4100), "over");
-    assert_eq!(both.backend.take("/disconnect/quiet").json()["code"], 4100);
+    assert_eq!(both.backend.take("/disconnect").json()["code"], 4100);
     both.finish();
+}
+
+#[test]
+fn connections_of_the_backend_between_two_requests_go_on_in_the_new_process() {
+    let backend = Backend::start();
+    let mut proxy = Proxy::with(&backend).shards(2).start();
+    let mut client = proxy.client("CP1");
+    let mut kept: Vec<_> = (0..8).map(|_| proxy.http()).collect();
+    kept.iter_mut()
+        .for_each(|http| drop(http.get("/clients/CP1").expect(200)));
+    let gate = backend.hold("/call/Hold", |_| Response::json("{}"));
+    client.send_call("1", "Hold", "{}");
+    backend.take("/call/Hold");
+    let mut waiting = proxy.http();
+    let target = support::http::call_target("CP1", "Reset", "w");
+    waiting.send_request("POST", &target, &[("Prefer", "wait=60")], "{}");
+    client.expect("[2,\"w\",\"Reset\",{}]");
+    let new = proxy.upgrade();
+    // The one that waits is answered by the old process, and goes on in the new one after that.
+    client.send_result("w", "{}");
+    waiting.reply().expect(200);
+    gate.open();
+    client.expect("[3,\"1\",{}]");
+    assert_eq!(proxy.wait().code(), Some(0));
+    kept.push(waiting);
+    for (number, http) in kept.iter_mut().enumerate() {
+        let id = format!("p{number}");
+        http.push("CP1", "Reset", &id, "{}").expect(202);
+        client.expect(&format!("[2,\"{id}\",\"Reset\",{{}}]"));
+        client.send_result(&id, "{}");
+        backend.take(&format!("/result/Reset/CP1/{id}"));
+    }
+    new.terminate();
 }
 
 #[test]
@@ -187,24 +252,22 @@ fn what_the_backend_has_not_taken_moves_and_holds_up_nobodys_end() {
     for number in 0..5 {
         proxy.client(&format!("gone{number}")).close(1000, "");
     }
-    let before = backend.wait_seen("/disconnect", 5);
+    let keys = |from: usize| -> BTreeSet<String> {
+        let seen = backend.seen("/disconnect");
+        let keys = seen[from..]
+            .iter()
+            .map(|end| end.header("idempotency-key").unwrap().to_owned());
+        keys.collect()
+    };
+    eventually("the ends to be tried", || (keys(0).len() == 5).then_some(()));
     let new = proxy.upgrade();
     assert_eq!(proxy.wait().code(), Some(0));
     assert!(proxy.stderr().contains("SENDs, 0 /disconnect"), "{}", proxy.stderr());
+    let tried = backend.seen("/disconnect").len();
     backend.on("/disconnect", |_| Response::json("{}"));
-    let mut keys: Vec<_> = before.iter().map(|end| end.header("idempotency-key").unwrap().to_owned()).collect();
-    keys.sort();
-    keys.dedup();
-    assert_eq!(keys.len(), 5);
-    eventually("the new process to deliver them", || {
-        (proxy.metric("posts_waiting").iter().sum::<f64>() == 0.0 && proxy.count_sum("disconnects_lost") == 0)
-            .then_some(())
-    });
-    for key in keys {
-        backend.take_where("a try of each", |request| {
-            request.header("idempotency-key") == Some(&key)
-        });
-    }
+    // The new one tries each again, as the same.
+    eventually("the ends to be delivered", || (keys(tried) == keys(0)).then_some(()));
+    assert_eq!(keys(0).len(), 5);
     new.terminate();
 }
 

@@ -340,7 +340,10 @@ fn a_new_process_that_dies_while_clients_move_costs_none_of_them_a_word_and_the_
     clients.iter_mut().for_each(|client| client.call(7));
     // Only newcomers have come and gone meanwhile.
     let ends = backend.seen("/disconnect");
-    assert!(ends.iter().all(|end| end.header("x-client-id") == Some("CP-new")), "{ends:?}");
+    assert!(
+        ends.iter().all(|end| end.header("x-client-id") == Some("CP-new")),
+        "{ends:?}"
+    );
     new.terminate();
 }
 
@@ -362,7 +365,11 @@ fn one_that_the_new_process_cannot_have_stays_and_the_others_move() {
     proxy.wait_log("can't have a client, which stays here");
     assert_eq!(proxy.wait().code(), Some(0));
     // It leaves as at the end.
-    assert!(proxy.stderr().contains("upgrade: 19 clients have moved"), "{}", proxy.stderr());
+    assert!(
+        proxy.stderr().contains("upgrade: 19 clients have moved"),
+        "{}",
+        proxy.stderr()
+    );
     assert_eq!(backend.seen("/disconnect").len(), 1);
 }
 

@@ -122,9 +122,16 @@ impl Ledger {
 
     /// The request that waited for a push has got its outcome.
     pub fn wait_answered(&mut self, id: &str, status: u16, body: &str) {
-        self.happen(if status == 504 { "wait timed out" } else { "wait answered" });
+        self.happen(if status == 504 {
+            "wait timed out"
+        } else {
+            "wait answered"
+        });
         let push = self.pushes.get_mut(id).expect("it was pushed");
-        assert!(push.outcomes.is_empty() && !push.told, "{id} has two outcomes: {push:?}");
+        assert!(
+            push.outcomes.is_empty() && !push.told,
+            "{id} has two outcomes: {push:?}"
+        );
         push.told = true;
         if status == 200 {
             assert_eq!(push.answer.as_deref(), Some(body), "the outcome of {id}");
@@ -151,7 +158,10 @@ impl Ledger {
         let lasting = lasting.join(" ");
         let connection = said["connectionId"].as_str().expect("a connection").to_owned();
         let first = self.descriptions.entry(connection).or_insert_with(|| lasting.clone());
-        assert_eq!(*first, lasting, "what it was and what it is now, perhaps in another process");
+        assert_eq!(
+            *first, lasting,
+            "what it was and what it is now, perhaps in another process"
+        );
     }
 
     /// A connection's end has reached the backend.

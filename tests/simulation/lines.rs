@@ -62,13 +62,7 @@ pub fn carry(lines: &mut [Line], outsides: &[NodeHandle<Mail>], ledger: &mut Led
     }
 }
 
-fn deliver(
-    lines: &[Line],
-    outsides: &[NodeHandle<Mail>],
-    from: usize,
-    message: Message,
-    ledger: &mut Ledger,
-) -> bool {
+fn deliver(lines: &[Line], outsides: &[NodeHandle<Mail>], from: usize, message: Message, ledger: &mut Ledger) -> bool {
     if let Message::Taken { number, is_taken } = message {
         assert!(is_taken, "it was just written");
         let origin = (number >> PROCESS_SHIFT) as usize;

@@ -325,8 +325,12 @@ impl World {
     pub fn drain(&mut self) {
         self.backend.answers_calls = self.random.percent(50);
         for who in 0..CLIENTS {
-            self.pusher
-                .push(self.simulation.network(), &format!("CP{who}"), (0, None), &mut self.ledger);
+            self.pusher.push(
+                self.simulation.network(),
+                &format!("CP{who}"),
+                (0, None),
+                &mut self.ledger,
+            );
             self.clients[who].calls(self.simulation.now(), 0, &mut self.ledger);
         }
         let pause = self.random.below(10);

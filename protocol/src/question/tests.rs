@@ -27,7 +27,12 @@ fn waiter() -> Waiter {
 
 fn identity() -> Identity {
     let connection = ConnectionId::new(1, 2, 3);
-    Identity::new(ClientId::parse("CP 1").unwrap(), connection, Some("ocpp1.6"), "10.1.2.3")
+    Identity::new(
+        ClientId::parse("CP 1").unwrap(),
+        connection,
+        Some("ocpp1.6"),
+        "10.1.2.3",
+    )
 }
 
 fn questions() -> Vec<Question> {

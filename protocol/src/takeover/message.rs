@@ -82,6 +82,13 @@ pub enum Message {
         /// What that shard knows it by.
         number: u64,
     },
+    /// A connection of the backend between two requests, whose socket comes with it. It is the new one's without a word.
+    Backend {
+        /// What is to be known of it.
+        about: Vec<u8>,
+    },
+    /// Its shards have ended: they say nothing more.
+    Bye,
 }
 
 /// Who speaks.
@@ -198,7 +205,7 @@ impl Message {
                 packet.field(3, &[listener.is_kept.into()]);
             }
             Self::Failed(words) => packet.field(1, cut(words).as_bytes()),
-            Self::Ready | Self::Go | Self::Serving => {}
+            Self::Ready | Self::Go | Self::Serving | Self::Bye => {}
             Self::Client { number, record } => {
                 packet.field(1, &number.to_be_bytes());
                 packet.field(2, record);
@@ -238,6 +245,7 @@ impl Message {
                 packet.field(1, &shard.to_be_bytes());
                 packet.field(2, &number.to_be_bytes());
             }
+            Self::Backend { about } => packet.field(1, about),
         }
         packet.0
     }
@@ -304,6 +312,10 @@ impl Message {
                 shard: u16::from_be_bytes(fields.array(1)?),
                 number: u64::from_be_bytes(fields.array(2)?),
             },
+            14 => Self::Backend {
+                about: fields.get(1)?.to_vec(),
+            },
+            15 => Self::Bye,
             _ => return Ok(None),
         }))
     }
@@ -323,6 +335,8 @@ impl Message {
             Self::Outcome { .. } => 11,
             Self::Post { .. } => 12,
             Self::PostTaken { .. } => 13,
+            Self::Backend { .. } => 14,
+            Self::Bye => 15,
         }
     }
 }
@@ -448,6 +462,10 @@ mod tests {
                 shard: 513,
                 number: 1 << 50,
             },
+            Message::Backend {
+                about: b"+192.0.2.1:80".to_vec(),
+            },
+            Message::Bye,
         ]
     }
 

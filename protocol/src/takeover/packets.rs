@@ -89,7 +89,11 @@ mod tests {
     #[test]
     fn messages_of_all_lengths_come_whole() {
         let mut assembly = Assembly::default();
-        let overhead = sent(&Message::Client { number: 1, record: Vec::new() })[0].len();
+        let overhead = sent(&Message::Client {
+            number: 1,
+            record: Vec::new(),
+        })[0]
+            .len();
         for len in [
             0,
             PACKET_LEN_MAX - overhead,

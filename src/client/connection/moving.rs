@@ -40,6 +40,10 @@ impl<C: Conversation> Connection<C> {
     /// listed again when it is.
     pub fn prepare_to_move(&self) -> bool {
         let mut state = self.state.borrow_mut();
+        if state.leaving != Leaving::Listed {
+            // It was, and is to stay.
+            return false;
+        }
         if state.deferred_len > 0 {
             state.deferred_len = 0;
             let deferred = self.clients.deferred_writes.take_out(self);
@@ -49,9 +53,7 @@ impl<C: Conversation> Connection<C> {
         if state.is_quiet() {
             return true;
         }
-        if state.leaving == Leaving::Listed {
-            state.leaving = Leaving::OnceMovable;
-        }
+        state.leaving = Leaving::OnceMovable;
         false
     }
 

@@ -129,7 +129,12 @@ impl Channel {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-            let received = net::recvmsg(&self.socket, &mut [IoSliceMut::new(&mut packet.bytes)], &mut control, flags);
+            let received = net::recvmsg(
+                &self.socket,
+                &mut [IoSliceMut::new(&mut packet.bytes)],
+                &mut control,
+                flags,
+            );
             let len = match received {
                 Err(Errno::INTR | Errno::AGAIN) => continue,
                 Ok(received) if received.bytes > 0 => received.bytes,

@@ -23,9 +23,13 @@ pub struct Dispatcher(Arc<Inner>);
 struct Inner {
     line: Mutex<Line>,
     changed: Condvar,
+    changed_last: Condvar,
     outside: Arc<NodeHandle<Mail>>,
     control: Arc<ControlPlane>,
     hasher: IdHasher,
+    /// For the last word.
+    sender: mpsc::Sender<Message>,
+    has_finished: Mutex<bool>,
 }
 
 #[derive(Debug)]
@@ -46,7 +50,7 @@ impl Dispatcher {
         outside: Arc<NodeHandle<Mail>>,
         control: Arc<ControlPlane>,
         hasher: IdHasher,
-        said: mpsc::Receiver<Message>,
+        (sender, said): (mpsc::Sender<Message>, mpsc::Receiver<Message>),
         is_awaited: bool,
     ) -> io::Result<Self> {
         if is_awaited {
@@ -55,9 +59,12 @@ impl Dispatcher {
         let this = Self(Arc::new(Inner {
             line: Mutex::new(if is_awaited { Line::Awaited } else { Line::Dead }),
             changed: Condvar::new(),
+            changed_last: Condvar::new(),
             outside,
             control,
             hasher,
+            sender,
+            has_finished: Mutex::default(),
         }));
         let speaker = this.clone();
         std::thread::Builder::new()
@@ -78,6 +85,21 @@ impl Dispatcher {
         *self.line() = Line::Dead;
         self.0.changed.notify_all();
         self.0.control.lose_other_process(&self.0.outside);
+    }
+
+    /// The shards have ended: waits until what they have said last has left, if it does in that time.
+    pub(in crate::server) fn finish(&self, timeout: Duration) {
+        if !matches!(*self.line(), Line::Live(_)) {
+            return;
+        }
+        // Its thread lives as long as this process.
+        let _ = self.0.sender.send(Message::Bye);
+        let has_finished = self.0.has_finished.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(
+            self.0
+                .changed_last
+                .wait_timeout_while(has_finished, timeout, |has_finished| !*has_finished),
+        );
     }
 
     /// Passes on what the other process says to a shard.
@@ -112,10 +134,15 @@ impl Dispatcher {
             _ => None,
         };
         drop(line);
+        let is_last = message == Message::Bye;
         let deadline = Instant::now() + SAY_TIMEOUT;
         let is_said = channel.is_some_and(|channel| channel.send(&message, None, deadline).is_ok());
         if !is_said && let Some(shard) = said_by(&message) {
             self.send(shard, Control::Unsaid(Box::new(message)).into());
+        }
+        if is_last {
+            *self.0.has_finished.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            self.0.changed_last.notify_all();
         }
     }
 

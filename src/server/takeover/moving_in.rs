@@ -20,6 +20,8 @@ pub struct WayHome {
     pub hasher: IdHasher,
     /// How many shards there are.
     pub shards_count: usize,
+    /// Which of them has got something last that is nobody's in particular.
+    pub next: usize,
 }
 
 impl WayHome {
@@ -29,17 +31,30 @@ impl WayHome {
             return false;
         };
         let home = home_of(&self.hasher, &client, self.shards_count);
-        let mut passed = Passed {
+        self.send(
+            home,
             socket,
-            bytes: Content::Moved {
+            Content::Moved {
                 number,
                 record: record.into(),
-            }
-            .pack(),
+            },
+        )
+    }
+
+    /// Sends a connection of the backend to one shard after the other. One that can't be sent is closed.
+    pub(super) fn send_around(&mut self, about: &[u8], socket: OwnedFd) {
+        self.next = (self.next + 1) % self.shards_count;
+        self.send(self.next, socket, Content::Backend(about));
+    }
+
+    fn send(&self, shard: usize, socket: OwnedFd, content: Content<'_>) -> bool {
+        let mut passed = Passed {
+            socket,
+            bytes: content.pack(),
         };
         let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
         let deadline = Instant::now() + SEND_TIMEOUT;
-        while let Err((back, error)) = sockets.try_send(home, passed) {
+        while let Err((back, error)) = sockets.try_send(shard, passed) {
             if Instant::now() >= deadline {
                 tracing::error!("a client of the process before can't be taken: {error}");
                 return false;

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use shards::handover::Outside;
@@ -59,17 +60,22 @@ impl<'m> MovingOut<'m> {
         }
     }
 
-    /// Until the new process has ended. (Mostly this one ends before.) Those that can be are this one's again then.
-    pub(super) fn run(mut self) {
+    /// Until the new process has ended. (Mostly this one ends before, when it `has_passed_on` all that there was.) Those that can be
+    /// are this one's again then.
+    pub(super) fn run(mut self, has_passed_on: &AtomicBool) {
         let mut packet = Packet::new();
         let mut is_told = false;
         loop {
             // Asked first: what a shard has sent before it said so is here.
+            let have_ended = self.control.have_all_reached(Phase::Ended);
             let are_done = self.control.have_all_reached(Phase::Draining) || !self.control.is_taken_over();
             let passed_on = self.pass_on();
             let heard = self.hear(&mut packet);
             self.tell();
             let is_settled = !passed_on && self.on_way.is_empty() && self.settled.iter().all(Vec::is_empty);
+            if have_ended && !passed_on {
+                has_passed_on.store(true, Ordering::Release);
+            }
             if are_done && is_settled {
                 if !std::mem::replace(&mut is_told, true) {
                     tracing::info!("upgrade: {} clients have moved", self.moved);
@@ -96,32 +102,44 @@ impl<'m> MovingOut<'m> {
             };
             count += 1;
             match received {
-                Ok(Passed { socket, bytes }) => {
-                    let Some(Content::Moved { number, record }) = Content::unpack(&bytes) else {
-                        debug_assert!(false, "shards send clients");
-                        continue;
-                    };
-                    let record = record.into_owned();
-                    let passed = Passed {
-                        socket,
-                        bytes: record.clone(),
-                    };
-                    if !self.is_broken {
-                        let deadline = Instant::now() + SEND_TIMEOUT;
-                        let message = Message::Client { number, record };
-                        let sent = self.channel.send(&message, Some(passed.socket.as_fd()), deadline);
-                        if sent.is_ok() {
-                            self.on_way.insert(number, passed);
-                            continue;
-                        }
-                        self.give_up("it does not hear");
-                    }
-                    self.take_back(number, passed);
-                }
+                Ok(Passed { socket, bytes }) => match Content::unpack(&bytes) {
+                    Some(Content::Moved { number, record }) => self.pass_client(number, socket, record.into_owned()),
+                    Some(Content::Backend(about)) => self.pass_connection(socket, about),
+                    _ => debug_assert!(false, "shards send nothing else"),
+                },
                 Err(Lost { bytes }) => self.end_lost(&bytes),
             }
         }
         count > 0
+    }
+
+    fn pass_client(&mut self, number: u64, socket: OwnedFd, record: Vec<u8>) {
+        let passed = Passed {
+            socket,
+            bytes: record.clone(),
+        };
+        if !self.is_broken {
+            let deadline = Instant::now() + SEND_TIMEOUT;
+            let message = Message::Client { number, record };
+            let sent = self.channel.send(&message, Some(passed.socket.as_fd()), deadline);
+            if sent.is_ok() {
+                self.on_way.insert(number, passed);
+                return;
+            }
+            self.give_up("it does not hear");
+        }
+        self.take_back(number, passed);
+    }
+
+    /// One that the new process does not hear of comes back; one that it never gets is closed with it.
+    fn pass_connection(&mut self, socket: OwnedFd, about: &[u8]) {
+        let message = Message::Backend { about: about.to_vec() };
+        let deadline = Instant::now() + SEND_TIMEOUT;
+        if self.is_broken || self.channel.send(&message, Some(socket.as_fd()), deadline).is_err() {
+            let bytes = Content::Backend(about).pack();
+            // Whichever shard; without a way back it is closed.
+            let _ = self.sockets.try_send(0, Passed { socket, bytes });
+        }
     }
 
     /// What the new process says. True: something.
@@ -242,7 +260,12 @@ impl<'m> MovingOut<'m> {
 
     /// Shards may send as many more. One whose ring is full hears it later.
     fn tell(&mut self) {
-        for (shard, numbers) in self.settled.iter_mut().enumerate().filter(|(_, numbers)| !numbers.is_empty()) {
+        for (shard, numbers) in self
+            .settled
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, numbers)| !numbers.is_empty())
+        {
             let mail = Mail::from(Control::Settled(numbers.clone()));
             if self.outside.try_send(shard, mail).is_ok() {
                 numbers.clear();

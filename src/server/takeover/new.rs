@@ -115,7 +115,7 @@ impl Predecessor {
     }
 
     /// It serves: the other one hears of it, and its clients come. When it has ended, `control` is told.
-    pub fn serve(self, control: Arc<ControlPlane>, way: WayHome, dispatcher: Dispatcher) {
+    pub fn serve(self, control: Arc<ControlPlane>, mut way: WayHome, dispatcher: Dispatcher) {
         sd_notify::speak();
         self.say(&Message::Serving);
         let Self {
@@ -145,6 +145,7 @@ impl Predecessor {
                             refuse(&channel, number);
                         }
                     }
+                    Received::Message(Message::Backend { about }, Some(socket)) => way.send_around(&about, socket),
                     Received::Message(message, _) => dispatcher.hear(message),
                     Received::End | Received::Deadline => break,
                     Received::Nonsense(words) => {

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Child, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ pub struct Upgrades(Arc<Inner>);
 struct Inner {
     parts: Parts,
     state: Mutex<State>,
+    /// The shards have ended, and all that they have given to the new process is there.
+    has_passed_on: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -116,6 +119,7 @@ impl Upgrades {
         Self(Arc::new(Inner {
             parts,
             state: Mutex::default(),
+            has_passed_on: AtomicBool::new(false),
         }))
     }
 
@@ -164,6 +168,18 @@ impl Upgrades {
         if let Some(channel) = &state.channel {
             channel.hang_up();
         }
+    }
+
+    /// The shards have ended: waits until the new process, if there is one, has what they have given last; so long at the most.
+    pub fn finish(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        while self.0.parts.control.is_taken_over()
+            && !self.0.has_passed_on.load(Ordering::Acquire)
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(CLOSE_LOOK);
+        }
+        self.0.parts.dispatcher.finish(timeout);
     }
 
     /// How it goes.
@@ -229,15 +245,20 @@ impl Upgrades {
                 dispatcher,
                 ..
             } = &self.0.parts;
-            MovingOut::new((&channel, dispatcher), &mut sockets, outside, control).run();
+            MovingOut::new((&channel, dispatcher), &mut sockets, outside, control).run(&self.0.has_passed_on);
+            self.0.has_passed_on.store(true, Ordering::Release);
         }
-        let status = child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+        let status = child
+            .wait()
+            .map_or_else(|error| error.to_string(), |status| status.to_string());
         let words = format!("the process that had taken over has ended ({status})");
         if self.0.parts.control.is_taken_over() {
             tracing::error!("upgrade: {words}");
             return;
         }
-        tracing::error!("upgrade: undone, this process serves again: {words}; clients that it had come back by themselves");
+        tracing::error!(
+            "upgrade: undone, this process serves again: {words}; clients that it had come back by themselves"
+        );
         sd_notify::main_process_again();
         let mut state = self.state();
         state.channel = None;

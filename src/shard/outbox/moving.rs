@@ -1,5 +1,6 @@
 //! Gives what waits to another process, and takes what one hands over. What is at the backend stays until it is answered.
 
+use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::time::Instant;
 
@@ -63,7 +64,7 @@ impl Outbox {
     pub fn release(self: &Rc<Self>, client: &ClientId, Hold(is_held): Hold, before: Vec<PostRecord>) {
         let [_, sends, disconnects] = self.shares();
         let held = [(sends, is_held[0]), (disconnects, is_held[1])];
-        let mut first: [Vec<Box<Post>>; 2] = Default::default();
+        let mut first: [VecDeque<Box<Post>>; 2] = Default::default();
         for record in before {
             let (due, post) = self.revive(record, None);
             let kind = post.request_kind();
@@ -71,7 +72,7 @@ impl Outbox {
                 .iter()
                 .position(|(share, is_held)| *is_held && std::ptr::eq(*share, self.share_of(kind)));
             match place {
-                Some(place) => first[place].push(post),
+                Some(place) => first[place].push_back(post),
                 None => self.enter_again(due, post),
             }
         }
@@ -88,7 +89,11 @@ impl Outbox {
         let now = self.reactor.now();
         let [_, sends, disconnects] = self.shares();
         let mut taken = self.take_all_of(client, |_| false);
-        for (share, _) in [sends, disconnects].into_iter().zip(is_held).filter(|(_, is_held)| *is_held) {
+        for (share, _) in [sends, disconnects]
+            .into_iter()
+            .zip(is_held)
+            .filter(|(_, is_held)| *is_held)
+        {
             let held = share.borrow_mut().take_held(client);
             taken.extend(held.into_iter().map(|post| record(now, *post, now, |_| false)));
         }

@@ -147,7 +147,7 @@ impl Share {
     }
 
     /// What was held waits no more, and is behind `first`. Gives back what is under way from now on.
-    pub(super) fn release(&mut self, client: &ClientId, first: Vec<Box<Post>>) -> Option<Box<Post>> {
+    pub(super) fn release(&mut self, client: &ClientId, first: VecDeque<Box<Post>>) -> Option<Box<Post>> {
         let behind = self.behind.get_mut(client)?;
         for post in first.into_iter().rev() {
             self.len += post.len();
