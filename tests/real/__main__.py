@@ -16,6 +16,7 @@ import scene_one
 import scene_overload
 import scene_roadrunner
 import scene_traces
+import scene_upgrade
 from stage import Stage
 
 SCENES = {
@@ -31,6 +32,7 @@ SCENES = {
     "overload": scene_overload.play,
     "capacity": scene_capacity.play,
     "traces": scene_traces.play,
+    "upgrade": scene_upgrade.play,
 }
 
 

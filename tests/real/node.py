@@ -2,8 +2,9 @@
 
 import os
 import re
+import signal
 
-from stage import ROOT, until
+from stage import ROOT, stat, until
 
 
 class Node:
@@ -16,6 +17,8 @@ class Node:
         self.host = host
         self.ports = ports or {key: stage.port(host) for key in ("listen", "ingress", "admin")}
         self.process = None
+        # Of the one that serves, after an upgrade.
+        self.successor = None
 
     def url(self, key):
         return f"http://{self.host}:{self.ports[key]}"
@@ -36,8 +39,33 @@ class Node:
         assert self.process.is_running(), f"{self.name} ended:\n{self.process.output()}"
         return re.search(r"^ready listen=", self.process.output(), re.MULTILINE)
 
+    async def upgrade(self, session):
+        """A new process takes over; returns when the old one has ended and the new one knows it."""
+        url = f"{self.url('admin')}/upgrade"
+        async with session.post(url) as answer:
+            assert answer.status == 200, f"{self.name}: {answer.status} {await answer.text()}"
+            before, self.successor = self.successor, (await answer.json())["pid"]
+        has_ended = lambda: not is_running(before) if before else not self.process.is_running()
+        await until("the process before to end", has_ended)
+        assert self.process.process.returncode == 0, self.process.output()
+
+        async def is_alone():
+            async with session.get(url) as answer:
+                told = await answer.json()
+                return not (told["underWay"] or told["hasPredecessor"] or told["isTakenOver"])
+
+        await until("the new process to be alone", is_alone)
+
     async def stop(self):
         """Drains it; a node ends well, always."""
+        if self.successor:
+            os.kill(self.successor, signal.SIGTERM)
+            await until("the new process to end", lambda: not is_running(self.successor))
         code = await self.process.terminate()
         assert code == 0, f"{self.name} ended with {code}:\n{self.process.output()}"
         assert "panicked" not in self.process.output()
+
+
+def is_running(pid):
+    """Whether it has not ended; it may be that nobody has waited for it."""
+    return stat(pid)[:1] not in ([], ["Z"])

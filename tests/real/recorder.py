@@ -43,7 +43,7 @@ class Recorder:
         if kind == "call":
             action, client, message_id = names
             self.calls[client, message_id] += 1
-            return web.Response(body=body, content_type="application/json")
+            return web.Response(body=self.answer(action, client, body), content_type="application/json")
         if kind in ("result", "error"):
             action, client, message_id = names
             made_by = request.headers.get("X-Origin", "client")
@@ -52,6 +52,9 @@ class Recorder:
         if kind == "disconnect":
             self.disconnects.append(json.loads(body))
         return web.Response(status=204)
+
+    def answer(self, action, client, body):
+        return body
 
     def connect_of(self, client):
         """The headers of the latest `/connect` of that client; None if it was never asked about."""

@@ -12,7 +12,7 @@ from ocpp.routing import on
 
 import backends
 from node import Node
-from stage import ROOT, until
+from stage import DEADLINE, ROOT, until
 
 # Put behind the page's own text: tells the server that the page came from what it has in its log.
 REPORTER = """<script>
@@ -183,7 +183,9 @@ async def play_example(stage, node, application):
     await process.kill()
 
 
-async def browse(stage, port, query, is_done, text=(ROOT / "examples/browser/index.html").read_text()):
+async def browse(
+    stage, port, query, is_done, text=(ROOT / "examples/browser/index.html").read_text(), more=(), deadline=DEADLINE
+):
     """Chromium on a page, that of examples/browser, until its log is as it should be; the log."""
     log = []
 
@@ -205,8 +207,8 @@ async def browse(stage, port, query, is_done, text=(ROOT / "examples/browser/ind
     )
     profile = f"--user-data-dir={stage.folder / f'chromium-{port}'}"
     url = f"http://127.0.0.1:{port}/?{query}"
-    chromium = await stage.start("chromium", "chromium", *flags.split(), profile, url)
-    await until("the page", lambda: log and is_done(log[0]))
+    chromium = await stage.start("chromium", "chromium", *flags.split(), *more, profile, url)
+    await until("the page", lambda: log and is_done(log[0]), deadline)
     await chromium.kill()
     await runner.cleanup()
     return log[0]

@@ -79,14 +79,15 @@ async def check_alarms(one, session):
 
 
 class One:
-    def __init__(self, stage):
+    def __init__(self, stage, backend=None):
         self.stage = stage
+        self.backend = backend or Recorder(stage)
         self.clients_port, self.statistics_port = stage.port(), stage.port()
         self.base = f"wss://localhost:{self.clients_port}"
 
     async def start(self):
         stage = self.stage
-        self.backend = await Recorder(stage).start()
+        await self.backend.start()
         self.authority = await Authority(stage, "anybody").create()
         self.certificate = await self.authority.issue("localhost", "DNS:localhost")
         self.node = Node(stage, "ws2api", ["--config", ROOT / "config/haproxy-one.toml", "--backend", self.backend.url])
