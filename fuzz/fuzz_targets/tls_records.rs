@@ -268,8 +268,13 @@ impl Direction {
         if self.suite.tls13().is_some() {
             record.bytes(3, &self.secret);
         } else {
+            // Of a nonce that travels in part, each side chooses that part for itself.
+            let mut iv = self.iv;
+            if let SupportedCipherSuite::Tls12(suite) = self.suite {
+                iv[suite.aead_alg.key_block_shape().fixed_iv_len..].fill(0x77);
+            }
             record.bytes(1, &self.key);
-            record.bytes(2, &self.iv);
+            record.bytes(2, &iv);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Keys change (RFC 8446, 4.6.3 and 5.5).
 
 use super::*;
-use crate::record::{Fields, Writer};
 
 fn of_tls13() -> impl Iterator<Item = Suite> {
     Suite::ALL.into_iter().filter(|suite| suite.version() == Version::Tls13)
@@ -35,7 +34,10 @@ fn the_peer_changes_its_key_and_gets_ours() {
 fn our_key_changes_when_it_has_sealed_enough() {
     for suite in of_tls13().filter(|suite| *suite != Suite::Chacha20Poly1305Sha256) {
         let (client, server) = both(suite);
-        let (mut client, mut server) = (near_the_end(&client, RECEIVING), near_the_end(&server, SENDING));
+        let (mut client, mut server) = (
+            near_the_end(&client, moving::RECEIVING),
+            near_the_end(&server, moving::SENDING),
+        );
         for number in 0..5 {
             let (mut out, mut plain) = (Vec::new(), Vec::new());
             server.seal(&[b"text"], &mut out).unwrap();
@@ -51,7 +53,10 @@ fn our_key_changes_when_it_has_sealed_enough() {
 fn tls_1_2_has_no_next_key_and_closes() {
     for suite in [Suite::EcdheRsaAes128GcmSha256, Suite::EcdheEcdsaAes256GcmSha384] {
         let (client, server) = both(suite);
-        let (mut client, mut server) = (near_the_end(&client, RECEIVING), near_the_end(&server, SENDING));
+        let (mut client, mut server) = (
+            near_the_end(&client, moving::RECEIVING),
+            near_the_end(&server, moving::SENDING),
+        );
         let (mut out, mut plain) = (Vec::new(), Vec::new());
         server.seal(&[b"last"], &mut out).unwrap();
         assert_eq!(server.seal(&[b"more"], &mut out), Err(SealError::Exhausted));
@@ -63,30 +68,8 @@ fn tls_1_2_has_no_next_key_and_closes() {
 
 /// The same, but that this direction has come to the last record but one of its key.
 fn near_the_end(records: &Records, direction: u32) -> Records {
-    let mut record = Vec::new();
-    records.write_record(&mut Writer::new(&mut record));
-    let mut fields = Fields::of_record(&record).unwrap();
-    let mut changed = Vec::new();
-    let mut writer = Writer::new(&mut changed);
-    while let Some(field) = fields.next().unwrap() {
-        if field.number != direction {
-            writer.bytes(field.number, field.bytes());
-            continue;
-        }
-        writer.fields(field.number, |writer| {
-            let mut keys = field.fields();
-            while let Some(field) = keys.next().unwrap() {
-                if field.number != SEQUENCE {
-                    writer.bytes(field.number, field.bytes());
-                }
-            }
-            writer.number(SEQUENCE, (1 << 24) - 2);
-        });
-    }
-    Records::from_record(Fields::of_record(&changed).unwrap()).unwrap()
+    moving::with_keys(records, direction, |writer, field| match field.number {
+        moving::SEQUENCE => writer.number(field.number, (1 << 24) - 2),
+        _ => writer.bytes(field.number, field.bytes()),
+    })
 }
-
-// Of a record, and of what is written of keys.
-const SENDING: u32 = 3;
-const RECEIVING: u32 = 4;
-const SEQUENCE: u32 = 4;

@@ -1,7 +1,7 @@
 //! A connection goes on in another process.
 
 use super::*;
-use crate::record::{Fields, RecordError, Writer};
+use crate::record::{Field, Fields, RecordError, Writer};
 
 /// The same in another process.
 pub(super) fn moved(records: &Records) -> Records {
@@ -16,6 +16,33 @@ fn written(records: &Records) -> Vec<u8> {
     records.write_record(&mut Writer::new(&mut record));
     record
 }
+
+/// The same, but for what `change` writes of one direction's keys, a field at a time.
+pub(super) fn with_keys(records: &Records, direction: u32, change: impl Fn(&mut Writer<'_>, Field<'_>)) -> Records {
+    let record = written(records);
+    let mut fields = Fields::of_record(&record).unwrap();
+    let mut changed = Vec::new();
+    let mut writer = Writer::new(&mut changed);
+    while let Some(field) = fields.next().unwrap() {
+        if field.number != direction {
+            writer.bytes(field.number, field.bytes());
+            continue;
+        }
+        writer.fields(field.number, |writer| {
+            let mut keys = field.fields();
+            while let Some(field) = keys.next().unwrap() {
+                change(writer, field);
+            }
+        });
+    }
+    Records::from_record(Fields::of_record(&changed).unwrap()).unwrap()
+}
+
+// Of a record, and of what is written of keys.
+pub(super) const SENDING: u32 = 3;
+pub(super) const RECEIVING: u32 = 4;
+pub(super) const IV: u32 = 2;
+pub(super) const SEQUENCE: u32 = 4;
 
 #[test]
 fn a_connection_goes_on_behind_every_record_and_every_byte() {
