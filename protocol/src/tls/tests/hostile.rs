@@ -146,6 +146,27 @@ fn contents_that_cannot_be_are_refused() {
 }
 
 #[test]
+fn warnings_end_nothing_where_the_version_has_them() {
+    for (suite, alert, end) in [
+        (Suite::Aes128GcmSha256, [1, 90], None),
+        (Suite::Aes128GcmSha256, [1, 41], Some(End::Alert(41))),
+        (Suite::EcdheEcdsaAes128GcmSha256, [1, 41], None),
+        (Suite::EcdheEcdsaAes128GcmSha256, [1, 90], None),
+    ] {
+        let (mut client, mut server) = both(suite);
+        let mut received = client.any_record(21, &alert);
+        received.append(&mut client.any_record(23, b"text"));
+        let mut plain = Vec::new();
+        assert_eq!(
+            open(&mut server, &received, &mut plain).end,
+            end,
+            "{suite:?}, {alert:?}"
+        );
+        assert_eq!(plain.is_empty(), end.is_some());
+    }
+}
+
+#[test]
 fn a_message_in_pieces_is_put_together_and_nothing_comes_between() {
     let (mut client, mut server) = both(Suite::Aes128GcmSha256);
     let mut received = client.any_record(22, &[24, 0]);
