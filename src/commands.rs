@@ -1,13 +1,15 @@
-//! Asks a running process for people on duty: who is connected, a push, a close, how it goes.
+//! Asks a running process for people on duty: who is connected, a push, a close, how it goes. Plays clients to a server.
 //!
-//! Each command is a thin client of the documented HTTP interfaces, the ingress and the admin address, and knows nothing of the
-//! process but what they say. A command is a row in `cli/table.rs`, a file here, and a line in [`run`].
+//! Each command is a thin client of the documented interfaces, and knows nothing of the process but what they say. A command is
+//! a row in `cli/table.rs`, a file here, and a line in [`run`].
 
 mod clients;
 mod failure;
 mod http;
+mod interrupt;
 mod json_text;
 mod kick;
+mod load;
 mod place;
 mod push;
 mod reload;
@@ -16,6 +18,7 @@ mod screen;
 mod session;
 mod status;
 mod tap;
+mod target;
 mod upgrade;
 
 use std::process::ExitCode;
@@ -31,6 +34,7 @@ pub fn run(args: &OperateArgs) -> ExitCode {
     let result = match args.entry.name {
         "clients" => clients::run(&mut session),
         "kick" => kick::run(&mut session),
+        "load" => load::run(&mut session),
         "push" => push::run(&mut session),
         "reload" => reload::run(&mut session),
         "replay" => replay::run(&mut session),

@@ -211,7 +211,7 @@ const OPERATING: &str = "\
 .PP
 Those from status on ask a running process: at the addresses of \\-\\-config, of \\-\\-ingress and \\-\\-admin (host:port), or at the
 defaults, with the tokens that the configuration names. What they print is aligned for people, in colours on a terminal
-unless NO_COLOR is set; with \\-\\-json it is one object per line.
+unless NO_COLOR is set; with \\-\\-json it is one object per line. replay and load play clients, to any server.
 ";
 const SIGNALS: &str = "\
 .SH SIGNALS

@@ -102,6 +102,11 @@ pub const COMMANDS: &[Entry] = &[
         what: "Play the clients of a recorded tap against a server, and say what it answers otherwise.",
     },
     Entry {
+        name: "load",
+        words: "[URL]",
+        what: "Play many chargers to the central system at ws://[:PASSWORD@]host/, say how it answers.",
+    },
+    Entry {
         name: "reload",
         words: "",
         what: "Read the configuration and the tokens again, as SIGHUP does, and say what has changed.",
@@ -220,6 +225,78 @@ pub const FLAGS: &[Flag] = &[
         ..switch("fast", "Of replay: as fast as the server answers.")
     },
     Flag {
+        of: LOAD,
+        ..flag("chargers", "N", "Of load: how many. [1]")
+    },
+    Flag {
+        of: LOAD,
+        ..flag(
+            "ocpp",
+            "VERSION",
+            "Of load: what they speak: 1.6, 2.0.1, or 1.6,2.0.1. [1.6]",
+        )
+    },
+    Flag {
+        of: LOAD,
+        ..flag(
+            "id",
+            "PATTERN",
+            "Of load: their ids; {} is the number, {:06} with six digits. [LOAD{}]",
+        )
+    },
+    Flag {
+        of: LOAD,
+        ..flag(
+            "ramp",
+            "TIME",
+            "Of load: in this time they connect; 0: all at once. [10s]",
+        )
+    },
+    Flag {
+        of: LOAD,
+        ..flag("duration", "TIME", "Of load: how long it goes on then. [60s]")
+    },
+    Flag {
+        of: LOAD,
+        ..flag(
+            "interval",
+            "TIME",
+            "Of load: between two steps of a charger's transaction; 0: when it is answered. [10s]",
+        )
+    },
+    Flag {
+        of: LOAD,
+        ..flag(
+            "rate",
+            "N",
+            "Of load: the same, as Calls a second of all chargers together.",
+        )
+    },
+    Flag {
+        of: LOAD,
+        ..flag(
+            "storm",
+            "TIME",
+            "Of load: so often all lose their connections, and come back at once.",
+        )
+    },
+    Flag {
+        of: LOAD,
+        ..flag(
+            "timeout",
+            "TIME",
+            "Of load: a Call or a handshake is not waited for any longer. [30s]",
+        )
+    },
+    Flag {
+        of: LOAD,
+        ..flag(
+            "threads",
+            "N",
+            "Of load: how many play them. [as the limit of open files needs]",
+        )
+    },
+    Flag {
         short: Some('h'),
         ..switch("help", "Print this help.")
     },
@@ -231,8 +308,10 @@ pub const FLAGS: &[Flag] = &[
 
 /// The commands that ask a running process.
 const OPERATE: &[&str] = &[
-    "status", "clients", "push", "kick", "tap", "replay", "reload", "upgrade",
+    "status", "clients", "push", "kick", "tap", "replay", "load", "reload", "upgrade",
 ];
+
+const LOAD: &[&str] = &["load"];
 
 const fn flag(name: &'static str, value: &'static str, help: &'static str) -> Flag {
     Flag {

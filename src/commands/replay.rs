@@ -8,7 +8,6 @@ mod connection;
 mod recording;
 mod station;
 mod tally;
-mod target;
 
 use std::io::BufReader;
 use std::time::Instant;
@@ -16,10 +15,10 @@ use std::time::Instant;
 use super::failure::Failure;
 use super::screen::{Column, Paint, Screen};
 use super::session::Session;
+use super::target::Target;
 use recording::Recording;
 use station::{Pace, Station};
 use tally::Tally;
-use target::Target;
 
 pub(super) fn run(session: &mut Session<'_>) -> Result<(), Failure> {
     let pace = pace(session)?;

@@ -4,12 +4,12 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::sys::signal::{SigSet, Signal};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::failure::Failure;
 use super::http::{Ask, Stream};
+use super::interrupt;
 use super::json_text;
 use super::screen::{Paint, Screen};
 use super::session::Session;
@@ -161,32 +161,25 @@ fn time(at: &str) -> &str {
     at.get(11..23).unwrap_or(at)
 }
 
-/// Notices that somebody presses Ctrl-C, and ends the stream: the last line is whole.
-#[derive(Clone)]
+/// Ends the stream when somebody presses Ctrl-C: the last line is whole.
+#[derive(Clone, Default)]
 struct Interrupt {
     has_come: Arc<AtomicBool>,
     socket: Arc<Mutex<Option<TcpStream>>>,
 }
 
 impl Interrupt {
-    /// The first one ends what is read, the next the program, since the output may be stuck.
     fn watch() -> Result<Self, Failure> {
-        let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
-        signals.thread_block().map_err(std::io::Error::from)?;
-        let interrupt = Self {
-            has_come: Arc::default(),
-            socket: Arc::default(),
-        };
+        let interrupt = Self::default();
         let watching = interrupt.clone();
-        std::thread::Builder::new().name("signals".into()).spawn(move || {
-            while signals.wait().is_ok() {
-                let socket = watching.socket.lock().unwrap_or_else(PoisonError::into_inner);
-                match &*socket {
-                    Some(socket) if !watching.has_come.swap(true, Ordering::Relaxed) => {
-                        let _ = socket.shutdown(Shutdown::Both);
-                    }
-                    _ => std::process::exit(EXIT_INTERRUPTED),
+        interrupt::watch(move || {
+            let socket = watching.socket.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*socket {
+                Some(socket) if !watching.has_come.swap(true, Ordering::Relaxed) => {
+                    let _ = socket.shutdown(Shutdown::Both);
+                    true
                 }
+                _ => false,
             }
         })?;
         Ok(interrupt)
@@ -208,7 +201,6 @@ const ACTION_WIDTH: usize = 22;
 /// A payload of so many bytes stands in the line.
 const PAYLOAD_SHORT: usize = 60;
 const INDENT: &str = "             ";
-const EXIT_INTERRUPTED: i32 = 130;
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ mod confined;
 mod finding;
 mod incidents;
 mod kubernetes;
+mod load;
 mod logs;
 mod metrics;
 mod profiles;

@@ -12,6 +12,7 @@ import scene_capacity
 import scene_clients
 import scene_compression
 import scene_large
+import scene_load
 import scene_one
 import scene_overload
 import scene_roadrunner
@@ -33,6 +34,7 @@ SCENES = {
     "capacity": scene_capacity.play,
     "traces": scene_traces.play,
     "upgrade": scene_upgrade.play,
+    "load": scene_load.play,
 }
 
 

@@ -11,7 +11,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
-use super::target::Target;
+use crate::commands::target::Target;
 use protocol::websocket::accept_key;
 
 /// A client's end.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, Received};
 use super::recording::{Client, Pushed, Recorded};
 use super::tally::{ANSWERS, PUSHES, Tally};
-use super::target::Target;
+use crate::commands::target::Target;
 use protocol::ocpp::json;
 use protocol::tap::{Head, Kind};
 
