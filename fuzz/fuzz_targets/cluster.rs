@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
-use protocol::cluster::{Asker, Limits, Member, Message, NodeId, Now, Output, Own, Subject};
+use protocol::cluster::{Asker, Bounds, Limits, Member, Message, NodeId, Now, Output, Own, Subject, check, check_told};
 use protocol::mapping::ConnectionId;
 use protocol::ocpp::ClientId;
+use protocol::question::{About, Question, Told};
 
 fuzz_target!(|input: &[u8]| {
     if let Ok(message) = Message::read(input) {
@@ -22,7 +23,31 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(Subject::parse("ws2api", &subject.text("ws2api")), Some(subject));
     }
     talk(&mut Choices(input));
+    believe_nothing(input);
 });
+
+/// What another node may ask and answer has its bounds, and is written again as it was read.
+fn believe_nothing(input: &[u8]) {
+    let bounds = Bounds {
+        payload_len_max: 32,
+        json_depth_max: 4,
+    };
+    if let Ok(question) = Question::read(input)
+        && check(&question, bounds)
+    {
+        if let About::Push(push) = &question.about {
+            assert!(push.payload.len() <= 32 && serde_json::from_str::<serde_json::Value>(&push.payload).is_ok());
+        }
+        let written = question.to_bytes();
+        assert_eq!(Question::read(&written).expect("its own").to_bytes(), written);
+    }
+    if let Ok(told) = Told::read(input)
+        && check_told(&told, bounds)
+        && let Told::Described(text) = told
+    {
+        assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
+    }
+}
 
 fn talk(input: &mut Choices<'_>) {
     let start = Instant::now();

@@ -10,6 +10,7 @@
 
 mod announcements;
 mod asked;
+mod check;
 mod claim;
 mod clients;
 mod clock;
@@ -24,6 +25,7 @@ mod simulation;
 mod subject;
 
 pub use self::asked::Asker;
+pub use self::check::{Bounds, check, check_told};
 pub use self::claim::Claim;
 pub use self::member::{Failure, Limits, Member, Now, Output, Own};
 pub use self::message::{Message, Verdict};

@@ -92,7 +92,8 @@ pub enum RouteError {
 /// Most clients on a page.
 pub const PAGE_MAX: usize = 1000;
 const PAGE_DEFAULT: usize = 100;
-const CLOSE_REASON_LEN_MAX: usize = 123;
+/// The longest close reason, in bytes.
+pub const CLOSE_REASON_LEN_MAX: usize = 123;
 const CLOSE_CODE_DEFAULT: u16 = 1000;
 
 impl RouteError {
@@ -171,6 +172,12 @@ impl Cursor {
     }
 }
 
+/// Whether a connection may be closed with this code on somebody's wish (RFC 6455, 7.4).
+#[must_use]
+pub fn is_close_code(code: u16) -> bool {
+    matches!(code, 1000 | 1001 | 1008 | 1011..=1013 | 3000..=4999)
+}
+
 fn allow(head: &RequestHead<'_>, methods: &'static str) -> Result<(), RouteError> {
     if head.method == methods || methods.split(", ").any(|method| method == head.method) {
         Ok(())
@@ -188,7 +195,7 @@ fn close(client: ClientId, query: &str) -> Result<Route, RouteError> {
         None => CLOSE_CODE_DEFAULT,
         Some(text) => text.parse().map_err(|_| RouteError::CloseCode)?,
     };
-    if !matches!(code, 1000 | 1001 | 1008 | 1011..=1013 | 3000..=4999) {
+    if !is_close_code(code) {
         return Err(RouteError::CloseCode);
     }
     let reason = percent_encoding::percent_decode_str(parameter(query, "reason").unwrap_or(""))
