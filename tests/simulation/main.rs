@@ -45,6 +45,7 @@ fn simulate(seed: u64, steps: usize) -> BTreeMap<&'static str, usize> {
     }
     world.make_peace();
     world.check_peace();
+    world.check_reach();
     world.drain();
     world.ledger.happened.clone()
 }

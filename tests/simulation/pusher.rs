@@ -54,6 +54,11 @@ impl Pusher {
         self.waiting.push_back(Asked::Push(id));
     }
 
+    /// The id of the last push.
+    pub fn last_id(&self) -> String {
+        format!("p{}", self.count)
+    }
+
     /// Answers the Call that was deferred first.
     pub fn answer_late(&mut self, network: &Rc<Network>, ledger: &mut Ledger) {
         if self.peer.is_none() {

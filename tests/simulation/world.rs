@@ -321,6 +321,28 @@ impl World {
         }
     }
 
+    /// In peace a push finds every client, whichever process it reaches.
+    pub fn check_reach(&mut self) {
+        for who in (0..CLIENTS).cycle().take(3 * CLIENTS) {
+            if !self.clients[who].is_connected() {
+                continue;
+            }
+            // The next connection may be another process's.
+            self.pusher.resets(&mut self.random, &mut self.ledger);
+            let name = self.clients[who].name.clone();
+            self.pusher
+                .push(self.simulation.network(), &name, (0, None), &mut self.ledger);
+            self.pass(Duration::from_secs(1));
+            let push = self.ledger.pushes.get(&self.pusher.last_id()).expect("it was pushed");
+            assert!(
+                !self.clients[who].is_connected() || push.accepted && push.seen == 1,
+                "{name} is not found: {push:?}"
+            );
+            self.clients[who].answers(&mut self.random, &mut self.ledger);
+            self.pass(Duration::from_secs(1));
+        }
+    }
+
     /// SIGTERM: everybody is told, and nothing stays behind.
     pub fn drain(&mut self) {
         self.backend.answers_calls = self.random.percent(50);
