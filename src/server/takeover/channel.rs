@@ -136,7 +136,8 @@ impl Channel {
                 flags,
             );
             let len = match received {
-                Err(Errno::INTR | Errno::AGAIN) => continue,
+                // Reset: said once if the other process has ended before it read everything; what it had said itself comes all the same.
+                Err(Errno::INTR | Errno::AGAIN | Errno::CONNRESET) => continue,
                 Ok(received) if received.bytes > 0 => received.bytes,
                 _ => return Received::End,
             };
