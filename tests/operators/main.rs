@@ -23,4 +23,6 @@ mod takeover;
 mod tap_commands;
 mod taps;
 mod upgrade;
+mod upgrade_deaths;
+mod upgrade_manager;
 mod watchdog;

@@ -1,14 +1,12 @@
-//! A new process takes over, or everything is as before: `takeover-1` to `takeover-8`.
+//! A new process takes over, or everything is as before: `takeover-1` to `takeover-4`, `takeover-6`, `takeover-7`, `takeover-9`.
 
 use std::fs;
 use std::io::{ErrorKind, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use protocol::takeover::{Hello, Message};
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendFlags};
@@ -16,10 +14,10 @@ use rustix::process::Signal;
 use support::{Backend, Builder, Http, Proxy, Reply, Response, Successor, Until, eventually, open_to_all};
 
 /// A directory with a copy of the program, which a test may exchange.
-struct Installed(PathBuf);
+pub(crate) struct Installed(pub(crate) PathBuf);
 
 impl Installed {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!(
             "{}-installed-{}",
@@ -36,16 +34,31 @@ impl Installed {
         installed
     }
 
-    fn program(&self) -> PathBuf {
+    pub(crate) fn program(&self) -> PathBuf {
         self.0.join("ws2api")
     }
 
     /// As a package manager does: another file takes the place of the one that runs.
-    fn exchange(&self, script: &str) {
+    pub(crate) fn exchange(&self, script: &str) {
         let file = self.0.join("new");
         fs::write(&file, script).unwrap();
         executable(&file);
         fs::rename(file, self.program()).unwrap();
+    }
+
+    /// The next new process is a test that plays one up to that step.
+    pub(crate) fn exchange_for_step(&self, step: &str) {
+        let exe = std::env::current_exe().unwrap();
+        self.exchange(&format!(
+            "#!/bin/sh\nSTEP={step} exec {} --exact upgrade::the_new_process_of_a_test --ignored --nocapture 1>&2\n",
+            exe.display()
+        ));
+    }
+
+    /// The program that runs is there again.
+    pub(crate) fn restore(&self) {
+        fs::remove_file(self.program()).unwrap();
+        fs::hard_link(support::program::path(), self.program()).unwrap();
     }
 
     fn write(&self, name: &str, text: &str) -> String {
@@ -68,14 +81,14 @@ fn executable(file: &Path) {
 }
 
 /// Clients leave slowly enough to be looked at.
-fn slow(backend: &Backend) -> Builder {
+pub(crate) fn slow(backend: &Backend) -> Builder {
     Proxy::with(backend)
         .shards(2)
         .set("drain_timeout", "20s")
         .set("drain_spread", "0s")
 }
 
-fn ask(proxy: &Proxy, method: &str) -> Reply {
+pub(crate) fn ask(proxy: &Proxy, method: &str) -> Reply {
     Http::connect(proxy.admin).request(method, "/upgrade", &[], "")
 }
 
@@ -130,7 +143,7 @@ fn nobody_is_refused_while_a_new_process_takes_over_and_every_client_goes_on_the
 }
 
 /// Waits until the new process says that the old one is not there any more.
-fn wait_for_the_old_one(proxy: &Proxy) {
+pub(crate) fn wait_for_the_old_one(proxy: &Proxy) {
     eventually("the old process's end", || {
         (proxy.metric_where("upgrade_phase", "\"predecessor\"") == [0.0]).then_some(())
     });
@@ -312,12 +325,8 @@ fn a_new_process_that_dies_while_clients_move_costs_none_of_them_a_word_and_the_
     let backend = Backend::start();
     let mut proxy = slow(&backend).program(installed.program()).start();
     let mut clients: Vec<_> = (0..20).map(|number| proxy.client(&format!("CP{number}"))).collect();
-    let exe = std::env::current_exe().unwrap();
     for round in 0..2 {
-        installed.exchange(&format!(
-            "#!/bin/sh\nSTEP=takes-clients-and-dies exec {} --exact upgrade::the_new_process_of_a_test --ignored --nocapture 1>&2\n",
-            exe.display()
-        ));
+        installed.exchange_for_step("takes-clients-and-dies");
         ask(&proxy, "POST").expect(200);
         // Operators are the old one's again, too.
         eventually("the old process to serve again", || {
@@ -333,8 +342,7 @@ fn a_new_process_that_dies_while_clients_move_costs_none_of_them_a_word_and_the_
         backend.take("/result/Reset/CP1/p1");
     }
     proxy.wait_log("undone, this process serves again: the process that had taken over has ended");
-    fs::remove_file(installed.program()).unwrap();
-    fs::hard_link(support::program::path(), installed.program()).unwrap();
+    installed.restore();
     let new = proxy.upgrade();
     assert_eq!(proxy.wait().code(), Some(0));
     clients.iter_mut().for_each(|client| client.call(7));
@@ -356,11 +364,7 @@ fn one_that_the_new_process_cannot_have_stays_and_the_others_move() {
         .set("upgrade_timeout", "2s")
         .start();
     let _clients: Vec<_> = (0..20).map(|number| proxy.client(&format!("CP{number}"))).collect();
-    let exe = std::env::current_exe().unwrap();
-    installed.exchange(&format!(
-        "#!/bin/sh\nSTEP=refuses-a-client exec {} --exact upgrade::the_new_process_of_a_test --ignored --nocapture 1>&2\n",
-        exe.display()
-    ));
+    installed.exchange_for_step("refuses-a-client");
     ask(&proxy, "POST").expect(200);
     proxy.wait_log("can't have a client, which stays here");
     assert_eq!(proxy.wait().code(), Some(0));
@@ -421,7 +425,7 @@ fn a_configuration_that_is_refused_leaves_everything_as_it_was_and_its_words_com
 }
 
 /// The client stays, and newcomers come.
-fn goes_on(proxy: &Proxy, client: &mut support::Client) {
+pub(crate) fn goes_on(proxy: &Proxy, client: &mut support::Client) {
     client.call(7);
     proxy.client("CP-new").call(1);
     proxy.get("/readyz").expect(200);
@@ -509,11 +513,7 @@ fn wherever_a_new_process_fails_everything_is_as_it_was() {
         ("dies-when-it-may", "has ended before it served"),
         ("hangs-when-it-may", "though it was ready"),
     ] {
-        let exe = std::env::current_exe().unwrap();
-        installed.exchange(&format!(
-            "#!/bin/sh\nSTEP={step} exec {} --exact upgrade::the_new_process_of_a_test --ignored --nocapture 1>&2\n",
-            exe.display()
-        ));
+        installed.exchange_for_step(step);
         let said = ask(&proxy, "POST").expect(500).body;
         assert!(said.contains(words), "{step}: {said}");
         goes_on(&proxy, &mut client);
@@ -589,10 +589,18 @@ fn the_new_process_of_a_test() {
     if is("hangs-when-it-may") {
         hang();
     }
-    if is("takes-clients-and-dies") {
+    if is("serves-and-dies") {
         say(&Message::Serving.to_bytes());
-        for _ in 0..5 {
-            assert!(matches!(hear(), Message::Client { .. }));
+    }
+    if is("takes-clients-and-dies") || is("confirms-clients-and-dies") {
+        say(&Message::Serving.to_bytes());
+        for count in 0..5 {
+            let Message::Client { number, .. } = hear() else {
+                panic!()
+            };
+            if is("confirms-clients-and-dies") && count < 3 {
+                say(&Message::Taken { number, is_taken: true }.to_bytes());
+            }
         }
     }
     if is("refuses-a-client") {
@@ -620,6 +628,7 @@ fn the_number_of_shards_may_be_another_one_each_time() {
         .arg(&file)
         .start();
     let mut before: Option<Successor> = None;
+    let mut all = Vec::new();
     for shards in [5, 1, 3] {
         fs::write(&file, config(shards)).unwrap();
         let new = eventually("the process before to be gone", || {
@@ -632,10 +641,9 @@ fn the_number_of_shards_may_be_another_one_each_time() {
         }
         before = Some(new);
         // Whichever listener the kernel chooses, somebody accepts from it.
-        let mut clients: Vec<_> = (0..32)
-            .map(|number| proxy.client(&format!("CP{shards}-{number}")))
-            .collect();
-        clients.iter_mut().for_each(|client| client.call(1));
+        all.extend((0..32).map(|number| proxy.client(&format!("CP{shards}-{number}"))));
+        // And those that were there before have a home.
+        all.iter_mut().for_each(|client| client.call(shards));
         for _ in 0..32 {
             proxy.http().get(&format!("/clients/CP{shards}-1")).expect(200);
         }
@@ -719,8 +727,7 @@ fn the_command_says_who_has_taken_over_and_why_nobody_has() {
         said.contains("undone, this process goes on: ") && said.contains("exit status: 3"),
         "{said}"
     );
-    fs::remove_file(installed.program()).unwrap();
-    fs::hard_link(support::program::path(), installed.program()).unwrap();
+    installed.restore();
     let (code, told, said) = upgrade();
     assert_eq!(code, 0, "{said}");
     let pid = told.strip_prefix("process ").unwrap().split(' ').next().unwrap();
@@ -750,52 +757,4 @@ fn the_end_undoes_what_is_under_way() {
             .stderr()
             .contains("undone, this process goes on: this process ends")
     );
-}
-
-#[test]
-fn the_service_manager_hears_which_process_is_its_own() {
-    let installed = Installed::new();
-    let path = installed.0.join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    open_to_all(&path);
-    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    // All words in their order, but signs of life.
-    let hear = || {
-        loop {
-            let mut words = [0; 512];
-            let len = socket.recv(&mut words).unwrap();
-            let words = String::from_utf8_lossy(&words[..len]).into_owned();
-            if !words.starts_with("WATCHDOG=1") {
-                return words;
-            }
-        }
-    };
-    let backend = Backend::start();
-    let mut proxy = Proxy::with(&backend)
-        .shards(2)
-        .program(installed.program())
-        .environment("NOTIFY_SOCKET", &path)
-        .environment("STATE_DIRECTORY", &installed.0)
-        .start();
-    assert_eq!(hear(), "READY=1");
-    installed.exchange("#!/bin/sh\nexit 3\n");
-    ask(&proxy, "POST").expect(500);
-    assert!(hear().starts_with("RELOADING=1\nMONOTONIC_USEC="));
-    assert_eq!(hear(), "READY=1");
-    fs::remove_file(installed.program()).unwrap();
-    fs::hard_link(support::program::path(), installed.program()).unwrap();
-    let new = proxy.upgrade();
-    assert!(hear().starts_with("RELOADING=1\n"));
-    let taken = format!("MAINPID={}\nREADY=1\nSTATUS=taken over by a new process", new.id());
-    let mut rest = vec![hear(), hear()];
-    rest.sort();
-    assert_eq!(rest, [taken, "READY=1".to_owned()]);
-    assert_eq!(proxy.wait().code(), Some(0));
-    // The mark is the new one's.
-    let mark = fs::read_to_string(installed.0.join("running")).unwrap();
-    assert!(mark.starts_with(&format!("{} ", new.id())), "{mark}");
-    new.signal(Signal::TERM);
-    assert!(hear().starts_with("STOPPING=1"));
-    new.wait();
-    assert!(!proxy.stderr().contains("unclean"), "{}", proxy.stderr());
 }
