@@ -47,8 +47,7 @@ fn three_upgrades_are_noticed_by_nobody() {
         eprintln!("ws2api is not built: no upgrade of it is tried");
         return;
     };
-    let arguments =
-        "--smoke --clients 300 --ramp 500ms --hold 2s --proxy-shards 2 --upgrades 3 --threads 2 --pushes-per-second 0";
+    let arguments = "--smoke --clients 300 --ramp 500ms --hold 2s --proxy-shards 2 --upgrades 3 --threads 2";
     let (output, report) = run("upgrades", &ws2api, arguments);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     let upgrades = report.upgrades.unwrap();
