@@ -16,6 +16,7 @@ mod monitor;
 pub mod options;
 pub mod outcomes;
 pub mod page;
+pub mod percentiles;
 pub mod plot;
 pub mod pushes;
 pub mod report;

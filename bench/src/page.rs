@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use crate::amounts::{bytes, duration, grouped};
 use crate::options::Mode;
+use crate::percentiles::Percentiles;
 use crate::plot::{Chart, Scale, Series, escape};
-use crate::report::{Percentiles, Report, Second};
+use crate::report::{Report, Second};
 use crate::upgrades::Upgrades;
 
 /// Renders the report as one HTML page.

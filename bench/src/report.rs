@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::amounts::grouped;
 use crate::hostile::Kind;
 use crate::options::Mode;
+use crate::percentiles::Percentiles;
 use crate::sample::{Kernel, Process};
 use crate::upgrades::Upgrades;
 
@@ -123,20 +124,6 @@ pub struct Counted {
     pub outcomes_duplicated: u64,
     /// Outcomes that were errors (`Timeout`, `Disconnected`, …), which no client of ours sends.
     pub outcomes_failed: u64,
-}
-
-/// Percentiles in microseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "percentiles are their names")]
-pub struct Percentiles {
-    pub count: u64,
-    pub mean: f64,
-    pub p50: u64,
-    pub p90: u64,
-    pub p99: u64,
-    pub p999: u64,
-    pub p9999: u64,
-    pub max: u64,
 }
 
 /// All latencies of a run.
@@ -291,27 +278,6 @@ impl Hostile {
     }
 }
 
-impl Percentiles {
-    /// Reads the percentiles off a histogram.
-    #[must_use]
-    pub fn of(histogram: &Histogram<u64>) -> Self {
-        if histogram.is_empty() {
-            return Self::default();
-        }
-        let at = |quantile| histogram.value_at_quantile(quantile);
-        Self {
-            count: histogram.len(),
-            mean: histogram.mean(),
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
-            p9999: at(0.9999),
-            max: histogram.max(),
-        }
-    }
-}
-
 /// The curve from the median's left to the maximum, denser towards the tail.
 #[must_use]
 pub fn curve(histogram: &Histogram<u64>) -> Vec<CurvePoint> {
@@ -387,20 +353,6 @@ mod tests {
         assert_eq!(attack.missing(&all), [""; 0]);
         assert_eq!(Hostile::default().missing(&all).len(), all.len());
         assert_eq!(Hostile::default().missing(&[Kind::Storm]).len(), 1);
-    }
-
-    #[test]
-    fn percentiles_are_those_of_the_samples() {
-        let mut samples = histogram();
-        for micros in 1..=1_000 {
-            samples.saturating_record(micros);
-        }
-        let percentiles = Percentiles::of(&samples);
-        assert_eq!(
-            (percentiles.count, percentiles.p50, percentiles.p99, percentiles.max),
-            (1_000, 500, 990, 1_000)
-        );
-        assert_eq!(Percentiles::of(&histogram()), Percentiles::default());
     }
 
     #[test]

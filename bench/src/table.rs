@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use crate::amounts::{bytes, duration, grouped};
 use crate::options::Mode;
-use crate::report::{Percentiles, Report};
+use crate::percentiles::Percentiles;
+use crate::report::Report;
 
 impl Report {
     /// The table on the terminal.

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::amounts::{bytes, duration, grouped};
 use crate::counters::{Control, micros};
 use crate::http;
+use crate::percentiles::Percentiles;
 use crate::poller::now_ns;
-use crate::report::Percentiles;
 use crate::succession::Succession;
 
 /// What is to be done.
