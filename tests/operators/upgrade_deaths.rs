@@ -71,9 +71,9 @@ fn the_death_of_the_old_one_costs_nobody_a_word_who_has_moved() {
         .collect();
     let mut busy = proxy.client("busy");
     // They have a push in flight and one behind it when they move.
-    for number in 0..CLIENTS {
+    for (number, client) in clients.iter_mut().enumerate() {
         proxy.push(&format!("CP{number}"), "Reset", "p1", "{}").expect(202);
-        clients[number].expect("[2,\"p1\",\"Reset\",{}]");
+        client.expect("[2,\"p1\",\"Reset\",{}]");
         proxy.push(&format!("CP{number}"), "Reset", "p2", "{}").expect(202);
     }
     busy.send_call("1", "Heartbeat", "{}");
