@@ -7,6 +7,7 @@
 //! where randomness comes from, are the caller's, in the configuration that it gives.
 
 pub mod certificate;
+pub mod certificates;
 mod fault;
 mod handshake;
 mod keys;

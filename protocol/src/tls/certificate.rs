@@ -1,258 +1,359 @@
-//! Reads of a certificate what people ask about it: whose it is, for which names, and how long (RFC 5280, 4.1).
-//!
-//! It verifies nothing; rustls does.
+//! Reads of a certificate what it is for and how long it is good (RFC 5280, 4.1). Whether it is genuine is rustls' to say.
 
-/// What a certificate says.
+/// What is read of a certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Certificate {
-    /// The subject's last common name.
+pub struct Certificate<'c> {
+    /// The Common Name of its subject. `None`: it has none, or several, or one that is not text.
     pub common_name: Option<String>,
-    /// From when on, in seconds since 1970.
+    /// The names of hosts that it is for; where it has none, its Common Name.
+    pub hosts: Vec<String>,
+    /// It is for addresses.
+    pub has_addresses: bool,
+    /// In seconds since 1970, both inclusive.
     pub not_before: i64,
-    /// Until when, in seconds since 1970.
+    /// See `not_before`.
     pub not_after: i64,
-    /// The names of hosts among the subject's alternative names, as they stand there.
-    pub dns_names: Vec<String>,
+    /// Who it is, as bytes.
+    pub subject: &'c [u8],
+    /// Who has issued it, as bytes.
+    pub issuer: &'c [u8],
 }
 
-/// Reads one in DER. None: it is no certificate.
-#[must_use]
-pub fn read(der: &[u8]) -> Option<Certificate> {
-    let mut fields = Der(Der(Der(der).take(SEQUENCE)?).take(SEQUENCE)?);
-    fields.take_if(VERSION);
-    fields.take(INTEGER)?;
-    fields.take(SEQUENCE)?;
-    fields.take(SEQUENCE)?;
-    let mut validity = Der(fields.take(SEQUENCE)?);
-    let (not_before, not_after) = (validity.time()?, validity.time()?);
-    let common_name = common_name(fields.take(SEQUENCE)?)?;
-    fields.take(SEQUENCE)?;
-    fields.take_if(ISSUER_ID);
-    fields.take_if(SUBJECT_ID);
-    let dns_names = match fields.take_if(EXTENSIONS) {
-        Some(extensions) => dns_names(extensions)?,
-        None => Vec::new(),
-    };
-    Some(Certificate {
-        common_name,
-        not_before,
-        not_after,
-        dns_names,
-    })
-}
-
-/// None: it is no name. A text that nobody writes any more, in two bytes a letter, is no common name.
-fn common_name(subject: &[u8]) -> Option<Option<String>> {
-    let mut common_name = None;
-    let mut sets = Der(subject);
-    while !sets.0.is_empty() {
-        let mut set = Der(sets.take(SET)?);
-        while !set.0.is_empty() {
-            let mut pair = Der(set.take(SEQUENCE)?);
-            let kind = pair.take(OBJECT_ID)?;
-            let (tag, value) = pair.next()?;
-            if kind == COMMON_NAME && matches!(tag, UTF8_STRING | PRINTABLE_STRING | IA5_STRING) {
-                common_name = str::from_utf8(value).ok().map(str::to_owned);
+impl<'c> Certificate<'c> {
+    /// Reads a certificate in DER. `None`: it is none.
+    #[must_use]
+    pub fn read(der: &'c [u8]) -> Option<Self> {
+        let mut certificate = Der(Der(der).take(SEQUENCE)?);
+        let mut fields = Der(certificate.take(SEQUENCE)?);
+        fields.skip(VERSION)?;
+        fields.take(INTEGER)?;
+        // The algorithm of the signature.
+        fields.take(SEQUENCE)?;
+        let issuer = fields.take(SEQUENCE)?;
+        let mut validity = Der(fields.take(SEQUENCE)?);
+        let (not_before, not_after) = (time(validity.next()?)?, time(validity.next()?)?);
+        let subject = fields.take(SEQUENCE)?;
+        // The key.
+        fields.take(SEQUENCE)?;
+        let (mut hosts, mut has_addresses) = (Vec::new(), false);
+        while let Some((tag, value)) = fields.next() {
+            if tag == EXTENSIONS {
+                (hosts, has_addresses) = alternative_names(value)?;
             }
         }
+        let common_name = common_name(subject)?;
+        if hosts.is_empty() && !has_addresses {
+            hosts.extend(common_name.clone());
+        }
+        Some(Self {
+            common_name,
+            hosts,
+            has_addresses,
+            not_before,
+            not_after,
+            subject,
+            issuer,
+        })
     }
-    Some(common_name)
+
+    /// Whether it is for the host of that name. Upper and lower case are the same; `*` stands for one label (RFC 9525, 6.3).
+    #[must_use]
+    pub fn is_for(&self, host: &str) -> bool {
+        self.hosts.iter().any(|own| names_match(own, host))
+    }
 }
 
-fn dns_names(extensions: &[u8]) -> Option<Vec<String>> {
-    let mut names = Vec::new();
+/// Whether a certificate's name covers that of a host.
+pub(super) fn names_match(name: &str, host: &str) -> bool {
+    let covered = match name.strip_prefix("*.") {
+        Some(domain) => host
+            .split_once('.')
+            .filter(|(label, _)| !label.is_empty())
+            .map(|(_, rest)| (domain, rest)),
+        None => Some((name, host)),
+    };
+    covered.is_some_and(|(own, asked)| own.eq_ignore_ascii_case(asked))
+}
+
+/// `None`: what is there is no list of extensions.
+fn alternative_names(extensions: &[u8]) -> Option<(Vec<String>, bool)> {
     let mut extensions = Der(Der(extensions).take(SEQUENCE)?);
-    while !extensions.0.is_empty() {
-        let mut extension = Der(extensions.take(SEQUENCE)?);
-        let kind = extension.take(OBJECT_ID)?;
-        extension.take_if(BOOLEAN);
-        let value = extension.take(OCTET_STRING)?;
-        if kind != SUBJECT_ALT_NAME {
+    let (mut hosts, mut has_addresses) = (Vec::new(), false);
+    while let Some((tag, extension)) = extensions.next() {
+        let mut extension = Der((tag == SEQUENCE).then_some(extension)?);
+        let id = extension.take(OBJECT_ID)?;
+        extension.skip(BOOLEAN)?;
+        let value = extension.take(OCTETS)?;
+        if id != ALTERNATIVE_NAME {
             continue;
         }
-        let mut all = Der(Der(value).take(SEQUENCE)?);
-        while !all.0.is_empty() {
-            if let (DNS_NAME, name) = all.next()? {
-                names.extend(str::from_utf8(name).ok().map(str::to_owned));
+        let mut names = Der(Der(value).take(SEQUENCE)?);
+        while let Some((tag, name)) = names.next() {
+            match tag {
+                DNS_NAME => hosts.extend(str::from_utf8(name).ok().map(str::to_owned)),
+                IP_ADDRESS => has_addresses = true,
+                _ => {}
             }
         }
     }
-    Some(names)
+    Some((hosts, has_addresses))
 }
 
-/// What has not been read of some DER.
+/// `Some(None)`: there is none, or it can be read in two ways.
+fn common_name(subject: &[u8]) -> Option<Option<String>> {
+    let mut found = Vec::new();
+    let mut sets = Der(subject);
+    while let Some((tag, set)) = sets.next() {
+        let mut set = Der((tag == SET).then_some(set)?);
+        while let Some((tag, attribute)) = set.next() {
+            let mut attribute = Der((tag == SEQUENCE).then_some(attribute)?);
+            if attribute.take(OBJECT_ID)? == COMMON_NAME {
+                found.push(attribute.next()?);
+            }
+        }
+    }
+    let [(tag, value)] = &found[..] else { return Some(None) };
+    let text = match *tag {
+        UTF8_TEXT => str::from_utf8(value).ok(),
+        PRINTABLE_TEXT | IA5_TEXT | TELETEX_TEXT => str::from_utf8(value).ok().filter(|text| text.is_ascii()),
+        _ => None,
+    };
+    let text = text.filter(|text| !text.is_empty() && !text.contains(char::is_control));
+    Some(text.map(str::to_owned))
+}
+
+/// In seconds since 1970 (RFC 5280, 4.1.2.5).
+fn time((tag, value): (u8, &[u8])) -> Option<i64> {
+    let digits = value.strip_suffix(b"Z")?;
+    let number = |part: &[u8]| {
+        part.iter().try_fold(0_i64, |sum, digit| {
+            digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0'))
+        })
+    };
+    let (year, rest) = match tag {
+        UTC_TIME => {
+            let (year, rest) = digits.split_first_chunk::<2>()?;
+            let year = number(year)?;
+            (if year < 50 { 2000 + year } else { 1900 + year }, rest)
+        }
+        GENERALIZED_TIME => {
+            let (year, rest) = digits.split_first_chunk::<4>()?;
+            (number(year)?, rest)
+        }
+        _ => return None,
+    };
+    let (pairs, []) = rest.as_chunks::<2>() else {
+        return None;
+    };
+    let pairs: Vec<i64> = pairs.iter().map(|pair| number(pair)).collect::<Option<_>>()?;
+    let [
+        month @ 1..=12,
+        day @ 1..=31,
+        hour @ 0..24,
+        minute @ 0..60,
+        second @ 0..=60,
+    ] = pairs[..]
+    else {
+        return None;
+    };
+    Some(days_since_1970(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
+/// Of the Gregorian calendar, counted in years that begin with March: the day that is added now and then is their last.
+fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// What is left of a value in DER (X.690): one element after the other.
 struct Der<'d>(&'d [u8]);
 
 impl<'d> Der<'d> {
-    /// The next value and its tag.
+    /// The next element's tag and value. `None`: there is none, or it can't be read.
     fn next(&mut self) -> Option<(u8, &'d [u8])> {
-        let tag = *self.0.split_off_first()?;
-        let len = match *self.0.split_off_first()? {
-            short @ ..=0x7f => short.into(),
-            long @ 0x81..=0x83 => {
-                let digits = self.0.split_off(..usize::from(long & 0x7f))?;
-                digits.iter().fold(0, |len, byte| len << 8 | usize::from(*byte))
+        let (&tag, rest) = self.0.split_first()?;
+        let (&first, rest) = rest.split_first()?;
+        let (len, rest) = match first {
+            len @ 0..=0x7f => (usize::from(len), rest),
+            // Lengths without end are no DER, and no certificate has four bytes of length.
+            count @ 0x81..=0x83 => {
+                let (bytes, rest) = rest.split_at_checked(usize::from(count - 0x80))?;
+                (bytes.iter().fold(0, |len, byte| len << 8 | usize::from(*byte)), rest)
             }
             _ => return None,
         };
-        Some((tag, self.0.split_off(..len)?))
+        let (value, rest) = rest.split_at_checked(len)?;
+        self.0 = rest;
+        Some((tag, value))
     }
 
+    /// The next element's value, which has to have that tag.
     fn take(&mut self, tag: u8) -> Option<&'d [u8]> {
         self.next().filter(|(found, _)| *found == tag).map(|(_, value)| value)
     }
 
-    fn take_if(&mut self, tag: u8) -> Option<&'d [u8]> {
+    /// Passes over the next element if it has that tag.
+    fn skip(&mut self, tag: u8) -> Option<()> {
         if self.0.first() == Some(&tag) {
-            self.take(tag)
-        } else {
-            None
+            self.next()?;
         }
-    }
-
-    /// `YYMMDDhhmmssZ` from 1950 to 2049, or with the whole year.
-    fn time(&mut self) -> Option<i64> {
-        let (tag, text) = self.next()?;
-        let digits = text.strip_suffix(b"Z")?;
-        let (year, rest) = match tag {
-            UTC_TIME => digits.split_at_checked(2)?,
-            GENERALIZED_TIME => digits.split_at_checked(4)?,
-            _ => return None,
-        };
-        let year = match number(year)? {
-            short if tag == UTC_TIME => short + if short < 50 { 2000 } else { 1900 },
-            long => long,
-        };
-        let [month, day, hour, minute, second] = parts(rest)?;
-        let is_good = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61;
-        is_good.then(|| days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second)
+        Some(())
     }
 }
-
-fn parts(digits: &[u8]) -> Option<[i64; 5]> {
-    let (pairs, rest) = digits.as_chunks::<2>();
-    let [a, b, c, d, e] = pairs else { return None };
-    rest.is_empty().then_some(())?;
-    Some([number(a)?, number(b)?, number(c)?, number(d)?, number(e)?])
-}
-
-fn number(digits: &[u8]) -> Option<i64> {
-    digits.iter().try_fold(0, |number, digit| {
-        digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0'))
-    })
-}
-
-/// From 1970-01-01 to a day of the Gregorian calendar.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    // A year that begins in March ends with the leap day.
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let of_years = year * 365 + year / 4 - year / 100 + year / 400;
-    let of_months = (month * 153 + 2) / 5;
-    of_years + of_months + day - 1 - DAYS_TO_1970
-}
-
-/// From the first of March in the year 0.
-const DAYS_TO_1970: i64 = 719_468;
 
 const BOOLEAN: u8 = 0x01;
 const INTEGER: u8 = 0x02;
-const OCTET_STRING: u8 = 0x04;
+const OCTETS: u8 = 0x04;
 const OBJECT_ID: u8 = 0x06;
-const UTF8_STRING: u8 = 0x0c;
-const PRINTABLE_STRING: u8 = 0x13;
-const IA5_STRING: u8 = 0x16;
+const UTF8_TEXT: u8 = 0x0c;
+const PRINTABLE_TEXT: u8 = 0x13;
+const TELETEX_TEXT: u8 = 0x14;
+const IA5_TEXT: u8 = 0x16;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const DNS_NAME: u8 = 0x82;
-// Of a certificate's fields, those that need not be there.
+const IP_ADDRESS: u8 = 0x87;
 const VERSION: u8 = 0xa0;
-const ISSUER_ID: u8 = 0x81;
-const SUBJECT_ID: u8 = 0x82;
 const EXTENSIONS: u8 = 0xa3;
 /// 2.5.4.3
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 /// 2.5.29.17
-const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+const ALTERNATIVE_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{CertificateParams, DnType, DnValue, KeyPair, PKCS_ECDSA_P256_SHA256, SanType, date_time_ymd};
-
     use super::*;
 
-    fn der(change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
-        let mut params = CertificateParams::new(["csms.example".to_owned(), "*.ocpp.example".to_owned()]).unwrap();
-        change(&mut params);
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
-        params.self_signed(&key).unwrap().der().to_vec()
+    fn element(tag: u8, value: &[u8]) -> Vec<u8> {
+        let len = value.len();
+        let len = match len {
+            0..0x80 => vec![len as u8],
+            _ => vec![0x82, (len >> 8) as u8, len as u8],
+        };
+        [&[tag][..], &len, value].concat()
     }
 
-    #[test]
-    fn names_and_dates_are_read() {
-        let der = der(|params| {
-            params.not_before = date_time_ymd(2024, 2, 29);
-            params.not_after = date_time_ymd(2050, 1, 1);
-            params.subject_alt_names.push(SanType::IpAddress([127, 0, 0, 1].into()));
-            params.distinguished_name.push(DnType::OrganizationName, "ACME");
-            params.distinguished_name.push(DnType::CommonName, "CP Ä1");
+    fn name(values: &[(u8, &str)]) -> Vec<u8> {
+        let sets = values.iter().map(|(tag, text)| {
+            let attribute = [element(OBJECT_ID, COMMON_NAME), element(*tag, text.as_bytes())].concat();
+            element(SET, &element(SEQUENCE, &attribute))
         });
-        let certificate = read(&der).unwrap();
-        assert_eq!(
-            certificate,
-            Certificate {
-                common_name: Some("CP Ä1".to_owned()),
-                // One is written with two digits of the year, the other with four.
-                not_before: 1_709_164_800,
-                not_after: 2_524_608_000,
-                dns_names: vec!["csms.example".to_owned(), "*.ocpp.example".to_owned()],
-            }
+        element(SEQUENCE, &sets.collect::<Vec<_>>().concat())
+    }
+
+    fn certificate(subject: &[(u8, &str)], hosts: &[&str], until: (u8, &str)) -> Vec<u8> {
+        let names: Vec<u8> = hosts
+            .iter()
+            .flat_map(|host| element(DNS_NAME, host.as_bytes()))
+            .collect();
+        let names = element(OCTETS, &element(SEQUENCE, &names));
+        let extension = element(
+            SEQUENCE,
+            &[element(OBJECT_ID, ALTERNATIVE_NAME), element(BOOLEAN, &[255]), names].concat(),
         );
+        let extensions = element(EXTENSIONS, &element(SEQUENCE, &extension));
+        let validity = [
+            element(UTC_TIME, b"700101000000Z"),
+            element(until.0, until.1.as_bytes()),
+        ]
+        .concat();
+        let fields = [
+            element(VERSION, &element(INTEGER, &[2])),
+            element(INTEGER, &[1]),
+            element(SEQUENCE, &[]),
+            name(&[(UTF8_TEXT, "Issuer")]),
+            element(SEQUENCE, &validity),
+            name(subject),
+            element(SEQUENCE, &[0; 300]),
+            if hosts.is_empty() { Vec::new() } else { extensions },
+        ];
+        element(SEQUENCE, &element(SEQUENCE, &fields.concat()))
     }
 
-    #[test]
-    fn a_common_name_is_read_in_the_encodings_that_are_ascii_or_utf_8() {
-        let printable = DnValue::PrintableString("CP-1".try_into().unwrap());
-        let two_bytes = DnValue::BmpString("CP-1".try_into().unwrap());
-        for (value, name) in [(printable, Some("CP-1")), (two_bytes, None)] {
-            let der = der(|params| params.distinguished_name.push(DnType::CommonName, value));
-            assert_eq!(read(&der).unwrap().common_name.as_deref(), name);
-        }
-        let nobody = der(|params| params.distinguished_name = rcgen::DistinguishedName::new());
-        assert_eq!(read(&nobody).unwrap().common_name, None);
-    }
+    const UNTIL: (u8, &str) = (GENERALIZED_TIME, "20500101000000Z");
 
     #[test]
-    fn what_is_cut_off_or_garbled_is_none_or_something_else_and_never_a_panic() {
-        let der = der(|params| params.distinguished_name.push(DnType::CommonName, "CP1"));
-        let whole = read(&der).unwrap();
-        for len in 0..der.len() {
-            assert_eq!(read(&der[..len]), None, "{len}");
-        }
-        for at in 0..der.len() {
-            for bit in 0..8 {
-                let mut garbled = der.clone();
-                garbled[at] ^= 1 << bit;
-                let _ = read(&garbled);
-            }
-        }
-        assert_eq!(read(&der), Some(whole));
-    }
-
-    #[test]
-    fn days_are_those_of_the_calendar() {
-        for (date, day) in [
-            ((1970, 1, 1), 0),
-            ((2000, 2, 29), 11_016),
-            ((2000, 3, 1), 11_017),
-            ((1999, 12, 31), 10_956),
+    fn names_and_times_are_read() {
+        let der = certificate(&[(UTF8_TEXT, "CP1")], &["a.example", "*.b.example"], UNTIL);
+        let read = Certificate::read(&der).unwrap();
+        assert_eq!(read.common_name.as_deref(), Some("CP1"));
+        assert_eq!(read.hosts, ["a.example", "*.b.example"]);
+        assert_eq!((read.not_before, read.not_after), (0, 2_524_608_000));
+        assert!(read.subject.ends_with(b"CP1") && read.issuer.ends_with(b"Issuer"));
+        for (host, is_for) in [
+            ("A.example", true),
+            ("x.b.example", true),
+            ("b.example", false),
+            ("x.y.b.example", false),
+            (".b.example", false),
+            ("c.example", false),
         ] {
-            assert_eq!(days(date.0, date.1, date.2), day, "{date:?}");
+            assert_eq!(read.is_for(host), is_for, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_common_name_that_can_be_read_in_two_ways_is_none() {
+        let read = |subject: &[(u8, &str)]| {
+            let der = certificate(subject, &[], UNTIL);
+            Certificate::read(&der).unwrap().common_name
+        };
+        assert_eq!(read(&[(PRINTABLE_TEXT, "CP-1")]).as_deref(), Some("CP-1"));
+        for subject in [
+            &[(UTF8_TEXT, "CP1"), (UTF8_TEXT, "CP2")][..],
+            &[],
+            &[(UTF8_TEXT, "")],
+            &[(UTF8_TEXT, "CP1\0.example")],
+            &[(PRINTABLE_TEXT, "ü")],
+            &[(0x1e, "C\0P\0")],
+        ] {
+            assert_eq!(read(subject), None, "{subject:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_without_alternative_names_is_for_its_common_name() {
+        let der = certificate(&[(UTF8_TEXT, "a.example")], &[], UNTIL);
+        assert!(Certificate::read(&der).unwrap().is_for("a.example"));
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar_and_others_are_refused() {
+        let until = |tag, text| Certificate::read(&certificate(&[], &[], (tag, text))).map(|read| read.not_after);
+        assert_eq!(until(UTC_TIME, "491231235959Z"), Some(2_524_607_999));
+        assert_eq!(until(UTC_TIME, "500101000000Z"), Some(-631_152_000));
+        assert_eq!(until(UTC_TIME, "240229120000Z"), Some(1_709_208_000));
+        assert_eq!(until(GENERALIZED_TIME, "99991231235959Z"), Some(253_402_300_799));
+        for wrong in [
+            "",
+            "Z",
+            "2402291200Z",
+            "240229120000",
+            "241329120000Z",
+            "240200120000Z",
+            "24022912000aZ",
+        ] {
+            assert_eq!(until(UTC_TIME, wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_or_changed_is_read_or_refused_and_nothing_else() {
+        let der = certificate(&[(UTF8_TEXT, "CP1")], &["a.example"], UNTIL);
+        for len in 0..der.len() {
+            assert_eq!(Certificate::read(&der[..len]), None, "{len}");
+        }
+        for place in 0..der.len() {
+            for value in [0, 0x7f, 0x80, 0x84, 0xff] {
+                let mut changed = der.clone();
+                changed[place] = value;
+                let _ = Certificate::read(&changed);
+            }
         }
     }
 }

@@ -72,6 +72,12 @@ impl Records {
         self.suite
     }
 
+    /// What comes from now on is of no use: nothing is kept of it, and it is not opened.
+    pub fn forget(&mut self) {
+        self.is_receiving = false;
+        self.partial = None;
+    }
+
     /// How many bytes are held of what has come in part.
     #[must_use]
     pub fn held_len(&self) -> usize {

@@ -5,7 +5,7 @@ use rustls::{CommonState, ConnectionTrafficSecrets, Error, ExtractedSecrets, Han
 
 use super::HandshakeError;
 use super::secrets::Secrets;
-use crate::tls::certificate;
+use crate::tls::certificate::Certificate;
 use crate::tls::keys::Keys;
 use crate::tls::records::{Records, Side};
 use crate::tls::suite::{Suite, Version};
@@ -61,7 +61,7 @@ impl Facts {
     #[must_use]
     pub fn peer_common_name(&self) -> Option<String> {
         let der = self.peer_certificate.as_ref()?;
-        certificate::read(der)?.common_name
+        Certificate::read(der)?.common_name
     }
 }
 
