@@ -447,6 +447,7 @@ fn serve(connection: &mut Connection, number: usize, shared: &Shared) -> io::Res
     match &connection.stream {
         Stream::Tcp(stream) => stream.set_read_timeout(None)?,
         Stream::Unix(stream) => stream.set_read_timeout(None)?,
+        Stream::Tls(stream) => stream.socket.set_read_timeout(None)?,
     }
     loop {
         let (request, complaint) = match read_request(connection, number) {

@@ -167,15 +167,16 @@ impl Builder {
         let mut proxy = Proxy::new(child, stderr, stdout);
         let ready = ready.unwrap_or_else(|_| panic!("it did not get ready: {}", proxy.stderr()));
         let fields: Vec<_> = ready.trim_end().split(' ').collect();
-        let field = |index: usize, name: &str| -> &str {
-            let value = fields.get(index).and_then(|field| field.strip_prefix(name));
-            value.unwrap_or_else(|| panic!("no {name} in {ready:?}"))
-        };
-        assert_eq!((fields[0], fields.len()), ("ready", 5), "{ready:?}");
-        proxy.listen = field(1, "listen=").parse().unwrap();
-        proxy.ingress = field(2, "ingress=").parse().unwrap();
-        proxy.admin = field(3, "admin=").parse().unwrap();
-        assert_eq!(field(4, "shards="), self.shards.to_string());
+        let named = |name: &str| fields.iter().find_map(|field| field.strip_prefix(name));
+        let field = |name: &str| named(name).unwrap_or_else(|| panic!("no {name} in {ready:?}"));
+        assert_eq!(fields[0], "ready", "{ready:?}");
+        proxy.listen_tls = named("listen_tls=").map(|address| address.parse().unwrap());
+        if let Some(listen) = named("listen=") {
+            proxy.listen = listen.parse().unwrap();
+        }
+        proxy.ingress = field("ingress=").parse().unwrap();
+        proxy.admin = field("admin=").parse().unwrap();
+        assert_eq!(field("shards="), self.shards.to_string());
         proxy
     }
 }

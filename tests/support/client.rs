@@ -8,6 +8,7 @@ use sha1::{Digest, Sha1};
 
 use super::Compression;
 use super::http::{Connection, Head, Http, Reply, Stream};
+use super::tls::TlsStream;
 use super::{DEADLINE, Value, parse, percent_encode};
 
 /// An opening handshake, as the test wants it.
@@ -206,6 +207,15 @@ impl Client {
     /// What is under it.
     pub fn stream(&self) -> &Stream {
         &self.connection.stream
+    }
+
+    /// The TLS under it, if there is any.
+    #[track_caller]
+    pub fn tls(&mut self) -> &mut TlsStream {
+        match &mut self.connection.stream {
+            Stream::Tls(tls) => tls,
+            other => panic!("no TLS: {other:?}"),
+        }
     }
 
     /// Sends bytes as they are.

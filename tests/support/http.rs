@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 
+use super::tls::TlsStream;
 use super::{DEADLINE, Value, parse};
 
 /// A connection of either kind.
@@ -11,6 +12,7 @@ use super::{DEADLINE, Value, parse};
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
 impl Stream {
@@ -31,6 +33,8 @@ impl Stream {
                 stream.set_read_timeout(Some(DEADLINE))?;
                 stream.set_write_timeout(Some(DEADLINE))?;
             }
+            // Its socket has them.
+            Stream::Tls(_) => {}
         }
         Ok(self)
     }
@@ -39,6 +43,7 @@ impl Stream {
         Ok(match self {
             Stream::Tcp(stream) => Stream::Tcp(stream.try_clone()?),
             Stream::Unix(stream) => Stream::Unix(stream.try_clone()?),
+            Stream::Tls(_) => return Err(ErrorKind::Unsupported.into()),
         })
     }
 
@@ -46,14 +51,18 @@ impl Stream {
         let _ = match self {
             Stream::Tcp(stream) => stream.shutdown(how),
             Stream::Unix(stream) => stream.shutdown(how),
+            Stream::Tls(stream) => stream.socket.shutdown(how),
         };
     }
 
     /// Ends a TCP connection with a reset as soon as it is closed.
     pub fn reset_on_close(&self) {
-        if let Stream::Tcp(stream) = self {
-            rustix::net::sockopt::set_socket_linger(stream, Some(std::time::Duration::ZERO)).unwrap();
-        }
+        let socket = match self {
+            Stream::Tcp(stream) => stream,
+            Stream::Tls(stream) => &stream.socket,
+            Stream::Unix(_) => return,
+        };
+        rustix::net::sockopt::set_socket_linger(socket, Some(std::time::Duration::ZERO)).unwrap();
     }
 }
 
@@ -62,6 +71,7 @@ impl Read for Stream {
         match self {
             Stream::Tcp(stream) => stream.read(buf),
             Stream::Unix(stream) => stream.read(buf),
+            Stream::Tls(stream) => stream.read(buf),
         }
     }
 }
@@ -71,6 +81,7 @@ impl Write for Stream {
         match self {
             Stream::Tcp(stream) => stream.write(buf),
             Stream::Unix(stream) => stream.write(buf),
+            Stream::Tls(stream) => stream.write(buf),
         }
     }
 

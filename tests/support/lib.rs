@@ -7,6 +7,7 @@
 
 pub mod backend;
 pub mod builder;
+pub mod certificates;
 pub mod client;
 pub mod compression;
 pub mod gate;
@@ -16,6 +17,7 @@ pub mod proxy;
 pub mod proxy_protocol;
 pub mod successor;
 pub mod tap;
+pub mod tls;
 pub mod until;
 
 use std::fs::Permissions;
@@ -25,6 +27,7 @@ use std::time::{Duration, Instant};
 
 pub use backend::{Backend, Request, Response};
 pub use builder::Builder;
+pub use certificates::Authority;
 pub use client::{Client, Handshake, Message};
 pub use compression::Compression;
 pub use gate::Gate;
@@ -33,6 +36,7 @@ pub use proxy::Proxy;
 pub use serde_json::{Value, json};
 pub use successor::Successor;
 pub use tap::Tap;
+pub use tls::Tls;
 pub use until::Until;
 
 /// How long anything may take before a test fails. Only a broken program comes near.

@@ -19,6 +19,8 @@ pub struct Proxy {
     stdout: Mutex<mpsc::Receiver<String>>,
     exited: Option<ExitStatus>,
     pub listen: SocketAddr,
+    /// If it is configured.
+    pub listen_tls: Option<SocketAddr>,
     pub ingress: SocketAddr,
     pub admin: SocketAddr,
 }
@@ -33,6 +35,7 @@ impl Proxy {
             stdout: Mutex::new(stdout),
             exited: None,
             listen: unknown,
+            listen_tls: None,
             ingress: unknown,
             admin: unknown,
         }
