@@ -21,6 +21,7 @@ use protocol::trace_context::TraceParent;
 use shards::listener::{self, Listener};
 use shards::pass::PassEnd;
 use shards::{Settings, Shard, node, spawn};
+use ws2api::client::accept::Entrance;
 use ws2api::client::{Backend, Clients, Connection, Conversation, Message, Overloaded, Verdict, accept};
 use ws2api::config::{self, Config, Overrides};
 use ws2api::env::Env;
@@ -68,7 +69,11 @@ async fn serve(parts: Shard<()>, config: Config, address: SocketAddr) {
     spawn(accept::receive(clients.clone(), parts.arrivals, |_, _| {}, |_, _| {}));
     println!("ready {address}");
     env.open.trigger(env.reactor.now());
-    accept::accept(clients, parts.handover, vec![listener]).await;
+    let entrance = Entrance {
+        listener,
+        is_tls: false,
+    };
+    accept::accept(clients, parts.handover, vec![entrance]).await;
 }
 
 /// Gives back what it gets.

@@ -56,6 +56,8 @@ pub struct ServeArgs {
     pub trace_client: Option<ClientId>,
     /// Whether a warning of `check` is an error.
     pub strict: bool,
+    /// Whether `demo` has TLS, too.
+    pub tls: bool,
 }
 
 /// A command for a running process, as it was typed.
@@ -260,7 +262,10 @@ fn command(mut args: ServeArgs, own: &[(&'static Flag, String)], words: Vec<OsSt
     }
     let words = &words[1..];
     match entry.name {
-        "demo" => Ok(Command::Demo(args)),
+        "demo" => {
+            args.tls = own.iter().any(|(flag, _)| flag.name == "tls");
+            Ok(Command::Demo(args))
+        }
         "man" => Ok(Command::Man),
         "completions" => {
             let shell = words.first().and_then(|shell| shell.to_str());

@@ -20,6 +20,8 @@ mod questions;
 mod quiet;
 mod registry;
 pub mod room;
+pub mod tickets;
+pub mod tls;
 mod top;
 mod trace;
 mod twins;

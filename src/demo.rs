@@ -1,10 +1,13 @@
 //! Runs `ws2api demo`: the proxy with a small charging backend built in, so that there is something to try at once.
 
+use std::fs::DirBuilder;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
+use crate::config::CertificateFiles;
 use crate::server::Addresses;
 use protocol::http::{BodyDecoder, parse_request, write_response};
 
@@ -26,10 +29,33 @@ pub fn start_backend() -> io::Result<SocketAddr> {
     Ok(address)
 }
 
+/// Makes a certificate for this machine, which whoever wants to may trust. Its files stay.
+///
+/// # Errors
+/// When there is no room for them.
+pub fn make_certificate() -> io::Result<CertificateFiles> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]);
+    let made = made.map_err(io::Error::other)?;
+    let folder = std::env::temp_dir().join(format!("ws2api-demo-{}", std::process::id()));
+    DirBuilder::new().mode(0o700).create(&folder)?;
+    let files = CertificateFiles {
+        chain: folder.join("certificate.pem"),
+        key: folder.join("key.pem"),
+    };
+    std::fs::write(&files.chain, made.cert.pem())?;
+    std::fs::write(&files.key, made.signing_key.serialize_pem())?;
+    Ok(files)
+}
+
 /// What to try, as text for a terminal.
 #[must_use]
-pub fn guide(addresses: &Addresses) -> String {
-    let Addresses { listen, ingress, admin } = addresses;
+pub fn guide(addresses: &Addresses, certificate: Option<&CertificateFiles>) -> String {
+    let Addresses { ingress, admin, .. } = addresses;
+    let listen = addresses
+        .listen
+        .map_or_else(|| "-".to_owned(), |address| address.to_string());
+    let tls = addresses.listen_tls.zip(certificate);
+    let tls = tls.map_or_else(String::new, |(address, files)| guide_to_tls(address, files));
     format!(
         "ws2api demo: clients connect to ws://{listen}/<ClientId>; the built-in backend prints what reaches it.\n\n\
          1. Connect a charge point, in another terminal (Node.js):\n\n    \
@@ -40,9 +66,22 @@ pub fn guide(addresses: &Addresses) -> String {
          curl -i -H 'Content-Type: application/json' -d '{{\"type\":\"Soft\"}}' http://{ingress}/call/Reset/CP1/p1\n\n\
          4. Answer it in the first: the backend gets POST /result/Reset/CP1/p1.\n\n    \
          [3,\"p1\",{{\"status\":\"Accepted\"}}]\n\n\
+         {tls}\
          Who is connected:  curl http://{ingress}/clients\n\
          Metrics:           curl http://{admin}/metrics\n\n\
          Ctrl-C ends it.\n"
+    )
+}
+
+fn guide_to_tls(address: SocketAddr, files: &CertificateFiles) -> String {
+    let (port, chain) = (address.port(), files.chain.display());
+    format!(
+        "With TLS (security profile 2), by one of these:\n\n    \
+         npx wscat -c wss://localhost:{port}/CP1 -s ocpp1.6 --ca {chain}\n    \
+         openssl s_client -connect localhost:{port} -CAfile {chain} -verify_return_error\n    \
+         python3 -c 'import ssl, websockets.sync.client as w; tls = ssl.create_default_context(cafile=\"{chain}\"); \
+         c = w.connect(\"wss://localhost:{port}/CP1\", subprotocols=[\"ocpp1.6\"], ssl=tls); \
+         c.send(\"[2,\\\"1\\\",\\\"Heartbeat\\\",{{}}]\"); print(c.recv())'\n\n"
     )
 }
 

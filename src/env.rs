@@ -24,6 +24,7 @@ use crate::observe::counters::Counters;
 use crate::observe::refusals::Refusals;
 use crate::observe::watch::Watch;
 use protocol::ocpp::ClientId;
+use protocol::tls::RECORD_LEN_MAX;
 
 /// One shard's surroundings.
 pub struct Env {
@@ -162,4 +163,6 @@ impl Env {
     }
 }
 
-const SCRATCH_LEN: usize = 16 * 1024;
+/// A record of TLS is opened in it.
+const SCRATCH_LEN: usize = 16 * 1024 + 512;
+const _: () = assert!(SCRATCH_LEN >= RECORD_LEN_MAX);

@@ -87,6 +87,10 @@ fn check(config: &Config, args: &ServeArgs) -> Result<(), String> {
     print(&config.render())?;
     let rows = server::check::admission_rows(config).join("\n");
     print(&format!("\n# Who gets in\n{rows}\n"))?;
+    let certificates = server::check::certificate_rows(config).join("\n");
+    if !certificates.is_empty() && !args.overrides.elsewhere {
+        print(&format!("\n# The certificates of listen_tls\n{certificates}\n"))?;
+    }
     let warnings = if args.overrides.elsewhere {
         config::warnings(config)
     } else {
@@ -173,11 +177,21 @@ fn demonstrate(mut args: ServeArgs) -> Result<(), String> {
             overrides.set(key, "127.0.0.1:0");
         }
         overrides.set("backend", format!("http://{backend}"));
+        let certificate = match args.tls {
+            true => Some(demo::make_certificate().map_err(|error| format!("the demo's certificate: {error}"))?),
+            false => None,
+        };
+        if let Some(certificate) = &certificate {
+            overrides.set("listen_tls", "127.0.0.1:0");
+            overrides.set("tls_certificates", certificate);
+        }
         // What the command line says comes later and wins.
         overrides.set.append(&mut args.overrides.set);
         overrides.cores = args.overrides.cores.take();
         args.overrides = overrides;
-        serve(&load(&args)?, &args, before, demo::guide)
+        serve(&load(&args)?, &args, before, |addresses| {
+            demo::guide(addresses, certificate.as_ref())
+        })
     })
 }
 
@@ -230,11 +244,7 @@ fn serve(
     }
     let profiles = Profiles::start(args.cpuprofile.clone(), args.memprofile.clone());
     let profiles = Arc::new(profiles.map_err(|error| error.to_string())?);
-    let server::Addresses { listen, ingress, admin } = server.addresses;
-    print(&format!(
-        "ready listen={listen} ingress={ingress} admin={admin} shards={}\n",
-        config.cores.len()
-    ))?;
+    print(&format!("ready {} shards={}\n", server.addresses, config.cores.len()))?;
     // Whoever wanted only the first lines has them; its clients stay.
     let _ = print(&guide(&server.addresses));
     sd_notify::ready();
@@ -243,7 +253,7 @@ fn serve(
         config: config.clone(),
         args: args.clone(),
         usable_cpus,
-        tokens: server.tokens.clone(),
+        secrets: server.secrets.clone(),
     };
     // Signals and operators take turns.
     let source = Arc::new(Mutex::new(source));

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod backends;
+pub mod certificates;
 pub mod counters;
 pub mod incidents;
 pub mod latency;

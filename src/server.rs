@@ -1,5 +1,6 @@
 //! Runs the whole process: reserves the ports, starts the shards, watches for signals, waits for the end.
 
+pub mod certificates;
 pub mod check;
 pub mod cpu_features;
 pub mod host;
@@ -10,9 +11,12 @@ pub mod reload;
 pub mod run_mark;
 pub mod runtime;
 pub mod sd_notify;
+pub mod secrets;
 pub mod stop_word;
 pub mod takeover;
+mod ticket_keys;
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -22,8 +26,10 @@ use std::time::{Duration, Instant};
 use shards::mesh::NodeHandle;
 use shards::{Settings, StartError, node};
 
+use self::certificates::CertificateError;
 use self::listeners::{KeptListeners, ListenError, Listeners, Origin};
 use self::runtime::Runtime;
+use self::secrets::Secrets;
 use self::stop_word::StopWord;
 use self::takeover::dispatcher::Dispatcher;
 use self::takeover::moving_in::WayHome;
@@ -55,6 +61,9 @@ pub enum ServeError {
         /// What is wrong with it.
         error: io::Error,
     },
+    /// There can be no TLS.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// A shard could not be set up, or broke.
     #[error(transparent)]
     Shards(#[from] StartError),
@@ -70,8 +79,8 @@ pub enum ServeError {
 pub struct Server {
     /// Real addresses, ports chosen.
     pub addresses: Addresses,
-    /// The tokens that requests must carry.
-    pub tokens: Tokens,
+    /// What was read beside the configuration.
+    pub secrets: Secrets,
     node: node::Node<Mail>,
     ends: mpsc::Receiver<Drained>,
     control: Arc<ControlPlane>,
@@ -113,11 +122,25 @@ pub struct Remote {
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
     /// The address that clients connect to.
-    pub listen: SocketAddr,
+    pub listen: Option<SocketAddr>,
+    /// The same, with TLS.
+    pub listen_tls: Option<SocketAddr>,
     /// The address that the backend pushes to.
     pub ingress: SocketAddr,
     /// The address of metrics and the status page.
     pub admin: SocketAddr,
+}
+
+/// As the first line says them.
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (key, address) in [("listen", self.listen), ("listen_tls", self.listen_tls)] {
+            if let Some(address) = address {
+                write!(f, "{key}={address} ")?;
+            }
+        }
+        write!(f, "ingress={} admin={}", self.ingress, self.admin)
+    }
 }
 
 impl Server {
@@ -140,10 +163,15 @@ impl Server {
         }
         let has_predecessor = matches!(origin, Origin::Predecessor(_));
         let listeners = Listeners::open(config, origin)?;
-        let ((listen, listen_sockets), (ingress, ingress_sockets)) = (listeners.listen(), listeners.ingress());
+        let ([listen, listen_tls], (ingress, ingress_sockets)) = (listeners.listen(), listeners.ingress());
         let (admin, admin_listener) = listeners.admin()?;
-        let addresses = Addresses { listen, ingress, admin };
-        let tokens = tokens(&config.node)?;
+        let addresses = Addresses {
+            listen: listen.map(|(address, _)| address),
+            listen_tls: listen_tls.map(|(address, _)| address),
+            ingress,
+            admin,
+        };
+        let secrets = Secrets::read(&config.node)?;
         let (to_other_process, said) = mpsc::channel();
         let sender = to_other_process.clone();
         let plan = Plan {
@@ -151,10 +179,11 @@ impl Server {
             generation,
             node: Arc::new(config.node.clone()),
             cores: config.cores.clone().into(),
-            listen: listen_sockets,
+            listen: listen.map(|(_, sockets)| sockets),
+            listen_tls: listen_tls.map(|(_, sockets)| sockets),
             ingress: ingress_sockets,
             addresses: config.node.backends.iter().map(targets::look_up).collect(),
-            ingress_token: tokens.ingress.clone(),
+            secrets: secrets.of_shards(),
             hasher: IdHasher::default(),
             traced,
             control: ControlPlane::new(config.cores.iter().map(|core| core.cpu)),
@@ -215,7 +244,7 @@ impl Server {
             sockets,
             admin_stop: admin_stop.clone(),
         });
-        let running = Running::new(config.clone(), tokens.admin.clone());
+        let running = Running::new(config.clone(), secrets.tokens.admin.clone());
         let admin = Admin::new(
             node.outside.clone(),
             control.clone(),
@@ -226,9 +255,13 @@ impl Server {
         );
         let taps = admin.taps();
         refresh_addresses(&config.node.backends, &node.outside)?;
+        secrets.show_certificates();
+        if secrets.listen_tls.is_some() {
+            ticket_keys::rotate(&node.outside)?;
+        }
         Ok(Self {
             addresses,
-            tokens,
+            secrets,
             node,
             ends,
             control,
@@ -330,9 +363,15 @@ impl Remote {
     }
 
     /// Gives the shards a configuration that was read again.
-    pub fn reload(&self, config: Config, tokens: Tokens) {
-        self.running.set(config.clone(), tokens.admin);
-        self.control.reload(&self.outside, config, tokens.ingress);
+    pub fn reload(&self, config: Config, secrets: &Secrets) {
+        self.running.set(config.clone(), secrets.tokens.admin.clone());
+        secrets.show_certificates();
+        self.control.reload(&self.outside, config, secrets.of_shards());
+    }
+
+    /// From now on nobody resumes a TLS session that has begun before.
+    pub fn forget_tickets(&self) {
+        ticket_keys::turn(&self.outside, true);
     }
 }
 

@@ -37,7 +37,7 @@ use shards::mesh::Mesh;
 use shards::pass::PassEnd;
 use shards::spawn;
 
-use self::control_plane::{ControlPlane, Phase, ShardControl};
+use self::control_plane::{ControlPlane, Phase, ShardControl, ShardSecrets};
 use self::mail::{Asker, ClientRequest, Control, Mail, Query, Reply};
 use self::mailer::Mailer;
 use self::on_way::OnWay;
@@ -46,12 +46,12 @@ use self::outbox::{Outbox, OutboxLimits};
 use self::requests::Request;
 
 use crate::backend::{Neighbours, Pool, PoolLimits, targets};
+use crate::client::accept::Entrance;
 use crate::client::{Clients, accept, room};
 use crate::config::{Core, Node};
 use crate::env::Env;
 use crate::env::home::IdHasher;
 use crate::ingress::{self, Home as _, Ingress};
-use crate::token::Token;
 use protocol::ocpp::ClientId;
 use protocol::takeover::Message;
 
@@ -67,13 +67,15 @@ pub struct Plan {
     /// Each shard's part of the configuration, by its index.
     pub cores: Arc<[Core]>,
     /// The listeners that clients connect to.
-    pub listen: Listening,
+    pub listen: Option<Listening>,
+    /// The same, with TLS.
+    pub listen_tls: Option<Listening>,
     /// Where the backend comes.
     pub ingress: Listening,
     /// Per backend, what its name had.
     pub addresses: Arc<[Vec<SocketAddr>]>,
-    /// The token that pushes must carry; `None`: everybody may push.
-    pub ingress_token: Option<Token>,
+    /// What was read beside the configuration.
+    pub secrets: ShardSecrets,
     /// Keyed at the start: nobody can choose ids that crowd one shard.
     pub hasher: IdHasher,
     /// The client whose frames are shown in the log.
@@ -160,7 +162,7 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
     env.reactor.at_pass_end(weak);
     let mailed = shard.clone();
     inbox.set(move |mail| mailed.handle_mail(mail));
-    let (listeners, ingress_listeners) = match listeners {
+    let (entrances, ingress_listeners) = match listeners {
         Ok(listeners) => listeners,
         Err(error) => {
             // Nobody listens for this when another shard has failed before.
@@ -184,7 +186,7 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
     if shard.control.plane().is_open() {
         env.open.trigger(env.reactor.now());
     }
-    spawn(accept::accept(shard.clients.clone(), handover.clone(), listeners));
+    spawn(accept::accept(shard.clients.clone(), handover.clone(), entrances));
     for listener in ingress_listeners {
         spawn(ingress::serve(shard.ingress.clone(), listener));
     }
@@ -205,7 +207,7 @@ fn bind(
     core: &Core,
     (index, count): (usize, usize),
     inherited: Vec<OwnedFd>,
-) -> Result<(Vec<Listener>, Vec<Listener>), String> {
+) -> Result<(Vec<Entrance>, Vec<Listener>), String> {
     let backlog = u32::try_from(core.listen_backlog).unwrap_or(u32::MAX);
     let mut inherited = inherited.into_iter();
     let mut bind = |listening| match listening {
@@ -229,7 +231,12 @@ fn bind(
             adopted.map_err(|error| format!("can't listen on a socket that is there: {error}"))
         }
     };
-    Ok((bind(plan.listen)?, bind(plan.ingress)?))
+    let mut entrances = Vec::new();
+    for (listening, is_tls) in [(plan.listen, false), (plan.listen_tls, true)] {
+        let listeners = listening.map_or_else(|| Ok(Vec::new()), &mut bind)?;
+        entrances.extend(listeners.into_iter().map(|listener| Entrance { listener, is_tls }));
+    }
+    Ok((entrances, bind(plan.ingress)?))
 }
 
 impl PassEnd for Shard {
@@ -295,10 +302,10 @@ impl Shard {
             try_timeout: core.call_timeout,
         };
         let outbox = Outbox::new(env, &pool, limits);
-        Rc::new_cyclic(|me: &Weak<Self>| Self {
+        let shard = Rc::new_cyclic(|me: &Weak<Self>| Self {
             me: me.clone(),
             clients: Clients::new(env, me.clone(), plan.traced.clone()),
-            ingress: Ingress::new(env, me.clone(), &mesh, plan.ingress_token.clone()),
+            ingress: Ingress::new(env, me.clone(), &mesh, plan.secrets.ingress_token.clone()),
             mailer: Mailer::new(env, &mesh),
             env: env.clone(),
             pool,
@@ -314,7 +321,9 @@ impl Shard {
             #[cfg(simulation)]
             hand_over: Default::default(),
             has_withdrawals: Cell::new(false),
-        })
+        });
+        shard.clients.tls.set(plan.secrets.tls.as_deref());
+        shard
     }
 
     /// Does what the process wants and has not been done yet.
@@ -422,6 +431,7 @@ impl Shard {
                 self.env.watch.open(*tap);
                 let _ = reply.send(self.env.index);
             }
+            Control::TicketKey { key, is_all } => self.clients.tls.turn(&key, is_all),
             Control::EndTap(number) => self.env.watch.close(number),
             #[cfg(simulation)]
             Control::HandOver(hand_over) => self.hand_around(hand_over),

@@ -105,7 +105,10 @@ fn per_round(mut round: impl FnMut(u64)) -> f64 {
 fn the_steady_path_allocates_what_the_libraries_force() {
     let backend = Backend::start();
     let server = serve(&backend);
-    let SocketAddresses { listen, ingress, admin } = server.addresses;
+    let SocketAddresses {
+        listen, ingress, admin, ..
+    } = server.addresses;
+    let listen = listen.expect("it is configured");
     let mut client = Handshake::new("CP1").subprotocols("ocpp1.6").open(listen);
 
     let mut calls = |prefix: &str| {

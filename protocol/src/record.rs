@@ -27,6 +27,8 @@ pub use self::writer::Writer;
 
 /// The form that is written.
 pub const VERSION: u8 = 1;
+/// That of a client whose connection is under TLS.
+pub const VERSION_TLS: u8 = 2;
 
 /// Fields with this number or a higher one may be repeated.
 pub const LIST: u32 = 64;
@@ -34,7 +36,7 @@ pub const LIST: u32 = 64;
 /// Whether records of this version can be read.
 #[must_use]
 pub fn is_readable(version: u8) -> bool {
-    version == VERSION
+    matches!(version, VERSION | VERSION_TLS)
 }
 
 /// Why bytes are no record that can be read.

@@ -173,6 +173,13 @@ pub const FLAGS: &[Flag] = &[
         )
     },
     Flag {
+        of: &["demo"],
+        ..switch(
+            "tls",
+            "Of demo: clients may come with TLS, too (wss); it makes a certificate.",
+        )
+    },
+    Flag {
         of: OPERATE,
         ..switch("json", "Of commands for a running process: one JSON object per line.")
     },

@@ -14,10 +14,20 @@ use super::conversation::Conversation;
 use super::handshake;
 use super::parcel::Content;
 use super::permit::Door;
+use crate::wire::Wire;
+
+/// Where clients come in.
+#[derive(Debug)]
+pub struct Entrance {
+    /// What accepts them.
+    pub listener: Listener,
+    /// They speak TLS.
+    pub is_tls: bool,
+}
 
 /// Accepts clients from when the shard is open until it drains; who waits then is told. Not while another process accepts from the
 /// same listener: who waits then is that one's.
-pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Handover>, mut listeners: Vec<Listener>) {
+pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Handover>, mut entrances: Vec<Entrance>) {
     let env = &clients.env;
     let (open, taken_over, drain) = (env.open.watch(), env.taken_over.watch(), env.drain.watch());
     let mut timer = Timer::new(&env.reactor);
@@ -29,7 +39,7 @@ pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Hando
                 return Poll::Ready(None);
             }
             if taken_over.poll_triggered(context).is_ready() {
-                listeners.iter_mut().for_each(Listener::suspend);
+                entrances.iter_mut().for_each(|entrance| entrance.listener.suspend());
                 return Poll::Pending;
             }
             if open.poll_triggered(context).is_pending() {
@@ -43,26 +53,29 @@ pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Hando
                 if !std::mem::replace(&mut paused, true) {
                     env.counters.accept_pauses_full.add();
                 }
-                listeners.iter_mut().for_each(Listener::rest);
+                entrances.iter_mut().for_each(|entrance| entrance.listener.rest());
                 return Poll::Pending;
             }
             // Each is first in its turn. All are asked until one has something: then all of them wake this task.
-            let count = listeners.len().max(1);
-            listeners.rotate_left(1 % count);
-            let mut accepted = listeners.iter_mut().map(|listener| listener.poll_accept(context));
+            let count = entrances.len().max(1);
+            entrances.rotate_left(1 % count);
+            let mut accepted = entrances.iter_mut().map(|entrance| {
+                let accepted = entrance.listener.poll_accept(context);
+                accepted.map(|(fd, peer)| (fd, peer, entrance.is_tls))
+            });
             let accepted = accepted.find(Poll::is_ready).unwrap_or(Poll::Pending).map(Some);
             // Also while none can be accepted: that is when it matters.
             env.counters
                 .accept_pauses
-                .set(listeners.iter().map(Listener::pauses_count).sum());
+                .set(entrances.iter().map(|entrance| entrance.listener.pauses_count()).sum());
             accepted
         });
-        let Some((fd, peer)) = next.await else {
+        let Some((fd, peer, is_tls)) = next.await else {
             if env.taken_over.is_triggered() {
                 return;
             }
-            for listener in listeners {
-                turn_away(&clients, listener).await;
+            for entrance in entrances {
+                turn_away(&clients, entrance).await;
             }
             return;
         };
@@ -76,6 +89,7 @@ pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Hando
                     handover.clone(),
                     socket,
                     peer,
+                    is_tls,
                 ));
             }
             Err(_) => handshake::lose(env, peer),
@@ -90,8 +104,9 @@ pub async fn accept<C: Conversation>(clients: Rc<Clients<C>>, handover: Rc<Hando
 
 /// Tells those who wait in the listener's queue that nobody is taken any more: when it closes, the kernel resets them. Those of a
 /// listener that was passed in wait for whoever gets it next.
-async fn turn_away<C: Conversation>(clients: &Rc<Clients<C>>, mut listener: Listener) {
+async fn turn_away<C: Conversation>(clients: &Rc<Clients<C>>, entrance: Entrance) {
     let env = &clients.env;
+    let Entrance { mut listener, is_tls } = entrance;
     let mut passes = 0;
     let mut told = 0;
     while !listener.is_kept() && passes < PASSES_WITHOUT && told < env.core.listen_backlog {
@@ -100,7 +115,8 @@ async fn turn_away<C: Conversation>(clients: &Rc<Clients<C>>, mut listener: List
             Poll::Ready((fd, peer)) => {
                 env.counters.connections_accepted.add();
                 match Socket::adopt(&env.reactor, fd) {
-                    Ok(socket) => spawn(handshake::turn_away(clients.clone(), socket, peer)),
+                    Ok(_) if is_tls => handshake::leave_out(env, peer),
+                    Ok(socket) => spawn(handshake::turn_away(clients.clone(), Wire::Plain(socket), peer)),
                     Err(_) => handshake::lose(env, peer),
                 }
                 (passes, told) = (0, told + 1);

@@ -15,6 +15,7 @@ use super::places::Places;
 use super::questions::Questions;
 use super::quiet::Quiet;
 use super::registry::Registry;
+use super::tls::ServerTls;
 use super::twins::Twins;
 use super::upgrade_rate::UpgradeRate;
 use super::verdict::Verdict;
@@ -26,6 +27,7 @@ use protocol::ocpp::{
     Action, CallKey, CallText, ClientId, Limits, MessageId, Outcome, Outputs, PostContent, Session, Waiter,
 };
 use protocol::record::PostRecord;
+use protocol::tls::RECORD_LEN_MAX;
 use protocol::trace_context::TraceParent;
 
 /// A shard's clients.
@@ -37,6 +39,9 @@ pub struct Clients<C: Conversation = Session> {
     pub(super) questions: Rc<Questions>,
     pub(super) deferred_writes: DeferredWrites<Connection<C>>,
     pub(super) compression: Compression,
+    /// For those who come with TLS.
+    pub tls: ServerTls,
+    pub(super) tls_rate: UpgradeRate,
     pub(super) quiet: Quiet<Connection<C>>,
     backend: Weak<dyn Backend<C>>,
     registry: RefCell<Registry<Connection<C>>>,
@@ -142,6 +147,8 @@ impl<C: Conversation> Clients<C> {
             questions: Rc::default(),
             deferred_writes: DeferredWrites::default(),
             compression: Compression::default(),
+            tls: ServerTls::default(),
+            tls_rate: UpgradeRate::new(core.tls_handshakes_per_second_max, env.reactor.now()),
             quiet: Quiet::default(),
             backend,
             registry: RefCell::default(),
@@ -154,7 +161,7 @@ impl<C: Conversation> Clients<C> {
             connections_begun: Cell::new(0),
             connections_adopted: Cell::new(0),
             outputs: Cell::default(),
-            receive_buffer: Cell::new(vec![0; core.read_buffer].into()),
+            receive_buffer: Cell::new(vec![0; core.read_buffer.max(RECORD_LEN_MAX)].into()),
             send_buffer: RefCell::default(),
         })
     }
@@ -209,6 +216,8 @@ impl<C: Conversation> Clients<C> {
         let core = &self.env.core;
         self.upgrade_rate
             .set(core.upgrades_per_second_max, self.env.reactor.now());
+        self.tls_rate
+            .set(core.tls_handshakes_per_second_max, self.env.reactor.now());
         *self.session_limits.borrow_mut() = session_limits(&self.env).into();
     }
 

@@ -18,7 +18,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
-use shards::{Socket, Timer};
+use shards::Timer;
 
 use super::clients::Clients;
 use super::conversation::Conversation;
@@ -30,6 +30,7 @@ use super::write_queue::WriteQueue;
 use crate::env::Env;
 use crate::env::buffers::Holder;
 use crate::observe::counters::Ended;
+use crate::wire::Wire;
 use protocol::http::Failure;
 use protocol::mapping::{Answer, ConnectionId, Identity, Reply};
 use protocol::ocpp::{
@@ -108,10 +109,10 @@ impl<C: Conversation> Connection<C> {
         clients: &Rc<Clients<C>>,
         identity: Rc<Identity>,
         session: C,
-        socket: Socket,
+        wire: Wire,
         deflate: Option<Agreement>,
     ) -> Rc<Self> {
-        let stream = WebSocket::new(socket, deflate.map(Deflate::new));
+        let stream = WebSocket::new(wire, deflate.map(Deflate::new));
         let now = clients.env.reactor.now();
         Self::begin(clients, identity, session, Some(stream), (SystemTime::now(), now))
     }
@@ -580,8 +581,10 @@ impl<C: Conversation> State<C> {
 
     /// The connection is over: nothing of it is needed but what a request at the backend refers to.
     fn release(&mut self) {
-        self.stream = None;
-        self.queue = None;
+        let queue = self.queue.take();
+        if let (Some(mut stream), None) = (self.stream.take(), queue) {
+            stream.say_goodbye();
+        }
         self.timer.set(None);
     }
 

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use shards::Socket;
 
+use crate::wire::{TlsSocket, Wire};
 use protocol::ocpp::PushKey;
 use protocol::websocket::{self, Header};
 
@@ -18,6 +19,8 @@ pub(super) struct Frame {
     sent: usize,
     /// The push that it is the frame of.
     pub(super) push: Option<PushKey>,
+    /// Its body is what TLS has made of it.
+    is_sealed: bool,
 }
 
 impl Frame {
@@ -51,12 +54,21 @@ impl Frame {
         Self::new(Header::default(), bytes, None)
     }
 
+    /// What TLS has made of frames, and the socket has not taken.
+    pub(super) fn sealed(records: &[u8]) -> Self {
+        Self {
+            is_sealed: true,
+            ..Self::whole(records.to_vec())
+        }
+    }
+
     fn new(header: Header, body: Vec<u8>, push: Option<PushKey>) -> Self {
         Self {
             header,
             body,
             sent: 0,
             push,
+            is_sealed: false,
         }
     }
 
@@ -123,9 +135,47 @@ impl Frame {
     pub(super) fn poll_write(
         &mut self,
         context: &mut Context<'_>,
-        socket: &Socket,
+        wire: &mut Wire,
         scratch: &mut Vec<u8>,
     ) -> Poll<io::Result<()>> {
+        match wire {
+            Wire::Plain(socket) => self.poll_send(context, socket, scratch),
+            Wire::Tls(tls) if self.is_sealed => self.poll_send(context, tls.socket(), scratch),
+            Wire::Tls(tls) => self.poll_seal(context, tls, scratch),
+        }
+    }
+
+    /// Seals all of it, and sends it as far as the socket takes it; the rest takes its place.
+    fn poll_seal(
+        &mut self,
+        context: &mut Context<'_>,
+        tls: &mut TlsSocket,
+        scratch: &mut Vec<u8>,
+    ) -> Poll<io::Result<()>> {
+        if self.len() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        scratch.clear();
+        tls.seal(&[&self.header, &self.body], scratch)?;
+        let sent = send_some(context, tls.socket(), scratch)?;
+        let (_, rest) = scratch.split_at(sent);
+        let is_whole = rest.is_empty();
+        if is_whole {
+            self.sent = self.header.len() + self.body.len();
+        } else {
+            let push = self.push;
+            *self = Self {
+                push,
+                ..Self::sealed(rest)
+            };
+        }
+        if scratch.capacity() > SCRATCH_KEPT {
+            *scratch = Vec::new();
+        }
+        if is_whole { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn poll_send(&mut self, context: &mut Context<'_>, socket: &Socket, scratch: &mut Vec<u8>) -> Poll<io::Result<()>> {
         while self.len() > 0 {
             let taken = match self.header.get(self.sent..).filter(|rest| !rest.is_empty()) {
                 Some(rest) => {
@@ -145,7 +195,22 @@ impl Frame {
     }
 }
 
+/// Sends as much of `bytes` as the socket takes now, and how much that is. If it is less than all, the task is woken when it takes
+/// more.
+pub(super) fn send_some(context: &mut Context<'_>, socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
+    let mut sent = 0;
+    while let Some(rest @ [_, ..]) = bytes.get(sent..) {
+        match socket.poll_send(context, rest) {
+            Poll::Pending => break,
+            Poll::Ready(taken) => sent += taken?,
+        }
+    }
+    Ok(sent)
+}
+
 /// The opcode in a frame's first byte (RFC 6455, 5.2).
 const OPCODE: u8 = 0x0f;
 /// How much of a payload is copied behind its header. The rest of a longer one is written from where it is.
 const COPIED_LEN_MAX: usize = 16 * 1024;
+/// What is kept of the room in which frames are sealed.
+const SCRATCH_KEPT: usize = 64 * 1024;

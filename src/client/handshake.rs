@@ -9,6 +9,7 @@ mod farewell;
 mod parcel;
 mod reason;
 mod refusal;
+mod secure;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -25,6 +26,7 @@ use self::farewell::{finish_and_close, refuse};
 use self::parcel::Peer;
 use self::reason::Reason;
 use self::refusal::Refusal;
+use self::secure::{Secured, secure};
 use super::clients::{BoundReached, Clients};
 use super::compression;
 use super::connection::Connection;
@@ -34,50 +36,90 @@ use super::permit::HandshakePermit;
 use crate::config::Network;
 use crate::env::Env;
 use crate::env::proxy_peers::{Listener, is_believed};
-use crate::stream::{LAST_WORD_TIMEOUT, recv, send_all, until};
+use crate::stream::{LAST_WORD_TIMEOUT, until};
+use crate::wire::Wire;
 use protocol::http::{self, HeaderLines, RequestHead, is_request_decided};
 use protocol::mapping::Identity;
 use protocol::mapping::forwarded::Hops;
 use protocol::ocpp::ClientId;
 use protocol::proxy_protocol;
 
-/// A connection was accepted here.
+/// A connection was accepted here, at the listener for TLS or at the other one.
 pub(super) async fn begin<C: Conversation>(
     clients: Rc<Clients<C>>,
-    mut permit: HandshakePermit,
+    permit: HandshakePermit,
     handover: Rc<Handover>,
     socket: Socket,
     address: SocketAddr,
+    is_tls: bool,
 ) {
     let env = &clients.env;
     let deadline = env.reactor.now() + env.core.handshake_timeout;
+    if !is_tls {
+        let secured = Secured {
+            wire: Wire::Plain(socket),
+            facts: None,
+            received: Vec::new(),
+        };
+        return greet(clients, permit, handover, secured, address, deadline).await;
+    }
+    match secure(&clients, permit, socket, address, deadline).await {
+        Ok(Some((permit, secured))) => greet(clients, permit, handover, secured, address, deadline).await,
+        Ok(None) => {}
+        Err(Unread::Gone) => env.counters.handshakes_unfinished.add(),
+        Err(Unread::PlaceLost) => env.counters.handshakes_made_room.add(),
+        Err(Unread::Draining) => leave_out(env, address),
+    }
+}
+
+/// Reads the request, and finds who goes on with it.
+async fn greet<C: Conversation>(
+    clients: Rc<Clients<C>>,
+    mut permit: HandshakePermit,
+    handover: Rc<Handover>,
+    secured: Secured,
+    address: SocketAddr,
+    deadline: Instant,
+) {
+    let env = &clients.env;
+    let Secured {
+        mut wire,
+        facts,
+        received,
+    } = secured;
     let peer = Peer {
         address,
         is_trusted: Network::any_contains(&env.node.trusted_proxies, address.ip()),
-        tls: None,
+        tls: facts,
     };
-    let (head, peer) = match read_head(env, &socket, &permit, peer, deadline).await {
+    let (head, peer) = match read_head(env, &mut wire, received, &permit, peer, deadline).await {
         Ok(read) => read,
         Err(Unread::Gone) => return env.counters.handshakes_unfinished.add(),
         Err(Unread::PlaceLost) => return env.counters.handshakes_made_room.add(),
         Err(Unread::Draining) => {
             drop(permit);
-            return turn_away(clients, socket, address).await;
+            return turn_away(clients, wire, address).await;
         }
     };
     permit.handle_request();
-    let checked = check(env, &head, &peer);
+    let checked = check(env, &head, &peer).and_then(|checked| match wire.held_len() {
+        0 => Ok(checked),
+        // A record in part: as if it were whole.
+        _ => Err(Refusal::new(Reason::EarlyBytes, 400)),
+    });
     let home = checked
         .as_ref()
         .map_or(env.index, |checked| env.home_of(&checked.client));
     if home == env.index {
-        return enter(&clients, permit, socket, checked, peer, deadline).await;
+        return enter(&clients, permit, wire, checked, peer, deadline).await;
     }
     drop(checked);
     env.counters.handovers_sent.add();
+    let (socket, records) = wire.into_parts();
+    let bytes = parcel::pack(&peer, records.as_ref(), env.since_start(deadline), &head);
     let parcel = Parcel {
         socket: socket.into_fd(),
-        bytes: Content::Handshake(&parcel::pack(&peer, env.since_start(deadline), &head)).pack(),
+        bytes: Content::Handshake(&bytes).pack(),
     };
     if let Err(parcel) = handover.try_send(home, parcel) {
         env.counters.handovers_failed.add();
@@ -85,7 +127,8 @@ pub(super) async fn begin<C: Conversation>(
             Ok(socket) => {
                 let refusal = Refusal::shed(Reason::Handover);
                 refusal.tell(env, peer.address);
-                refuse(&clients, Some(permit), socket, &refusal, deadline).await;
+                let wire = Wire::new(socket, records);
+                refuse(&clients, Some(permit), wire, &refusal, deadline).await;
             }
             Err(_) => lose(env, peer.address),
         }
@@ -101,7 +144,7 @@ pub(super) fn lose(env: &Env, address: SocketAddr) {
 pub(super) fn lose_parcel<C: Conversation>(clients: &Clients<C>, bytes: &[u8]) {
     let env = &clients.env;
     env.counters.handovers_lost.add();
-    let Some((peer, _, head)) = parcel::unpack(bytes) else {
+    let Some((peer, _, _, head)) = parcel::unpack(bytes) else {
         unreachable!("shards pack what they hand over");
     };
     let Ok(Checked { client, .. }) = check(env, head, &peer) else {
@@ -111,12 +154,17 @@ pub(super) fn lose_parcel<C: Conversation>(clients: &Clients<C>, bytes: &[u8]) {
     refusal.tell(env, peer.address);
 }
 
+/// The shard takes no client any more, and this one has no TLS yet in which it could be told so.
+pub(super) fn leave_out(env: &Env, address: SocketAddr) {
+    Refusal::lost_for(Reason::Draining).tell(env, address);
+}
+
 /// The shard takes no client any more: whatever the request is, it is told so.
-pub(super) async fn turn_away<C: Conversation>(clients: Rc<Clients<C>>, socket: Socket, address: SocketAddr) {
+pub(super) async fn turn_away<C: Conversation>(clients: Rc<Clients<C>>, wire: Wire, address: SocketAddr) {
     let refusal = Refusal::from_bound(BoundReached::Draining);
     refusal.tell(&clients.env, address);
     let deadline = clients.env.reactor.now();
-    refuse(&clients, None, socket, &refusal, deadline).await;
+    refuse(&clients, None, wire, &refusal, deadline).await;
 }
 
 /// Another shard read the request; this one is the ClientId's home.
@@ -127,19 +175,19 @@ pub(super) async fn resume<C: Conversation>(
     bytes: Vec<u8>,
 ) {
     let env = &clients.env;
-    let Some((peer, deadline, head)) = parcel::unpack(&bytes) else {
+    let Some((peer, records, deadline, head)) = parcel::unpack(&bytes) else {
         unreachable!("shards pack what they hand over");
     };
     let deadline = env.started + deadline;
     let checked = check(env, head, &peer);
-    enter(&clients, permit, socket, checked, peer, deadline).await;
+    enter(&clients, permit, Wire::new(socket, records), checked, peer, deadline).await;
 }
 
 /// At the home shard: everything that needs its state, then the backend, then the client's life.
 async fn enter<C: Conversation>(
     clients: &Rc<Clients<C>>,
     permit: HandshakePermit,
-    socket: Socket,
+    mut wire: Wire,
     checked: Result<Checked<'_>, Refusal>,
     peer: Peer,
     deadline: Instant,
@@ -155,7 +203,7 @@ async fn enter<C: Conversation>(
         Ok(checked) => checked,
         Err(refusal) => {
             refusal.tell(env, peer.address);
-            return refuse(clients, Some(permit), socket, &refusal, deadline).await;
+            return refuse(clients, Some(permit), wire, &refusal, deadline).await;
         }
     };
     let tell = |refusal: &Refusal| refusal.tell(env, peer.address);
@@ -163,13 +211,13 @@ async fn enter<C: Conversation>(
         let came = head.header("sec-websocket-protocol").map(String::from_utf8_lossy);
         let refusal = Refusal::new(Reason::Subprotocol, 101).of(&client);
         tell(&refusal.with_detail(&came.unwrap_or_default(), &env.node.subprotocols.join(" ")));
-        return finish_and_close(clients, permit, socket, key, deadline).await;
+        return finish_and_close(clients, permit, wire, key, deadline).await;
     };
     let now = env.reactor.now();
     if let Err(bound) = clients.check_bounds(&client, now) {
         let refusal = Refusal::from_bound(bound).of(&client);
         tell(&refusal);
-        return refuse(clients, Some(permit), socket, &refusal, deadline).await;
+        return refuse(clients, Some(permit), wire, &refusal, deadline).await;
     }
     let (identity, lines) = introduce(
         clients,
@@ -179,7 +227,7 @@ async fn enter<C: Conversation>(
         &passing,
         &peer,
     );
-    let refusal = match ask(clients, &socket, &identity, lines, deadline).await {
+    let refusal = match ask(clients, wire.socket(), &identity, lines, deadline).await {
         Asked::Draining => Some(Refusal::from_bound(BoundReached::Draining)),
         Asked::Answered(admission) => Refusal::from_admission(admission),
         Asked::Superseded => Some(Refusal::shed(Reason::Superseded)),
@@ -190,7 +238,7 @@ async fn enter<C: Conversation>(
     };
     if let Some(refusal) = refusal.map(|refusal| refusal.of(&client)) {
         tell(&refusal);
-        return refuse(clients, Some(permit), socket, &refusal, deadline).await;
+        return refuse(clients, Some(permit), wire, &refusal, deadline).await;
     }
     let mut answer = Vec::with_capacity(ANSWER_LEN);
     let deflate = compression::agree(&env.node, &env.core, &head);
@@ -202,14 +250,15 @@ async fn enter<C: Conversation>(
         extension.as_deref(),
     );
     // If it can't be written the client has gone; its end is noticed and reported like any other.
-    let _ = send_all(env, &socket, &answer, deadline.max(now + LAST_WORD_TIMEOUT)).await;
+    let until = deadline.max(now + LAST_WORD_TIMEOUT);
+    let _ = wire.send_all(env, &answer, false, until).await;
     let session = C::new(
         subprotocol,
         clients.session_limits(),
         env.next_random(),
         env.reactor.now(),
     );
-    let connection = Connection::new(clients, identity, session, socket, deflate);
+    let connection = Connection::new(clients, identity, session, wire, deflate);
     env.counters.clients_opened.add();
     if env.watch.is_on() {
         env.watch.connected(env.uptime(), connection.identity(), &env.counters);
@@ -255,19 +304,25 @@ enum Unread {
 /// A head that is refused is answered here.
 async fn read_head(
     env: &Env,
-    socket: &Socket,
+    wire: &mut Wire,
+    received: Vec<u8>,
     permit: &HandshakePermit,
     peer: Peer,
     deadline: Instant,
 ) -> Result<(Vec<u8>, Peer), Unread> {
-    let mut bytes = Vec::new();
+    let mut bytes = received;
     let mut peer = peer;
-    let mut expects_proxy = env.node.proxy_protocol;
+    // Who comes with TLS of our own comes directly.
+    let mut expects_proxy = env.node.proxy_protocol && matches!(wire, Wire::Plain(_));
     let mut timer = Timer::new(&env.reactor);
     timer.set(Some(deadline));
     let drain = env.drain.watch();
+    // What came with the end of a TLS handshake may be all of it.
+    if !bytes.is_empty() && is_request_decided(&bytes, env.core.head_max) {
+        return Ok((bytes, peer));
+    }
     loop {
-        let receiving = recv(env, socket, &mut timer, |piece| bytes.extend_from_slice(piece));
+        let receiving = wire.recv(env, &mut timer, |piece| bytes.extend_from_slice(piece));
         let is_no_use = |context: &mut Context<'_>| match drain.poll_triggered(context) {
             Poll::Pending => permit.poll_lost(context),
             triggered => triggered,

@@ -1,4 +1,4 @@
-//! Keeps what a client's WebSocket needs beside its session: the socket, who is woken for it, and what came of a message
+//! Keeps what a client's WebSocket needs beside its session: the socket, plain or under TLS, who is woken for it, and what came of a message
 //! that is not whole yet. Between two messages that is a few words.
 
 use std::io;
@@ -6,17 +6,18 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use shards::socket::HungUp;
-use shards::{Socket, turn};
+use shards::turn;
 
-use super::frame::Frame;
+use super::frame::{Frame, send_some};
 use super::write_queue::{Left, WriteQueue};
+use crate::wire::Wire;
 use protocol::websocket::deflate::Deflate;
 use protocol::websocket::{Decoder, DecoderLimits, Incoming, WebSocketError};
 
 /// A server's WebSocket whose opening handshake is done (RFC 6455, 4.2). Nothing was read beyond it.
 #[derive(Debug)]
 pub(super) struct WebSocket {
-    socket: Socket,
+    wire: Wire,
     /// Its task, which is woken when the socket can do what it could not.
     waker: Waker,
     decoder: Decoder,
@@ -34,9 +35,9 @@ pub(super) struct Unread {
 }
 
 impl WebSocket {
-    pub(super) fn new(socket: Socket, deflate: Option<Deflate>) -> Self {
+    pub(super) fn new(wire: Wire, deflate: Option<Deflate>) -> Self {
         Self {
-            socket,
+            wire,
             waker: Waker::noop().clone(),
             decoder: Decoder::default(),
             deflate: deflate.map(Box::new),
@@ -44,8 +45,19 @@ impl WebSocket {
         }
     }
 
-    pub(super) fn socket(&self) -> &Socket {
-        &self.socket
+    /// What it is on, to be looked at.
+    pub(super) fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// Nothing more is written.
+    pub(super) fn shutdown_write(&mut self) {
+        self.wire.shutdown_write();
+    }
+
+    /// The connection is over; nothing of it is on its way in part.
+    pub(super) fn say_goodbye(&mut self) {
+        self.wire.say_goodbye();
     }
 
     /// What [`set_waker`](Self::set_waker) has set; before, it wakes nobody.
@@ -57,16 +69,16 @@ impl WebSocket {
         self.waker.clone_from(waker);
     }
 
-    /// Receives what is there; its task is woken for more. 0 bytes are the end.
-    pub(super) fn poll_receive(&self, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.socket.poll_recv(&mut Context::from_waker(&self.waker), buffer)
+    /// Receives what is there, at most `room` bytes; its task is woken for more. 0 bytes are the end.
+    pub(super) fn poll_receive(&mut self, buffer: &mut [u8], room: usize) -> Poll<io::Result<usize>> {
+        self.wire.poll_recv(&mut Context::from_waker(&self.waker), buffer, room)
     }
 
     /// Ready once the connection is broken, or the client has closed its side and all that it sent was received and had its turn;
     /// its task is woken when that may be.
     pub(super) fn poll_gone(&self) -> Poll<()> {
         let mut context = Context::from_waker(&self.waker);
-        match self.socket.poll_hung_up(&mut context) {
+        match self.wire.socket().poll_hung_up(&mut context) {
             Poll::Ready(HungUp::Closed) if self.unread.is_some() => Poll::Pending,
             hung_up => hung_up.map(drop),
         }
@@ -113,46 +125,51 @@ impl WebSocket {
     }
 
     /// Leaves the rest.
-    pub(super) fn into_socket(self) -> Socket {
-        self.socket
+    pub(super) fn into_wire(self) -> Wire {
+        self.wire
     }
 
     /// Writes `frame` as far as the socket takes it now; its task is woken when it takes more.
-    pub(super) fn poll_write(&self, frame: &mut Frame, scratch: &mut Vec<u8>) -> Poll<io::Result<()>> {
-        frame.poll_write(&mut Context::from_waker(&self.waker), &self.socket, scratch)
+    pub(super) fn poll_write(&mut self, frame: &mut Frame, scratch: &mut Vec<u8>) -> Poll<io::Result<()>> {
+        frame.poll_write(&mut Context::from_waker(&self.waker), &mut self.wire, scratch)
     }
 
-    /// Writes frames that were built before, as far as the socket takes them now. Returns how much that is; if it is less than
-    /// all, its task is woken when it takes more.
-    pub(super) fn write_bytes(&self, bytes: &[u8]) -> io::Result<usize> {
-        let mut sent = 0;
-        while let Some(rest @ [_, ..]) = bytes.get(sent..) {
-            let mut context = Context::from_waker(&self.waker);
-            match self.socket.poll_send(&mut context, rest) {
-                Poll::Pending => break,
-                Poll::Ready(taken) => sent += taken?,
+    /// Writes frames that were built before, as far as the socket takes them now. Returns what is left; then its task is woken
+    /// when it takes more.
+    pub(super) fn write_bytes(&mut self, bytes: &[u8], scratch: &mut Vec<u8>) -> io::Result<Option<Frame>> {
+        let context = &mut Context::from_waker(&self.waker);
+        let socket = match &mut self.wire {
+            Wire::Plain(socket) => socket,
+            Wire::Tls(tls) => {
+                scratch.clear();
+                tls.seal(&[bytes], scratch)?;
+                let (_, rest) = scratch.split_at(send_some(context, tls.socket(), scratch)?);
+                return Ok((!rest.is_empty()).then(|| Frame::sealed(rest)));
             }
-        }
-        Ok(sent)
+        };
+        let (_, rest) = bytes.split_at(send_some(context, socket, bytes)?);
+        Ok((!rest.is_empty()).then(|| Frame::whole(rest.to_vec())))
     }
 
     /// The same for what waits; see [`WriteQueue::poll_write`].
     pub(super) fn poll_write_queue(
-        &self,
+        &mut self,
         queue: &mut WriteQueue,
         scratch: &mut Vec<u8>,
         now: Instant,
     ) -> Poll<io::Result<(Frame, Left)>> {
-        queue.poll_write(&mut Context::from_waker(&self.waker), &self.socket, scratch, now)
+        queue.poll_write(&mut Context::from_waker(&self.waker), &mut self.wire, scratch, now)
     }
 
     /// Bytes that are kept for what has come and is not a whole message, or had no turn.
     pub(super) fn held_len(&self) -> usize {
-        self.decoder.held_len() + self.unread.as_ref().map_or(0, |unread| unread.bytes.capacity())
+        let unread = self.unread.as_ref().map_or(0, |unread| unread.bytes.capacity());
+        self.decoder.held_len() + unread + self.wire.held_len()
     }
 
-    /// Lets go of what is not a whole message, or had no turn.
+    /// Lets go of what is not a whole message, or had no turn. What comes from now on is of no use.
     pub(super) fn forget(&mut self) {
+        self.wire.deafen();
         self.decoder = Decoder::default();
         self.unread = None;
     }

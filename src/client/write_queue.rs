@@ -5,9 +5,8 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use shards::Socket;
-
 use super::frame::Frame;
+use crate::wire::Wire;
 
 /// The queue behind a socket that takes no more. It exists only while something waits.
 #[derive(Debug)]
@@ -64,12 +63,12 @@ impl WriteQueue {
     pub(super) fn poll_write(
         &mut self,
         context: &mut Context<'_>,
-        socket: &Socket,
+        wire: &mut Wire,
         scratch: &mut Vec<u8>,
         now: Instant,
     ) -> Poll<io::Result<(Frame, Left)>> {
         let before = self.writing.len();
-        let written = self.writing.poll_write(context, socket, scratch);
+        let written = self.writing.poll_write(context, wire, scratch);
         if self.writing.len() < before {
             self.progress_at = now;
         }

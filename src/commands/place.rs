@@ -66,9 +66,15 @@ impl Place {
     }
 
     /// Where clients connect, and what stands before their ids.
-    pub(super) fn clients_address(&self) -> (SocketAddr, String) {
+    ///
+    /// # Errors
+    /// They connect with TLS alone.
+    pub(super) fn clients_address(&self) -> Result<(SocketAddr, String), Failure> {
         let prefix = self.node.path_prefix.first().cloned().unwrap_or_default();
-        (reachable(self.node.listen), prefix)
+        let listen = self.node.listen.ok_or_else(|| {
+            Failure::Usage("listen is empty: clients connect with TLS alone; say where to with a ws:// URL".to_owned())
+        })?;
+        Ok((reachable(listen), prefix))
     }
 
     /// The way to a listener, with its token.

@@ -42,7 +42,7 @@ impl<'a> Session<'a> {
 
     /// Where clients connect, and what stands before their ids.
     pub(super) fn clients_address(&mut self) -> Result<(SocketAddr, String), Failure> {
-        Ok(self.place()?.clients_address())
+        self.place()?.clients_address()
     }
 
     fn client(&mut self, listener: Listener) -> Result<Client, Failure> {

@@ -52,6 +52,28 @@ words! {
 }
 
 words! {
+    /// `tls_client_auth`: whether clients show certificates.
+    TlsClientAuth, TLS_CLIENT_AUTH {
+        /// They are not asked for one.
+        None = "none",
+        /// One that is shown has to be good.
+        Optional = "optional",
+        /// Nobody comes in without one.
+        Required = "required",
+    }
+}
+
+words! {
+    /// `tls_versions`: what is spoken.
+    TlsVersion, TLS_VERSIONS {
+        /// TLS 1.2 (RFC 5246).
+        Tls12 = "1.2",
+        /// TLS 1.3 (RFC 8446).
+        Tls13 = "1.3",
+    }
+}
+
+words! {
     /// `executor`: what runs the tasks of a shard.
     ExecutorKey, EXECUTOR {
         /// What measured best and is allowed.

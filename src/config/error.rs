@@ -182,6 +182,18 @@ pub enum Conflict {
         /// The other listener's address.
         address: String,
     },
+    /// Neither `listen` nor `listen_tls`.
+    #[error("with listen_tls empty, too, no client could connect")]
+    NoListener,
+    /// `listen_tls` without `tls_certificates`.
+    #[error("set tls_certificates, too: without a certificate there is no TLS")]
+    NoCertificate,
+    /// `tls_versions` without any.
+    #[error("with no version listed, every client would be refused")]
+    NoTlsVersions,
+    /// `tls_client_auth` without `tls_client_ca`.
+    #[error("set tls_client_ca, too: it says whose certificates are good")]
+    NoClientCa,
     /// `subprotocol_required` with no subprotocols.
     #[error("with no subprotocols listed, every client would be refused")]
     NoSubprotocols,

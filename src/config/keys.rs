@@ -12,11 +12,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::choice::{
-    CLIENT_ID_PLACE, ClientIdPlace, DRAIN_CLOSE, DrainClose, EXECUTOR, ExecutorKey, TOLERATED, Tolerated,
+    CLIENT_ID_PLACE, ClientIdPlace, DRAIN_CLOSE, DrainClose, EXECUTOR, ExecutorKey, TLS_CLIENT_AUTH, TLS_VERSIONS,
+    TOLERATED, TlsClientAuth, TlsVersion, Tolerated,
 };
 use super::setting::Setting;
 use super::value::{Kind, Raw, ValueError};
-use super::{BackendUrl, Network, Ratio};
+use super::{BackendUrl, CertificateFiles, Network, Ratio};
 use protocol::capacity::Concurrency;
 
 /// Where a key may be written.
@@ -193,8 +194,12 @@ settings! {
     Node in Scope::Node;
 
     ["Listeners"]
-    /// Where clients connect: `GET <path_prefix><ClientId>` with a WebSocket handshake.
-    listen: SocketAddr = Kind::Address, "0.0.0.0:4000", Restart;
+    /// Where clients connect: `GET <path_prefix><ClientId>` with a WebSocket handshake. Empty where listen_tls is all that
+    /// there is.
+    listen: Option<SocketAddr> = Kind::OptionalAddress, "0.0.0.0:4000", Restart;
+    /// Where clients connect with TLS (wss), such as "0.0.0.0:443", with the certificates below. Empty where none do, or
+    /// where TLS ends before ws2api.
+    listen_tls: Option<SocketAddr> = Kind::OptionalAddress, "", Restart;
     /// Where the backend posts its pushes. Whoever reaches it can command every client, hence loopback by default; set
     /// ingress_token_file before you open it to a network.
     ingress: SocketAddr = Kind::Address, "127.0.0.1:4001", Restart;
@@ -237,6 +242,22 @@ settings! {
     /// Tell the backend of each ended connection with POST /disconnect.
     notify_disconnect: bool = Kind::Flag, "true", Now;
 
+    ["TLS of our own"]
+    /// The certificates of `listen_tls`, each with its key: `[{ chain = "….pem", key = "….pem" }]`. The client gets the
+    /// first whose names fit the one that it asks for and whose kind (RSA, ECDSA) it knows, or else the first that it knows;
+    /// OCPP's security profiles want one of each kind. SIGHUP reads the files again, and clients that are there stay.
+    tls_certificates: Vec<CertificateFiles> = Kind::Certificates, "", Now;
+    /// The versions that are spoken. Clients that know neither come through a balancer.
+    tls_versions: Vec<TlsVersion> = Kind::Choices(TLS_VERSIONS), "1.2,1.3", Now;
+    /// Certificates of the authorities by which clients' certificates are verified, in PEM.
+    tls_client_ca: Option<PathBuf> = Kind::OptionalPath, "", Now;
+    /// Whether clients show a certificate (OCPP security profile 3): `none` asks for none, with `optional` one that is shown
+    /// has to be good, with `required` nobody comes in without one.
+    tls_client_auth: TlsClientAuth = Kind::Choice(TLS_CLIENT_AUTH), "none", Now;
+    /// The CN of a client's verified certificate must be the ClientId, or the client gets 403 before the backend is asked. So
+    /// it is where who ends TLS in front says what it is: haproxy with `proxy_protocol` and `proxy-v2-options ssl,cert-cn`.
+    tls_cn_is_client_id: bool = Kind::Flag, "true", Now;
+
     ["Behind a load balancer"]
     /// Connections to `listen` begin with a PROXY protocol v2 header; one without it is closed. Only where nobody but
     /// the load balancer can reach the port, since the header is believed.
@@ -245,9 +266,6 @@ settings! {
     ingress_proxy_protocol: bool = Kind::Flag, "false", Now;
     /// Who may send that header, at either listener, such as "10.0.0.1"; from others it is refused. Empty believes everybody.
     proxy_protocol_from: Vec<Network> = Kind::Networks, "", Now;
-    /// The CN of a client's verified certificate must be the ClientId (OCPP security profile 3), or the client gets 403
-    /// before the backend is asked. Who ends TLS in front says what it is: HAProxy with `proxy-v2-options ssl,cert-cn`.
-    tls_cn_is_client_id: bool = Kind::Flag, "true", Now;
     /// Networks of proxies whose X-Forwarded-For is believed, such as "10.0.0.0/8"; empty believes nobody.
     trusted_proxies: Vec<Network> = Kind::Networks, "", Now;
     /// Headers that /connect carries only if a trusted proxy sent them, such as "x-ssl-client-cn".
@@ -316,6 +334,9 @@ settings! {
     handshakes_max: usize = count(1, 1_000_000), "4096", Now;
     /// Upgrades that the shard begins per second; more get 503 with Retry-After. It smooths the storm after a restart.
     upgrades_per_second_max: usize = count(1, 1_000_000), "10000", Now;
+    /// TLS handshakes that the shard begins per second; more are closed before anything is computed for them. Each takes 0.1
+    /// to 0.3 ms of CPU.
+    tls_handshakes_per_second_max: usize = count(1, 1_000_000), "2000", Now;
     /// From accept to the answer; then the connection is closed.
     handshake_timeout: Duration = time(TICK, HOUR), "10s", Now;
     /// Connections that the kernel keeps while the shard is busy; net.core.somaxconn caps it.

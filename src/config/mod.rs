@@ -7,6 +7,7 @@
 //! A [`Config`] that exists is sound: every value is within its bounds, every CPU usable, and no two keys conflict.
 
 mod backend_url;
+mod certificate_files;
 mod choice;
 mod cpu_ranges;
 mod error;
@@ -29,7 +30,8 @@ use std::io::Read as _;
 use std::path::Path;
 
 pub use backend_url::{BackendUrl, BackendUrlError};
-pub use choice::{ClientIdPlace, DrainClose, ExecutorKey, Tolerated};
+pub use certificate_files::CertificateFiles;
+pub use choice::{ClientIdPlace, DrainClose, ExecutorKey, TlsClientAuth, TlsVersion, Tolerated};
 pub use cpu_ranges::cpu_ranges;
 pub use error::{ConfigError, Conflict, Place};
 pub use keys::{Core, KEYS, Key, Node, Scope, When};

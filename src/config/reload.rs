@@ -90,7 +90,8 @@ mod tests {
                 let default = time_from(key.default, key.kind).expect("a duration");
                 format!("{}ms", default.as_millis() + 10)
             }
-            Kind::Address => "127.0.0.1:4999".to_owned(),
+            Kind::Address | Kind::OptionalAddress => "127.0.0.1:4999".to_owned(),
+            Kind::Certificates => "{ chain = \"/c.pem\", key = \"/k.pem\" }".to_owned(),
             Kind::Backends => "http://127.0.0.1:7".to_owned(),
             Kind::PathPrefixes => "/x/".to_owned(),
             Kind::Choice(words) | Kind::Choices(words) => {
@@ -110,11 +111,15 @@ mod tests {
 
     #[test]
     fn every_key_changes_when_it_says() {
-        // Without whom trusted_headers would mean nothing.
-        let trusted = ("trusted_proxies", "10.1.0.0/16");
-        let old = two_shards(&[trusted]);
+        // Without these, others would mean nothing.
+        let base = [
+            ("trusted_proxies", "10.1.0.0/16"),
+            ("tls_certificates", "{ chain = \"/a.pem\", key = \"/b.pem\" }"),
+            ("tls_client_ca", "/a.pem"),
+        ];
+        let old = two_shards(&base);
         for key in Key::all() {
-            let new = two_shards(&[trusted, (key.name, &another(key))]);
+            let new = two_shards(&[&base[..], &[(key.name, &another(key))]].concat());
             let changes = changes(&old, &new);
             assert!(!changes.is_empty(), "{}", key.name);
             assert!(

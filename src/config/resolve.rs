@@ -8,7 +8,7 @@ use super::file::{self, Assignment, CoreTable, File};
 use super::keys::Scope;
 use super::units::Time;
 use super::value::Raw;
-use super::{Config, Core, Node, Overrides, SHARDS_MAX, cpu_ranges};
+use super::{Config, Core, Node, Overrides, SHARDS_MAX, TlsClientAuth, cpu_ranges};
 
 /// Where each key was set last; absent means nowhere.
 type Places = HashMap<&'static str, Place>;
@@ -187,11 +187,16 @@ fn check_node(node: &Node, places: &Places) -> Result<(), ConfigError> {
         let [key, _] = blame(places, keys);
         Err(conflict(places, key, node.literal(key), why))
     };
-    let listeners = [
+    let addresses = [
         ("listen", node.listen),
-        ("ingress", node.ingress),
-        ("admin", node.admin),
+        ("listen_tls", node.listen_tls),
+        ("ingress", Some(node.ingress)),
+        ("admin", Some(node.admin)),
     ];
+    let listeners: Vec<_> = addresses
+        .into_iter()
+        .filter_map(|(key, address)| Some((key, address?)))
+        .collect();
     for (index, &(key, address)) in listeners.iter().enumerate() {
         // SO_REUSEPORT would let both bind, and each would get some of the other's connections.
         if let Some(&(other, _)) = listeners.iter().take(index).find(|(_, taken)| collide(address, *taken)) {
@@ -202,6 +207,18 @@ fn check_node(node: &Node, places: &Places) -> Result<(), ConfigError> {
             };
             return Err(conflict(places, key, node.literal(key), why));
         }
+    }
+    if node.listen.is_none() && node.listen_tls.is_none() {
+        return refuse(["listen", "listen_tls"], Conflict::NoListener);
+    }
+    if node.listen_tls.is_some() && node.tls_certificates.is_empty() {
+        return refuse(["listen_tls", "tls_certificates"], Conflict::NoCertificate);
+    }
+    if node.tls_versions.is_empty() {
+        return refuse(["tls_versions", "tls_versions"], Conflict::NoTlsVersions);
+    }
+    if node.tls_client_auth != TlsClientAuth::None && node.tls_client_ca.is_none() {
+        return refuse(["tls_client_auth", "tls_client_ca"], Conflict::NoClientCa);
     }
     if node.subprotocol_required && node.subprotocols.is_empty() {
         return refuse(["subprotocol_required", "subprotocols"], Conflict::NoSubprotocols);

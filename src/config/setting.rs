@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::units::{Size, Time, size_from, time_from};
 use super::value::{Kind, Raw, Refusal, ValueError, quote};
-use super::{BackendUrl, Network, Ratio, words};
+use super::{BackendUrl, CertificateFiles, Network, Ratio, words};
 use protocol::capacity::Concurrency;
 
 /// A type that a key can have.
@@ -144,6 +144,20 @@ impl Setting for SocketAddr {
     }
 }
 
+/// An address, or none.
+impl Setting for Option<SocketAddr> {
+    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
+        match raw.text() {
+            Some("") => Ok(None),
+            _ => SocketAddr::parse(raw, kind).map(Some),
+        }
+    }
+
+    fn literal(&self, _: Kind) -> String {
+        quote(&self.map_or_else(String::new, |address| address.to_string()))
+    }
+}
+
 impl Setting for Option<PathBuf> {
     fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
         let text = raw.text().ok_or_else(|| refuse(raw, Refusal::Type(kind)))?;
@@ -253,6 +267,34 @@ impl Setting for Vec<BackendUrl> {
     }
 }
 
+/// One certificate, or several.
+impl Setting for Vec<CertificateFiles> {
+    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
+        let items = match raw {
+            Raw::List(items) => &items[..],
+            Raw::Words(words) if words.is_empty() => &[],
+            _ => std::slice::from_ref(raw),
+        };
+        if items.len() > CERTIFICATES_MAX {
+            return Err(refuse(raw, Refusal::TooMany(CERTIFICATES_MAX)));
+        }
+        let mut certificates = Vec::with_capacity(items.len());
+        for item in items {
+            let files = CertificateFiles::from_raw(item).ok_or_else(|| refuse(item, Refusal::Type(kind)))?;
+            if certificates.contains(&files) {
+                return Err(refuse(item, Refusal::Twice));
+            }
+            certificates.push(files);
+        }
+        Ok(certificates)
+    }
+
+    fn literal(&self, _: Kind) -> String {
+        let items: Vec<String> = self.iter().map(ToString::to_string).collect();
+        format!("[{}]", items.join(", "))
+    }
+}
+
 /// A list: a TOML array of strings, one string alone, or a flag's words between commas. Nothing may come twice.
 fn list<T: PartialEq>(raw: &Raw, kind: Kind, one: impl Fn(&str) -> Result<T, Refusal>) -> Result<Vec<T>, ValueError> {
     let texts: Vec<&str> = match raw {
@@ -289,6 +331,8 @@ fn list<T: PartialEq>(raw: &Raw, kind: Kind, one: impl Fn(&str) -> Result<T, Ref
 
 /// No list of the configuration is as long; each entry is looked at for every client that comes.
 const LIST_LEN_MAX: usize = 128;
+/// Each is looked at in every TLS handshake.
+const CERTIFICATES_MAX: usize = 64;
 
 fn list_literal<T: fmt::Display>(items: &[T]) -> String {
     let items: Vec<String> = items.iter().map(|item| quote(&item.to_string())).collect();
@@ -298,7 +342,7 @@ fn list_literal<T: fmt::Display>(items: &[T]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::choice::{DRAIN_CLOSE, DrainClose, TOLERATED, Tolerated};
+    use crate::config::choice::{DRAIN_CLOSE, DrainClose, TLS_VERSIONS, TOLERATED, TlsVersion, Tolerated};
 
     fn round_trip<T: Setting + PartialEq + fmt::Debug>(kind: Kind, words: &str, literal: &str) {
         let value = T::parse(&Raw::Words(words.to_owned()), kind).expect(words);
@@ -348,8 +392,39 @@ mod tests {
         round_trip::<Vec<Tolerated>>(Kind::Choices(TOLERATED), "any-key", "[\"any-key\"]");
         round_trip::<Option<PathBuf>>(Kind::OptionalPath, "", "\"\"");
         round_trip::<Option<PathBuf>>(Kind::OptionalPath, "/a \"b\"\\\t", "\"/a \\\"b\\\"\\\\\\u0009\"");
+        round_trip::<Option<SocketAddr>>(Kind::OptionalAddress, "", "\"\"");
+        round_trip::<Option<SocketAddr>>(Kind::OptionalAddress, "[::1]:80", "\"[::1]:80\"");
+        round_trip::<Vec<CertificateFiles>>(Kind::Certificates, "", "[]");
+        round_trip::<Vec<TlsVersion>>(Kind::Choices(TLS_VERSIONS), "1.3", "[\"1.3\"]");
         round_trip::<Vec<String>>(Kind::Subprotocols, "a, b", "[\"a\", \"b\"]");
         round_trip::<Vec<Network>>(Kind::Networks, "10.0.0.0/8,::1", "[\"10.0.0.0/8\", \"::1/128\"]");
         round_trip::<Vec<BackendUrl>>(Kind::Backends, "http://a", "[\"http://a:80\"]");
+    }
+
+    #[test]
+    fn a_certificate_is_a_table_of_two_files_and_a_list_has_several() {
+        let kind = Kind::Certificates;
+        let read = |words: &str| Vec::<CertificateFiles>::parse(&Raw::from_words(words), kind);
+        let one = read("{ key = \"/k.pem\", chain = \"/c.pem\" }").unwrap();
+        let literal = "[{ chain = \"/c.pem\", key = \"/k.pem\" }]";
+        assert_eq!(one.literal(kind), literal);
+        assert_eq!(read(literal), Ok(one));
+        let two = "[{ chain = \"/a\", key = \"/b\" }, { chain = \"/c\", key = \"/b\" }]";
+        assert_eq!(read(two).unwrap().literal(kind), two);
+        for wrong in [
+            "/c.pem",
+            "[\"/c.pem\"]",
+            "{ chain = \"/c.pem\" }",
+            "{ chain = \"/c.pem\", key = \"\" }",
+            "{ chain = \"/c.pem\", key = 5 }",
+            "{ chain = \"/c.pem\", key = \"/k.pem\", ca = \"/a.pem\" }",
+        ] {
+            assert!(
+                read(wrong).is_err_and(|error| error.why == Refusal::Type(kind)),
+                "{wrong}"
+            );
+        }
+        let twice = "[{ chain = \"/c\", key = \"/k\" }, { chain = \"/c\", key = \"/k\" }]";
+        assert!(read(twice).is_err_and(|error| error.why == Refusal::Twice));
     }
 }

@@ -52,6 +52,8 @@ pub enum Kind {
     },
     /// An IP address and a port.
     Address,
+    /// The same, or nothing.
+    OptionalAddress,
     /// One or several URLs of the backend.
     Backends,
     /// Starts of a URL's path.
@@ -62,6 +64,8 @@ pub enum Kind {
     Choices(&'static [&'static str]),
     /// A file, or nothing.
     OptionalPath,
+    /// The files of certificates.
+    Certificates,
     /// Names of WebSocket subprotocols.
     Subprotocols,
     /// Names of headers.
@@ -89,11 +93,15 @@ impl fmt::Display for Kind {
             Kind::Size { min, max } => write!(f, "a size from {} to {}", Size(min), Size(max)),
             Kind::Time { min, max } => write!(f, "a duration from {} to {}", Time(min), Time(max)),
             Kind::Address => f.write_str("an IP address and a port, such as \"127.0.0.1:4000\" or \"[::1]:4000\""),
+            Kind::OptionalAddress => {
+                f.write_str("an IP address and a port, such as \"127.0.0.1:4000\" or \"[::1]:4000\"; or \"\"")
+            }
             Kind::Backends => f.write_str("one or several of http://host:port[/prefix] and unix:/path[:/prefix]"),
             Kind::PathPrefixes => f.write_str("one or several paths such as \"/ocpp/\""),
             Kind::Choice(words) => write!(f, "one of {}", words.join(", ")),
             Kind::Choices(words) => write!(f, "a list of {}", words.join(", ")),
             Kind::OptionalPath => f.write_str("the path of a file, or \"\" for none"),
+            Kind::Certificates => f.write_str("a list of { chain = \"….pem\", key = \"….pem\" }"),
             Kind::Subprotocols => f.write_str("a list of subprotocol names such as \"ocpp1.6\""),
             Kind::Headers => f.write_str("a list of header names such as \"user-agent\""),
             Kind::Origins => f.write_str("a list of origins such as \"https://example.org\""),
@@ -116,6 +124,8 @@ pub(crate) enum Raw {
     Text(String),
     /// A TOML array.
     List(Vec<Raw>),
+    /// A TOML table, in the order of its lines.
+    Table(Vec<(String, Raw)>),
     /// Any other TOML value, as text.
     Other(String),
     /// The words of a flag: its kind decides how they are read.
@@ -133,14 +143,23 @@ impl Raw {
             DeValue::Array(items) => Raw::List(items.iter().map(|item| Raw::from_toml(item.get_ref())).collect()),
             DeValue::Float(float) => Raw::Other(float.to_string()),
             DeValue::Datetime(datetime) => Raw::Other(datetime.to_string()),
-            DeValue::Table(_) => Raw::Other("{…}".to_owned()),
+            DeValue::Table(table) => {
+                let mut entries: Vec<_> = table.iter().collect();
+                entries.sort_by_key(|(key, _)| key.span().start);
+                let entries = entries.into_iter();
+                Raw::Table(
+                    entries
+                        .map(|(key, value)| (key.get_ref().to_string(), Raw::from_toml(value.get_ref())))
+                        .collect(),
+                )
+            }
         }
     }
 
     /// From a flag's words: a TOML string or array if they look like one, else as they are.
     pub(crate) fn from_words(words: &str) -> Raw {
         match DeValue::parse(words) {
-            Ok(value) if words.starts_with(['"', '\'', '[']) => Raw::from_toml(value.get_ref()),
+            Ok(value) if words.starts_with(['"', '\'', '[', '{']) => Raw::from_toml(value.get_ref()),
             _ => Raw::Words(words.to_owned()),
         }
     }
@@ -178,6 +197,13 @@ impl fmt::Display for Raw {
                     write!(f, "{}{item}", if index == 0 { "" } else { ", " })?;
                 }
                 f.write_str("]")
+            }
+            Raw::Table(entries) => {
+                f.write_str("{ ")?;
+                for (index, (key, value)) in entries.iter().enumerate() {
+                    write!(f, "{}{key} = {value}", if index == 0 { "" } else { ", " })?;
+                }
+                f.write_str(" }")
             }
             Raw::Other(text) => f.write_str(text),
         }

@@ -79,8 +79,14 @@ fn believed_headers(config: &Config, key: &str) -> Option<Warning> {
             node.listen,
             "any address and any certificate",
         ),
-        _ => (node.ingress_proxy_protocol, "ingress", node.ingress, "any address"),
+        _ => (
+            node.ingress_proxy_protocol,
+            "ingress",
+            Some(node.ingress),
+            "any address",
+        ),
     };
+    let address = address?;
     let is_for_all = address.ip().to_canonical().is_unspecified() && node.proxy_protocol_from.is_empty();
     (is_on && is_for_all).then_some(())?;
     warning(

@@ -97,7 +97,23 @@ counters! {
         clients_rebalanced ["rebalance"],
         clients_kicked ["backend"],
     }
+    "tls_handshakes" ["outcome"], "TLS handshakes at listen_tls: done in full or resumed with a ticket, or why they failed." {
+        tls_full ["full"],
+        tls_resumed ["resumed"],
+        tls_plain_http ["plain_http"],
+        tls_not_tls ["not_tls"],
+        tls_too_long ["too_long"],
+        tls_incompatible ["incompatible"],
+        tls_certificate ["certificate"],
+        tls_alert ["alert"],
+        tls_protocol ["protocol"],
+        tls_internal ["internal"],
+    }
+    "tls_records_bad" [], "Clients that were cut off because they sent what is no record of their TLS." { tls_records_bad [], }
     "upgrades_refused" ["reason"], "Opening handshakes that did not become a client." {
+        handshakes_tls ["tls"],
+        handshakes_plain_http ["plain_http"],
+        handshakes_tls_rate ["tls_handshakes_per_second_max"],
         handshakes_head ["head"],
         handshakes_method ["method"],
         handshakes_http_version ["http_version"],
@@ -260,6 +276,9 @@ counters! {
 pub const SHED: &[(&str, Member)] = &[
     ("clients_max", |counters| &counters.handshakes_full),
     ("upgrades_per_second_max", |counters| &counters.handshakes_rate),
+    ("tls_handshakes_per_second_max", |counters| {
+        &counters.handshakes_tls_rate
+    }),
     ("handovers", |counters| &counters.handshakes_handover),
     ("backend_waiters_max", |counters| &counters.backend_shed),
     ("ingress_connections_max", |counters| &counters.ingress_shed),

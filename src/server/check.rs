@@ -3,13 +3,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::net::{AddressFamily, SocketType, bind, socket};
 
+use super::certificates::{self, Loaded};
 use super::listeners::ListenError;
 use super::{ServeError, host, token_files, tokens};
-use crate::config::{self, ClientIdPlace, Config, Warning, Word as _};
+use crate::config::{self, CertificateFiles, ClientIdPlace, Config, Warning, Word as _};
 
 /// Whether a start would find its tokens and its addresses here. A port that is in use is no fault: a server with this
 /// configuration may be running.
@@ -19,11 +21,14 @@ use crate::config::{self, ClientIdPlace, Config, Warning, Word as _};
 pub fn check(config: &Config) -> Result<(), ServeError> {
     let node = &config.node;
     tokens(node)?;
+    certificates::load(node)?;
     for (key, address) in [
         ("listen", node.listen),
-        ("ingress", node.ingress),
-        ("admin", node.admin),
+        ("listen_tls", node.listen_tls),
+        ("ingress", Some(node.ingress)),
+        ("admin", Some(node.admin)),
     ] {
+        let Some(address) = address else { continue };
         match try_bind(address) {
             Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
                 return Err(ListenError::Address { key, address, error }.into());
@@ -70,11 +75,26 @@ pub fn admission_rows(config: &Config) -> Vec<String> {
     ]
 }
 
+/// The certificates of `listen_tls`, line by line; nothing where there are none, or none that can be used.
+#[must_use]
+pub fn certificate_rows(config: &Config) -> Vec<String> {
+    let rows = certificates(config).map(|loaded| loaded.rows(SystemTime::now()));
+    rows.unwrap_or_default().iter().map(|row| format!("# {row}")).collect()
+}
+
+fn certificates(config: &Config) -> Option<Loaded> {
+    certificates::load(&config.node).ok().flatten()
+}
+
 /// What is worth fixing before `config` runs here, on a machine with these limits; the gravest first.
 #[must_use]
 pub fn warnings(config: &Config, limits: &host::Limits) -> Vec<Warning> {
     let mut found = host::warnings(config, limits);
     found.extend(token_files(&config.node).into_iter().filter_map(token_for_all));
+    if let Some(loaded) = certificates(config) {
+        found.extend_from_slice(loaded.warnings());
+        found.extend(config.node.tls_certificates.iter().filter_map(key_for_all));
+    }
     found.append(&mut config::warnings(config));
     found
 }
@@ -85,8 +105,7 @@ fn token_for_all((key, file): (&str, Option<&PathBuf>)) -> Option<Warning> {
         "ingress_token_file" => "command every client",
         _ => "see clients and profiles",
     };
-    let mode = std::fs::metadata(file).ok()?.permissions().mode();
-    (mode & OTHERS_READ != 0).then(|| Warning {
+    is_for_all(file).then(|| Warning {
         what: format!(
             "{key} = {}: every user of this machine can read it, and with it {power}",
             file.display()
@@ -96,6 +115,21 @@ fn token_for_all((key, file): (&str, Option<&PathBuf>)) -> Option<Warning> {
             file.display()
         ),
     })
+}
+
+fn key_for_all(files: &CertificateFiles) -> Option<Warning> {
+    let key = files.key.display();
+    is_for_all(&files.key).then(|| Warning {
+        what: format!(
+            "tls_certificates: {key}: every user of this machine can read this key, and with it be this server"
+        ),
+        fix: format!("chmod o= {key}, and let it belong to the user that ws2api runs as"),
+    })
+}
+
+fn is_for_all(file: &Path) -> bool {
+    let metadata = std::fs::metadata(file);
+    metadata.is_ok_and(|metadata| metadata.permissions().mode() & OTHERS_READ != 0)
 }
 
 /// S_IROTH.

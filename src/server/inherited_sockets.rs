@@ -1,7 +1,7 @@
 //! Takes the sockets that the service manager has opened for us (sd_listen_fds(3), systemd.socket(5)): clients that
 //! come while the service restarts wait in them instead of being refused.
 //!
-//! A socket says what it is for by its name (`FileDescriptorName=`): `listen`, `ingress` or `admin`. There is one for
+//! A socket says what it is for by its name (`FileDescriptorName=`): `listen`, `listen_tls`, `ingress` or `admin`. There is one for
 //! all shards, which then accept from one queue, or one per shard (`ReusePort=yes`), as if the shards had made them.
 
 use std::io;
@@ -15,6 +15,8 @@ use rustix::net::{SocketType, sockopt};
 pub struct InheritedSockets {
     /// Sockets that clients connect to.
     pub listen: Vec<Socket>,
+    /// The same, with TLS.
+    pub listen_tls: Vec<Socket>,
     /// Sockets that the backend pushes to.
     pub ingress: Vec<Socket>,
     /// Sockets of the admin listener.
@@ -42,7 +44,9 @@ pub enum ActivationError {
         error: io::Error,
     },
     /// Nobody says what it is for.
-    #[error("a socket is passed in as \"{name}\": FileDescriptorName= in its unit must be listen, ingress or admin")]
+    #[error(
+        "a socket is passed in as \"{name}\": FileDescriptorName= in its unit must be listen, listen_tls, ingress or admin"
+    )]
     Name {
         /// The socket's name, as it was passed.
         name: String,
@@ -95,6 +99,7 @@ impl InheritedSockets {
             let name = names.next().unwrap_or_default();
             let sockets = match name {
                 "listen" => &mut inherited.listen,
+                "listen_tls" => &mut inherited.listen_tls,
                 "ingress" => &mut inherited.ingress,
                 "admin" => &mut inherited.admin,
                 _ => return Err(ActivationError::Name { name: name.to_owned() }),
@@ -113,6 +118,7 @@ impl InheritedSockets {
         let shards = || format!("{shards_count} shard{}", if shards_count == 1 { "" } else { "s" });
         for (name, sockets, max) in [
             ("listen", &self.listen, shards_count),
+            ("listen_tls", &self.listen_tls, shards_count),
             ("ingress", &self.ingress, shards_count),
             ("admin", &self.admin, 1),
         ] {

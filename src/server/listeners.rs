@@ -50,7 +50,8 @@ impl Default for Origin {
 /// All listening sockets of the process.
 #[derive(Debug)]
 pub struct Listeners {
-    listen: Place,
+    listen: Option<Place>,
+    listen_tls: Option<Place>,
     ingress: Place,
     admin: Place,
 }
@@ -88,17 +89,25 @@ impl Listeners {
             let handed_over = take_named(&mut predecessor, name, configured);
             Place::open(name, configured, shards, std::mem::take(passed), handed_over)
         };
+        let mut optional = |name, configured: Option<SocketAddr>, passed| {
+            let opened = configured.map(|configured| place(name, configured, passed));
+            opened.transpose()
+        };
         Ok(Self {
-            listen: place(ListenerName::Listen, node.listen, &mut manager.listen)?,
+            listen: optional(ListenerName::Listen, node.listen, &mut manager.listen)?,
+            listen_tls: optional(ListenerName::ListenTls, node.listen_tls, &mut manager.listen_tls)?,
             ingress: place(ListenerName::Ingress, node.ingress, &mut manager.ingress)?,
             admin: place(ListenerName::Admin, node.admin, &mut manager.admin)?,
         })
     }
 
-    /// Where clients connect.
+    /// Where clients connect: plainly, and with TLS.
     #[must_use]
-    pub fn listen(&self) -> (SocketAddr, Listening) {
-        (self.listen.address, self.listen.listening())
+    pub fn listen(&self) -> [Option<(SocketAddr, Listening)>; 2] {
+        [&self.listen, &self.listen_tls].map(|place| {
+            let place = place.as_ref()?;
+            Some((place.address, place.listening()))
+        })
     }
 
     /// Where the backend connects.
@@ -119,11 +128,12 @@ impl Listeners {
         Ok((self.admin.address, listener))
     }
 
-    /// Per shard, the sockets that it accepts from: of `listen` first, then of `ingress`.
+    /// Per shard, the sockets that it accepts from: of `listen` first, then of `listen_tls`, then of `ingress`.
     #[must_use]
     pub fn per_shard(&self, shards_count: usize) -> Vec<Vec<BorrowedFd<'_>>> {
         let of = |shard: usize| {
-            let places = [&self.listen, &self.ingress].into_iter();
+            let clients = self.listen.iter().chain(&self.listen_tls);
+            let places = clients.chain([&self.ingress]);
             let own = places.flat_map(|place| {
                 let indices = Listening::of_shard(place.sockets.len(), shard, shards_count);
                 indices.map(|index| place.sockets[index].as_fd())
@@ -135,7 +145,8 @@ impl Listeners {
 
     /// Each socket, and what is said of it to a process that takes over.
     pub fn each(&self) -> impl Iterator<Item = (Listener, BorrowedFd<'_>)> {
-        let places = [&self.listen, &self.ingress, &self.admin].into_iter();
+        let clients = self.listen.iter().chain(&self.listen_tls);
+        let places = clients.chain([&self.ingress, &self.admin]);
         places.flat_map(|place| {
             let told = Listener {
                 name: place.name,

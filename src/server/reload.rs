@@ -1,11 +1,14 @@
 //! Reads the configuration again at SIGHUP, or when an operator asks for it, and changes in a server that runs what can change there.
 
+use std::time::SystemTime;
+
 use crate::cli::ServeArgs;
 use crate::config::{self, Config, When};
 use crate::observe::admin::Reloaded;
 use crate::observe::reloads;
-use crate::server::{Remote, host, sd_notify, tokens};
-use crate::token::{Token, Tokens};
+use crate::server::secrets::Secrets;
+use crate::server::{Remote, host, sd_notify};
+use crate::token::Token;
 
 /// What runs, and what it was read from.
 #[derive(Debug)]
@@ -14,8 +17,8 @@ pub struct Source {
     pub config: Config,
     /// Where it came from.
     pub args: ServeArgs,
-    /// The tokens that requests must carry.
-    pub tokens: Tokens,
+    /// What was read beside it.
+    pub secrets: Secrets,
     /// As they were before any thread was pinned.
     pub usable_cpus: Vec<usize>,
 }
@@ -39,16 +42,18 @@ impl Source {
         reloaded
     }
 
-    fn load(&self) -> Result<(Config, Tokens), String> {
+    fn load(&self) -> Result<(Config, Secrets), String> {
         let file = self.args.config.as_deref();
         let config = config::load(file, &self.args.overrides, &self.usable_cpus);
         let mut config = config.map_err(|error| error.to_string())?;
         host::fit(&mut config, &host::Limits::read());
-        let tokens = tokens(&config.node).map_err(|error| error.to_string())?;
-        Ok((config, tokens))
+        // A listener that is there needs its certificates, whatever a restart would do.
+        let node = config::merge(&self.config, &config).node;
+        let secrets = Secrets::read(&node).map_err(|error| error.to_string())?;
+        Ok((config, secrets))
     }
 
-    fn apply(&mut self, (read, tokens): (Config, Tokens), remote: &Remote) -> Reloaded {
+    fn apply(&mut self, (read, secrets): (Config, Secrets), remote: &Remote) -> Reloaded {
         let changes = config::changes(&self.config, &read);
         for change in &changes {
             let config::Change { key, when, from, to } = change;
@@ -60,17 +65,37 @@ impl Source {
         }
         let config = config::merge(&self.config, &read);
         self.config = config.clone();
-        let token = token_words(self.tokens.ingress.as_ref(), tokens.ingress.as_ref());
-        if self.tokens.admin.is_some() || tokens.admin.is_some() {
-            let token = token_words(self.tokens.admin.as_ref(), tokens.admin.as_ref());
+        let (old, new) = (&self.secrets.tokens, &secrets.tokens);
+        let token = token_words(old.ingress.as_ref(), new.ingress.as_ref());
+        if old.admin.is_some() || new.admin.is_some() {
+            let token = token_words(old.admin.as_ref(), new.admin.as_ref());
             tracing::info!("at the admin address {token}");
         }
-        self.tokens = tokens.clone();
-        remote.reload(config, tokens);
+        self.take_certificates(&secrets, remote);
+        remote.reload(config, &secrets);
+        self.secrets = secrets;
         reloads::succeeded();
         let count = changes.iter().filter(|change| change.when != When::Restart).count();
         tracing::info!("configuration read again: {count} values changed, {token}");
         Reloaded { changes, token }
+    }
+}
+
+impl Source {
+    /// What becomes of TLS is told, with what is wrong with the certificates.
+    fn take_certificates(&self, secrets: &Secrets, remote: &Remote) {
+        let (old, new) = (&self.secrets.listen_tls, &secrets.listen_tls);
+        let Some(new) = new else { return };
+        for row in new.rows(SystemTime::now()) {
+            tracing::info!("a certificate of listen_tls: {row}");
+        }
+        for warning in new.warnings() {
+            tracing::warn!(fix = warning.fix, "{}", warning.what);
+        }
+        if old.as_ref().is_some_and(|old| old.trust != new.trust) {
+            // Who has shown another one's certificate shows his own again.
+            remote.forget_tickets();
+        }
     }
 }
 

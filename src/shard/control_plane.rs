@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustls::ServerConfig;
 use shards::mesh::NodeHandle;
 
 use super::mail::Mail;
@@ -81,8 +82,17 @@ pub struct Reload {
     pub number: u64,
     /// All of it.
     pub config: Arc<Config>,
-    /// Who may push.
+    /// What was read beside it.
+    pub secrets: ShardSecrets,
+}
+
+/// What shards need of the files beside the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct ShardSecrets {
+    /// What pushes must carry; `None`: everybody may push.
     pub ingress_token: Option<Token>,
+    /// What TLS handshakes are begun with.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 /// Who does not answer.
@@ -265,14 +275,14 @@ impl ControlPlane {
     }
 
     /// Gives every shard a configuration that was read again. One that has not taken the last one yet takes this one alone.
-    pub fn reload(&self, outside: &NodeHandle<Mail>, config: Config, ingress_token: Option<Token>) {
+    pub fn reload(&self, outside: &NodeHandle<Mail>, config: Config, secrets: ShardSecrets) {
         let mut writing = self.write();
         let number = self.reloads.load(Ordering::Relaxed) + 1;
         self.reloads.store(number, Ordering::Relaxed);
         *writing = Some(Reload {
             number,
             config: Arc::new(config),
-            ingress_token,
+            secrets,
         });
         self.publish(&writing, outside);
     }

@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use std::time::{Instant, SystemTime};
 
 use crate::backend::lending::Letter;
+use crate::client::tickets::TicketKey;
 use crate::client::{Description, TopBy, TopSlice};
 use crate::observe::report::Report;
 use crate::observe::watch::Tap;
@@ -117,6 +118,13 @@ pub enum Control {
         tap: Box<Tap>,
         /// Gets the shard's index, once it does.
         reply: mpsc::Sender<usize>,
+    },
+    /// Seal TLS tickets with this key from now on.
+    TicketKey {
+        /// The key.
+        key: TicketKey,
+        /// No other one is good any more.
+        is_all: bool,
     },
     /// Nobody reads the tap of this number any more.
     EndTap(u64),

@@ -10,6 +10,7 @@ impl Shard {
         self.env.node.set(reload.config.node.clone());
         self.env.buffers.set_max(self.env.core.buffers_max);
         self.clients.handle_reload();
-        self.ingress.set_token(reload.ingress_token.clone());
+        self.clients.tls.set(reload.secrets.tls.as_deref());
+        self.ingress.set_token(reload.secrets.ingress_token.clone());
     }
 }

@@ -141,7 +141,7 @@ fn what_cannot_be_served_is_refused_in_words() {
         ),
         (
             &[("ws2api.socket", &one)],
-            "a socket is passed in as \"ws2api.socket\": FileDescriptorName= in its unit must be listen, ingress or admin"
+            "a socket is passed in as \"ws2api.socket\": FileDescriptorName= in its unit must be listen, listen_tls, ingress or admin"
                 .to_owned(),
         ),
         (

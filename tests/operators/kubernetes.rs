@@ -48,8 +48,9 @@ fn its_configuration_is_right_and_wise() {
 #[test]
 fn ports_probes_and_policy_name_the_listeners() {
     let config = configuration();
-    let [listen, ingress, admin] =
-        [config.node.listen, config.node.ingress, config.node.admin].map(|at| u64::from(at.port()));
+    let node = &config.node;
+    let addresses = [node.listen.expect("it has one"), node.ingress, node.admin];
+    let [listen, ingress, admin] = addresses.map(|at| u64::from(at.port()));
     let container = container();
     let ports: Vec<_> = list(&container["ports"])
         .iter()

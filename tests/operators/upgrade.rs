@@ -11,7 +11,10 @@ use std::thread;
 use protocol::takeover::{Hello, Message};
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendFlags};
 use rustix::process::Signal;
-use support::{Backend, Builder, Http, Proxy, Reply, Response, Successor, Until, eventually, open_to_all};
+use support::{
+    Authority, Backend, Builder, Handshake, Http, Proxy, Reply, Response, Successor, Tls, Until, eventually,
+    open_to_all,
+};
 
 /// A directory with a copy of the program, which a test may exchange.
 pub(crate) struct Installed(pub(crate) PathBuf);
@@ -186,6 +189,47 @@ fn who_has_a_call_at_the_backend_stays_until_it_is_answered() {
     client.expect("[2,\"p1\",\"Reset\",{}]");
     proxy.push("CP2", "Reset", "p1", "{}").expect(404);
     new.terminate();
+}
+
+/// What TLS keeps of it goes along, and so does the listener.
+#[test]
+fn a_client_with_tls_goes_on_in_the_new_process() {
+    let backend = Backend::start();
+    let (authority, installed) = (Authority::new("authority"), Installed::new());
+    let certificate = authority.server(&["localhost"]).save(&installed.0, "own");
+    let mut proxy = slow(&backend)
+        .set("listen_tls", "127.0.0.1:0")
+        .set("tls_certificates", &certificate)
+        .start();
+    let address = proxy.listen_tls.unwrap();
+    let clients = [&rustls::version::TLS12, &rustls::version::TLS13]
+        .into_iter()
+        .enumerate();
+    let mut clients: Vec<_> = clients
+        .flat_map(|(number, version)| {
+            let tls = Tls::version(&authority, version);
+            [0, 1, 2, 3].map(|client| tls.open(&Handshake::new(&format!("CP{}", 4 * number + client)), address))
+        })
+        .collect();
+    clients.iter_mut().for_each(|client| client.call(1));
+    let mut last: Option<Successor> = None;
+    for round in 2..5 {
+        let new = proxy.upgrade();
+        match last.replace(new) {
+            None => assert_eq!(proxy.wait().code(), Some(0)),
+            Some(before) => before.wait(),
+        }
+        wait_for_the_old_one(&proxy);
+        clients.iter_mut().for_each(|client| client.call(round));
+        proxy.push("CP7", "Reset", &format!("p{round}"), "{}").expect(202);
+        clients[7].expect(&format!("[2,\"p{round}\",\"Reset\",{{}}]"));
+        clients[7].send_result(&format!("p{round}"), "{}");
+        backend.take(&format!("/result/Reset/CP7/p{round}"));
+        let newcomer = Tls::trusting(&authority).open(&Handshake::new(&format!("N{round}")), address);
+        newcomer.close(1000, "");
+    }
+    assert_eq!(backend.seen("/connect").len(), 8 + 3);
+    last.unwrap().terminate();
 }
 
 #[test]

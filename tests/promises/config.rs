@@ -29,7 +29,7 @@ fn without_file_and_flags_there_is_a_shard_per_usable_cpu() {
     let config = config::resolve(None, &Overrides::default(), CPUS).unwrap();
     assert_eq!(config.cores.iter().map(|core| core.cpu).collect::<Vec<_>>(), CPUS);
     assert_eq!(config.node, config::Node::default());
-    assert_eq!(config.node.listen, "0.0.0.0:4000".parse().unwrap());
+    assert_eq!(config.node.listen, Some("0.0.0.0:4000".parse().unwrap()));
     assert_eq!(
         config.node.backends,
         ["http://127.0.0.1:5000".parse::<BackendUrl>().unwrap()]
@@ -87,7 +87,7 @@ fn flags_set_lists_and_single_values() {
     let node = with_flags("backend = \"http://c\"\norigins = [\"https://a\"]", line)
         .unwrap()
         .node;
-    assert_eq!(node.listen, "[::1]:1".parse().unwrap());
+    assert_eq!(node.listen, Some("[::1]:1".parse().unwrap()));
     assert_eq!(
         node.backends.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["http://a:1", "unix:/b"]
@@ -101,7 +101,7 @@ fn flags_set_lists_and_single_values() {
     let node = node.unwrap().node;
     assert_eq!(node.subprotocols, ["a", "b"]);
     assert_eq!(node.ingress_token_file.as_deref(), Some(Path::new("/t")));
-    assert_eq!(node.listen.port(), 2, "the last one wins");
+    assert_eq!(node.listen.unwrap().port(), 2, "the last one wins");
 }
 
 /// Every number at its least and most, and one beyond, written in the file and after `--set`.
@@ -293,7 +293,7 @@ fn what_the_file_says_wrong_is_refused_with_its_line() {
         (
             "listen = \"localhost:4000\"",
             "ws2api.toml:1: listen = \"localhost:4000\": allowed is an IP address and a port, \
-             such as \"127.0.0.1:4000\" or \"[::1]:4000\"",
+             such as \"127.0.0.1:4000\" or \"[::1]:4000\"; or \"\"",
         ),
         // Lists.
         (
@@ -358,6 +358,27 @@ fn what_the_file_says_wrong_is_refused_with_its_line() {
             "ws2api.toml:1: listen = \"[::]:4002\": this port is taken by admin = \"127.0.0.1:4002\"",
         ),
         (
+            "listen = \"\"",
+            "ws2api.toml:1: listen = \"\": with listen_tls empty, too, no client could connect",
+        ),
+        (
+            "listen_tls = \"0.0.0.0:443\"",
+            "ws2api.toml:1: listen_tls = \"0.0.0.0:443\": set tls_certificates, too: without a certificate there is no TLS",
+        ),
+        (
+            "tls_versions = []",
+            "ws2api.toml:1: tls_versions = []: with no version listed, every client would be refused",
+        ),
+        (
+            "tls_client_auth = \"required\"",
+            "ws2api.toml:1: tls_client_auth = \"required\": set tls_client_ca, too: it says whose certificates are good",
+        ),
+        (
+            "tls_certificates = [{ chain = \"/c.pem\" }]",
+            "ws2api.toml:1: tls_certificates = { chain = \"/c.pem\" }: allowed is a list of \
+             { chain = \"….pem\", key = \"….pem\" }",
+        ),
+        (
             "subprotocols = []\nsubprotocol_required = true",
             "ws2api.toml:2: subprotocol_required = true: with no subprotocols listed, every client would be refused",
         ),
@@ -404,7 +425,7 @@ fn what_a_flag_says_wrong_is_refused_with_the_flag() {
         ),
         (
             "--listen 4000",
-            "--listen: listen = 4000: allowed is an IP address and a port, such as \"127.0.0.1:4000\" or \"[::1]:4000\"",
+            "--listen: listen = 4000: allowed is an IP address and a port, such as \"127.0.0.1:4000\" or \"[::1]:4000\"; or \"\"",
         ),
         (
             "--backend http://a --backend a",

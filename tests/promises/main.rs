@@ -39,6 +39,7 @@ mod restart;
 mod scripts;
 mod shards;
 mod shares;
+mod tls;
 mod tls_facts;
 mod torture;
 mod traces;

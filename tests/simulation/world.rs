@@ -11,7 +11,7 @@ use shards::simulation::node::Simulation;
 use shards::simulation::random::Random;
 use ws2api::config::{self, Overrides};
 use ws2api::env::home::IdHasher;
-use ws2api::shard::control_plane::ControlPlane;
+use ws2api::shard::control_plane::{ControlPlane, ShardSecrets};
 use ws2api::shard::mail::{Control, HandOver, Mail, Moved};
 use ws2api::shard::{self, Listening, Plan};
 
@@ -410,10 +410,11 @@ fn plan(node: u32, shards_count: usize, bounds: &[(&str, &str)]) -> (Plan, usize
         generation: node,
         node: config.node.clone().into(),
         cores: config.cores.clone().into(),
-        listen: Listening::On(address(LISTEN)),
+        listen: Some(Listening::On(address(LISTEN))),
+        listen_tls: None,
         ingress: Listening::On(address(INGRESS)),
         addresses: vec![vec![address(BACKEND)]].into(),
-        ingress_token: None,
+        secrets: ShardSecrets::default(),
         hasher: IdHasher::with_seed(node.into()),
         traced: None,
         control: ControlPlane::new(vec![0; shards_count]),

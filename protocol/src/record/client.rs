@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::identity::{IdentityFields, write_identity};
 use super::post::PostRecord;
-use super::{Fields, LIST, RecordError, Writer};
+use super::{Fields, LIST, RecordError, VERSION, VERSION_TLS, Writer};
 use crate::mapping::Identity;
+use crate::tls::Records;
 use crate::websocket::deflate::Deflate;
 use crate::websocket::{Decoder, DecoderLimits};
 
@@ -20,6 +21,8 @@ pub struct ClientRecord<'r> {
     pub age: Duration,
     /// The conversation: for [`Session::from_record`](crate::ocpp::Session::from_record).
     pub session: Fields<'r>,
+    /// Of a client that speaks TLS.
+    pub tls: Option<Records>,
     /// Of a client that compresses.
     pub deflate: Option<Deflate>,
     /// What has come of a frame or a message in part.
@@ -39,6 +42,8 @@ pub struct ClientParts<'a> {
     pub since_ms: u64,
     /// See [`ClientRecord::age`].
     pub age: Duration,
+    /// See [`ClientRecord::tls`].
+    pub tls: Option<&'a Records>,
     /// See [`ClientRecord::deflate`].
     pub deflate: Option<&'a Deflate>,
     /// See [`ClientRecord::decoder`].
@@ -57,6 +62,7 @@ impl ClientRecord<'_> {
             identity: &self.identity,
             since_ms: self.since_ms,
             age: self.age,
+            tls: self.tls.as_ref(),
             deflate: self.deflate.as_ref(),
             decoder: &self.decoder,
             unread: self.unread,
@@ -70,7 +76,9 @@ impl ClientParts<'_> {
     #[must_use]
     pub fn record(&self, session: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(USUAL_LEN);
-        let mut record = Writer::new(&mut bytes);
+        // Who does not know of TLS would go on in plain text.
+        let version = if self.tls.is_some() { VERSION_TLS } else { VERSION };
+        let mut record = Writer::of_version(version, &mut bytes);
         write_identity(self.identity, &mut record);
         record.number(SINCE_MS, self.since_ms);
         record.duration(AGE, self.age);
@@ -83,6 +91,9 @@ impl ClientParts<'_> {
         }
         if !self.unread.is_empty() {
             record.bytes(UNREAD, self.unread);
+        }
+        if let Some(tls) = self.tls {
+            record.fields(TLS, |record| tls.write_record(record));
         }
         for post in self.posts {
             record.fields(POSTS, |record| post.write(Some(self.identity), record));
@@ -100,7 +111,7 @@ impl<'r> ClientRecord<'r> {
         let mut fields = Fields::of_record(record)?;
         let mut identity = IdentityFields::default();
         let (mut since_ms, mut age) = (0, Duration::ZERO);
-        let (mut session, mut deflate, mut posts) = (None, None, Vec::new());
+        let (mut session, mut tls, mut deflate, mut posts) = (None, None, None, Vec::new());
         let (mut decoder, mut unread) = (Decoder::default(), &[][..]);
         while let Some(field) = fields.next()? {
             if identity.read(&field)? {
@@ -119,6 +130,7 @@ impl<'r> ClientRecord<'r> {
                     decoder = Decoder::from_record(field.fields(), limits)?;
                 }
                 UNREAD => unread = field.bytes(),
+                TLS => tls = Some(Records::from_record(field.fields())?),
                 POSTS => posts.push(field.fields()),
                 _ => {}
             }
@@ -133,6 +145,7 @@ impl<'r> ClientRecord<'r> {
             since_ms,
             age,
             session: session.ok_or(RecordError::Field(SESSION))?,
+            tls,
             deflate,
             decoder,
             unread,
@@ -148,6 +161,7 @@ const SESSION: u32 = 7;
 const DEFLATE: u32 = 8;
 const DECODER: u32 = 9;
 const UNREAD: u32 = 10;
+const TLS: u32 = 11;
 const POSTS: u32 = LIST;
 /// The highest `message_max` that there is: it was another one where the message began, perhaps.
 const MESSAGE_MAX: usize = 64 << 20;

@@ -163,6 +163,7 @@ fn written(session: &Session, deflate: Option<&Deflate>, posts: &[PostRecord], n
         identity: &identity(),
         since_ms: 1_700_000_000_123,
         age: Duration::from_secs(3),
+        tls: None,
         deflate,
         decoder: &decoder,
         unread,
@@ -259,14 +260,14 @@ fn a_client_that_has_said_nothing_is_a_small_record() {
 #[test]
 fn an_unknown_version_is_refused_and_so_is_nothing() {
     let mut record = from_hex(VERSION_1);
-    record[0] = VERSION + 1;
-    let error = RecordError::Version(VERSION + 1);
+    record[0] = VERSION_TLS + 1;
+    let error = RecordError::Version(VERSION_TLS + 1);
     assert_eq!(client_of(&record), Err(error));
     assert_eq!(ClientRecord::read(&record, 0).map(|_| ()), Err(error));
     assert_eq!(PostRecord::read(&record).map(|_| ()), Err(error));
     assert_eq!(client_of(&[]), Err(RecordError::Form));
     assert_eq!(client_of(&[VERSION]), Err(RecordError::Field(1)));
-    assert!(is_readable(VERSION) && !is_readable(VERSION + 1) && !is_readable(0));
+    assert!(is_readable(VERSION) && is_readable(VERSION_TLS) && !is_readable(VERSION_TLS + 1) && !is_readable(0));
 }
 
 /// The same fields, and one that nobody knows in each list of fields that `paths` leads to.

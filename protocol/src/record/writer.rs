@@ -14,7 +14,12 @@ pub struct Writer<'o> {
 impl<'o> Writer<'o> {
     /// Begins a record at the end of `out`.
     pub fn new(out: &'o mut Vec<u8>) -> Self {
-        out.push(VERSION);
+        Self::of_version(VERSION, out)
+    }
+
+    /// The same of another version.
+    pub(super) fn of_version(version: u8, out: &'o mut Vec<u8>) -> Self {
+        out.push(version);
         Self::fields_only(out)
     }
 

@@ -124,6 +124,8 @@ pub struct Listener {
 pub enum ListenerName {
     /// Clients.
     Listen,
+    /// Clients, with TLS.
+    ListenTls,
     /// The backend.
     Ingress,
     /// Operators.
@@ -174,13 +176,14 @@ impl ListenerName {
     pub fn key(self) -> &'static str {
         match self {
             Self::Listen => "listen",
+            Self::ListenTls => "listen_tls",
             Self::Ingress => "ingress",
             Self::Admin => "admin",
         }
     }
 
     fn parse(value: &[u8]) -> Option<Self> {
-        let all = [Self::Listen, Self::Ingress, Self::Admin];
+        let all = [Self::Listen, Self::ListenTls, Self::Ingress, Self::Admin];
         all.into_iter().find(|name| name.key().as_bytes() == value)
     }
 }

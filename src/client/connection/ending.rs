@@ -34,8 +34,8 @@ impl<C: Conversation> Connection<C> {
 
     /// Once the close frame has left, so does our side of the connection.
     pub(super) fn finish_lingering_send(&self, state: &mut State<C>) {
-        if let (None, Some(stream), 0) = (&state.queue, &state.stream, state.deferred_len) {
-            stream.socket().shutdown_write();
+        if let (None, Some(stream), 0) = (&state.queue, &mut state.stream, state.deferred_len) {
+            stream.shutdown_write();
         }
     }
 

@@ -11,6 +11,7 @@ use crate::client::clients::Clients;
 use crate::client::conversation::Conversation;
 use crate::client::frame::Frame;
 use crate::client::websocket::WebSocket;
+use crate::wire::Wire;
 use protocol::ocpp::Outputs;
 use protocol::record::{ClientParts, ClientRecord, PostRecord};
 
@@ -69,6 +70,7 @@ impl<C: Conversation> Connection<C> {
             identity: &self.identity,
             since_ms: millis(self.since),
             age: now.saturating_duration_since(state.opened),
+            tls: stream.wire().records(),
             deflate: stream.deflate_state(),
             decoder,
             unread,
@@ -84,7 +86,8 @@ impl<C: Conversation> Connection<C> {
         self.env().counters.clients_moved_out.add();
         // Its task ends.
         stream.waker().wake_by_ref();
-        Some((stream.into_socket().into_fd(), record))
+        let (socket, _) = stream.into_wire().into_parts();
+        Some((socket.into_fd(), record))
     }
 
     /// One that another process has handed over, with its `session`. It is in no registry yet.
@@ -97,8 +100,10 @@ impl<C: Conversation> Connection<C> {
         let env = &clients.env;
         // Without one (epoll has no room) it is over, and has its end like any other.
         let socket = socket.and_then(|socket| Socket::adopt(&env.reactor, socket).ok());
-        let stream =
-            socket.map(|socket| WebSocket::new(socket, record.deflate).with_received(record.decoder, record.unread));
+        let stream = socket.map(|socket| {
+            let wire = Wire::new(socket, record.tls);
+            WebSocket::new(wire, record.deflate).with_received(record.decoder, record.unread)
+        });
         let since = UNIX_EPOCH + Duration::from_millis(record.since_ms);
         let now = env.reactor.now();
         let opened = now.checked_sub(record.age).unwrap_or(now);

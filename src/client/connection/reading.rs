@@ -1,5 +1,6 @@
 //! Reads what the client sends: bytes into the shard's one buffer, frames out of them, each to the session.
 
+use std::io;
 use std::task::Poll;
 
 use shards::turn;
@@ -62,15 +63,14 @@ impl<C: Conversation> Connection<C> {
                 .buffers
                 .poll_room(waker, &mut state.room_round, now, stream.held_len())
         } else {
-            buffer.len()
+            usize::MAX
         };
         if room == 0 {
             return false;
         }
-        let (buffer, _) = buffer.split_at_mut(room.min(buffer.len()));
-        let len = match stream.poll_receive(buffer) {
+        let len = match stream.poll_receive(buffer, room.min(self.env().core.read_buffer)) {
             Poll::Pending => return false,
-            Poll::Ready(received) => received.unwrap_or(0),
+            Poll::Ready(received) => received.unwrap_or_else(|error| self.count_broken(&error)),
         };
         if len == 0 {
             self.end_lost(state);
@@ -93,6 +93,14 @@ impl<C: Conversation> Connection<C> {
             stream.keep_unread(Unread::new(rest));
         }
         true
+    }
+
+    /// The connection has broken: 0 bytes come.
+    fn count_broken(&self, error: &io::Error) -> usize {
+        if error.kind() == io::ErrorKind::InvalidData {
+            self.env().counters.tls_records_bad.add();
+        }
+        0
     }
 
     /// The end is looked for also while nothing is read: of a client that has gone no Call is begun.

@@ -111,13 +111,11 @@ impl<C: Conversation> Connection<C> {
             return;
         };
         *deferred_len = 0;
-        match stream.write_bytes(bytes) {
-            Ok(len) if len == bytes.len() && state.phase == Phase::Open => return,
-            Ok(len) if len == bytes.len() => {}
-            Ok(len) => {
+        match stream.write_bytes(bytes, &mut self.clients.send_buffer.borrow_mut()) {
+            Ok(None) if state.phase == Phase::Open => return,
+            Ok(None) => {}
+            Ok(Some(rest)) => {
                 let now = self.env().reactor.now();
-                let (_, rest) = bytes.split_at(len);
-                let rest = Frame::whole(rest.to_vec());
                 state.queue = Some(Box::new(WriteQueue::new(rest, now)));
             }
             Err(_) => self.end_broken(&mut state),

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use protocol::mapping::TlsFacts;
+use protocol::record::{Fields, Writer};
+use protocol::tls::Records;
 
 /// Who sent a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -16,8 +18,9 @@ pub(super) struct Peer {
     pub(super) tls: Option<Box<TlsFacts>>,
 }
 
-/// A request with its sender and its deadline (since the start, by which all shards count), as it travels to the home shard.
-pub(super) fn pack(peer: &Peer, deadline: Duration, head: &[u8]) -> Vec<u8> {
+/// A request with its sender, what TLS keeps of it, and its deadline (since the start, by which all shards count), as it travels to
+/// the home shard.
+pub(super) fn pack(peer: &Peer, records: Option<&Records>, deadline: Duration, head: &[u8]) -> Vec<u8> {
     let address = match peer.address.ip() {
         IpAddr::V4(address) => address.to_ipv6_mapped(),
         IpAddr::V6(address) => address,
@@ -33,12 +36,19 @@ pub(super) fn pack(peer: &Peer, deadline: Duration, head: &[u8]) -> Vec<u8> {
     if let Some(tls) = &peer.tls {
         tls.write(&mut bytes);
     }
+    let mut tls = Vec::new();
+    if let Some(records) = records {
+        records.write_record(&mut Writer::fields_only(&mut tls));
+    }
+    let len = u16::try_from(tls.len()).expect("no record in part travels");
+    bytes.extend_from_slice(&len.to_be_bytes());
+    bytes.append(&mut tls);
     bytes.extend_from_slice(head);
     bytes
 }
 
 /// What [`pack`] has packed.
-pub(super) fn unpack(bytes: &[u8]) -> Option<(Peer, Duration, &[u8])> {
+pub(super) fn unpack(bytes: &[u8]) -> Option<(Peer, Option<Records>, Duration, &[u8])> {
     let (address, rest) = bytes.split_first_chunk::<16>()?;
     let (port, rest) = rest.split_first_chunk::<2>()?;
     let (deadline_ms, rest) = rest.split_first_chunk::<8>()?;
@@ -47,6 +57,12 @@ pub(super) fn unpack(bytes: &[u8]) -> Option<(Peer, Duration, &[u8])> {
         0 => None,
         _ => Some(Box::new(TlsFacts::read(&mut head)?)),
     };
+    let (len, rest) = head.split_first_chunk::<2>()?;
+    let (records, head) = rest.split_at_checked(u16::from_be_bytes(*len).into())?;
+    let records = match records {
+        [] => None,
+        fields => Some(Records::from_record(Fields::only(fields)).ok()?),
+    };
     let address = Ipv6Addr::from(*address).to_canonical();
     let peer = Peer {
         address: SocketAddr::new(address, u16::from_be_bytes(*port)),
@@ -54,7 +70,7 @@ pub(super) fn unpack(bytes: &[u8]) -> Option<(Peer, Duration, &[u8])> {
         tls,
     };
     let deadline = Duration::from_millis(u64::from_be_bytes(*deadline_ms));
-    Some((peer, deadline, head))
+    Some((peer, records, deadline, head))
 }
 
 #[cfg(test)]
@@ -74,8 +90,10 @@ mod tests {
                 tls,
             };
             let deadline = Duration::from_millis(9_876_543_210);
-            let bytes = pack(&peer, deadline, b"GET / HTTP/1.1\r\n\r\n");
-            assert_eq!(unpack(&bytes), Some((peer, deadline, &b"GET / HTTP/1.1\r\n\r\n"[..])));
+            let bytes = pack(&peer, None, deadline, b"GET / HTTP/1.1\r\n\r\n");
+            let (arrived, records, until, head) = unpack(&bytes).unwrap();
+            assert_eq!((arrived, until, head), (peer, deadline, &b"GET / HTTP/1.1\r\n\r\n"[..]));
+            assert!(records.is_none());
         }
     }
 }

@@ -38,6 +38,9 @@ macro_rules! reasons {
 }
 
 reasons! {
+    Tls, handshakes_tls, "the TLS handshake fails";
+    PlainHttp, handshakes_plain_http, "this port is for TLS: its URL begins with wss://";
+    TlsRate, handshakes_tls_rate, "too many TLS handshakes begin at once: the connection was closed";
     Head, handshakes_head, "the request is not HTTP/1.1 as RFC 9112 has it, or its head is too long";
     Method, handshakes_method, "a WebSocket is opened with GET";
     HttpVersion, handshakes_http_version, "a WebSocket needs HTTP/1.1";

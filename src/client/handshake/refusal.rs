@@ -75,7 +75,12 @@ impl Refusal {
 
     /// No answer: the connection is gone.
     pub(super) fn lost() -> Self {
-        Self::new(Reason::Lost, NO_STATUS)
+        Self::lost_for(Reason::Lost)
+    }
+
+    /// No answer, for that reason.
+    pub(super) fn lost_for(reason: Reason) -> Self {
+        Self::new(reason, NO_STATUS)
     }
 
     /// Counts it, tells the log once in five minutes, and shows it to whoever traces that client.

@@ -3,6 +3,7 @@
 mod alert;
 mod backend;
 mod between;
+mod certificates;
 mod clients;
 mod limits;
 mod refused;
@@ -22,6 +23,7 @@ pub(super) fn alerts(before: Option<&Snapshot>, now: &Snapshot) -> Vec<Alert> {
     backend::backends(before, now, &mut found);
     waiting(&now.reports, &mut found);
     limits::limits(now, &mut found);
+    certificates::certificates(&now.certificates, now.date, &mut found);
     if let Some(before) = before {
         let between = Between { before, now };
         refused::refused(&between, &mut found);

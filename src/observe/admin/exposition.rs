@@ -11,6 +11,7 @@ use shards::pass::PASS_BOUNDS_US;
 use super::process::Process;
 use super::snapshot::Seen;
 use crate::observe::backends::{BackendReport, Places, RESULTS};
+use crate::observe::certificates;
 use crate::observe::counters::{FAMILIES, SHED};
 use crate::observe::latency::{BOUNDS_US, LatencyCopy};
 use crate::observe::reloads;
@@ -319,6 +320,13 @@ impl Exposition {
                 MetricType::Gauge,
             )?
             .encode_gauge(&(reloads::last_success() as i64))?;
+        let help = "When a certificate of listen_tls, or one that it hangs on, expires, in seconds since 1970.";
+        let name = "ws2api_tls_certificate_not_after_timestamp_seconds";
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for seen in certificates::current().iter() {
+            let labels = Labels(&[("file", &escaped(&seen.file)), ("kind", &seen.kind)]);
+            metric.encode_family(&labels)?.encode_gauge(&seen.not_after)?;
+        }
         let mut metric =
             encoder.encode_descriptor("ws2api_build_info", "The version, as a label.", None, MetricType::Gauge)?;
         let labels = Labels(&[("version", env!("CARGO_PKG_VERSION"))]);

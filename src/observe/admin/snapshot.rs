@@ -1,8 +1,10 @@
 //! Holds what all shards said at one time.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use super::process::Process;
+use crate::observe::certificates::{self, CertificateSeen};
 use crate::observe::report::Report;
 use crate::shard::control_plane::Silent;
 
@@ -42,6 +44,10 @@ pub(super) struct Snapshot {
     pub(super) rebalance_left: usize,
     pub(super) takeover: Takeover,
     pub(super) process: Process,
+    /// By the calendar.
+    pub(super) date: SystemTime,
+    /// What clients with TLS get.
+    pub(super) certificates: Arc<[CertificateSeen]>,
 }
 
 impl Snapshot {
@@ -64,6 +70,8 @@ impl Snapshot {
             silent,
             rebalance_left,
             takeover,
+            date: SystemTime::now(),
+            certificates: certificates::current(),
         }
     }
 }
@@ -95,5 +103,7 @@ pub(super) fn moment(change: impl Fn(&mut Report)) -> Snapshot {
             shards_open_files: vec![(0, Some(10)), (1, Some(899)), (2, Some(10))],
             ..Default::default()
         },
+        date: SystemTime::now(),
+        certificates: Arc::default(),
     }
 }
