@@ -20,11 +20,11 @@ use protocol::question::{About, AnswerRefusal, Question, Told};
 impl Home for Shard {
     fn answer(&self, request: ClientRequest) -> ClientReply {
         match request {
-            ClientRequest::About(question) => match self.look_up(Box::new(question)) {
+            ClientRequest::About(question) => match self.look_up(question) {
                 Ok(told) => ClientReply::Told(told),
                 Err(question) if self.is_in_takeover() => ClientReply::Elsewhere {
                     is_on_way: self.on_way.has(&question.client),
-                    question,
+                    question: Box::new(question),
                 },
                 Err(question) if matches!(question.about, About::Push(_)) => {
                     // While it drains, also for a client that has left already: it is asked for again, and is elsewhere by then.
@@ -102,12 +102,13 @@ impl Shard {
                 }
                 Told::WaitEnded
             }
-            _ => self.look_up(Box::new(question)).unwrap_or(Told::NotConnected),
+            _ => self.look_up(question).unwrap_or(Told::NotConnected),
         }
     }
 
     /// The client's connection answers, if it is here.
-    fn look_up(&self, question: Box<Question>) -> Result<Told, Box<Question>> {
+    #[expect(clippy::result_large_err, reason = "in a box it would cost each push an allocation")]
+    fn look_up(&self, question: Question) -> Result<Told, Question> {
         let Some(connection) = self.clients.find(&question.client) else {
             return Err(question);
         };
