@@ -21,10 +21,11 @@ is is-active active installed
 serves installed
 before=$(systemctl show --property MainPID --value ws2api)
 
-dpkg --install /packages/new.deb || fail upgraded
+python3 /packages/push.py over dpkg --install /packages/new.deb || fail "upgraded: its client noticed"
 is is-active active upgraded
 serves upgraded
 [ "$(systemctl show --property MainPID --value ws2api)" != "$before" ] || fail "upgraded: the old program still runs"
+[ "$(systemctl show --property NRestarts --value ws2api)" = 0 ] || fail "upgraded: restarted"
 systemctl reload ws2api || fail reloaded
 is is-active active reloaded
 

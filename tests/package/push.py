@@ -1,6 +1,7 @@
 """Plays the backend, one charge point and a push against a ws2api on its default addresses; ends with 0 if each got what it should.
 
-Needs nothing but Python. `push.py lo` only sets up the loopback device, which a new network namespace has down.
+Needs nothing but Python. `push.py over COMMAND…` does it once more with the same connection when the command has had a new process take
+over. `push.py lo` only sets up the loopback device, which a new network namespace has down.
 """
 
 import base64
@@ -11,6 +12,7 @@ import json
 import os
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -106,14 +108,34 @@ def main():
     server = http.server.ThreadingHTTPServer(BACKEND, Backend)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     until("readiness", lambda: request(ADMIN, "GET", "/readyz")[0] == 200)
-    station = Station("CP1")
-    station.send('[2,"1","Heartbeat",{}]')
-    assert json.loads(station.receive()) == [3, "1", {"currentTime": "2026-11-30T00:00:00Z"}]
-    status, body = request(INGRESS, "POST", "/call/Reset/CP1/p1", '{"type":"Soft"}')
+    # Of its own: the end of another run's may be told to this backend.
+    client_id = f"CP{os.getpid()}"
+    station = Station(client_id)
+    talk(station, client_id, 1)
+    if sys.argv[1:2] == ["over"]:
+        subprocess.run(sys.argv[2:], check=True)
+        until("the new process to be alone", is_alone)
+        talk(station, client_id, 2)
+        asked = [path for path, body in Backend.seen if path in ("/connect", "/disconnect") and f'"{client_id}"' in body]
+        assert asked == ["/connect"], asked
+
+
+def talk(station, client_id, number):
+    station.send(f'[2,"{number}","Heartbeat",{{}}]')
+    assert json.loads(station.receive()) == [3, f"{number}", {"currentTime": "2026-11-30T00:00:00Z"}]
+    status, body = request(INGRESS, "POST", f"/call/Reset/{client_id}/p{number}", '{"type":"Soft"}')
     assert status == 202, (status, body)
-    assert station.receive() == '[2,"p1","Reset",{"type":"Soft"}]'
-    station.send('[3,"p1",{"status":"Accepted"}]')
-    until("the outcome", lambda: ("/result/Reset/CP1/p1", '{"status":"Accepted"}') in Backend.seen)
+    assert station.receive() == f'[2,"p{number}","Reset",{{"type":"Soft"}}]'
+    station.send(f'[3,"p{number}",{{"status":"Accepted"}}]')
+    until("the outcome", lambda: (f"/result/Reset/{client_id}/p{number}", '{"status":"Accepted"}') in Backend.seen)
+
+
+def is_alone():
+    status, body = request(ADMIN, "GET", "/upgrade")
+    if status != 200:
+        return False
+    told = json.loads(body)
+    return not (told["underWay"] or told["hasPredecessor"] or told["isTakenOver"])
 
 
 main()
