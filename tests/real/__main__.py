@@ -16,6 +16,7 @@ import scene_load
 import scene_one
 import scene_overload
 import scene_roadrunner
+import scene_tls
 import scene_traces
 import scene_upgrade
 from stage import Stage
@@ -35,6 +36,7 @@ SCENES = {
     "traces": scene_traces.play,
     "upgrade": scene_upgrade.play,
     "load": scene_load.play,
+    "tls": scene_tls.play,
 }
 
 

@@ -37,7 +37,7 @@ class Node:
 
     def is_ready(self):
         assert self.process.is_running(), f"{self.name} ended:\n{self.process.output()}"
-        return re.search(r"^ready listen=", self.process.output(), re.MULTILINE)
+        return re.search(r"^ready (listen|listen_tls)=", self.process.output(), re.MULTILINE)
 
     async def upgrade(self, session):
         """A new process takes over; returns when the old one has ended and the new one knows it."""
