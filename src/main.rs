@@ -106,7 +106,13 @@ fn check(config: &Config, args: &ServeArgs) -> Result<(), String> {
                  you expect, and check says what it takes"
             );
         }
-        server::check::warnings(config, &limits)
+        let (rows, mut backends) = server::backend_check::backends(config);
+        if !rows.is_empty() {
+            print(&format!("\n# Backends over TLS\n{}\n", rows.join("\n")))?;
+        }
+        let mut warnings = server::check::warnings(config, &limits);
+        warnings.append(&mut backends);
+        warnings
     };
     for warning in &warnings {
         eprintln!("{warning}");

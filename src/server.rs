@@ -1,5 +1,6 @@
 //! Runs the whole process: reserves the ports, starts the shards, watches for signals, waits for the end.
 
+pub mod backend_check;
 pub mod certificates;
 pub mod check;
 pub mod cpu_features;
@@ -35,7 +36,7 @@ use self::takeover::dispatcher::Dispatcher;
 use self::takeover::moving_in::WayHome;
 use self::takeover::old::{Parts, Upgrades};
 use self::takeover::program::Program;
-use crate::backend::targets;
+use crate::backend::{TrustError, targets};
 use crate::config::{BackendUrl, Config, Node};
 use crate::env::home::IdHasher;
 use crate::observe::admin::{Admin, OpenTaps, Reloaded, Running};
@@ -64,6 +65,9 @@ pub enum ServeError {
     /// There can be no TLS.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// Backends over TLS can't be asked.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// A shard could not be set up, or broke.
     #[error(transparent)]
     Shards(#[from] StartError),

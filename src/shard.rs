@@ -295,6 +295,7 @@ impl Shard {
                 }),
             },
         );
+        pool.set_trust(plan.secrets.trust.as_ref());
         let limits = OutboxLimits {
             ttl: core.result_ttl,
             waiting_max: core.results_queued_max,

@@ -106,6 +106,8 @@ pub enum Refusal {
 pub enum ConnectFailure {
     /// The backend did not take it.
     Backend,
+    /// It took it, and no TLS came about.
+    Tls,
     /// We have no room for one connection more: nobody's fault.
     NoRoom,
 }
@@ -253,6 +255,7 @@ impl<R> Balance<R> {
         }
         let reason = match failure {
             ConnectFailure::Backend => OutageReason::Unreachable,
+            ConnectFailure::Tls => OutageReason::Tls,
             ConnectFailure::NoRoom => OutageReason::NoRoom,
         };
         self.upstreams[upstream].handle_connect_failed(now, reason);

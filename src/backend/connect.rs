@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use shards::{Reactor, Socket, Timer};
 
+use protocol::tls::HandshakeError;
+
 /// Where one backend is.
 #[derive(Clone, Debug)]
 pub enum Target {
@@ -72,6 +74,20 @@ pub(super) async fn connect(reactor: &Rc<Reactor>, place: Place, deadline: Insta
     }
 }
 
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    /// Of the system, or a time-out.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Of TLS.
+    #[error(transparent)]
+    Tls(#[from] HandshakeError),
+    /// It was connected to, and said nothing of TLS in time.
+    #[error("no answer to the TLS handshake in time")]
+    Silent,
+}
+
 /// We have no descriptor, or the kernel no memory, for one connection more.
 pub(super) fn is_for_want_of_descriptors(error: &io::Error) -> bool {
     const ERRNOS: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
@@ -81,11 +97,11 @@ pub(super) fn is_for_want_of_descriptors(error: &io::Error) -> bool {
 }
 
 /// `future`, or a time-out at `deadline`.
-async fn within<T>(
+pub(super) async fn within<T, E: From<io::Error>>(
     reactor: &Rc<Reactor>,
     deadline: Instant,
-    future: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
+    future: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     let mut future = std::pin::pin!(future);
     let mut timer = Timer::new(reactor);
     timer.set(Some(deadline));
@@ -95,7 +111,7 @@ async fn within<T>(
         }
         timer
             .poll_expired(context)
-            .map(|()| Err(io::Error::from(io::ErrorKind::TimedOut)))
+            .map(|()| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
     })
     .await
 }

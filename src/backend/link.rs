@@ -5,13 +5,14 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use shards::{Socket, Timer};
 
 use super::exchange::{Exchange, Response};
 use super::limits::PoolLimits;
+use super::tls::{Ended, Received, Tls};
 use crate::env::buffers::{Buffers, Held};
 use crate::observe::backends::{BackendResult, BackendTally};
 use crate::observe::counters::Counters;
@@ -64,6 +65,8 @@ pub(super) struct Shared {
 pub(super) struct Link<E: Exchange> {
     id: LinkId,
     socket: Socket,
+    /// What its bytes go through.
+    tls: Option<RefCell<Tls>>,
     shared: Rc<Shared>,
     template: Rc<RequestTemplate>,
     /// Its backend's.
@@ -115,7 +118,7 @@ enum Progress {
 impl<E: Exchange> Link<E> {
     pub(super) fn new(
         id: LinkId,
-        socket: Socket,
+        (socket, tls): (Socket, Option<Tls>),
         shared: Rc<Shared>,
         template: Rc<RequestTemplate>,
         tally: Rc<BackendTally>,
@@ -140,6 +143,7 @@ impl<E: Exchange> Link<E> {
         Rc::new(Self {
             id,
             socket,
+            tls: tls.map(RefCell::new),
             shared,
             template,
             tally,
@@ -206,13 +210,22 @@ impl<E: Exchange> Link<E> {
         self.state.borrow_mut().gathering = false;
         // One that ended since the first was added has given them back: nothing of them may be written.
         let is_closed = self.state.borrow().closed;
-        let sent = if is_closed {
-            Err(())
-        } else {
-            self.socket.try_send(outgoing).unwrap_or(Ok(0)).map_err(drop)
+        let sealed;
+        let outgoing = match &self.tls {
+            None => Some(outgoing),
+            Some(_) if is_closed => None,
+            Some(tls) => {
+                sealed = tls.borrow_mut().seal(outgoing);
+                sealed.as_deref()
+            }
         };
-        let sent = match sent {
-            Ok(len) => len,
+        let outgoing = outgoing.filter(|_| !is_closed).ok_or(());
+        let sent = outgoing.and_then(|outgoing| {
+            let sent = self.socket.try_send(outgoing).unwrap_or(Ok(0)).map_err(drop)?;
+            Ok(outgoing.get(sent..).unwrap_or_default())
+        });
+        let unsent = match sent {
+            Ok(unsent) => unsent,
             Err(()) => {
                 self.close();
                 let unsent = std::mem::take(&mut self.state.borrow_mut().in_flight);
@@ -226,7 +239,7 @@ impl<E: Exchange> Link<E> {
             .add_many(state.in_flight.len() as u64);
         state.watch_deadline();
         state.started = self.socket.reactor().now();
-        if let Some(unsent @ [_, ..]) = outgoing.get(sent..) {
+        if !unsent.is_empty() {
             state.unsent = unsent.to_vec();
             if let Some(waker) = state.waker.take() {
                 waker.wake();
@@ -238,6 +251,7 @@ impl<E: Exchange> Link<E> {
     /// Reads answers until the connection ends, and tells `owner`.
     pub(super) async fn run(self: Rc<Self>, owner: impl Owner<E>) {
         poll_fn(|context| self.poll(context, &owner)).await;
+        self.take_leave();
         owner.handle_ended(self.id);
     }
 
@@ -269,22 +283,53 @@ impl<E: Exchange> Link<E> {
                 }
             }
             let mut incoming = self.shared.incoming.borrow_mut();
-            let received = match self.socket.poll_recv(context, &mut incoming) {
+            let received = match self.poll_recv(context, &mut incoming) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(received) => received,
             };
-            let go_on = match received {
-                Ok(0) => self.handle_end(owner),
-                Ok(len) => self.handle_bytes(incoming.get(..len).unwrap_or_default(), owner),
-                // No answer ends so, also none that ends with its connection.
-                Err(_) => {
-                    self.end(owner, Failure::CutOff);
-                    false
-                }
-            };
-            if !go_on {
+            let bytes = incoming.get(..received.plain_len).unwrap_or_default();
+            let goes_on = bytes.is_empty() || self.handle_bytes(bytes, owner);
+            let goes_on = goes_on
+                && match received.end {
+                    None => true,
+                    Some(Ended::Closed) => self.handle_end(owner),
+                    // No answer ends so, also none that ends with its connection.
+                    Some(Ended::Broken) => {
+                        self.end(owner, Failure::CutOff);
+                        false
+                    }
+                };
+            if !goes_on {
                 return Poll::Ready(());
             }
+        }
+    }
+
+    /// Receives, and takes TLS off where there is any. Its end without the word that it is the end is none: bytes may be missing.
+    fn poll_recv(&self, context: &mut Context<'_>, incoming: &mut [u8]) -> Poll<Received> {
+        let ended = |end| Received {
+            plain_len: 0,
+            end: Some(end),
+        };
+        let mut tls = self.tls.as_ref().map(RefCell::borrow_mut);
+        let kept = tls.as_mut().map_or(0, |tls| tls.prepare(incoming));
+        let received = ready!(
+            self.socket
+                .poll_recv(context, incoming.get_mut(kept..).unwrap_or_default())
+        );
+        Poll::Ready(match (received, &mut tls) {
+            (Ok(0), None) => ended(Ended::Closed),
+            (Ok(0), Some(_)) | (Err(_), _) => ended(Ended::Broken),
+            (Ok(plain_len), None) => Received { plain_len, end: None },
+            (Ok(len), Some(tls)) => tls.open(incoming.get_mut(..kept + len).unwrap_or_default()),
+        })
+    }
+
+    /// The connection ends: whoever speaks TLS hears that it does, if all that was said before has left.
+    fn take_leave(&self) {
+        if let (Some(tls), true) = (&self.tls, self.state.borrow().unsent.is_empty()) {
+            // It may be gone already.
+            let _ = self.socket.try_send(&tls.borrow_mut().last_word());
         }
     }
 

@@ -9,6 +9,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use shards::{Reactor, spawn};
 
 use self::watcher::Watcher;
@@ -19,6 +21,7 @@ use super::lending::{Lending, Neighbours, PlacesKey};
 use super::limits::PoolLimits;
 use super::link::{Link, Owner as _, Shared};
 use super::targets;
+use super::trust::Trust;
 use crate::env::buffers::Buffers;
 use crate::observe::backends::BackendTally;
 use crate::observe::counters::Counters;
@@ -42,6 +45,8 @@ pub struct Pool<E: Exchange> {
     outputs: Cell<Vec<Output<E>>>,
     /// In the order of the configuration.
     backends: Vec<Backend>,
+    /// How those over TLS are asked who they are; `None` where there is none.
+    tls: RefCell<Option<Rc<ClientConfig>>>,
     /// Each address of each backend; the balance names them by their place here.
     upstreams: RefCell<Vec<Upstream>>,
     /// All that are open, by their names.
@@ -55,6 +60,8 @@ pub struct Pool<E: Exchange> {
 /// One backend of the configuration.
 struct Backend {
     name: Arc<str>,
+    /// Whose certificate it shows; `None`: it speaks no TLS.
+    server_name: Option<ServerName<'static>>,
     tally: Rc<BackendTally>,
 }
 
@@ -93,6 +100,7 @@ impl<E: Exchange> Pool<E> {
         };
         let named = backends.iter().map(|backend| Backend {
             name: backend.name.as_str().into(),
+            server_name: backend.server_name.clone(),
             tally: Rc::default(),
         });
         let named = named.collect();
@@ -119,6 +127,7 @@ impl<E: Exchange> Pool<E> {
             balance: RefCell::new(balance),
             outputs: Cell::default(),
             backends: named,
+            tls: RefCell::default(),
             upstreams: RefCell::new(upstreams),
             links: RefCell::default(),
             batch: RefCell::default(),
@@ -141,6 +150,12 @@ impl<E: Exchange> Pool<E> {
             self.shared.counters.backend_shed.add();
         }
         taken
+    }
+
+    /// What backends over TLS are verified by and are shown from now on. Connections that are open stay.
+    pub fn set_trust(&self, trust: Option<&Trust>) {
+        let config = trust.map(|trust| Rc::new(trust.of_shard()));
+        self.tls.replace(config);
     }
 
     /// True when nothing is gathered.

@@ -1,6 +1,8 @@
 //! Knows where the backends are: it looks up the host names of their URLs beside the shards, never on one.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+
+use rustls::pki_types::ServerName;
 
 use super::connect::Target;
 use crate::config::BackendUrl;
@@ -12,6 +14,8 @@ pub struct Backend {
     pub name: String,
     /// Where it is.
     pub target: Target,
+    /// Whose certificate it has to show; `None`: it speaks no TLS.
+    pub server_name: Option<ServerName<'static>>,
     /// The constant parts of its requests.
     pub template: RequestTemplate,
 }
@@ -37,6 +41,7 @@ pub fn backend(url: &BackendUrl, addresses: &[SocketAddr]) -> Backend {
             BackendUrl::Tcp { .. } => Target::Tcp(addresses.to_vec()),
             BackendUrl::Unix { path, .. } => Target::Unix(path.clone()),
         },
+        server_name: server_name(url),
         template: RequestTemplate::new(&url.authority(), url.prefix()),
     }
 }
@@ -44,5 +49,15 @@ pub fn backend(url: &BackendUrl, addresses: &[SocketAddr]) -> Backend {
 /// True when the host is a name, which may get other addresses while we run.
 #[must_use]
 pub fn is_name(url: &BackendUrl) -> bool {
-    matches!(url, BackendUrl::Tcp { host, .. } if host.parse::<std::net::IpAddr>().is_err())
+    matches!(url, BackendUrl::Tcp { host, .. } if host.parse::<IpAddr>().is_err())
+}
+
+/// The name that the backend's certificate has to be for, which is also what SNI says; `None` where there is no TLS, or the host
+/// is none that a certificate could name.
+#[must_use]
+pub fn server_name(url: &BackendUrl) -> Option<ServerName<'static>> {
+    match url {
+        BackendUrl::Tcp { is_tls: true, host, .. } => ServerName::try_from(host.clone()).ok(),
+        _ => None,
+    }
 }

@@ -128,7 +128,7 @@ pub const FLAGS: &[Flag] = &[
         ..flag(
             "backend",
             "URL",
-            "Where requests go: http://host:port[/prefix] or unix:/path.",
+            "Where requests go: http[s]://host:port[/prefix] or unix:/path.",
         )
     },
     flag(

@@ -8,11 +8,13 @@ use std::str::FromStr;
 /// One address of the backend. `prefix` is empty, or begins with `/` and does not end with one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum BackendUrl {
-    /// `http://host:port[/prefix]`
+    /// `http://host:port[/prefix]` or `https://host:port[/prefix]`
     Tcp {
+        /// Over TLS.
+        is_tls: bool,
         /// A DNS name, an IPv4 address, or an IPv6 address without its brackets.
         host: String,
-        /// 1 to 65535; 80 if the URL names none.
+        /// 1 to 65535; 80, or 443 over TLS, if the URL names none.
         port: u16,
         /// What request paths begin with.
         prefix: String,
@@ -37,6 +39,12 @@ impl BackendUrl {
         }
     }
 
+    /// Whether requests travel over TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self, BackendUrl::Tcp { is_tls: true, .. })
+    }
+
     /// What request paths begin with; `""` or `/prefix`.
     #[must_use]
     pub fn prefix(&self) -> &str {
@@ -50,7 +58,10 @@ impl BackendUrl {
 impl fmt::Display for BackendUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BackendUrl::Tcp { prefix, .. } => write!(f, "http://{}{prefix}", self.authority()),
+            BackendUrl::Tcp { is_tls, prefix, .. } => {
+                let scheme = if *is_tls { "https" } else { "http" };
+                write!(f, "{scheme}://{}{prefix}", self.authority())
+            }
             BackendUrl::Unix { path, prefix } if prefix.is_empty() => write!(f, "unix:{}", path.display()),
             BackendUrl::Unix { path, prefix } => write!(f, "unix:{}:{prefix}", path.display()),
         }
@@ -60,14 +71,11 @@ impl fmt::Display for BackendUrl {
 /// Why a text is not the URL of a backend.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BackendUrlError {
-    /// Neither `http://` nor `unix:/`.
-    #[error("not a backend; write it as http://host:port[/prefix] or unix:/path")]
+    /// Neither `http://` nor `https://` nor `unix:/`.
+    #[error("not a backend; write it as http[s]://host:port[/prefix] or unix:/path")]
     Scheme,
-    /// `https://`.
-    #[error("ws2api speaks plain HTTP to its backend; for https, put a TLS proxy on this machine between them")]
-    Https,
     /// `user:password@`, `?query` or `#fragment`.
-    #[error("only a host, a port and a prefix may follow http://; no user, query or fragment")]
+    #[error("only a host, a port and a prefix may follow http:// or https://; no user, query or fragment")]
     Parts,
     /// Empty, or with a character that no host has.
     #[error("the host is a name, an IPv4 address, or an IPv6 address in brackets")]
@@ -104,10 +112,11 @@ impl FromStr for BackendUrl {
                 prefix: prefix_from(prefix)?,
             });
         }
-        if text.starts_with("https:") {
-            return Err(BackendUrlError::Https);
-        }
-        let rest = text.strip_prefix("http://").ok_or(BackendUrlError::Scheme)?;
+        let (is_tls, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+            (Some(rest), _) => (false, rest),
+            (_, Some(rest)) => (true, rest),
+            (None, None) => return Err(BackendUrlError::Scheme),
+        };
         if rest.contains(['?', '#', '@']) {
             return Err(BackendUrlError::Parts);
         }
@@ -125,7 +134,13 @@ impl FromStr for BackendUrl {
             (host, port)
         };
         let port = match port.strip_prefix(':') {
-            None if port.is_empty() => 80,
+            None if port.is_empty() => {
+                if is_tls {
+                    443
+                } else {
+                    80
+                }
+            }
             Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits
                 .parse()
                 .ok()
@@ -134,6 +149,7 @@ impl FromStr for BackendUrl {
             _ => return Err(BackendUrlError::Port),
         };
         Ok(BackendUrl::Tcp {
+            is_tls,
             host: host.to_owned(),
             port,
             prefix: prefix_from(prefix)?,
@@ -162,6 +178,7 @@ mod tests {
 
     fn tcp(host: &str, port: u16, prefix: &str) -> BackendUrl {
         BackendUrl::Tcp {
+            is_tls: false,
             host: host.into(),
             port,
             prefix: prefix.into(),
@@ -186,6 +203,16 @@ mod tests {
                 tcp("backend.internal", 65535, "/a/b%20c"),
                 "backend.internal:65535",
             ),
+            (
+                "https://backend.internal:8443/api",
+                BackendUrl::Tcp {
+                    is_tls: true,
+                    host: "backend.internal".into(),
+                    port: 8443,
+                    prefix: "/api".into(),
+                },
+                "backend.internal:8443",
+            ),
             ("unix:/run/api.sock", unix("/run/api.sock", ""), "localhost"),
             ("unix:/run/api.sock:/v1", unix("/run/api.sock", "/v1"), "localhost"),
         ];
@@ -193,6 +220,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(url.clone()), "{text}");
             assert_eq!(url.to_string(), text);
             assert_eq!(url.authority(), authority);
+            assert_eq!(url.is_tls(), text.starts_with("https:"));
         }
     }
 
@@ -201,6 +229,8 @@ mod tests {
         let cases = [
             ("http://backend", "http://backend:80"),
             ("http://backend/", "http://backend:80"),
+            ("https://backend", "https://backend:443"),
+            ("https://[::1]/", "https://[::1]:443"),
             ("http://backend:80/api/", "http://backend:80/api"),
             ("unix:///run/api.sock", "unix:/run/api.sock"),
             ("unix:/run/api.sock:/", "unix:/run/api.sock"),
@@ -216,7 +246,10 @@ mod tests {
         let cases = [
             ("", BackendUrlError::Scheme),
             ("127.0.0.1:5000", BackendUrlError::Scheme),
-            ("https://backend", BackendUrlError::Https),
+            ("https:backend", BackendUrlError::Scheme),
+            ("HTTPS://backend", BackendUrlError::Scheme),
+            ("https://", BackendUrlError::Host),
+            ("https://user:word@backend", BackendUrlError::Parts),
             ("http://", BackendUrlError::Host),
             ("http://:80", BackendUrlError::Host),
             ("http://ba ckend", BackendUrlError::Host),

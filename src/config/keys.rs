@@ -206,9 +206,15 @@ settings! {
     /// Health, metrics, status page and profiles. Whoever reaches it sees clients and profiles, hence loopback by default;
     /// set admin_token_file before you open it to a network.
     admin: SocketAddr = Kind::Address, "127.0.0.1:4002", Restart;
-    /// Where requests go: `http://host:port[/prefix]` or `unix:/path[:/prefix]`; one, or a
+    /// Where requests go: `http://host:port[/prefix]`, `https://host:port[/prefix]` or `unix:/path[:/prefix]`; one, or a
     /// list: the least busy one is asked first, and one that fails is left alone and probed.
     backends as "backend": Vec<BackendUrl> = Kind::Backends, "http://127.0.0.1:5000", Restart;
+    /// Certificates, in PEM, by which those of https backends are verified; empty: by the system's. SIGHUP reads the file
+    /// again.
+    backend_ca: Option<PathBuf> = Kind::OptionalPath, "", Now;
+    /// What https backends are shown if they ask for a certificate: `{ chain = "….pem", key = "….pem" }`. SIGHUP reads
+    /// the files again.
+    backend_certificate: Option<CertificateFiles> = Kind::OptionalCertificate, "", Now;
     /// How many requests one backend address gets at once, from all shards together; what is more waits here. `auto`
     /// finds out how many keep it busy. A number is for backends whose answers wait for something else than a worker:
     /// as many as it may hold open.

@@ -91,7 +91,7 @@ mod tests {
                 format!("{}ms", default.as_millis() + 10)
             }
             Kind::Address | Kind::OptionalAddress => "127.0.0.1:4999".to_owned(),
-            Kind::Certificates => "{ chain = \"/c.pem\", key = \"/k.pem\" }".to_owned(),
+            Kind::OptionalCertificate | Kind::Certificates => "{ chain = \"/c.pem\", key = \"/k.pem\" }".to_owned(),
             Kind::Backends => "http://127.0.0.1:7".to_owned(),
             Kind::PathPrefixes => "/x/".to_owned(),
             Kind::Choice(words) | Kind::Choices(words) => {

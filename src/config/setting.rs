@@ -267,6 +267,22 @@ impl Setting for Vec<BackendUrl> {
     }
 }
 
+/// A certificate, or none.
+impl Setting for Option<CertificateFiles> {
+    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
+        match raw.text() {
+            Some("") => Ok(None),
+            _ => CertificateFiles::from_raw(raw)
+                .map(Some)
+                .ok_or_else(|| refuse(raw, Refusal::Type(kind))),
+        }
+    }
+
+    fn literal(&self, _: Kind) -> String {
+        self.as_ref().map_or_else(|| quote(""), ToString::to_string)
+    }
+}
+
 /// One certificate, or several.
 impl Setting for Vec<CertificateFiles> {
     fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
@@ -395,6 +411,7 @@ mod tests {
         round_trip::<Option<SocketAddr>>(Kind::OptionalAddress, "", "\"\"");
         round_trip::<Option<SocketAddr>>(Kind::OptionalAddress, "[::1]:80", "\"[::1]:80\"");
         round_trip::<Vec<CertificateFiles>>(Kind::Certificates, "", "[]");
+        round_trip::<Option<CertificateFiles>>(Kind::OptionalCertificate, "", "\"\"");
         round_trip::<Vec<TlsVersion>>(Kind::Choices(TLS_VERSIONS), "1.3", "[\"1.3\"]");
         round_trip::<Vec<String>>(Kind::Subprotocols, "a, b", "[\"a\", \"b\"]");
         round_trip::<Vec<Network>>(Kind::Networks, "10.0.0.0/8,::1", "[\"10.0.0.0/8\", \"::1/128\"]");

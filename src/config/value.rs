@@ -66,6 +66,8 @@ pub enum Kind {
     OptionalPath,
     /// The files of certificates.
     Certificates,
+    /// The files of one certificate, or nothing.
+    OptionalCertificate,
     /// Names of WebSocket subprotocols.
     Subprotocols,
     /// Names of headers.
@@ -96,11 +98,12 @@ impl fmt::Display for Kind {
             Kind::OptionalAddress => {
                 f.write_str("an IP address and a port, such as \"127.0.0.1:4000\" or \"[::1]:4000\"; or \"\"")
             }
-            Kind::Backends => f.write_str("one or several of http://host:port[/prefix] and unix:/path[:/prefix]"),
+            Kind::Backends => f.write_str("one or several of http[s]://host:port[/prefix] and unix:/path[:/prefix]"),
             Kind::PathPrefixes => f.write_str("one or several paths such as \"/ocpp/\""),
             Kind::Choice(words) => write!(f, "one of {}", words.join(", ")),
             Kind::Choices(words) => write!(f, "a list of {}", words.join(", ")),
             Kind::OptionalPath => f.write_str("the path of a file, or \"\" for none"),
+            Kind::OptionalCertificate => f.write_str("{ chain = \"….pem\", key = \"….pem\" }, or \"\" for none"),
             Kind::Certificates => f.write_str("a list of { chain = \"….pem\", key = \"….pem\" }"),
             Kind::Subprotocols => f.write_str("a list of subprotocol names such as \"ocpp1.6\""),
             Kind::Headers => f.write_str("a list of header names such as \"user-agent\""),

@@ -246,6 +246,11 @@ counters! {
         backend_connects ["ok"],
         backend_connect_failures ["failed"],
     }
+    "backend_tls_handshakes" ["outcome"], "TLS handshakes with backends." {
+        backend_tls_full ["full"],
+        backend_tls_resumed ["resumed"],
+        backend_tls_failed ["failed"],
+    }
     "backend_retries" ["reason"], "Requests tried again because they can't have been executed." {
         backend_retries ["unsent"],
         backend_retries_refused ["refused"],

@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketType, bind, socket};
 use super::certificates::{self, Loaded};
 use super::listeners::ListenError;
 use super::{ServeError, host, token_files, tokens};
+use crate::backend::Trust;
 use crate::config::{self, CertificateFiles, ClientIdPlace, Config, Warning, Word as _};
 
 /// Whether a start would find its tokens and its addresses here. A port that is in use is no fault: a server with this
@@ -22,6 +23,7 @@ pub fn check(config: &Config) -> Result<(), ServeError> {
     let node = &config.node;
     tokens(node)?;
     certificates::load(node)?;
+    Trust::read(node)?;
     for (key, address) in [
         ("listen", node.listen),
         ("listen_tls", node.listen_tls),

@@ -1,7 +1,9 @@
-//! Reads what stands in files beside the configuration: the tokens that requests carry, and the certificates of `listen_tls`.
+//! Reads what stands in files beside the configuration: the tokens that requests carry, the certificates of `listen_tls`, and those
+//! that backends are verified by and shown.
 
 use super::certificates::{self, Loaded};
 use super::{ServeError, tokens};
+use crate::backend::Trust;
 use crate::config::Node;
 use crate::observe;
 use crate::shard::control_plane::ShardSecrets;
@@ -14,6 +16,8 @@ pub struct Secrets {
     pub tokens: Tokens,
     /// What clients with TLS are met with, if there are any.
     pub listen_tls: Option<Loaded>,
+    /// What backends over TLS are verified by and are shown, if there are any.
+    pub trust: Option<Trust>,
 }
 
 impl Secrets {
@@ -25,6 +29,7 @@ impl Secrets {
         Ok(Self {
             tokens: tokens(node)?,
             listen_tls: certificates::load(node)?,
+            trust: Trust::read(node)?,
         })
     }
 
@@ -39,6 +44,7 @@ impl Secrets {
     pub fn of_shards(&self) -> ShardSecrets {
         ShardSecrets {
             ingress_token: self.tokens.ingress.clone(),
+            trust: self.trust.clone(),
             tls: self.listen_tls.as_ref().map(|loaded| loaded.config.clone()),
         }
     }

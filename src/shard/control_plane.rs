@@ -14,6 +14,7 @@ use rustls::ServerConfig;
 use shards::mesh::NodeHandle;
 
 use super::mail::Mail;
+use crate::backend::Trust;
 use crate::config::Config;
 use crate::observe::report::Report;
 use crate::token::Token;
@@ -91,6 +92,8 @@ pub struct Reload {
 pub struct ShardSecrets {
     /// What pushes must carry; `None`: everybody may push.
     pub ingress_token: Option<Token>,
+    /// What backends over TLS are verified by and are shown.
+    pub trust: Option<Trust>,
     /// What TLS handshakes are begun with.
     pub tls: Option<Arc<ServerConfig>>,
 }

@@ -130,7 +130,10 @@ fn a_wrong_command_line_is_one_line_and_exit_code_2() {
 fn an_impossible_setting_is_one_line_and_exit_code_1() {
     let cases: &[(&[&str], &[&str])] = &[
         (&["--listen", "nowhere"], &["listen", "nowhere", "127.0.0.1:4000"]),
-        (&["--backend", "ftp://x"], &["backend", "ftp://x", "http://host:port"]),
+        (
+            &["--backend", "ftp://x"],
+            &["backend", "ftp://x", "http[s]://host:port"],
+        ),
         (&["--set", "clients_maks=1"], &["clients_maks", "clients_max"]),
         (&["--set", "clients_max=0"], &["clients_max", "from 1 to"]),
         (&["--set", "clients_max=many"], &["clients_max", "many"]),

@@ -317,12 +317,12 @@ fn what_the_file_says_wrong_is_refused_with_its_line() {
         (
             "backend = []",
             "ws2api.toml:1: backend = []: at least one is needed; \
-             allowed is one or several of http://host:port[/prefix] and unix:/path[:/prefix]",
+             allowed is one or several of http[s]://host:port[/prefix] and unix:/path[:/prefix]",
         ),
         (
-            "backend = \"https://a\"",
-            "ws2api.toml:1: backend = \"https://a\": ws2api speaks plain HTTP to its backend; \
-             for https, put a TLS proxy on this machine between them",
+            "backend = \"ftp://a\"",
+            "ws2api.toml:1: backend = \"ftp://a\": not a backend; \
+             write it as http[s]://host:port[/prefix] or unix:/path",
         ),
         (
             "trusted_proxies = \"10.0.0.1/8\"",
@@ -429,7 +429,7 @@ fn what_a_flag_says_wrong_is_refused_with_the_flag() {
         ),
         (
             "--backend http://a --backend a",
-            "--backend: backend = \"a\": not a backend; write it as http://host:port[/prefix] or unix:/path",
+            "--backend: backend = \"a\": not a backend; write it as http[s]://host:port[/prefix] or unix:/path",
         ),
         (
             "--set call_timeout=25",

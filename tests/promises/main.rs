@@ -23,6 +23,7 @@ mod examples;
 mod frames;
 mod handshakes;
 mod hostile_backends;
+mod https_backends;
 mod idle;
 mod ingress;
 mod ingress_shares;

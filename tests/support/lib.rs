@@ -17,7 +17,9 @@ pub mod proxy;
 pub mod proxy_protocol;
 pub mod successor;
 pub mod tap;
+pub mod text_file;
 pub mod tls;
+pub mod tls_front;
 pub mod until;
 
 use std::fs::Permissions;

@@ -14,6 +14,8 @@ use super::LinkId;
 pub enum OutageReason {
     /// It can't be connected to.
     Unreachable,
+    /// It can, but is not who it should be, or speaks no TLS.
+    Tls,
     /// We have no room for a connection to it.
     NoRoom,
     /// A request had no answer in its time, and no other request had one meanwhile.

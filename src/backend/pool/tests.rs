@@ -93,6 +93,7 @@ impl Scene {
         };
         let targets = backends.iter().map(|addresses| targets::Backend {
             name: "http://backend:80".into(),
+            server_name: None,
             target: Target::Tcp(addresses.to_vec()),
             template: RequestTemplate::new("backend", ""),
         });
