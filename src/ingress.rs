@@ -105,7 +105,7 @@ impl Ingress {
         let home = self.env.home_of(&client);
         let until = self.env.reactor.now() + ON_WAY_TIMEOUT;
         let mut question = Question { client, about };
-        let mut is_nowhere_else = false;
+        let (mut is_nowhere_else, mut has_failed) = (false, false);
         loop {
             let reply = self.ask(home, ClientRequest::About(question)).await?;
             let is_on_way = match reply {
@@ -121,12 +121,18 @@ impl Ingress {
             };
             let is_on_way = is_on_way
                 || !is_nowhere_else
-                    && match self.ask_elsewhere(&question).await? {
-                        Told::NotConnected => false,
-                        Told::OnItsWay => true,
-                        told => {
+                    && match self.ask_elsewhere(&question).await {
+                        Ok(Told::NotConnected) => false,
+                        Ok(Told::OnItsWay) => true,
+                        Ok(told) => {
                             self.env.counters.forwarded_answered.add();
                             return Ok(told);
+                        }
+                        Err(error) if has_failed || self.home().has_other_process() => return Err(error),
+                        // It has just ended, and what it had is here; what it had taken it has told before.
+                        Err(_) => {
+                            has_failed = true;
+                            true
                         }
                     };
             if !is_on_way && is_nowhere_else {

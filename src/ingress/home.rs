@@ -16,6 +16,9 @@ pub trait Home {
     /// this token. False: there is none.
     fn ask_other_process(&self, token: u64, answer_by: Instant, question: &Question) -> bool;
 
+    /// Whether there is another process that can be asked.
+    fn has_other_process(&self) -> bool;
+
     /// Whether connections of the backend can go to another process, which has taken over.
     fn can_hand_over(&self) -> bool;
 

@@ -55,6 +55,10 @@ impl Home for Shard {
         has_other
     }
 
+    fn has_other_process(&self) -> bool {
+        self.control.plane().has_other_process()
+    }
+
     fn can_hand_over(&self) -> bool {
         self.control.plane().has_other_process() && self.control.plane().is_taken_over()
     }
