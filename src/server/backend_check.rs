@@ -71,9 +71,10 @@ fn shake_hands(
     loop {
         socket.write_all(&out)?;
         out.clear();
-        let len = match socket.read(&mut received)? {
-            0 => return Ok(Err(HandshakeError::Ended)),
-            len => len,
+        let len = match socket.read(&mut received) {
+            Ok(0) => return Ok(Err(HandshakeError::Ended)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
         };
         let advanced = handshake.advance(&received[..len], &mut out);
         if !matches!(advanced, Ok(false)) {
