@@ -255,8 +255,8 @@ mod tests {
             assert_eq!(Message::read(&bytes).as_ref(), Ok(&message));
             bytes.extend_from_slice(&[60, 3, b'n', b'e', b'w']);
             assert_eq!(Message::read(&bytes).as_ref(), Ok(&message));
-            bytes[0] = 2;
-            assert_eq!(Message::read(&bytes), Err(RecordError::Version(2)));
+            bytes[0] = crate::record::VERSION_TLS + 1;
+            assert_eq!(Message::read(&bytes), Err(RecordError::Version(bytes[0])));
         }
     }
 
