@@ -72,10 +72,14 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<(), Failure> {
         );
         screen.cells(&[(Paint::Warn, words)])?;
     }
-    for (name, words) in TAKEOVER {
-        if status["takeover"][name] == true {
-            screen.cells(&[(Paint::Warn, format!("an upgrade is under way: {words}"))])?;
-        }
+    if let Some(words) = status["takeover"]["underWay"].as_str() {
+        screen.cells(&[(Paint::Warn, format!("an upgrade is under way: {words}"))])?;
+    }
+    if status["takeover"]["isSuccessor"] == true {
+        screen.cells(&[(
+            Paint::Soft,
+            format!("it took over from another process {up} ago, and counts since then"),
+        )])?;
     }
     screen.line("")?;
     let rows: Vec<Vec<Cell>> = shards.iter().map(shard_row).collect();
@@ -141,17 +145,6 @@ fn plain(text: String) -> Cell {
     (Paint::Plain, text)
 }
 
-const TAKEOVER: [(&str, &str); 3] = [
-    ("upgrading", "a new process has been started, and does not serve yet"),
-    (
-        "predecessor",
-        "the process before this one still has clients of its own",
-    ),
-    (
-        "takenOver",
-        "another process serves; this one ends when it has no clients more",
-    ),
-];
 const SHARDS: &[Column] = &[
     Column::number("SHARD"),
     Column::number("CPU"),

@@ -178,13 +178,7 @@ impl Admin {
         seen.reports.sort_by_key(|report: &Report| report.shard);
         backends::settle(&mut seen.reports);
         seen.rebalance_left = self.rebalance.progress().1;
-        let progress = self.upgrades.progress();
-        seen.takeover = Takeover {
-            is_upgrading: progress.is_under_way,
-            failed: progress.failed,
-            has_predecessor: self.control.has_predecessor(),
-            is_taken_over: self.control.is_taken_over(),
-        };
+        seen.takeover = self.takeover();
         let mut peaks = self.peaks();
         for report in &seen.reports {
             let peak = &mut peaks[report.shard];
@@ -244,6 +238,10 @@ impl Admin {
         }
     }
 
+    fn takeover(&self) -> Takeover {
+        Takeover::read(&self.upgrades, &self.control)
+    }
+
     fn upgrade_timeout(&self) -> Duration {
         self.running.current().config.node.upgrade_timeout
     }
@@ -280,9 +278,8 @@ impl Admin {
             },
             ("GET", "/readyz") => match self.control.first_silent() {
                 _ if self.control.is_draining() => Response::text(503, "draining\n"),
-                _ if self.control.is_taken_over() => Response::text(503, "taken over by a new process\n"),
-                Some(silent) => Response::text(503, format!("{silent}\n")),
-                None => Response::text(200, "ready\n"),
+                Some(silent) if !self.control.is_taken_over() => Response::text(503, format!("{silent}\n")),
+                _ => ready(self.takeover()),
             },
             _ => match self.slow_answers.begin() {
                 Some(_begun) => self.answer_slowly(query),
@@ -327,6 +324,17 @@ impl Admin {
             (_, path) => paths::refuse(path),
         }
     }
+}
+
+fn ready(takeover: Takeover) -> Response {
+    let (status, word) = match takeover.is_taken_over {
+        true => (503, "taken over"),
+        false => (200, "ready"),
+    };
+    let words = takeover
+        .words()
+        .map(|words| format!("; an upgrade is under way: {words}"));
+    Response::text(status, format!("{word}{}\n", words.unwrap_or_default()))
 }
 
 const CLIENTS: &str = "/clients/";

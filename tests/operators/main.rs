@@ -25,4 +25,5 @@ mod taps;
 mod upgrade;
 mod upgrade_deaths;
 mod upgrade_manager;
+mod upgrade_told;
 mod watchdog;

@@ -523,7 +523,7 @@ fn proxy_without_clients(proxy: &Proxy, client: support::Client) -> Successor {
 }
 
 /// The processes that this one has started and not buried.
-fn children(proxy: &Proxy) -> Vec<String> {
+pub(crate) fn children(proxy: &Proxy) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{}/task", proxy.id())).unwrap();
     let children = tasks.flat_map(|task| {
         let text = fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default();

@@ -43,16 +43,9 @@ pub(super) fn alerts(before: Option<&Snapshot>, now: &Snapshot) -> Vec<Alert> {
 }
 
 fn takeover(now: &Snapshot, found: &mut Vec<Alert>) {
-    let mut warn = |key, message: &str| found.push(alert(key, Severity::Warning, message.to_owned()));
-    if now.takeover.is_upgrading {
-        warn(
-            "upgrade",
-            "An upgrade: a new process has been started, and does not serve yet.",
-        );
-    }
-    if now.takeover.has_predecessor {
-        let words = "This process has taken over; clients still come from the one before, and pushes for them get 503 here until they have.";
-        warn("upgrade", words);
+    if let Some(words) = now.takeover.words() {
+        let message = format!("An upgrade is under way: {words}.");
+        found.push(alert("upgrade", Severity::Warning, message));
     }
 }
 

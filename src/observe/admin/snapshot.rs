@@ -6,7 +6,8 @@ use std::time::{Instant, SystemTime};
 use super::process::Process;
 use crate::observe::certificates::{self, CertificateSeen};
 use crate::observe::report::Report;
-use crate::shard::control_plane::Silent;
+use crate::server::takeover::old::Upgrades;
+use crate::shard::control_plane::{ControlPlane, Silent};
 
 /// What the shards said when they were asked.
 #[derive(Debug, Default)]
@@ -32,6 +33,34 @@ pub(super) struct Takeover {
     pub(super) has_predecessor: bool,
     /// A new process serves.
     pub(super) is_taken_over: bool,
+    /// This process was started by one that ran, and took its place.
+    pub(super) is_successor: bool,
+}
+
+impl Takeover {
+    pub(super) fn read(upgrades: &Upgrades, control: &ControlPlane) -> Self {
+        let progress = upgrades.progress();
+        Self {
+            is_upgrading: progress.is_under_way,
+            failed: progress.failed,
+            has_predecessor: control.has_predecessor(),
+            is_taken_over: control.is_taken_over(),
+            is_successor: progress.is_successor,
+        }
+    }
+
+    /// What is under way, for people.
+    pub(super) fn words(self) -> Option<&'static str> {
+        if self.is_taken_over {
+            Some("another process serves; this one ends when it has no clients more")
+        } else if self.is_upgrading {
+            Some("a new process has been started, and does not serve yet")
+        } else if self.has_predecessor {
+            Some("this process has taken over; the one before it still has clients")
+        } else {
+            None
+        }
+    }
 }
 
 /// All shards at one time.

@@ -34,8 +34,10 @@ pub(super) fn json(history: &History, after: Option<u64>) -> Response {
     let takeover = now.takeover;
     let _ = write!(
         text,
-        r#","rebalanceLeft":{},"takeover":{{"upgrading":{},"predecessor":{},"takenOver":{}}},"tolerated":["#,
-        now.rebalance_left, takeover.is_upgrading, takeover.has_predecessor, takeover.is_taken_over,
+        r#","rebalanceLeft":{},"takeover":{{"underWay":{},"isSuccessor":{}}},"tolerated":["#,
+        now.rebalance_left,
+        takeover.words().map_or_else(|| "null".to_owned(), json::string),
+        takeover.is_successor,
     );
     list(&mut text, tolerated, |text, word| text.push_str(&json::string(word)));
     text.push_str(r#"],"alerts":["#);

@@ -87,6 +87,8 @@ pub struct Progress {
     pub failed: u64,
     /// How the last one has ended.
     pub last: Option<Result<TakenOver, String>>,
+    /// This process was started by one.
+    pub is_successor: bool,
 }
 
 /// What a process has that may be taken over.
@@ -190,6 +192,7 @@ impl Upgrades {
             is_under_way: state.is_under_way,
             failed: state.failed,
             last: state.last.clone(),
+            is_successor: self.0.parts.generation > 0,
         }
     }
 
