@@ -19,6 +19,9 @@ pub trait Home {
     /// Whether there is another process that can be asked.
     fn has_other_process(&self) -> bool;
 
+    /// True while clients may be in another process, or are on their way from or to one.
+    fn is_in_takeover(&self) -> bool;
+
     /// Whether connections of the backend can go to another process, which has taken over.
     fn can_hand_over(&self) -> bool;
 

@@ -74,7 +74,7 @@ pub(super) async fn answer(
                 reply => without_client(reply.err()),
             })
         }
-        Route::List { after, limit } => Some(list(ingress, after.unwrap_or_default(), limit).await),
+        Route::List { after, limit } => Some(list(ingress, after, limit).await),
     }
 }
 
@@ -201,9 +201,16 @@ fn answer_deferred(reply: Result<Told, NotAsked>) -> Answer {
 }
 
 /// Puts a page together slice by slice, and leaves the shard to others after each.
-async fn list(ingress: &Ingress, after: Cursor, limit: usize) -> Answer {
+async fn list(ingress: &Ingress, after: Option<Cursor>, limit: usize) -> Answer {
+    let generation = ingress.env.generation;
+    if after.is_some_and(|after| after.generation != generation) {
+        return Answer::error(400, "after is from before an upgrade: begin with the first page again");
+    }
     let mut page = bodies::Page::default();
-    let mut cursor = Some(after);
+    let mut cursor = after.or(Some(Cursor {
+        generation,
+        ..Cursor::default()
+    }));
     while let Some(at) = cursor.filter(|at| at.shard < ingress.env.count && page.len() < limit) {
         ingress.turns.take(SLICE_COST).await;
         let request = ClientRequest::List {
@@ -218,11 +225,17 @@ async fn list(ingress: &Ingress, after: Cursor, limit: usize) -> Answer {
                     None => Cursor {
                         shard: at.shard + 1,
                         slot: 0,
+                        ..at
                     },
                 });
             }
             _ => return overloaded(),
         }
+    }
+    // Clients move from one process to the other meanwhile: neither has a list of all.
+    if ingress.home().is_in_takeover() {
+        let words = "an upgrade is under way, and neither process has all clients: ask again when it is over";
+        return Answer::error(503, words).with_retry_after(RETRY_AFTER);
     }
     let next = cursor.filter(|at| at.shard < ingress.env.count);
     Answer::json(200, page.finish(next.map(Cursor::text).as_deref()).into_bytes())

@@ -59,6 +59,10 @@ impl Home for Shard {
         self.control.plane().has_other_process()
     }
 
+    fn is_in_takeover(&self) -> bool {
+        Self::is_in_takeover(self)
+    }
+
     fn can_hand_over(&self) -> bool {
         self.control.plane().has_other_process() && self.control.plane().is_taken_over()
     }

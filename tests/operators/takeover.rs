@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use support::{Backend, Builder, Client, Gate, Http, Proxy, Response, Successor, eventually};
+use support::{Backend, Builder, Client, Gate, Http, Proxy, Response, Successor, Value, eventually};
+
+use super::upgrade::wait_for_the_old_one;
 
 /// An old process that has a client whose Call is at the backend, and a new one.
 struct Both {
@@ -17,6 +19,8 @@ struct Both {
     /// Connections to the old process's ingress, which a first byte of a request keeps there.
     old: Vec<(u8, Http)>,
     gate: Gate,
+    /// The first page of the old one's list, of one client.
+    page_before: Value,
 }
 
 impl Both {
@@ -42,6 +46,7 @@ impl Both {
         let old: Vec<_> = old.collect();
         // What was sent first has been read when what was sent last is answered.
         (0..8).for_each(|_| drop(proxy.http().get("/clients?limit=1").expect(200)));
+        let page_before = proxy.http().get("/clients?limit=1").expect(200).json();
         let new = proxy.upgrade();
         eventually("the quiet one to move", || {
             (proxy.count_where("clients_moved", "in") == 1).then_some(())
@@ -54,6 +59,7 @@ impl Both {
             quiet,
             old,
             gate,
+            page_before,
         }
     }
 
@@ -177,6 +183,35 @@ fn deferred_answers_descriptions_and_closes_find_the_client_wherever_it_is() {
     assert_eq!(both.quiet.expect_close(4100), "over");
     assert_eq!(both.backend.take("/disconnect").json()["code"], 4100);
     both.finish();
+}
+
+#[test]
+fn the_list_of_clients_is_refused_while_neither_process_has_all_and_no_page_leads_over_an_upgrade() {
+    let mut both = Both::start(|builder| builder);
+    let before = both.page_before["next"].as_str().unwrap().to_owned();
+    for asked in ["old", "new"] {
+        let refused = both.ask(asked, "GET", "/clients", &[], "").reply().expect(503);
+        assert_eq!(refused.header("retry-after"), Some("1"));
+        assert!(refused.body.contains("an upgrade is under way"), "{}", refused.body);
+    }
+    both.gate.open();
+    both.busy.expect("[3,\"1\",{}]");
+    assert_eq!(both.proxy.wait().code(), Some(0));
+    wait_for_the_old_one(&both.proxy);
+    let refused = both.proxy.http().get(&format!("/clients?after={before}")).expect(400);
+    assert!(refused.body.contains("from before an upgrade"), "{}", refused.body);
+    let first = both.proxy.http().get("/clients?limit=1").expect(200).json();
+    let next = first["next"].as_str().unwrap();
+    let second = both
+        .proxy
+        .http()
+        .get(&format!("/clients?after={next}"))
+        .expect(200)
+        .json();
+    let listed = [&first, &second].map(|page| page["clients"][0]["clientId"].as_str().unwrap());
+    assert_eq!(BTreeSet::from(listed), BTreeSet::from(["busy", "quiet"]));
+    assert!(second["next"].is_null());
+    both.new.terminate();
 }
 
 #[test]

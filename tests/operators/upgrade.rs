@@ -112,7 +112,7 @@ fn nobody_is_refused_while_a_new_process_takes_over_and_every_client_goes_on_the
                     while !until.is_over() {
                         // Each has its 101 and its answer.
                         proxy.client(&format!("new{thread}-{count}")).call(1);
-                        proxy.http().get("/clients?limit=1").expect(200);
+                        proxy.http().get("/clients/old0").expect(200);
                         count += 1;
                     }
                     count
@@ -730,7 +730,7 @@ fn an_address_that_has_changed_is_opened_anew_and_one_that_is_taken_is_refused()
         TcpStream::connect(ingress).unwrap_err().kind(),
         ErrorKind::ConnectionRefused
     );
-    Http::connect(other).get("/clients?limit=1").expect(200);
+    Http::connect(other).get("/clients/CP1").expect(200);
     proxy.client("CP2").call(1);
     new.terminate();
 }

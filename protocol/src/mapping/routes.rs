@@ -46,13 +46,15 @@ pub enum Route {
     },
 }
 
-/// A place in the list of all clients: a shard, and a slot in its registry.
+/// A place in the list of all clients of a process: a shard, and a slot in its registry.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Cursor {
     /// The shard's index, from 0.
     pub shard: usize,
     /// The first slot of its registry that the next page looks at.
     pub slot: usize,
+    /// How many takeovers there were before the process.
+    pub generation: u32,
 }
 
 /// Why a request has no meaning here.
@@ -160,14 +162,20 @@ impl Cursor {
     /// As `next` has it.
     #[must_use]
     pub fn text(self) -> String {
-        format!("{}.{}", self.shard, self.slot)
+        let place = format!("{}.{}", self.shard, self.slot);
+        match self.generation {
+            0 => place,
+            generation => format!("{place}.{generation}"),
+        }
     }
 
     fn parse(text: &str) -> Option<Self> {
         let (shard, slot) = text.split_once('.')?;
+        let (slot, generation) = slot.split_once('.').unwrap_or((slot, "0"));
         Some(Self {
             shard: shard.parse().ok()?,
             slot: slot.parse().ok()?,
+            generation: generation.parse().ok()?,
         })
     }
 }
@@ -297,11 +305,20 @@ mod tests {
 
     #[test]
     fn lists_and_closes_take_their_parameters_in_any_order() {
-        let after = Some(Cursor { shard: 3, slot: 17 });
-        assert_eq!(
-            of("GET", "/clients?limit=7&after=3.17"),
-            Ok(Route::List { after, limit: 7 })
-        );
+        for (text, generation) in [("3.17", 0), ("3.17.2", 2)] {
+            let (shard, slot) = (3, 17);
+            let cursor = Cursor {
+                shard,
+                slot,
+                generation,
+            };
+            assert_eq!(cursor.text(), text);
+            let after = Some(cursor);
+            assert_eq!(
+                of("GET", &format!("/clients?limit=7&after={text}")),
+                Ok(Route::List { after, limit: 7 })
+            );
+        }
         assert_eq!(
             of("GET", "/clients"),
             Ok(Route::List {
