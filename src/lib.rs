@@ -8,6 +8,7 @@
 // Where such bytes are taken apart, that holds for places in them, too.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::panic))]
 
+pub mod authorities;
 #[cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice))]
 pub mod backend;
 pub mod cli;

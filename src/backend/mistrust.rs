@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use protocol::tls::HandshakeError;
-use rustls::{AlertDescription, CertificateError, Error};
+use rustls::{AlertDescription, Error};
+
+use crate::authorities;
 
 /// What is wrong, behind the backend's name.
 #[must_use]
@@ -17,30 +19,10 @@ pub fn words(error: &HandshakeError) -> String {
         };
     };
     match error {
-        Error::InvalidCertificate(error) => match error {
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired".into(),
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                "its certificate is not valid yet, by this machine's clock".into()
-            }
-            CertificateError::NotValidForName => "its certificate is for another name than the URL's".into(),
-            CertificateError::NotValidForNameContext { expected, presented } => {
-                let expected = expected.to_str();
-                match presented.is_empty() {
-                    true => format!("its certificate names nobody, and should name {expected} (subjectAltName)"),
-                    false => {
-                        let presented: Vec<&str> = presented.iter().map(|name| plain(name)).collect();
-                        format!("its certificate is not for {expected} but for {}", presented.join(", "))
-                    }
-                }
-            }
-            CertificateError::UnknownIssuer => {
-                "its certificate is signed by nobody who is known: set backend_ca to whoever signs it, and let it show \
-                 those between"
-                    .into()
-            }
-            CertificateError::Revoked => "its certificate is revoked".into(),
-            other => format!("its certificate is not good: {other}"),
-        },
+        Error::InvalidCertificate(error) => authorities::why_not(
+            error,
+            "set backend_ca to whoever signs it, and let it show those between",
+        ),
         Error::AlertReceived(AlertDescription::CertificateRequired) => {
             "it wants a certificate of ours: set backend_certificate".into()
         }
@@ -55,12 +37,6 @@ pub fn words(error: &HandshakeError) -> String {
         | Error::PeerIncompatible(_) => format!("it speaks no version or suite of TLS that is spoken here: {error}"),
         other => other.to_string(),
     }
-}
-
-/// A name as rustls prints it, `DnsName("a.example.org")`, as whoever looks for it writes it.
-fn plain(name: &str) -> &str {
-    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
-    inner.map_or(name, |name| name.trim_matches('"'))
 }
 
 /// Tells the log, of each backend (by its place in the configuration) once in five minutes, on whichever shard.
@@ -85,8 +61,8 @@ const TOLD_EVERY_MS: u64 = 5 * 60 * 1000;
 
 #[cfg(test)]
 mod tests {
-    use rustls::PeerIncompatible;
     use rustls::pki_types::ServerName;
+    use rustls::{CertificateError, PeerIncompatible};
 
     use super::*;
 

@@ -1,15 +1,15 @@
 //! Decides which backends over TLS are believed, and what we show them: reads the certificates that the configuration names.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore, crypto};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, crypto};
 
 use super::targets;
+use crate::authorities::{self, AuthoritiesError};
 use crate::config::{BackendUrl, CertificateFiles, Node};
 
 /// What backends over TLS are verified by and are shown. Read beside the shards, which get copies.
@@ -55,7 +55,15 @@ impl Trust {
         let provider = Arc::new(crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let builder = builder.expect("the provider has suites for both versions");
-        let builder = builder.with_root_certificates(roots(node.backend_ca.as_deref())?);
+        let roots = authorities::read(node.backend_ca.as_deref()).map_err(|error| match error {
+            AuthoritiesError::None => TrustError::NoRoots,
+            AuthoritiesError::File { file, why } => TrustError::File {
+                key: "backend_ca",
+                file,
+                why,
+            },
+        })?;
+        let builder = builder.with_root_certificates(roots);
         let mut config = match &node.backend_certificate {
             None => builder.with_no_client_auth(),
             Some(CertificateFiles { chain, key }) => {
@@ -67,8 +75,10 @@ impl Trust {
                         why,
                     }
                 };
-                let certificates = certificates(chain).map_err(file(chain))?;
-                let secret = PrivateKeyDer::from_pem_file(key).map_err(words).map_err(file(key))?;
+                let certificates = authorities::certificates(chain).map_err(file(chain))?;
+                let secret = PrivateKeyDer::from_pem_file(key)
+                    .map_err(authorities::words)
+                    .map_err(file(key))?;
                 builder
                     .with_client_auth_cert(certificates, secret)
                     .map_err(|error| error.to_string())
@@ -91,44 +101,6 @@ impl Trust {
     #[must_use]
     pub fn config(&self) -> &ClientConfig {
         &self.0
-    }
-}
-
-fn roots(file: Option<&Path>) -> Result<RootCertStore, TrustError> {
-    let mut roots = RootCertStore::empty();
-    let Some(file) = file else {
-        // What is unreadable among them is the system's: others may do.
-        let found = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(found.certs);
-        return Some(roots).filter(|roots| !roots.is_empty()).ok_or(TrustError::NoRoots);
-    };
-    let refuse = |why: String| TrustError::File {
-        key: "backend_ca",
-        file: file.to_owned(),
-        why,
-    };
-    for certificate in certificates(file).map_err(refuse)? {
-        roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
-    }
-    Ok(roots)
-}
-
-/// One at least.
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).map_err(words)?.collect();
-    let certificates = certificates.map_err(words)?;
-    if certificates.is_empty() {
-        return Err("it holds no certificate in PEM".to_owned());
-    }
-    Ok(certificates)
-}
-
-fn words(error: pem::Error) -> String {
-    match error {
-        pem::Error::Io(error) if error.kind() == io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        pem::Error::Io(error) => error.to_string(),
-        pem::Error::NoItemsFound => "it holds nothing of the kind in PEM".to_owned(),
-        error => error.to_string(),
     }
 }
 
