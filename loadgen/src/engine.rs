@@ -6,10 +6,13 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::{fmt, io, mem};
 
+use protocol::tls::HandshakeError;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
 use crate::head::find_header;
-use crate::net::Received;
 use crate::poller::{Event, Poller, now_ns};
-use crate::stream::Stream;
+use crate::stream::{self, BUFFER_LEN_MIN, Stream};
 use crate::websocket::{self, Header};
 
 /// What clients say, when, and what becomes of it.
@@ -42,6 +45,17 @@ pub trait Script: Sized {
     fn handle_end(engine: &mut Engine<Self>, slot: usize, was: State, end: &End<'_>);
 }
 
+/// With what clients shake hands where the server speaks TLS.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The server's, which its certificate has to be for.
+    pub name: ServerName<'static>,
+    /// Of those who come for the first time.
+    pub first: ClientConfig,
+    /// Of those who come again.
+    pub again: ClientConfig,
+}
+
 /// How far a client has got.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum State {
@@ -63,6 +77,8 @@ pub enum State {
 pub enum End<'a> {
     /// The network says no.
     Failed(io::Error),
+    /// The handshake of TLS has come to nothing, or the other side has sent an alert.
+    NoTls(HandshakeError),
     /// The handshake was answered with another status than 101.
     Refused(u16),
     /// The handshake was answered, and not as it has to be: so begins its head.
@@ -81,6 +97,7 @@ impl fmt::Display for End<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(error) => error.fmt(formatter),
+            Self::NoTls(error) => write!(formatter, "no TLS: {error}"),
             Self::Refused(status) => write!(formatter, "refused with {status}"),
             Self::Misunderstood(head) => {
                 let shown = String::from_utf8_lossy(&head[..head.len().min(HEAD_SHOWN_LEN)]);
@@ -101,7 +118,6 @@ pub struct Client<T> {
     state: State,
     said: T,
     input: Vec<u8>,
-    unsent: Vec<u8>,
 }
 
 /// See the module.
@@ -110,6 +126,8 @@ pub struct Engine<S: Script> {
     pub script: S,
     /// What [`send`](Self::send) sends: whoever writes a message clears it first.
     pub text: Vec<u8>,
+    /// How connections are made with TLS; without it they are plain.
+    pub tls: Option<Tls>,
     thread: u32,
     threads: u32,
     poller: Poller,
@@ -118,6 +136,8 @@ pub struct Engine<S: Script> {
     handshaking: u32,
     mask: u32,
     frame: Vec<u8>,
+    /// What is sealed.
+    wire: Vec<u8>,
     buffer: Vec<u8>,
 }
 
@@ -130,6 +150,7 @@ impl<S: Script> Engine<S> {
         Ok(Self {
             script,
             text: Vec::new(),
+            tls: None,
             thread,
             threads,
             poller: Poller::new()?,
@@ -137,6 +158,7 @@ impl<S: Script> Engine<S> {
             handshaking: 0,
             mask: 0x9e37_79b9 ^ thread,
             frame: Vec::new(),
+            wire: Vec::new(),
             buffer: vec![0; READ_LEN],
         })
     }
@@ -203,20 +225,30 @@ impl<S: Script> Engine<S> {
         self.handshaking
     }
 
+    /// Whether a client's TLS goes on with an earlier session.
+    #[must_use]
+    pub fn is_resumed(&self, slot: usize) -> bool {
+        self.clients[slot].stream.as_ref().is_some_and(Stream::is_resumed)
+    }
+
     /// Connects a client that has no connection.
     pub fn connect(&mut self, slot: usize, target: SocketAddr) {
         debug_assert!(self.clients[slot].stream.is_none(), "a client has one connection");
         self.handshaking += 1;
-        self.clients[slot].state = State::Handshaking;
-        if let Err(error) = self.try_connect(slot, target) {
+        let was = mem::replace(&mut self.clients[slot].state, State::Handshaking);
+        if let Err(error) = self.try_connect(slot, target, was == State::Unborn) {
             self.end(slot, &End::Failed(error));
         }
     }
 
-    fn try_connect(&mut self, slot: usize, target: SocketAddr) -> io::Result<()> {
+    fn try_connect(&mut self, slot: usize, target: SocketAddr, is_first: bool) -> io::Result<()> {
         let number = self.number(slot);
         let source = target.ip().is_loopback() && target.is_ipv4();
-        let mut stream = Stream::connect(target, source.then(|| source_address(number)))?;
+        let tls = self.tls.as_ref().map(|tls| match is_first {
+            true => (&tls.first, &tls.name),
+            false => (&tls.again, &tls.name),
+        });
+        let mut stream = Stream::connect(target, source.then(|| source_address(number)), tls)?;
         self.poller.add(&stream, slot as u64)?;
         self.text.clear();
         self.script.write_request(number, &mut self.text);
@@ -230,9 +262,8 @@ impl<S: Script> Engine<S> {
         );
         self.text.extend_from_slice(&websocket::client_key(nonce(number)));
         self.text.extend_from_slice(b"\r\n\r\n");
-        let client = &mut self.clients[slot];
-        stream.send(&self.text, &mut client.unsent, UNSENT_MAX)?;
-        client.stream = Some(stream);
+        stream.send(&self.text, &mut self.wire)?;
+        self.clients[slot].stream = Some(stream);
         Ok(())
     }
 
@@ -255,7 +286,7 @@ impl<S: Script> Engine<S> {
     pub fn cut(&mut self, slot: usize) {
         let client = &mut self.clients[slot];
         let was = mem::replace(&mut client.state, State::Gone);
-        (client.input, client.unsent) = (Vec::new(), Vec::new());
+        client.input = Vec::new();
         if let Some(stream) = client.stream.take() {
             stream.reset();
         }
@@ -268,7 +299,7 @@ impl<S: Script> Engine<S> {
     pub fn end(&mut self, slot: usize, end: &End<'_>) {
         let client = &mut self.clients[slot];
         let was = mem::replace(&mut client.state, State::Gone);
-        (client.input, client.unsent) = (Vec::new(), Vec::new());
+        client.input = Vec::new();
         client.stream = None;
         match was {
             State::Unborn | State::Gone => return,
@@ -285,20 +316,19 @@ impl<S: Script> Engine<S> {
         self.mask ^= self.mask << 5;
         self.frame.clear();
         websocket::write_client_frame(&mut self.frame, opcode, &self.text, self.mask.to_ne_bytes());
-        let client = &mut self.clients[slot];
-        let Some(stream) = &mut client.stream else { return };
-        if let Err(error) = stream.send(&self.frame, &mut client.unsent, UNSENT_MAX) {
+        let Some(stream) = &mut self.clients[slot].stream else {
+            return;
+        };
+        if let Err(error) = stream.send(&self.frame, &mut self.wire) {
             self.end(slot, &End::Failed(error));
         }
     }
 
     fn handle_event(&mut self, event: Event) {
         let slot = event.token as usize;
-        let client = &mut self.clients[slot];
         if event.writable
-            && !client.unsent.is_empty()
-            && let Some(stream) = &mut client.stream
-            && let Err(error) = stream.flush(&mut client.unsent)
+            && let Some(stream) = &mut self.clients[slot].stream
+            && let Err(error) = stream.flush()
         {
             return self.end(slot, &End::Failed(error));
         }
@@ -309,19 +339,18 @@ impl<S: Script> Engine<S> {
             let Some(stream) = &mut self.clients[slot].stream else {
                 return;
             };
-            match stream.receive(&mut self.buffer) {
-                Ok(Received::Nothing) => return,
-                Ok(Received::Closed) => return self.end(slot, &End::Cut),
-                Err(error) => return self.end(slot, &End::Failed(error)),
-                Ok(Received::Bytes(len)) => {
-                    let buffer = mem::take(&mut self.buffer);
-                    self.handle_bytes(slot, &buffer[..len]);
-                    let full = len == buffer.len();
-                    self.buffer = buffer;
-                    if !full && !event.closed {
-                        return;
-                    }
-                }
+            let received = stream.receive(&mut self.buffer, &mut self.wire, event.closed);
+            if received.len > 0 {
+                let buffer = mem::take(&mut self.buffer);
+                self.handle_bytes(slot, &buffer[..received.len]);
+                self.buffer = buffer;
+            }
+            match received.end {
+                Some(stream::End::Closed) => return self.end(slot, &End::Cut),
+                Some(stream::End::Failed(error)) => return self.end(slot, &End::Failed(error)),
+                Some(stream::End::NoTls(error)) => return self.end(slot, &End::NoTls(error)),
+                None if received.has_more => {}
+                None => return,
             }
         }
     }
@@ -444,10 +473,11 @@ const NO_CODE: u16 = 1005;
 const CLIENTS_PER_ADDRESS: u32 = 4_000;
 const NAP_NS: u64 = 100_000_000;
 const READ_LEN: usize = 64 << 10;
-const UNSENT_MAX: usize = 4 << 20;
 /// The longest answer to a handshake.
 const HEAD_LEN_MAX: usize = 16 << 10;
 const HEAD_SHOWN_LEN: usize = 200;
+
+const _: () = assert!(READ_LEN > BUFFER_LEN_MIN);
 
 #[cfg(test)]
 mod tests {

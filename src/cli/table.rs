@@ -104,7 +104,7 @@ pub const COMMANDS: &[Entry] = &[
     Entry {
         name: "load",
         words: "[URL]",
-        what: "Play many chargers to the central system at ws://[:PASSWORD@]host/, say how it answers.",
+        what: "Play many chargers to a central system, ws[s]://[:PASSWORD@]host/, say how it answers.",
     },
     Entry {
         name: "reload",
@@ -301,6 +301,14 @@ pub const FLAGS: &[Flag] = &[
             "threads",
             "N",
             "Of load: how many play them. [as the limit of open files needs]",
+        )
+    },
+    Flag {
+        of: LOAD,
+        ..flag(
+            "ca",
+            "FILE",
+            "Of load, with wss: whose certificates are believed, in PEM. [the system's]",
         )
     },
     Flag {

@@ -12,6 +12,7 @@ mod options;
 mod report;
 mod say;
 mod tally;
+mod trust;
 mod version;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -21,7 +22,7 @@ use std::sync::{Arc, Barrier};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-use loadgen::engine::{DESCRIPTORS_RESERVED, threads_for};
+use loadgen::engine::{DESCRIPTORS_RESERVED, Tls, threads_for};
 use loadgen::poller::now_ns;
 use loadgen::sys;
 
@@ -35,6 +36,7 @@ use tally::{Live, Tally};
 
 pub(super) fn run(session: &mut Session<'_>) -> Result<(), Failure> {
     let options = Options::read(session)?;
+    let tls = trust::read(&options)?;
     let address = find(&options.target.address)?;
     let tables = Tables::choose(&options, shards::fd_table::raise_limit())?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -42,7 +44,7 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<(), Failure> {
         let stop = stop.clone();
         move || !stop.swap(true, Ordering::Relaxed)
     })?;
-    let plan = Arc::new(plan(&options, address));
+    let plan = Arc::new(plan(&options, address, tls));
     let live = Arc::new(Live::default());
     let threads = start(&plan, &tables, &live, &stop)?;
     let resident_bytes = watch(&threads, &live, &plan, &options);
@@ -90,11 +92,12 @@ fn find(name: &str) -> Result<SocketAddr, Failure> {
     Err(nobody(last))
 }
 
-fn plan(options: &Options, address: SocketAddr) -> Plan {
+fn plan(options: &Options, address: SocketAddr, tls: Option<Tls>) -> Plan {
     let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX >> 2);
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     Plan {
         address,
+        tls,
         host: options.target.address.clone(),
         prefix: options.target.prefix.clone(),
         password: options.target.password.clone(),

@@ -29,6 +29,10 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<(), Failure> {
             Target::at(address, &prefix)
         }
     };
+    if target.is_tls {
+        let words = "TLS is not spoken here: ws://, to what is behind it";
+        return Err(Failure::Usage(format!("--to wss://{}: {words}", target.address)));
+    }
     let name = session.word(0);
     let unreadable = |why: String| Failure::Usage(format!("{name}: {why}"));
     let file = std::fs::File::open(name).map_err(|error| unreadable(error.to_string()))?;

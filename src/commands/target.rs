@@ -1,10 +1,12 @@
-//! Reads where clients that are played connect to: `ws://[:PASSWORD@]host[:port][/prefix/]`.
+//! Reads where clients that are played connect to: `ws[s]://[:PASSWORD@]host[:port][/prefix/]`.
 
 use std::net::SocketAddr;
 
 /// A server of WebSocket clients.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Target {
+    /// wss.
+    pub(super) is_tls: bool,
     /// Host and port.
     pub(super) address: String,
     /// What stands before the ClientId: begins and ends with a slash.
@@ -17,6 +19,7 @@ impl Target {
     /// What stands in the configuration.
     pub(super) fn at(address: SocketAddr, prefix: &str) -> Self {
         Self {
+            is_tls: false,
             address: address.to_string(),
             prefix: whole(prefix),
             password: None,
@@ -28,10 +31,11 @@ impl Target {
     /// # Errors
     /// Why it is none.
     pub(super) fn parse(url: &str) -> Result<Self, &'static str> {
-        let rest = url.strip_prefix("ws://").ok_or(match url.starts_with("wss://") {
-            true => "TLS is not spoken here; put something in front of it that does",
-            false => "written as ws://host:port/, or ws://:PASSWORD@host:port/prefix/",
-        })?;
+        let (is_tls, rest) = match (url.strip_prefix("ws://"), url.strip_prefix("wss://")) {
+            (Some(rest), _) => (false, rest),
+            (_, Some(rest)) => (true, rest),
+            _ => return Err("written as ws://host:port/, or wss://:PASSWORD@host:port/prefix/"),
+        };
         let (authority, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let (password, host) = match authority.rsplit_once('@') {
             None => (None, authority),
@@ -49,15 +53,23 @@ impl Target {
         let has_port = host
             .rsplit_once(':')
             .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let port = if is_tls { 443 } else { 80 };
         Ok(Self {
+            is_tls,
             address: if has_port {
                 host.to_owned()
             } else {
-                format!("{host}:80")
+                format!("{host}:{port}")
             },
             prefix: whole(prefix),
             password,
         })
+    }
+
+    /// Without the port, and without brackets.
+    pub(super) fn host(&self) -> &str {
+        let host = self.address.rsplit_once(':').map_or(&*self.address, |(host, _)| host);
+        host.trim_start_matches('[').trim_end_matches(']')
     }
 }
 
@@ -84,11 +96,20 @@ mod tests {
             some("[::1]:1", "/ocpp/x/", Some("p:"))
         );
         assert_eq!(target("ws://example.org/"), some("example.org:80", "/", None));
+        assert_eq!(target("wss://example.org/"), some("example.org:443", "/", None));
+        assert_eq!(
+            Target::parse("wss://a:1/").map(|target| (target.is_tls, target.host().to_owned())),
+            Ok((true, "a".to_owned()))
+        );
+        assert_eq!(
+            Target::parse("ws://[::1]/").map(|target| target.host().to_owned()),
+            Ok("::1".to_owned())
+        );
         for bad in [
             "",
             "a:4000",
             "http://a",
-            "wss://a",
+            "wss://",
             "ws://",
             "ws://me:p@a",
             "ws://a/?x",

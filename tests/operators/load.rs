@@ -1,17 +1,23 @@
-//! `ws2api load` plays chargers to a central system, and what it counts is what the server counts: `load-1` to `load-6`.
+//! `ws2api load` plays chargers to a central system, and what it counts is what the server counts: `load-1` to `load-7`.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::program::{finish, path, run};
-use support::{Backend, Proxy, Response, Value, parse};
+use support::{Authority, Backend, Proxy, Response, Value, parse};
 
 /// Runs it: exit code, its report, standard error.
 #[track_caller]
 fn load(proxy: &Proxy, words: &[&str]) -> (i32, Value, String) {
-    let url = format!("ws://{}/", proxy.listen);
-    let (code, stdout, stderr) = run(&[&["load", &url, "--json"], words].concat());
+    load_at(&format!("ws://{}/", proxy.listen), words)
+}
+
+#[track_caller]
+fn load_at(url: &str, words: &[&str]) -> (i32, Value, String) {
+    let (code, stdout, stderr) = run(&[&["load", url, "--json"], words].concat());
     assert_eq!(stdout.lines().count(), 1, "{words:?}: {stdout} {stderr}");
     (code, parse(&stdout), stderr)
 }
@@ -222,6 +228,94 @@ fn in_a_storm_all_lose_their_connections_and_come_back() {
     assert!(report["connects"].as_u64().unwrap() > 10, "{report}");
 }
 
+/// A node with TLS, its URL, and the file of who has signed its certificate for these hosts.
+fn with_tls(name: &str, hosts: &[&str]) -> (Proxy, String, PathBuf) {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-load-{name}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    support::open_to_all(&folder);
+    let authority = Authority::new(name);
+    let ca = folder.join("ca.pem");
+    fs::write(&ca, authority.pem()).unwrap();
+    let proxy = Proxy::demo()
+        .shards(2)
+        .set("listen_tls", "127.0.0.1:0")
+        .set("tls_certificates", &authority.server(hosts).save(&folder, "own"))
+        .start();
+    let url = format!("wss://{}/", proxy.listen_tls.unwrap());
+    (proxy, url, ca)
+}
+
+#[test]
+fn with_tls_it_counts_the_same_and_who_comes_again_resumes() {
+    let (proxy, url, ca) = with_tls("same", &["127.0.0.1"]);
+    let words = [
+        "--ca",
+        ca.to_str().unwrap(),
+        "--chargers",
+        "10",
+        "--ocpp",
+        "1.6,2.0.1",
+        "--ramp",
+        "0",
+        "--duration",
+        "4s",
+        "--interval",
+        "100ms",
+        "--storm",
+        "1s",
+    ];
+    let (code, report, stderr) = load_at(&url, &words);
+    assert_eq!((code, stderr.as_str()), (0, ""), "{report}");
+    let count = |name: &str| report[name].as_u64().unwrap();
+    assert!(count("storms") >= 2 && count("connected") == 10, "{report}");
+    assert_eq!(
+        sum(&report, "sent"),
+        sum(&report, "answered") + sum(&report, "lost"),
+        "{report}"
+    );
+    assert!(
+        report["calls"]["MeterValues"]["answered"].as_u64() > Some(0),
+        "{report}"
+    );
+    assert_eq!(proxy.count("clients_opened"), count("connects"));
+    // Those of the first ten, and of the first storm, have no session to go on with.
+    assert!((1..=count("connects") - 10).contains(&count("resumed")), "{report}");
+    assert_eq!(
+        proxy.count_where("tls_handshakes", "resumed"),
+        count("resumed"),
+        "{report}"
+    );
+    assert!(count("bytesPerCharger") <= 512, "{report}");
+}
+
+#[test]
+fn a_server_that_is_not_who_it_should_be_is_told_nothing_and_is_said() {
+    let (proxy, url, ca) = with_tls("other", &["localhost", "127.0.0.1"]);
+    let (_elsewhere, url_elsewhere, ca_elsewhere) = with_tls("elsewhere", &["chargers.example.org"]);
+    let plain = format!("wss://{}/", proxy.listen);
+    let (ca, ca_elsewhere) = (ca.to_str().unwrap(), ca_elsewhere.to_str().unwrap());
+    let quick = ["--ramp", "0", "--duration", "100ms"];
+    for (url, ca, part) in [
+        (
+            &url,
+            ca_elsewhere,
+            "refused: its certificate is signed by nobody who is known: --ca FILE",
+        ),
+        (
+            &url_elsewhere,
+            ca_elsewhere,
+            "is not for 127.0.0.1 but for chargers.example.org",
+        ),
+        (&plain, ca, "no TLS"),
+    ] {
+        let (code, report, stderr) = load_at(url, &[&quick[..], &["--ca", ca]].concat());
+        assert_eq!((code, report["connects"].as_u64()), (3, Some(0)), "{report} {stderr}");
+        assert!(stderr.contains(part), "no {part:?} in {stderr}");
+        assert!(report["failed"].to_string().contains(part), "no {part:?} in {report}");
+    }
+    assert_eq!(proxy.count("clients_opened"), 0);
+}
+
 #[test]
 fn where_nobody_is_and_what_can_not_be_meant_is_said() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0")
@@ -233,7 +327,12 @@ fn where_nobody_is_and_what_can_not_be_meant_is_said() {
     for (words, code, part) in [
         (&[&nobody[..]][..], 3, "connection refused"),
         (&["ws://nobody.invalid/"], 3, "nobody.invalid"),
-        (&["wss://127.0.0.1/"], 2, "TLS"),
+        (
+            &["wss://127.0.0.1/", "--ca", "/nowhere.pem"],
+            2,
+            "there is no such file",
+        ),
+        (&[&nobody, "--ca", "/nowhere.pem"], 2, "begins with wss://"),
         (&["http://127.0.0.1/"], 2, "ws://host:port/"),
         (&[&nobody, "--chargers", "0"], 2, "--chargers 0: a number from 1"),
         (

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use data_encoding::BASE64;
-use loadgen::engine::{self, End, Engine, Script, State};
+use loadgen::engine::{self, End, Engine, Script, State, Tls};
 use loadgen::poller::now_ns;
 use loadgen::websocket::{self, Header};
 use serde_json::Value;
@@ -22,6 +22,7 @@ use super::ids::Ids;
 use super::ocpp16;
 use super::say::{Facts, Say};
 use super::tally::{Live, Tally};
+use super::trust;
 use super::version::{Version, call_number};
 use protocol::ocpp::frame::{self, Frame};
 use protocol::ocpp::ids::ClientId;
@@ -30,6 +31,7 @@ use protocol::ocpp::ids::ClientId;
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) address: SocketAddr,
+    pub(super) tls: Option<Tls>,
     pub(super) host: String,
     pub(super) prefix: String,
     pub(super) password: Option<String>,
@@ -58,6 +60,7 @@ pub(super) fn play(
 ) -> io::Result<Tally> {
     let chargers = engine::share(plan.chargers, thread, threads);
     let end_ns = plan.start_ns + plan.ramp_ns + plan.duration_ns;
+    let tls = plan.tls.as_ref().map(trust::of_thread);
     let script = Chargers {
         next_storm_ns: plan
             .storm_ns
@@ -77,6 +80,7 @@ pub(super) fn play(
         timestamp: String::new(),
     };
     let mut fleet = Engine::new(script, thread, threads, chargers)?;
+    fleet.tls = tls;
     fleet.run()?;
     Ok(fleet.finish().tally)
 }
@@ -175,8 +179,10 @@ impl Script for Chargers {
 
     fn handle_open(fleet: &mut Fleet, slot: usize) {
         let now = now_ns();
+        let is_resumed = fleet.is_resumed(slot);
         let script = &mut fleet.script;
         script.tally.connects += 1;
+        script.tally.resumed += u64::from(is_resumed);
         script.connected += 1;
         Live::add(&script.live.connected);
         let charger = fleet.client(slot);
@@ -233,6 +239,7 @@ impl Script for Chargers {
             (State::Handshaking, End::Misunderstood(_)) => tally.misunderstood += 1,
             (State::Handshaking, End::Cut) => tally.count_failed("closed without an answer"),
             (State::Handshaking, End::Failed(error)) => tally.count_failed(&words(error)),
+            (State::Handshaking, End::NoTls(error)) => tally.count_failed(&trust::words(error)),
             (State::Handshaking, _) => tally.count_failed(&end.to_string()),
             (_, End::Closed(code)) => *tally.closed.entry(*code).or_default() += 1,
             (_, End::Broken(_)) => tally.broken += 1,

@@ -1,5 +1,6 @@
 //! Reads what `ws2api load` was told: how many chargers, what they speak, and when.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::ids::Ids;
@@ -22,6 +23,8 @@ pub(super) struct Options {
     pub(super) storm: Option<Duration>,
     pub(super) timeout: Duration,
     pub(super) threads: Option<u32>,
+    /// Whose certificates are believed in place of the system's.
+    pub(super) ca: Option<PathBuf>,
 }
 
 impl Options {
@@ -36,6 +39,12 @@ impl Options {
             }
         };
         let flag = |name: &'static str| session.args.flag(name).map(|value| (name, value));
+        if let (Some(given), false) = (flag("ca"), target.is_tls) {
+            return Err(wrong(
+                given,
+                "certificates are looked at where the URL begins with wss://",
+            ));
+        }
         let chargers = flag("chargers").map_or(Ok(1), |given| number(given, CHARGERS_MAX))?;
         let interval = match (flag("interval"), flag("rate")) {
             (Some(_), Some(_)) => {
@@ -63,6 +72,7 @@ impl Options {
                 .transpose()?,
             timeout: flag("timeout").map_or(Ok(TIMEOUT), |given| time(given, SHORTEST))?,
             threads: flag("threads").map(|given| number(given, THREADS_MAX)).transpose()?,
+            ca: flag("ca").map(|(_, file)| file.into()),
         })
     }
 }

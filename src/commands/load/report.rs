@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::io;
 
 use hdrhistogram::Histogram;
+use loadgen::stream::TLS_BYTES;
 use serde_json::{Value, json};
 
 use super::chargers::CHARGER_BYTES;
@@ -74,6 +75,10 @@ impl Report<'_> {
             1 => ", a storm".to_owned(),
             storms => format!(", {storms} storms"),
         };
+        let resumed = match options.target.is_tls {
+            true => format!(", {} of them resumed", count(tally.resumed as f64)),
+            false => String::new(),
+        };
         let mut pairs = vec![
             (
                 "chargers",
@@ -83,7 +88,7 @@ impl Report<'_> {
             (
                 "connects",
                 plain(format!(
-                    "{}{storms}, {} in {:.1} s on {} threads",
+                    "{}{resumed}{storms}, {} in {:.1} s on {} threads",
                     count(tally.connects as f64),
                     percentiles(&tally.connect_latency),
                     self.seconds,
@@ -93,8 +98,9 @@ impl Report<'_> {
             (
                 "memory",
                 plain(format!(
-                    "{:.1} MB, of it {CHARGER_BYTES} B per charger; the kernel's sockets are beside it",
-                    self.resident_bytes as f64 / 1e6
+                    "{:.1} MB, of it {} B per charger; the kernel's sockets are beside it",
+                    self.resident_bytes as f64 / 1e6,
+                    self.charger_bytes()
                 )),
             ),
         ];
@@ -131,6 +137,13 @@ impl Report<'_> {
         pairs
     }
 
+    fn charger_bytes(&self) -> usize {
+        match self.options.target.is_tls {
+            true => CHARGER_BYTES + TLS_BYTES,
+            false => CHARGER_BYTES,
+        }
+    }
+
     fn sent(&self) -> impl Iterator<Item = (&'static str, &Calls)> {
         let all = Action::ALL.iter().map(|(_, name)| *name).zip(&self.tally.calls);
         all.filter(|(_, calls)| calls.sent > 0)
@@ -159,12 +172,13 @@ impl Report<'_> {
         let versions: Vec<&str> = options.versions.iter().map(|version| version.number()).collect();
         json!({
             "chargers": options.chargers, "ocpp": versions, "seconds": self.seconds, "threads": self.threads,
-            "connected": tally.connected, "connects": tally.connects, "connectLatencyMicros": latency(&tally.connect_latency),
+            "connected": tally.connected, "connects": tally.connects, "resumed": tally.resumed,
+            "connectLatencyMicros": latency(&tally.connect_latency),
             "storms": tally.storms, "failed": tally.failed, "refused": tally.refused,
             "misunderstood": tally.misunderstood, "closed": tally.closed, "cut": tally.cut,
             "broken": tally.broken, "notAccepted": tally.not_accepted, "badMessages": tally.bad_messages, "late": tally.late,
             "calls": calls, "requests": requests, "residentBytes": self.resident_bytes,
-            "bytesPerCharger": CHARGER_BYTES, "examples": tally.examples,
+            "bytesPerCharger": self.charger_bytes(), "examples": tally.examples,
         })
     }
 }

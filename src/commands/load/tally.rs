@@ -70,6 +70,8 @@ pub(super) struct Tally {
     pub(super) connected: u64,
     /// Opening handshakes done.
     pub(super) connects: u64,
+    /// Of these, with TLS that went on with an earlier session.
+    pub(super) resumed: u64,
     /// Connects that came to nothing, by why in words.
     pub(super) failed: BTreeMap<String, u64>,
     pub(super) refused: BTreeMap<u16, u64>,
@@ -101,6 +103,7 @@ impl Default for Tally {
         Self {
             connected: 0,
             connects: 0,
+            resumed: 0,
             failed: BTreeMap::new(),
             refused: BTreeMap::new(),
             misunderstood: 0,
@@ -124,6 +127,7 @@ impl Tally {
     pub(super) fn add(&mut self, other: Self) {
         self.connected += other.connected;
         self.connects += other.connects;
+        self.resumed += other.resumed;
         add_all(&mut self.failed, other.failed);
         add_all(&mut self.refused, other.refused);
         self.misunderstood += other.misunderstood;
