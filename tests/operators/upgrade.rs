@@ -636,6 +636,72 @@ fn the_new_process_of_a_test() {
     if is("serves-and-dies") {
         say(&Message::Serving.to_bytes());
     }
+    if is("serves-and-hangs") || is("serves-and-says-what-cannot-be-read") {
+        say(&Message::Serving.to_bytes());
+        if is("serves-and-says-what-cannot-be-read") {
+            say(b"\x01nonsense");
+        }
+        hang();
+    }
+    if is("talks-nonsense-about-clients-and-dies") {
+        say(&Message::Serving.to_bytes());
+        let Message::Client { number, .. } = hear() else {
+            panic!()
+        };
+        // Each can be read, and none is about anything that there is.
+        let (is_taken, shard, token, nonsense) = (true, 9_999, u64::MAX, vec![1, 0, 0, 0, 9]);
+        let waiter = protocol::ocpp::Waiter {
+            process: 0,
+            shard: 9_999,
+            token,
+        };
+        for message in [
+            Message::Taken {
+                number: number + 1_000_000,
+                is_taken,
+            },
+            Message::Taken {
+                number: u64::MAX,
+                is_taken,
+            },
+            Message::Client {
+                number,
+                record: nonsense.clone(),
+            },
+            Message::Question {
+                shard,
+                token,
+                answer_by: 0,
+                question: nonsense.clone(),
+            },
+            Message::Told {
+                shard: 0,
+                token,
+                told: nonsense.clone(),
+            },
+            Message::Told {
+                shard,
+                token,
+                told: Vec::new(),
+            },
+            Message::Outcome {
+                waiter,
+                post: nonsense.clone(),
+            },
+            Message::Post {
+                shard,
+                number,
+                post: nonsense.clone(),
+            },
+            Message::PostTaken { shard: 0, number },
+            Message::Backend { about: nonsense },
+            Message::Ready,
+            Message::Serving,
+            Message::Go,
+        ] {
+            say(&message.to_bytes());
+        }
+    }
     if is("takes-clients-and-dies") || is("confirms-clients-and-dies") {
         say(&Message::Serving.to_bytes());
         for count in 0..5 {

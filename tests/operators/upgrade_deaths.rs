@@ -1,7 +1,18 @@
-//! One of the two processes dies while clients move: `takeover-6`, `takeover-14`.
+//! One of the two processes dies, hangs or talks nonsense: `takeover-6`, `takeover-14`, `takeover-16`.
 
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::net::TcpListener;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::thread;
+
+use protocol::takeover::{Hello, Listener, ListenerName, Message as Said, PACKET_LEN_MAX};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
+    SocketType, recvmsg, sendmsg, socketpair,
+};
 use rustix::process::Signal;
-use support::{Backend, Message, Response, eventually};
+use support::{Backend, Message, Response, Successor, eventually};
 
 use super::upgrade::{Installed, ask, goes_on, slow, wait_for_the_old_one};
 
@@ -39,6 +50,137 @@ fn a_new_process_that_dies_with_clients_that_it_has_confirmed_costs_no_other_a_w
         assert_eq!(proxy.wait().code(), Some(0), "{step}");
         assert_eq!(backend.seen("/disconnect").len(), 0, "{step}");
         new.terminate();
+    }
+}
+
+#[test]
+fn what_a_new_process_says_of_what_there_is_not_changes_nothing() {
+    let installed = Installed::new();
+    let backend = Backend::start();
+    let mut proxy = slow(&backend).program(installed.program()).start();
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|number| proxy.client(&format!("CP{number}")))
+        .collect();
+    installed.exchange_for_step("talks-nonsense-about-clients-and-dies");
+    ask(&proxy, "POST").expect(200);
+    wait_until_it_serves_again(&proxy);
+    // None of them was confirmed.
+    clients.iter_mut().for_each(|client| client.call(1));
+    goes_on(&proxy, &mut clients[0]);
+    installed.restore();
+    let new = proxy.upgrade();
+    assert_eq!(proxy.wait().code(), Some(0));
+    clients.iter_mut().for_each(|client| client.call(2));
+    new.terminate();
+}
+
+#[test]
+fn a_new_process_that_hangs_or_cannot_be_understood_once_it_serves_holds_up_nobodys_end() {
+    for step in ["serves-and-hangs", "serves-and-says-what-cannot-be-read"] {
+        let installed = Installed::new();
+        let backend = Backend::start();
+        let _gate = backend.hold("/call", |_| Response::json("{}"));
+        let mut proxy = slow(&backend)
+            .program(installed.program())
+            .set("upgrade_timeout", "1s")
+            .set("drain_timeout", "1s")
+            .start();
+        let mut quiet: Vec<_> = (0..CLIENTS)
+            .map(|number| proxy.client(&format!("CP{number}")))
+            .collect();
+        let mut busy = proxy.client("busy");
+        busy.send_call("1", "Heartbeat", "{}");
+        backend.take("/call");
+        installed.exchange_for_step(step);
+        let told = ask(&proxy, "POST").expect(200).json();
+        let new = Successor::new(told["pid"].as_i64().unwrap());
+        // Who has not moved leaves as at the end, and the old one ends.
+        assert!(busy.text().starts_with("[4,\"1\",\"InternalError\","), "{step}");
+        busy.expect_close(1001);
+        assert_eq!(proxy.wait().code(), Some(0), "{step}");
+        // Who was on the way, which no other process may have then, is free with the end of the one that has it.
+        new.signal(Signal::KILL);
+        for client in &mut quiet {
+            let last = client.message();
+            assert!(
+                matches!(last, Message::End | Message::Close(Some(1001), _)),
+                "{step}: {last:?}"
+            );
+        }
+        assert_eq!(backend.seen("/connect").len(), CLIENTS + 1);
+    }
+}
+
+#[test]
+fn the_death_of_the_old_one_at_any_step_once_the_listeners_are_there_leaves_a_new_one_that_serves() {
+    for step in ["listeners", "ready", "go"] {
+        let backend = Backend::start();
+        let flags = SocketFlags::CLOEXEC;
+        let (own, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        let mut new = thread::scope(|scope| {
+            scope.spawn(|| play_the_old_one(own, step));
+            slow(&backend)
+                .environment("WS2API_TAKES_OVER_FROM", std::process::id().to_string())
+                .start_with(other)
+        });
+        new.wait_log(match step {
+            "go" => "the process before this one has ended",
+            _ => "has ended: this one serves in its place",
+        });
+        let mut client = new.client("CP1");
+        goes_on(&new, &mut client);
+        wait_for_the_old_one(&new);
+        new.http().get("/clients").expect(200);
+        new.push("CP2", "Reset", "p1", "{}").expect(404);
+        assert_eq!(new.get("/readyz").expect(200).body, "ready\n", "{step}");
+        // It can be taken over from in its turn.
+        let last = new.upgrade();
+        assert_eq!(new.wait().code(), Some(0), "{step}");
+        client.call(8);
+        last.terminate();
+    }
+}
+
+/// Up to its death.
+fn play_the_old_one(channel: OwnedFd, step: &str) {
+    let say = |message: &Said, socket: Option<&TcpListener>| {
+        let sockets: Vec<_> = socket.iter().map(|socket| socket.as_fd()).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !sockets.is_empty() {
+            assert!(control.push(SendAncillaryMessage::ScmRights(&sockets)));
+        }
+        let bytes = message.to_bytes();
+        sendmsg(&channel, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL).unwrap();
+    };
+    let hear = || {
+        let mut packet = vec![0; PACKET_LEN_MAX];
+        let mut control = RecvAncillaryBuffer::default();
+        let received = recvmsg(
+            &channel,
+            &mut [IoSliceMut::new(&mut packet)],
+            &mut control,
+            RecvFlags::empty(),
+        );
+        Said::parse(&packet[..received.unwrap().bytes]).unwrap().unwrap()
+    };
+    say(&Said::Hello(Hello::own("an old one", 3, 1)), None);
+    for name in [ListenerName::Listen, ListenerName::Ingress, ListenerName::Admin] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let told = Listener {
+            name,
+            configured: "127.0.0.1:0".parse().unwrap(),
+            is_kept: false,
+        };
+        say(&Said::Listener(told), Some(&listener));
+    }
+    assert!(matches!(hear(), Said::Hello(_)));
+    if step == "listeners" {
+        return;
+    }
+    assert_eq!(hear(), Said::Ready);
+    if step == "go" {
+        say(&Said::Go, None);
     }
 }
 

@@ -147,9 +147,15 @@ impl Builder {
     /// Runs it until it serves.
     #[track_caller]
     pub fn start(&self) -> Proxy {
+        self.start_with(Stdio::null())
+    }
+
+    /// The same, with this as its standard input.
+    #[track_caller]
+    pub fn start_with(&self, stdin: impl Into<Stdio>) -> Proxy {
         let mut child = self
             .command()
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
