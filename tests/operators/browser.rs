@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
-use support::{Backend, Client, Proxy, Until, Value, eventually, json};
+use support::{Backend, Client, Proxy, Response, Until, Value, eventually, json};
 
 #[test]
 fn the_page_lives_finds_clients_and_says_what_is_wrong() {
@@ -81,6 +81,33 @@ fn the_page_lives_finds_clients_and_says_what_is_wrong() {
             "return document.querySelector('#pill.good') !== null",
         );
     });
+}
+
+#[test]
+fn the_page_follows_an_upgrade_and_says_from_when_its_numbers_count() {
+    let Some(browser) = Browser::start() else { return };
+    let backend = Backend::start();
+    let gate = backend.hold("/call", |_| Response::json("{}"));
+    let mut proxy = Proxy::with(&backend).shards(2).set("drain_timeout", "20s").start();
+    let mut client = proxy.client("CP1");
+    client.send_call("1", "Heartbeat", "{}");
+    backend.take("/call");
+    browser.open(&format!("http://{}/", proxy.admin));
+    let about = browser.text("#about", "2 shards");
+    assert!(!about.contains("counting since"), "{about}");
+    let new = proxy.upgrade();
+    browser.text("#under-way", "the one before it still has clients");
+    let about = browser.text("#about", "when a new process took over");
+    assert!(about.contains("counting since "), "{about}");
+    gate.open();
+    client.expect("[3,\"1\",{}]");
+    assert_eq!(proxy.wait().code(), Some(0));
+    browser.wait(
+        "the upgrade's end",
+        "return document.getElementById('under-way').hidden",
+    );
+    browser.text("#about", "when a new process took over");
+    new.terminate();
 }
 
 #[test]
