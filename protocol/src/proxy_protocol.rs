@@ -34,8 +34,12 @@ pub const PROXY_HEADER_LEN_MAX: usize = 4096;
 /// behind its addresses has another form than the specification says, or two meanings.
 pub fn parse(bytes: &[u8]) -> Result<Option<ProxyHeader>, NoProxyHeader> {
     let bytes = bytes.get(..PROXY_HEADER_LEN_MAX).unwrap_or(bytes);
-    // The library guesses at a version 1 line that is not complete; a line is short, so it is waited for.
-    let is_line = bytes.iter().zip(V1_PREFIX).all(|(byte, expected)| byte == expected);
+    // The library guesses at what is not complete. A version 1 line is short, so it is waited for; what begins as neither is refused.
+    let may_begin = |prefix: &[u8]| bytes.iter().zip(prefix).all(|(byte, expected)| byte == expected);
+    let is_line = may_begin(V1_PREFIX);
+    if !is_line && !may_begin(v2::PROTOCOL_PREFIX) {
+        return Err(NoProxyHeader);
+    }
     let line_ended = bytes.len() >= V1_LEN_MAX || bytes.contains(&b'\n');
     if is_line && !line_ended {
         return Ok(None);
@@ -146,6 +150,24 @@ mod tests {
     use super::*;
 
     const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\x0a\x01\x02\x03\x7f\x00\x00\x01\x11\xd7\x0f\xa0";
+
+    #[test]
+    fn what_begins_as_neither_version_is_refused_at_once_and_whatever_follows() {
+        for bytes in [
+            &b"P\rP"[..],
+            b"P\r",
+            b"\r\r",
+            b"\r\n\r\n\0\r\nQUIT\r",
+            b"G",
+            b"PROXY\n",
+            b"P\rP\r\n\rpX\nQ\0\nY\0\xe5\0",
+        ] {
+            for rest in [&b""[..], b"\r\n", &[0; 40]] {
+                let bytes = [bytes, rest].concat();
+                assert_eq!(parse(&bytes), Err(NoProxyHeader), "{}", bytes.escape_ascii());
+            }
+        }
+    }
 
     #[test]
     fn a_header_is_read_in_any_pieces_and_what_follows_is_left() {
