@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 
 use hdrhistogram::Histogram;
-use loadgen::engine::{Client, End, Engine, Script, State};
+use loadgen::engine::{Client, End, Engine, Script, State, Tls};
 
 use crate::counters::{Control, Count, Counts, Slice, ThreadCounters, micros, slice_histogram};
 use crate::poller::{now_ns, thread_cpu_ns};
@@ -48,6 +48,8 @@ pub struct Load {
     pub handshakes_at_once: Option<u32>,
     /// Where to connect to, in turn.
     pub targets: Arc<[SocketAddr]>,
+    /// How, where they speak TLS.
+    pub tls: Option<Tls>,
     /// Offered, and to be answered with.
     pub subprotocol: Option<Arc<str>>,
     /// What the Calls look like.
@@ -69,6 +71,7 @@ pub fn run(
     slices: Sender<Slice>,
 ) -> io::Result<ThreadCounters> {
     let (thread, threads, clients) = (load.thread, load.threads, load.clients);
+    let tls = load.tls.clone();
     let script = Echo {
         counts,
         control,
@@ -84,6 +87,7 @@ pub fn run(
         load,
     };
     let mut generator = Engine::new(script, thread, threads, clients)?;
+    generator.tls = tls;
     generator.run()?;
     Ok(finish(generator))
 }

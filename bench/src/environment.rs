@@ -5,10 +5,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use loadgen::engine::Tls;
+
 use crate::launch::{self, Running};
 use crate::options::Options;
 use crate::report::Machine;
 use crate::succession::Succession;
+use crate::tls::{self, Certificate};
 
 /// The relay and the backend of one run. Those that we started end when it is dropped, the relay first.
 #[derive(Debug)]
@@ -31,7 +34,11 @@ pub struct Environment {
     pub backend_pid: Option<u32>,
     /// The CPUs of its shards, if we started it.
     pub cores: Vec<usize>,
+    /// How clients connect with TLS.
+    pub tls: Option<Tls>,
     running: Vec<Running>,
+    /// Those that take over read it, too.
+    _certificate: Option<Certificate>,
 }
 
 impl Environment {
@@ -40,6 +47,13 @@ impl Environment {
     /// # Errors
     /// In words: what is missing and what to do.
     pub fn set(options: &Options, program: Option<PathBuf>, open_files: u64) -> Result<Self, String> {
+        let certificate = match options.tls && options.target.is_empty() {
+            true => Some(Certificate::make()?),
+            false => None,
+        };
+        let trusted = certificate.as_ref().map(Certificate::chain);
+        let trusted = trusted.or_else(|| options.tls_trusted.clone());
+        let tls = trusted.as_deref().map(tls::trusting).transpose()?;
         if !options.target.is_empty() {
             let addresses = || {
                 options
@@ -62,7 +76,9 @@ impl Environment {
                 knows_relay: options.pid.is_some(),
                 backend_pid: None,
                 cores: Vec::new(),
+                tls,
                 running: Vec::new(),
+                _certificate: certificate,
             });
         }
         let (program, extra) = match (program, &options.proxy) {
@@ -80,7 +96,7 @@ impl Environment {
             ),
         };
         let (stub, backend) = launch::start_stub(options.backend_threads, options.backend_delay)?;
-        let (relay, addresses) = launch::start_relay(&program, &cores, backend, extra)?;
+        let (relay, addresses) = launch::start_relay(&program, &cores, backend, extra, certificate.as_ref())?;
         Ok(Self {
             relay: program
                 .file_stem()
@@ -93,7 +109,9 @@ impl Environment {
             knows_relay: true,
             backend_pid: Some(stub.pid()),
             cores,
+            tls,
             running: vec![relay, stub],
+            _certificate: certificate,
         })
     }
 }

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::net::reserve_port;
 use crate::sys;
+use crate::tls::Certificate;
 
 /// A program of ours that runs; ended when dropped.
 #[derive(Debug)]
@@ -90,7 +91,8 @@ pub fn start_stub(threads: u32, delay: Duration) -> Result<(Running, SocketAddr)
     Ok((running, address))
 }
 
-/// Starts a relay (the proxy, the floor, a peer) with one shard per entry of `cores` in front of `backend`.
+/// Starts a relay (the proxy, the floor, a peer) with one shard per entry of `cores` in front of `backend`. With a
+/// certificate clients connect with TLS.
 ///
 /// # Errors
 /// In words: not found, or it does not listen.
@@ -99,9 +101,10 @@ pub fn start_relay(
     cores: &[usize],
     backend: SocketAddr,
     extra: &[String],
+    certificate: Option<&Certificate>,
 ) -> Result<(Running, Relay), String> {
-    let reserved = [reserve()?, reserve()?, reserve()?];
-    let [(_, listen), (_, ingress), (_, admin)] = &reserved;
+    let reserved = [reserve()?, reserve()?, reserve()?, reserve()?];
+    let [(_, listen), (_, ingress), (_, admin), (_, listen_tls)] = &reserved;
     let cores: Vec<String> = cores.iter().map(ToString::to_string).collect();
     let name = program
         .file_name()
@@ -114,6 +117,18 @@ pub fn start_relay(
     command.args(["--listen", &listen.to_string(), "--ingress", &ingress.to_string()]);
     command.args(["--admin", &admin.to_string(), "--backend", &format!("http://{backend}")]);
     command.args(["--cores", &cores.join(",")]).args(extra);
+    let listen = match certificate {
+        Some(certificate) => {
+            command.args([
+                "--set",
+                &format!("listen_tls={listen_tls}"),
+                "--set",
+                &certificate.setting(),
+            ]);
+            listen_tls
+        }
+        None => listen,
+    };
     let mut running = spawn(command, &name)?;
     running.wait_for(*listen)?;
     running.wait_for(*ingress)?;

@@ -27,6 +27,7 @@ pub mod schedule;
 pub mod stats;
 pub mod succession;
 pub mod table;
+pub mod tls;
 pub mod upgrades;
 
 pub use loadgen::{net, poller, sys, websocket};

@@ -378,6 +378,7 @@ fn load(options: &Options, environment: &Environment, start_ns: u64, thread: u32
         start_ns,
         handshakes_at_once: options.ramp.is_zero().then(|| HANDSHAKES_AT_ONCE.div_ceil(threads)),
         targets: environment.targets.clone().into(),
+        tls: environment.tls.clone(),
         subprotocol: options.subprotocol.as_deref().map(Into::into),
         shape: Shape {
             payload_len: options.payload,

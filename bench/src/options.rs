@@ -44,6 +44,8 @@ What to measure
   --proxy-shards N         shards, dealt over the CPUs (as many as the open-file limit asks for)
   --proxy-cores LIST       or their CPUs exactly: 0,0,1,1
   --set KEY=VALUE          handed to the proxy; may be repeated
+  --tls                    clients connect with TLS, each with a full handshake; ws2api is given a certificate
+  --tls=FILE               the same with --target: who has signed its certificate (for localhost), in PEM
   --backend-threads N      threads of the stub (1)
   --backend-delay DURATION think time of the stub (0)
   --compare-floor          the same again against the floor relay, and the ratio
@@ -99,6 +101,9 @@ pub struct Options {
     pub proxy_shards: Option<usize>,
     pub proxy_cores: Option<Vec<usize>>,
     pub proxy_settings: Vec<String>,
+    pub tls: bool,
+    /// Whom clients trust, where the proxy is not ours.
+    pub tls_trusted: Option<PathBuf>,
     pub backend_threads: u32,
     pub backend_delay: Duration,
     pub compare_floor: bool,
@@ -153,6 +158,11 @@ impl Options {
                         Some(kinds) => hostile::parse_kinds(kinds.to_str().ok_or("--hostile: not UTF-8")?)?,
                         None => hostile::Kind::ALL.map(|(_, kind)| kind).to_vec(),
                     };
+                    continue;
+                }
+                Long("tls") => {
+                    options.tls = true;
+                    options.tls_trusted = parser.optional_value().map(Into::into);
                     continue;
                 }
                 Long("quiet") => {
@@ -259,6 +269,12 @@ impl Options {
         if self.upgrades > 0 && (self.mode != Mode::Hold || self.compare_floor) {
             return Err("--upgrades are for --mode hold, and nothing that the floor can do".into());
         }
+        if self.tls && (!self.hostile.is_empty() || self.compare_floor) {
+            return Err("--tls is nothing that --hostile and the floor speak: leave it away".into());
+        }
+        if self.tls && self.target.is_empty() != self.tls_trusted.is_none() {
+            return Err("--tls=FILE belongs to --target, and --tls alone to a proxy that is started".into());
+        }
         if self.target.is_empty() {
             if !self.ingress.is_empty() || self.backend.is_some() || self.pid.is_some() || self.admin.is_some() {
                 return Err(
@@ -304,6 +320,8 @@ impl Default for Options {
             proxy_shards: None,
             proxy_cores: None,
             proxy_settings: Vec::new(),
+            tls: false,
+            tls_trusted: None,
             backend_threads: 1,
             backend_delay: Duration::ZERO,
             compare_floor: false,
@@ -417,6 +435,9 @@ mod tests {
             ("--target 127.0.0.1:1 --upgrades 1", "need --admin"),
             ("--admin 127.0.0.1:1", "give its --target too"),
             ("--set a", "not KEY=VALUE"),
+            ("--tls=a.pem", "belongs to --target"),
+            ("--tls --target 127.0.0.1:1", "belongs to --target"),
+            ("--tls --compare-floor", "nothing that"),
         ];
         for (line, expected) in cases {
             let error = parse(line).expect_err(line);

@@ -71,6 +71,20 @@ fn three_upgrades_are_noticed_by_nobody() {
     }
 }
 
+/// As above.
+#[test]
+fn with_tls_nothing_is_lost_over_an_upgrade_either() {
+    let Ok(ws2api) = bench::launch::sibling("ws2api") else {
+        eprintln!("ws2api is not built: no TLS of it is tried");
+        return;
+    };
+    let arguments = "--tls --smoke --clients 200 --ramp 1s --hold 2s --proxy-shards 2 --upgrades 1";
+    let (output, report) = run("tls", &ws2api, arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!((report.counts.connected, report.counts.lost), (200, 0));
+    assert_eq!(report.counts.outcomes, report.counts.pushes);
+}
+
 #[test]
 fn an_upgrade_that_is_none_fails_the_run() {
     let arguments = "--smoke --clients 20 --ramp 100ms --hold 500ms --upgrades 1";
