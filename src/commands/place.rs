@@ -72,7 +72,7 @@ impl Place {
     pub(super) fn clients_address(&self) -> Result<(SocketAddr, String), Failure> {
         let prefix = self.node.path_prefix.first().cloned().unwrap_or_default();
         let listen = self.node.listen.ok_or_else(|| {
-            Failure::Usage("listen is empty: clients connect with TLS alone; say where to with a ws:// URL".to_owned())
+            Failure::Usage("listen is empty: clients connect with TLS alone; say where to with a URL".to_owned())
         })?;
         Ok((reachable(listen), prefix))
     }
