@@ -105,10 +105,15 @@ impl Shard {
                 let Some(connection) = self.clients.find(&question.client) else {
                     return Told::NotConnected;
                 };
-                if connection.handle_wait_over(message_id, *waiter) == WaitOver::Sent {
-                    self.other_process.forget(*waiter);
+                match connection.handle_wait_over(message_id, *waiter) {
+                    WaitOver::Sent => {
+                        self.other_process.forget(*waiter);
+                        Told::WaitEnded
+                    }
+                    WaitOver::Withdrawn => Told::WaitEnded,
+                    // It may be a push of another connection, in the process that asks.
+                    WaitOver::Ended => Told::NotConnected,
                 }
-                Told::WaitEnded
             }
             _ => self.look_up(question).unwrap_or(Told::NotConnected),
         }

@@ -21,7 +21,7 @@ pub enum Told {
     },
     /// To `Push`: the session refuses the push.
     PushRefused(PushRefusal),
-    /// To `EndWait`: the push was sent, or is over. To `ForgetWait` always.
+    /// To `EndWait`: the push was sent, or is over. To `ForgetWait`: its outcome never comes.
     WaitEnded,
     /// To `EndWait`: the push of this connection was not sent and never will be.
     WaitWithdrawn(Box<Identity>),
