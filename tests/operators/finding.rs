@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rustix::process::Signal;
-use support::{Backend, Handshake, Http, Proxy, Reply, Response, Value, eventually, json};
+use support::{Backend, Handshake, Http, Proxy, Reply, Response, Successor, Value, eventually, json};
 
 #[test]
 fn the_last_refusals_are_listed_with_id_address_reason_and_time() {
@@ -138,6 +138,7 @@ fn what_is_not_there_says_what_is() {
         .collect();
     assert!(paths.len() >= 14, "{listed}");
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operating.md")).unwrap();
+    let mut new = None;
     for (method, path) in paths {
         let bare = path.split(['?', '<']).next().unwrap();
         assert!(page.contains(bare), "docs/operating.md does not name {path}");
@@ -155,12 +156,19 @@ fn what_is_not_there_says_what_is() {
             // Its answer does not end.
             Some(query) => proxy.tap(query).close(),
             // The status page has to have seen something first.
-            None => eventually(path, || (ask(&proxy, method, &target).status == there).then_some(())),
+            None => eventually(path, || {
+                let reply = ask(&proxy, method, &target);
+                if (method, bare, reply.status) == ("POST", "/upgrade", 200) {
+                    new = reply.json()["pid"].as_i64().map(Successor::new);
+                }
+                (reply.status == there).then_some(())
+            }),
         }
         let reply = ask(&proxy, "PUT", &target);
         assert_eq!(reply.status, 405, "PUT {target}: {reply:?}");
         assert!(reply.header("allow").unwrap().contains(method), "{reply:?}");
     }
+    new.expect("an upgrade is in the list").terminate();
 }
 
 #[test]
