@@ -45,6 +45,9 @@ fn the_page_lives_finds_clients_and_says_what_is_wrong() {
             2
         );
 
+        browser.text("#handshakes", "no client has come with TLS");
+        browser.text("#certificates", "no listen_tls");
+
         let search = |id: &str| {
             browser.run(&format!(
                 "document.getElementById('id').value = '{id}'; document.getElementById('search').requestSubmit()"

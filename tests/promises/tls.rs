@@ -48,6 +48,26 @@ fn told(backend: &Backend, path: &str, client: &str) -> Request {
     })
 }
 
+/// The status page says which certificates there are, and what became of handshakes.
+#[test]
+fn certificates_and_handshakes_are_on_the_status_page() {
+    let backend = Backend::start();
+    let authority = Authority::new("ours");
+    let proxy = with_tls(&backend, &authority).start();
+    let _client = open(&Tls::trusting(&authority), &proxy, "CP1");
+    let shown = eventually("the handshake is shown", || {
+        let answer = proxy.get("/status.json");
+        let shown = answer.body.contains("[\"tls handshakes: full\",1]");
+        (answer.status == 200 && shown).then(|| answer.json())
+    });
+    let certificate = &shown["certificates"][0];
+    assert!(
+        certificate["file"].as_str().unwrap().ends_with("own.pem"),
+        "{certificate}"
+    );
+    assert!(certificate["notAfter"].as_i64().unwrap() > 0, "{certificate}");
+}
+
 /// Calls and pushes of every size, and a close.
 fn live(mut client: Client, proxy: &Proxy, backend: &Backend, name: &str) {
     for len in [0, 1, 100, 16_300, 16_384, 100_000, 900_000] {

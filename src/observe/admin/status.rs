@@ -79,7 +79,17 @@ pub(super) fn json(history: &History, after: Option<u64>) -> Response {
         &mut text,
         refused::newest_first(&now.reports).into_iter().take(REFUSED_SHOWN),
     );
-    text.push(',');
+    text.push_str(r#","certificates":["#);
+    list(&mut text, now.certificates.iter(), |text, seen| {
+        let _ = write!(
+            text,
+            r#"{{"file":{},"kind":{},"notAfter":{}}}"#,
+            json::string(&seen.file),
+            json::string(&seen.kind),
+            seen.not_after
+        );
+    });
+    text.push_str("],");
     totals(&mut text, &now.reports);
     text.push('}');
     Response::new(200, "application/json", text)
@@ -218,6 +228,7 @@ const SHOWN: &[&str] = &[
     "upgrades_refused",
     "deflate_messages",
     "deflate_bytes",
+    "tls_handshakes",
     "frames_bad",
     "calls",
     "pushes",
