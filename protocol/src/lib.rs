@@ -53,3 +53,5 @@ pub mod websocket;
 
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod worlds;

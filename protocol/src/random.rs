@@ -126,6 +126,18 @@ impl Random {
             }
         }
     }
+
+    /// Changes, cuts off or adds a byte, once to three times. At least one byte stays; there must be one.
+    pub(crate) fn damage(&mut self, bytes: &mut Vec<u8>) {
+        for _ in 0..=self.below(3) {
+            let at = self.below(bytes.len());
+            match self.below(3) {
+                0 => bytes.truncate(at.max(1)),
+                1 => bytes[at] = self.next() as u8,
+                _ => bytes.insert(at, self.next() as u8),
+            }
+        }
+    }
 }
 
 const STRING_PARTS: &[&str] = &[

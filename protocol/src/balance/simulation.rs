@@ -6,57 +6,31 @@
 mod ledger;
 mod world;
 
-use std::collections::BTreeMap;
-
 use self::world::{Fault, World};
 use crate::random::Random;
+use crate::worlds::{self, Happened};
 
-fn simulate(
-    seed: u64,
-    steps: usize,
-    fault: Option<Fault>,
-    is_limited: bool,
-) -> Result<BTreeMap<&'static str, usize>, String> {
-    /// A panic in between names the place, too.
-    struct Place(u64, usize);
-    impl Drop for Place {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                eprintln!("SIMULATION_SEED={} step {}", self.0, self.1);
-            }
-        }
+fn simulate(seed: u64, steps: usize, fault: Option<Fault>, is_limited: bool) -> Result<Happened, String> {
+    worlds::play(seed, steps, || Ok(World::new(seed, fault, is_limited)))
+}
+
+impl worlds::World for World {
+    fn step(&mut self) -> Result<(), String> {
+        self.step()
     }
-    let mut place = Place(seed, 0);
-    let located = |step: usize, error: String| format!("SIMULATION_SEED={seed} step {step}: {error}");
-    let mut world = World::new(seed, fault, is_limited);
-    for step in 0..steps {
-        place.1 = step;
-        world.step().map_err(|error| located(step, error))?;
+
+    fn finish(mut self) -> Result<Happened, String> {
+        World::finish(&mut self)?;
+        Ok(self.happened)
     }
-    world.finish().map_err(|error| located(steps, error))?;
-    Ok(world.happened)
 }
 
 #[test]
 fn every_request_ends_once_and_no_bound_is_passed_whatever_the_backends_do() {
     let random = Random::seed();
-    let mut happened = BTreeMap::new();
-    for seed in (1..=16).chain((0..4).map(|number| random ^ number)) {
-        for is_limited in [false, true] {
-            match simulate(seed, STEPS / 20, None, is_limited) {
-                Ok(counts) => counts
-                    .into_iter()
-                    .for_each(|(what, count)| *happened.entry(what).or_insert(0) += count),
-                Err(error) => panic!("{error}"),
-            }
-        }
-    }
-    // A simulation in which something never happens proves nothing about it.
-    for what in EVERYTHING {
-        let count = happened.remove(what).unwrap_or(0);
-        assert!(count >= 10, "{what}: only {count} times");
-    }
-    assert!(happened.is_empty(), "not in the list: {happened:?}");
+    let seeds = (1..=16).chain((0..4).map(|number| random ^ number));
+    let all = seeds.flat_map(|seed| [false, true].map(|is_limited| simulate(seed, STEPS / 20, None, is_limited)));
+    worlds::assert_all_happens(all, EVERYTHING);
 }
 
 #[test]
@@ -75,18 +49,9 @@ fn a_broken_rule_is_noticed() {
         (Fault::UseForgotten, &["without an end", "not open"]),
     ] {
         // A world with one backend or no queue cannot show every fault.
-        let errors: Vec<_> = (1..=12)
-            .filter_map(|seed| simulate(seed, 5_000, Some(fault), fault == Fault::OnePlaceTooMany).err())
-            .collect();
-        assert!(
-            errors.len() >= 4,
-            "{fault:?} was noticed in {} of 12 worlds",
-            errors.len()
-        );
-        for error in errors {
-            let as_it_is = complaints.iter().any(|complaint| error.contains(complaint));
-            assert!(as_it_is, "{fault:?} was noticed as: {error}");
-        }
+        let errors =
+            (1..=12).filter_map(|seed| simulate(seed, 5_000, Some(fault), fault == Fault::OnePlaceTooMany).err());
+        worlds::assert_noticed(fault, complaints, errors, 4);
     }
 }
 

@@ -10,31 +10,24 @@ mod nats;
 mod shard;
 mod world;
 
-use std::collections::BTreeMap;
-
 use self::world::World;
 use super::member::Fault;
 use crate::random::Random;
+use crate::worlds::{self, Happened};
 
-fn simulate(seed: u64, fault: Option<Fault>) -> Result<BTreeMap<&'static str, usize>, String> {
-    /// A panic in between names the place, too.
-    struct Place(u64, usize);
-    impl Drop for Place {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                eprintln!("SIMULATION_SEED={} step {}", self.0, self.1);
-            }
-        }
+fn simulate(seed: u64, fault: Option<Fault>) -> Result<Happened, String> {
+    worlds::play(seed, STEPS, || Ok(World::new(seed, fault)))
+}
+
+impl worlds::World for World {
+    fn step(&mut self) -> Result<(), String> {
+        self.step()
     }
-    let mut place = Place(seed, 0);
-    let located = |step: usize, error: String| format!("SIMULATION_SEED={seed} step {step}: {error}");
-    let mut world = World::new(seed, fault);
-    for step in 0..STEPS {
-        place.1 = step;
-        world.step().map_err(|error| located(step, error))?;
+
+    fn finish(mut self) -> Result<Happened, String> {
+        World::finish(&mut self)?;
+        Ok(self.ledger.happened)
     }
-    world.finish().map_err(|error| located(STEPS, error))?;
-    Ok(world.ledger.happened)
 }
 
 fn seeds() -> u64 {
@@ -44,21 +37,8 @@ fn seeds() -> u64 {
 #[test]
 fn every_accepted_push_ends_once_and_each_client_is_at_one_node_once_all_is_quiet() {
     let first = Random::seed() >> 16;
-    let mut happened = BTreeMap::new();
-    for seed in first..first + seeds() {
-        match simulate(seed, None) {
-            Ok(counts) => counts
-                .into_iter()
-                .for_each(|(what, count)| *happened.entry(what).or_insert(0) += count),
-            Err(error) => panic!("{error}"),
-        }
-    }
-    // A simulation in which something never happens proves nothing about it.
-    for what in EVERYTHING {
-        let count = happened.remove(what).unwrap_or(0);
-        assert!(count >= 10, "{what}: only {count} times");
-    }
-    assert!(happened.is_empty(), "not in the list: {happened:?}");
+    let all = (first..first + seeds()).map(|seed| simulate(seed, None));
+    worlds::assert_all_happens(all, EVERYTHING);
 }
 
 #[test]
@@ -78,17 +58,7 @@ fn a_broken_rule_is_noticed() {
         (Fault::NotAskedAgain, &["nobody has"]),
     ] {
         let errors = (0..200).filter_map(|seed| simulate(seed, Some(fault)).err());
-        let errors: Vec<_> = errors.take(3).collect();
-        assert_eq!(
-            errors.len(),
-            3,
-            "{fault:?} was noticed in {} of 200 worlds",
-            errors.len()
-        );
-        for error in errors {
-            let as_it_is = complaints.iter().any(|complaint| error.contains(complaint));
-            assert!(as_it_is, "{fault:?} was noticed as: {error}");
-        }
+        worlds::assert_noticed(fault, complaints, errors.take(3), 3);
     }
 }
 

@@ -10,16 +10,15 @@ mod ledger;
 mod life;
 mod world;
 
-use std::collections::BTreeMap;
-
 use self::hand_over::LeftOut;
 use self::world::World;
 use super::session::Fault;
 use crate::random::Random;
 use crate::record::LIST;
+use crate::worlds::{self, Happened};
 
 /// Runs one world.
-fn simulate(seed: u64, steps: usize, fault: Option<Fault>) -> Result<BTreeMap<&'static str, usize>, String> {
+fn simulate(seed: u64, steps: usize, fault: Option<Fault>) -> Result<Happened, String> {
     simulate_without(seed, steps, fault, None)
 }
 
@@ -29,46 +28,30 @@ fn simulate_without(
     steps: usize,
     fault: Option<Fault>,
     left_out: Option<LeftOut>,
-) -> Result<BTreeMap<&'static str, usize>, String> {
-    /// A panic in between names the place, too.
-    struct Place(u64, usize);
-    impl Drop for Place {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                eprintln!("SIMULATION_SEED={} step {}", self.0, self.1);
-            }
-        }
+) -> Result<Happened, String> {
+    worlds::play(seed, steps, || {
+        let mut world = World::new(seed, fault)?;
+        world.left_out = left_out;
+        Ok(world)
+    })
+}
+
+impl worlds::World for World {
+    fn step(&mut self) -> Result<(), String> {
+        self.step()
     }
-    let mut place = Place(seed, 0);
-    let located = |step: usize, error: String| format!("SIMULATION_SEED={seed} step {step}: {error}");
-    let mut world = World::new(seed, fault).map_err(|error| located(0, error))?;
-    world.left_out = left_out;
-    for step in 0..steps {
-        place.1 = step;
-        world.step().map_err(|error| located(step, error))?;
+
+    fn finish(mut self) -> Result<Happened, String> {
+        World::finish(&mut self)?;
+        Ok(self.happened)
     }
-    world.finish().map_err(|error| located(steps, error))?;
-    Ok(world.happened)
 }
 
 #[test]
 fn every_call_is_answered_and_every_push_ends_once_whatever_happens() {
     let random = Random::seed();
-    let mut happened = BTreeMap::new();
-    for seed in [1, 2, 3, 4, random, random ^ 1, random ^ 2, random ^ 3] {
-        match simulate(seed, STEPS / 8, None) {
-            Ok(counts) => counts
-                .into_iter()
-                .for_each(|(what, count)| *happened.entry(what).or_insert(0) += count),
-            Err(error) => panic!("{error}"),
-        }
-    }
-    // A simulation in which something never happens proves nothing about it.
-    for what in EVERYTHING {
-        let count = happened.remove(what).unwrap_or(0);
-        assert!(count >= 10, "{what}: only {count} times");
-    }
-    assert!(happened.is_empty(), "not in the list: {happened:?}");
+    let seeds = [1, 2, 3, 4, random, random ^ 1, random ^ 2, random ^ 3];
+    worlds::assert_all_happens(seeds.map(|seed| simulate(seed, STEPS / 8, None)), EVERYTHING);
 }
 
 #[test]
@@ -93,18 +76,8 @@ fn a_broken_rule_is_noticed() {
         (Fault::EarlierCallsUncounted, &["wants_read", "beyond the limits"]),
     ] {
         // A world with the smallest queues cannot show every fault.
-        let errors: Vec<_> = (1..=8)
-            .filter_map(|seed| simulate(seed, 10_000, Some(fault)).err())
-            .collect();
-        assert!(
-            errors.len() >= 4,
-            "{fault:?} was noticed in {} of 8 worlds",
-            errors.len()
-        );
-        for error in errors {
-            let as_it_is = complaints.iter().any(|complaint| error.contains(complaint));
-            assert!(as_it_is, "{fault:?} was noticed as: {error}");
-        }
+        let errors = (1..=8).filter_map(|seed| simulate(seed, 10_000, Some(fault)).err());
+        worlds::assert_noticed(fault, complaints, errors, 4);
     }
 }
 

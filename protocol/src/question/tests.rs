@@ -173,14 +173,7 @@ fn whatever_comes_is_read_or_refused() {
     let mut refused = 0;
     for bytes in all.iter().cycle().take(20_000) {
         let mut bytes = bytes.clone();
-        for _ in 0..=random.below(3) {
-            let at = random.below(bytes.len());
-            match random.below(3) {
-                0 => bytes.truncate(at.max(1)),
-                1 => bytes[at] = random.next() as u8,
-                _ => bytes.insert(at, random.next() as u8),
-            }
-        }
+        random.damage(&mut bytes);
         refused += usize::from(Question::read(&bytes).is_err() && Told::read(&bytes).is_err());
     }
     assert!(refused > 2_000, "{refused}");

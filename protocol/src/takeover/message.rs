@@ -499,14 +499,7 @@ mod tests {
         let mut refused = 0;
         for message in messages().iter().cycle().take(8_000) {
             let mut packet = message.to_bytes();
-            for _ in 0..=random.below(3) {
-                let at = random.below(packet.len());
-                match random.below(3) {
-                    0 => packet.truncate(at.max(1)),
-                    1 => packet[at] = random.next() as u8,
-                    _ => packet.insert(at, random.next() as u8),
-                }
-            }
+            random.damage(&mut packet);
             refused += usize::from(Message::parse(&packet).is_err());
         }
         assert!(refused > 400, "{refused}");
