@@ -3,7 +3,6 @@
 //! Three programs: `hold120k` (the load, the checks and the report), `stub_backend` (the HTTP server behind the
 //! proxy) and `floor` (the least that any relay of this shape can do, to compare with).
 
-pub mod amounts;
 pub mod clients;
 pub mod counters;
 pub mod environment;
@@ -30,4 +29,4 @@ pub mod table;
 pub mod tls;
 pub mod upgrades;
 
-pub use loadgen::{net, poller, sys, websocket};
+pub use loadgen::{amounts, net, poller, sys, websocket};

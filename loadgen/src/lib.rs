@@ -3,6 +3,7 @@
 //! [`engine`] is all of it put together; a `Script` is what its clients say. It speaks only the wire, and imports nothing of
 //! what it measures but the records of TLS, which are checked against those of rustls.
 
+pub mod amounts;
 pub mod engine;
 pub mod head;
 pub mod net;

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::io;
 
 use hdrhistogram::Histogram;
+use loadgen::amounts::duration;
 use loadgen::stream::TLS_BYTES;
 use serde_json::{Value, json};
 
@@ -184,7 +185,7 @@ impl Report<'_> {
 }
 
 fn row(name: &str, calls: &Calls) -> Vec<Cell> {
-    let at = |quantile| (Paint::Plain, micros(calls.latency.value_at_quantile(quantile)));
+    let at = |quantile| (Paint::Plain, duration(calls.latency.value_at_quantile(quantile)));
     vec![
         (Paint::Name, name.to_owned()),
         number(calls.sent, Paint::Plain),
@@ -195,7 +196,7 @@ fn row(name: &str, calls: &Calls) -> Vec<Cell> {
         at(0.5),
         at(0.99),
         at(0.999),
-        (Paint::Plain, micros(calls.latency.max())),
+        (Paint::Plain, duration(calls.latency.max())),
     ]
 }
 
@@ -204,8 +205,8 @@ fn number(number: u64, paint: Paint) -> Cell {
 }
 
 fn percentiles(latency: &Histogram<u64>) -> String {
-    let at = |quantile| micros(latency.value_at_quantile(quantile));
-    format!("p50 {}, p99 {}, max {}", at(0.5), at(0.99), micros(latency.max()))
+    let at = |quantile| duration(latency.value_at_quantile(quantile));
+    format!("p50 {}, p99 {}, max {}", at(0.5), at(0.99), duration(latency.max()))
 }
 
 fn latency(latency: &Histogram<u64>) -> Value {
@@ -213,17 +214,6 @@ fn latency(latency: &Histogram<u64>) -> Value {
     json!({
         "count": latency.len(), "p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "max": latency.max(),
     })
-}
-
-/// 1,500 µs as `1.50 ms`.
-fn micros(micros: u64) -> String {
-    let value = micros as f64;
-    match micros {
-        0..1_000 => format!("{micros} µs"),
-        1_000..100_000 => format!("{:.2} ms", value / 1e3),
-        100_000..1_000_000 => format!("{:.0} ms", value / 1e3),
-        _ => format!("{:.2} s", value / 1e6),
-    }
 }
 
 /// `3 × 401, 1 × 503`.
