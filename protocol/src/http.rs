@@ -37,4 +37,6 @@ pub use vocabulary::{Method, StatusCode, reason};
 pub use writer::write_chunked_head;
 pub use writer::write_response_head;
 pub use writer::write_switching_protocols;
-pub use writer::{HeaderLines, RequestTemplate, is_header_value_safe, write_continue, write_request, write_response};
+pub use writer::{
+    HeaderLines, PathPart, RequestTemplate, is_header_value_safe, write_continue, write_request, write_response,
+};

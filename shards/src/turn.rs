@@ -64,12 +64,16 @@ pub fn may_finish(waker: &Waker) -> bool {
     is_within(TURN_LEN + OVERTIME_LEN, waker)
 }
 
+#[inline]
 fn is_within(len: usize, waker: &Waker) -> bool {
     let Some(spent) = SPENT.get() else { return true };
     let is_over = spent >= len;
-    if !is_over && PUT_OFF_COUNT.get() == 0 {
-        return true;
-    }
+    !is_over && PUT_OFF_COUNT.get() == 0 || may_be_within(is_over, waker)
+}
+
+/// As [`is_within`], where somebody's turn is over.
+#[cold]
+fn may_be_within(is_over: bool, waker: &Waker) -> bool {
     PUT_OFF.with_borrow_mut(|put_off| {
         let task = waker.data().addr();
         let is_put_off = put_off.wakers.contains_key(&task);
@@ -95,6 +99,7 @@ pub(crate) fn take(context: &mut Context<'_>, poll: impl FnOnce(&mut Context<'_>
 }
 
 /// Ready when the task may go on.
+#[inline]
 pub(crate) fn poll_left(context: &Context<'_>) -> Poll<()> {
     if may_go_on(context.waker()) {
         Poll::Ready(())

@@ -65,7 +65,8 @@ impl Default for Latency {
 impl Latency {
     /// Records one measured time.
     pub fn record(&self, elapsed: Duration) {
-        let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        let (seconds, below) = (elapsed.as_secs(), u64::from(elapsed.subsec_micros()));
+        let micros = seconds.saturating_mul(1_000_000).saturating_add(below);
         self.micros.borrow_mut().saturating_record(micros);
         self.sum.set(self.sum.get() + elapsed);
     }

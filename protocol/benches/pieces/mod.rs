@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use protocol::http::{HeaderLines, RequestTemplate, parse_request, parse_response, whole_body};
+use protocol::http::{HeaderLines, PathPart, RequestTemplate, parse_request, parse_response, whole_body};
 use protocol::mapping::answer::{Answer, Reply, map};
 use protocol::ocpp::frame::Reading;
 use protocol::ocpp::{Limits, Output, Outputs, Session, Subprotocol, frame};
@@ -136,7 +136,7 @@ fn write_request() -> Piece {
         ("X-Connection-Id", "deadbeef00100000004d"),
         ("X-Subprotocol", "ocpp1.6"),
     ]);
-    let path = ["/call/", "Heartbeat", "/", "CP1", "/", "1"];
+    let path = ["/call/", "Heartbeat", "/", "CP1", "/", "1"].map(PathPart::new);
     let mut request = Vec::new();
     piece("write a request", move || {
         request.clear();

@@ -33,11 +33,19 @@ impl RequestTemplate {
         }
     }
 
-    /// Appends a POST with a JSON `body`. `path` is what follows the prefix, percent-encoded, in pieces; `headers` come
-    /// after `lines`.
-    pub fn write(&self, out: &mut Vec<u8>, path: &[&str], lines: &HeaderLines, headers: &[(&str, &str)], body: &[u8]) {
+    /// Appends a POST with a JSON `body`. `path` is what follows the prefix; `headers` come after `lines`.
+    pub fn write(
+        &self,
+        out: &mut Vec<u8>,
+        path: &[PathPart<'_>],
+        lines: &HeaderLines,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) {
         out.extend_from_slice(&self.start);
-        push_path(out, path);
+        for part in path {
+            out.extend_from_slice(part.0.as_bytes());
+        }
         out.extend_from_slice(&self.middle);
         push_number(out, body.len());
         out.extend_from_slice(b"\r\n");
@@ -45,6 +53,26 @@ impl RequestTemplate {
         push_headers(out, headers);
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(body);
+    }
+}
+
+/// A part of a request's target that may stand there as it is, percent-encoded where it has to be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PathPart<'t>(&'t str);
+
+impl<'t> PathPart<'t> {
+    /// # Panics
+    /// Where a byte would end the target, or the head's line.
+    #[must_use]
+    pub fn new(text: &'t str) -> Self {
+        assert!(is_target_safe(text), "parts of a target are percent-encoded");
+        Self(text)
+    }
+
+    /// As [`new`](Self::new), for what was encoded, or found to need no encoding, before.
+    pub(crate) fn known(text: &'t str) -> Self {
+        debug_assert!(is_target_safe(text), "parts of a target are percent-encoded");
+        Self(text)
     }
 }
 
@@ -105,7 +133,9 @@ pub fn write_request(
     assert!(is_header_value_safe(host.as_bytes()), "the host is a header value");
     out.extend_from_slice(method.as_bytes());
     out.push(b' ');
-    push_path(out, path);
+    for part in path {
+        out.extend_from_slice(PathPart::new(part).0.as_bytes());
+    }
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     out.extend_from_slice(host.as_bytes());
     out.extend_from_slice(b"\r\n");
@@ -209,13 +239,6 @@ fn push_status_line(out: &mut Vec<u8>, status: u16) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn push_path(out: &mut Vec<u8>, path: &[&str]) {
-    for piece in path {
-        assert!(is_target_safe(piece), "pieces of a target are percent-encoded");
-        out.extend_from_slice(piece.as_bytes());
-    }
-}
-
 fn push_headers(out: &mut Vec<u8>, headers: &[(&str, &str)]) {
     for (name, value) in headers {
         assert!(
@@ -273,7 +296,13 @@ mod tests {
         assert_eq!(
             written(|out| {
                 let lines = HeaderLines::new(&headers[..1]);
-                template.write(out, &["/call/", "Boot"], &lines, &headers[1..], b"{\"a\":1}");
+                template.write(
+                    out,
+                    &["/call/", "Boot"].map(PathPart::new),
+                    &lines,
+                    &headers[1..],
+                    b"{\"a\":1}",
+                );
             }),
             general
         );
@@ -355,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "pieces of a target are percent-encoded")]
+    #[should_panic(expected = "parts of a target are percent-encoded")]
     fn an_injected_target_is_our_own_error() {
         write_request(&mut Vec::new(), "GET", &["/a", " HTTP/1.1\r\n"], "h", &[], None);
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use arrayvec::ArrayString;
 
-use crate::http::HeaderLines;
+use crate::http::{HeaderLines, PathPart};
 use crate::ocpp::ClientId;
 
 /// One connection among all that ever were: the process's start, the shard, and a count. Processes that go on with a connection keep
@@ -117,9 +117,9 @@ impl Identity {
     /// The ClientId, percent-encoded.
     #[must_use]
     #[allow(clippy::string_slice, reason = "it was written there, and is ASCII")]
-    pub fn encoded_client(&self) -> &str {
+    pub fn encoded_client(&self) -> PathPart<'_> {
         let start = CLIENT_ID.len() + ": ".len();
-        &self.lines.as_str()[start..start + usize::from(self.encoded_len)]
+        PathPart::known(&self.lines.as_str()[start..start + usize::from(self.encoded_len)])
     }
 
     /// The negotiated subprotocol's name.
@@ -221,7 +221,7 @@ mod tests {
         let client = ClientId::parse("CP 1").unwrap();
         let connection = ConnectionId::new(1, 2, 3);
         let identity = Identity::new(client.clone(), connection, Some("ocpp1.6"), "10.0.0.9, 10.1.2.3");
-        assert_eq!(identity.encoded_client(), "CP%201");
+        assert_eq!(identity.encoded_client(), PathPart::new("CP%201"));
         assert_eq!(identity.subprotocol(), Some("ocpp1.6"));
         assert_eq!(identity.forwarded_for(), "10.0.0.9, 10.1.2.3");
         assert_eq!(Identity::new(client, connection, None, "10.1.2.3").subprotocol(), None);

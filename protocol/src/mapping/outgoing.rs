@@ -4,14 +4,14 @@ use arrayvec::ArrayVec;
 
 use super::bodies;
 use super::identity::{Identity, hexadecimal};
-use crate::http::{HeaderLines, RequestTemplate};
+use crate::http::{HeaderLines, PathPart, RequestTemplate};
 use crate::ocpp::{Action, CallText, MessageId, Outcome, PostContent};
 use crate::trace_context::{TRACEPARENT, TraceParent};
 
 /// Appends `POST /connect`. `lines` are the identity's, and what of the client's request goes along.
 pub fn write_connect(template: &RequestTemplate, identity: &Identity, lines: &HeaderLines, out: &mut Vec<u8>) {
     let body = identity.client.json();
-    template.write(out, &["/connect"], lines, &[], body.as_bytes());
+    template.write(out, &[PathPart::known("/connect")], lines, &[], body.as_bytes());
 }
 
 /// Appends `POST /call/<Action>/<ClientId>/<MessageId>` with the Call's payload, and `traceparent` where it has one.
@@ -25,7 +25,15 @@ pub fn write_call(
     let trace = trace.map(|trace| [(TRACEPARENT, trace.as_str())]);
     let extra: &[(&str, &str)] = trace.as_ref().map_or(&[], |trace| trace);
     call.with_segments(|action, message_id| {
-        let path = ["/call/", action, "/", identity.encoded_client(), "/", message_id];
+        let slash = PathPart::known("/");
+        let path = [
+            PathPart::known("/call/"),
+            action,
+            slash,
+            identity.encoded_client(),
+            slash,
+            message_id,
+        ];
         template.write(out, &path, identity.lines(), extra, call.payload().as_bytes());
     });
 }
@@ -51,21 +59,20 @@ pub fn write_post(
 ) {
     let body = post_body(content);
     let (segment, is_made_here) = match content {
-        PostContent::Outcome(Outcome::Result(_)) => ("result", false),
-        PostContent::Outcome(outcome) => ("error", matches!(outcome, Outcome::Failed { .. })),
-        PostContent::Send(_) => ("send", false),
-        PostContent::ResultError(_) => ("resulterror", false),
+        PostContent::Outcome(Outcome::Result(_)) => ("/result/", false),
+        PostContent::Outcome(outcome) => ("/error/", matches!(outcome, Outcome::Failed { .. })),
+        PostContent::Send(_) => ("/send/", false),
+        PostContent::ResultError(_) => ("/resulterror/", false),
     };
     let (action, message_id) = (action.encoded(), message_id.encoded());
+    let slash = PathPart::known("/");
     let path = [
-        "/",
-        segment,
-        "/",
-        &action,
-        "/",
+        PathPart::known(segment),
+        PathPart::known(&action),
+        slash,
         identity.encoded_client(),
-        "/",
-        &message_id,
+        slash,
+        PathPart::known(&message_id),
     ];
     let key = key.text(identity);
     let mut extra = ArrayVec::<_, 3>::new();
@@ -82,7 +89,7 @@ pub fn write_disconnect(template: &RequestTemplate, identity: &Identity, body: &
     let key = key.text(identity);
     template.write(
         out,
-        &["/disconnect"],
+        &[PathPart::known("/disconnect")],
         identity.lines(),
         &[("Idempotency-Key", &*key)],
         body,

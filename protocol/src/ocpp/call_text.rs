@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::frame::{self, NO_PAYLOAD};
 use super::ids::{self, Action, MessageId};
 use super::json;
+use crate::http::PathPart;
 use crate::record::{Fields, RecordError, Writer};
 
 /// A client's message that is a Call; its copies share it.
@@ -19,12 +20,15 @@ pub struct CallText {
     payload_len: u32,
     id_len: u16,
     action_len: u16,
+    /// Id and Action are [plain](ids::plain_name).
+    has_plain_names: bool,
 }
 
 impl CallText {
     /// `raw_id`, `raw_action` and `payload` are slices of `message`, which has less than 4 GiB. The Action is a name
-    /// written as a JSON string, the id too or a number. A payload that is no slice of it is [`NO_PAYLOAD`].
-    pub(super) fn new(message: &str, raw_id: &str, raw_action: &str, payload: &str) -> Self {
+    /// written as a JSON string, the id too or a number; `has_plain_names`: both are [plain](ids::plain_name). A payload that is no
+    /// slice of the message is [`NO_PAYLOAD`].
+    pub(super) fn new(message: &str, (raw_id, raw_action, has_plain_names): (&str, &str, bool), payload: &str) -> Self {
         let at = |part: &str| narrow(part.as_ptr() as usize - message.as_ptr() as usize);
         let range = message.as_bytes().as_ptr_range();
         let (payload_at, payload_len) = if range.contains(&payload.as_ptr()) {
@@ -43,6 +47,7 @@ impl CallText {
                 .len()
                 .try_into()
                 .expect("bounded by ACTION_LEN_MAX, each byte escaped"),
+            has_plain_names,
             message: message.into(),
         }
     }
@@ -69,6 +74,7 @@ impl CallText {
             payload_len: 0,
             id_len: 0,
             action_len: 0,
+            has_plain_names: false,
         };
         while let Some(field) = fields.next()? {
             match field.number {
@@ -82,7 +88,13 @@ impl CallText {
                 _ => {}
             }
         }
-        Ok(text.has_parts().then_some(text))
+        if !text.has_parts() {
+            return Ok(None);
+        }
+        text.has_plain_names = [text.raw_id(), text.raw_action()]
+            .iter()
+            .all(|raw| ids::plain_name(raw).is_some());
+        Ok(Some(text))
     }
 
     /// Whether the parts are what they have to be. A name is checked as it is on arrival.
@@ -115,7 +127,9 @@ impl CallText {
     /// The MessageId without its quotes, escapes resolved.
     pub fn message_id(&self) -> Cow<'_, str> {
         let raw = self.raw_id();
-        if raw.starts_with('"') {
+        if self.has_plain_names {
+            Cow::Borrowed(without_quotes(raw))
+        } else if raw.starts_with('"') {
             json::unescape_string(raw).expect("checked on arrival")
         } else {
             Cow::Borrowed(raw)
@@ -124,8 +138,12 @@ impl CallText {
 
     /// The Action without its quotes, escapes resolved.
     pub fn action(&self) -> Cow<'_, str> {
-        let raw = self.part(self.action_at, self.action_len.into());
-        json::unescape_string(raw).expect("checked on arrival")
+        let raw = self.raw_action();
+        if self.has_plain_names {
+            Cow::Borrowed(without_quotes(raw))
+        } else {
+            json::unescape_string(raw).expect("checked on arrival")
+        }
     }
 
     /// The payload, the client's own bytes.
@@ -138,8 +156,20 @@ impl CallText {
     }
 
     /// Hands the Action and the MessageId, each percent-encoded as one segment of a path, to `write`.
-    pub fn with_segments<R>(&self, write: impl FnOnce(&str, &str) -> R) -> R {
-        write(&ids::encoded(&self.action()), &ids::encoded(&self.message_id()))
+    pub fn with_segments<R>(&self, write: impl FnOnce(PathPart<'_>, PathPart<'_>) -> R) -> R {
+        if self.has_plain_names {
+            let [action, id] = [self.raw_action(), self.raw_id()].map(without_quotes);
+            return write(PathPart::known(action), PathPart::known(id));
+        }
+        let (action, id) = (self.action(), self.message_id());
+        write(
+            PathPart::known(&ids::encoded(&action)),
+            PathPart::known(&ids::encoded(&id)),
+        )
+    }
+
+    fn raw_action(&self) -> &str {
+        self.part(self.action_at, self.action_len.into())
     }
 
     #[allow(clippy::string_slice, reason = "the session has found it there, between quotes")]
@@ -147,6 +177,13 @@ impl CallText {
         let at = at as usize;
         &self.message[at..at + len as usize]
     }
+}
+
+/// A JSON string without an escape.
+fn without_quotes(raw: &str) -> &str {
+    raw.strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .unwrap_or(raw)
 }
 
 fn narrow(len: usize) -> u32 {

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::ids::{Action, MESSAGE_ID_LEN_MAX, MessageId};
+use super::ids::{self, Action, MESSAGE_ID_LEN_MAX, MessageId};
 use super::json;
 use super::subprotocol::Subprotocol;
 
@@ -25,6 +25,8 @@ pub enum Frame<'t> {
         raw_action: &'t str,
         /// An object under an OCPP subprotocol, else any value but `null`; [`NO_PAYLOAD`] for `null` and for none.
         payload: &'t str,
+        /// Both names are [plain](ids::plain_name).
+        has_plain_names: bool,
     },
     /// `[3, id, payload]`
     CallResult {
@@ -203,7 +205,11 @@ fn split_call<'t>(rest: &[&'t str], whole: bool, reading: &Reading) -> Result<Fr
     if raw_id.len() > RAW_ID_LEN_MAX {
         return Err(FrameError::Unreadable);
     }
-    let message_id = decode_id(raw_id, reading).ok_or(FrameError::Unreadable)?;
+    let plain_id = ids::plain_name(raw_id);
+    let message_id = match plain_id {
+        Some(id) => Cow::Borrowed(id),
+        None => decode_id(raw_id, reading).ok_or(FrameError::Unreadable)?,
+    };
     let wrong = |fault| FrameError::Call { raw_id, fault };
     if !whole {
         return Err(wrong(CallFault::Json));
@@ -213,11 +219,22 @@ fn split_call<'t>(rest: &[&'t str], whole: bool, reading: &Reading) -> Result<Fr
         [_, raw_action, payload] => (raw_action, or_none(payload)),
         _ => return Err(wrong(CallFault::Count)),
     };
-    if MessageId::check(&message_id).is_err() || !MessageId::text_fits(&message_id, reading.subprotocol) {
+    let checked = match plain_id {
+        Some(id) => MessageId::check_plain(id),
+        None => MessageId::check(&message_id),
+    };
+    if checked.is_err() || !MessageId::text_fits(&message_id, reading.subprotocol) {
         return Err(wrong(CallFault::MessageId));
     }
-    let action = json::unescape_string(raw_action).map_err(|_| wrong(CallFault::Action))?;
-    Action::check(&action).map_err(|_| wrong(CallFault::Action))?;
+    let plain_action = ids::plain_name(raw_action);
+    let action = match plain_action {
+        Some(action) => Action::check_plain(action).map(|()| Cow::Borrowed(action)),
+        None => {
+            let action = json::unescape_string(raw_action).map_err(|_| wrong(CallFault::Action))?;
+            Action::check(&action).map(|()| action)
+        }
+    };
+    let action = action.map_err(|_| wrong(CallFault::Action))?;
     if reading.subprotocol.is_ocpp() && !json::is_object(payload) {
         return Err(wrong(CallFault::Payload));
     }
@@ -227,6 +244,7 @@ fn split_call<'t>(rest: &[&'t str], whole: bool, reading: &Reading) -> Result<Fr
         action,
         raw_action,
         payload,
+        has_plain_names: plain_id.is_some() && plain_action.is_some(),
     })
 }
 

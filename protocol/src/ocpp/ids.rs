@@ -84,7 +84,13 @@ macro_rules! name {
             /// # Errors
             /// [`IdError`] when the text is no such name.
             pub fn check(text: &str) -> Result<(), IdError> {
-                check(text, $len_max)
+                Self::check_plain(text)?;
+                check_characters(text)
+            }
+
+            /// As [`check`](Self::check), for a text of [`plain_name`].
+            pub(super) fn check_plain(text: &str) -> Result<(), IdError> {
+                check_len(text, $len_max)
             }
 
             /// Checks one path segment as it stands in a URL (RFC 3986, 2.1). `+` stays `+`.
@@ -212,7 +218,7 @@ impl PartialOrd for ShortText {
     }
 }
 
-fn check(text: &str, len_max: usize) -> Result<(), IdError> {
+fn check_len(text: &str, len_max: usize) -> Result<(), IdError> {
     if text.is_empty() {
         return Err(IdError::Empty);
     }
@@ -225,6 +231,10 @@ fn check(text: &str, len_max: usize) -> Result<(), IdError> {
     if text == "." || text == ".." {
         return Err(IdError::DotSegment);
     }
+    Ok(())
+}
+
+fn check_characters(text: &str) -> Result<(), IdError> {
     // Nearly all are ASCII and fine: one pass without branches.
     let plain = |byte: u8| (0x20..0x7f).contains(&byte) & (byte != b'/') & (byte != b'\\');
     if text.bytes().fold(true, |fine, byte| fine & plain(byte)) {
@@ -238,14 +248,25 @@ fn check(text: &str, len_max: usize) -> Result<(), IdError> {
 
 /// As one path segment or header value: everything but RFC 3986 unreserved characters percent-encoded.
 pub(super) fn encoded(text: &str) -> Cow<'_, str> {
-    // UUIDs, numbers and the Actions of OCPP are: one pass without branches.
-    if text.bytes().fold(true, |fine, byte| fine & is_unreserved(byte)) {
+    if is_all_unreserved(text) {
         return Cow::Borrowed(text);
     }
     utf8_percent_encode(text, RESERVED).into()
 }
 
 /// RFC 3986, 2.3.
+/// What a JSON string stands for, if that stands for itself in a path, too: no escape in it, every character unreserved.
+/// `None`: it has others, or is no string.
+pub(super) fn plain_name(raw: &str) -> Option<&str> {
+    let name = raw.strip_prefix('"')?.strip_suffix('"')?;
+    is_all_unreserved(name).then_some(name)
+}
+
+/// UUIDs, numbers and the Actions of OCPP are: one pass without branches.
+fn is_all_unreserved(text: &str) -> bool {
+    text.bytes().fold(true, |fine, byte| fine & is_unreserved(byte))
+}
+
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() | (byte == b'-') | (byte == b'.') | (byte == b'_') | (byte == b'~')
 }

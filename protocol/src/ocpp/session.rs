@@ -410,10 +410,11 @@ impl Session {
                 raw_id,
                 raw_action,
                 payload,
+                has_plain_names,
                 ..
             } => {
                 self.count_call(now);
-                let text = CallText::new(text, raw_id, raw_action, payload);
+                let text = CallText::new(text, (raw_id, raw_action, has_plain_names), payload);
                 let call = Call::new(self.call_key(), text, now);
                 self.handle_call(now, call, &message_id, out);
             }

@@ -14,7 +14,7 @@ use crate::backend::{Response, Target};
 use crate::env::home::IdHasher;
 use protocol::balance::Kind;
 use protocol::capacity::Concurrency;
-use protocol::http::{Failure, HeaderLines};
+use protocol::http::{Failure, HeaderLines, PathPart};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -46,7 +46,7 @@ impl Exchange for Question {
     }
 
     fn write(&self, template: &RequestTemplate, out: &mut Vec<u8>) {
-        template.write(out, &[self.path], &HeaderLines::default(), &[], b"{}");
+        template.write(out, &[PathPart::new(self.path)], &HeaderLines::default(), &[], b"{}");
     }
 
     fn finish(self, response: Result<Response<'_>, Failure>) {

@@ -41,6 +41,7 @@ fn shown_by(text: &str, reading: &Reading) -> String {
             action,
             raw_action,
             payload,
+            ..
         }) => {
             format!("call {message_id} {raw_id} {action} {raw_action} {payload}")
         }

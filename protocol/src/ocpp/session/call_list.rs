@@ -83,6 +83,10 @@ impl Calls {
 
     /// How many take a place at the backend.
     pub(super) fn in_flight(&self) -> usize {
+        if self.rest.is_empty() {
+            // So it is for nearly all.
+            return self.first.iter().filter(|call| call.state != CallState::Queued).count();
+        }
         self.iter().take_while(|call| call.state != CallState::Queued).count()
     }
 
