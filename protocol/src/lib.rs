@@ -11,6 +11,7 @@
 //! - [`buffers`]: who waits and who goes when a shard holds too many bytes for others.
 //! - [`capacity`]: how many a backend gets at once, and which shard may send them.
 //! - [`cluster`]: how nodes find each other's clients.
+//! - [`nats`]: the client protocol of NATS, on which nodes speak.
 //! - [`takeover`]: how a new process takes over from the one that runs.
 //! - [`record`]: a client written down for another process.
 //! - [`question`]: what the ingress asks about a client, wherever that is.
@@ -41,6 +42,7 @@ pub mod capacity;
 pub mod cluster;
 pub mod http;
 pub mod mapping;
+pub mod nats;
 pub mod ocpp;
 pub mod proxy_protocol;
 pub mod question;
