@@ -13,6 +13,7 @@ mod cpu_ranges;
 mod error;
 mod file;
 mod keys;
+mod nats_url;
 mod network;
 mod ratio;
 mod reload;
@@ -35,6 +36,7 @@ pub use choice::{ClientIdPlace, DrainClose, ExecutorKey, TlsClientAuth, TlsVersi
 pub use cpu_ranges::cpu_ranges;
 pub use error::{ConfigError, Conflict, Place};
 pub use keys::{Core, KEYS, Key, Node, Scope, When};
+pub use nats_url::{NatsLogin, NatsUrl, NatsUrlError};
 pub use network::{Network, NetworkError};
 pub use ratio::Ratio;
 pub use reload::{Change, changes, merge};
