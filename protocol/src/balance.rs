@@ -11,7 +11,8 @@
 //! Invariants:
 //! - There are never more than `connections_max` connections, connects under way included.
 //! - A connection gets a request when it is idle, or, with `pipeline_max` above 1, while what it has got was not sent yet.
-//! - At most `waiters_max` requests wait, not counting those that come back. They are served in the order of arrival.
+//! - At most `waiters_max` requests wait, not counting those that come back. Those of a kind are served in the order of arrival, also
+//!   those that come back.
 //! - No backend has more requests than this shard has places there, but for those that it had before it lost some.
 //! - Every request that was taken comes out again: to be used, to be refused, or withdrawn.
 
@@ -121,6 +122,8 @@ pub struct Balance<R> {
     waiting: Queue<R>,
     /// Those that were turned away and are tried again in a while.
     later: Later<R>,
+    /// Numbers the requests.
+    arrivals: u32,
     /// There is no connection, and nobody to open one to who has not failed.
     down: Option<Down>,
     /// Connects under way, for whichever waiting request comes first.
@@ -160,6 +163,7 @@ impl<R> Balance<R> {
             links: Links::default(),
             waiting: Queue::default(),
             later: Later::default(),
+            arrivals: 0,
             down: None,
             awaited: 0,
             shared: None,
@@ -172,7 +176,9 @@ impl<R> Balance<R> {
     /// # Errors
     /// The request comes back when too many of its kind wait already.
     #[inline]
-    pub fn handle_request(&mut self, now: Instant, job: Job<R>, out: &mut Vec<Output<R>>) -> Result<(), R> {
+    pub fn handle_request(&mut self, now: Instant, mut job: Job<R>, out: &mut Vec<Output<R>>) -> Result<(), R> {
+        self.arrivals = self.arrivals.wrapping_add(1);
+        job.arrival = self.arrivals;
         self.level(now, out);
         if let Some(link) = self.checkout(now) {
             self.begin(link, job, out);
@@ -192,13 +198,13 @@ impl<R> Balance<R> {
         Ok(())
     }
 
-    /// These requests were not sent, not a byte of them, because their connection is of no more use: they are the next
-    /// that get another.
+    /// These requests were not sent, not a byte of them, because their connection is of no more use: they get another, before all that
+    /// came after them.
     pub fn handle_unsent(
         &mut self,
         now: Instant,
         link: LinkId,
-        jobs: impl DoubleEndedIterator<Item = Job<R>>,
+        jobs: impl Iterator<Item = Job<R>>,
         out: &mut Vec<Output<R>>,
     ) {
         self.share_no_more(link);
@@ -209,7 +215,7 @@ impl<R> Balance<R> {
             let first = jobs.next().expect("it was looked at");
             self.begin(link, first, out);
         }
-        jobs.rev().for_each(|job| self.wait_again(now, job));
+        jobs.for_each(|job| self.wait_again(now, job));
         self.connect_more(now, out);
         self.poll_claims(now, out);
     }
@@ -309,7 +315,7 @@ impl<R> Balance<R> {
         for _ in 1..self.limits.pipeline_max {
             let Some(job) = self.waiting.pop_of(kind) else { break };
             let Some(link) = self.share(&job) else {
-                self.waiting.push_front(job);
+                self.waiting.put_back(job);
                 break;
             };
             out.push(Output::Use { link, job });
@@ -517,10 +523,10 @@ impl<R> Balance<R> {
         upstream.idle.pop()
     }
 
-    /// A request that has had a connection, or should have, waits again. It comes before the others of its kind.
+    /// A request that has had a connection, or should have, waits again, where it would stand if it had waited all the time.
     fn wait_again(&mut self, now: Instant, mut job: Job<R>) {
         job.came.get_or_insert(now);
-        self.waiting.push_front(job);
+        self.waiting.put_back(job);
     }
 
     /// Gives those back that have waited for long enough for a backend that is down. While connections work they wait for one of

@@ -19,6 +19,14 @@ impl Random {
         }
     }
 
+    /// How many seeds a simulation plays: `SIMULATION_SEEDS`, else as many as usual.
+    pub(crate) fn seeds_count(usual: u64) -> u64 {
+        match std::env::var("SIMULATION_SEEDS") {
+            Ok(count) => count.parse().expect("SIMULATION_SEEDS is a number"),
+            Err(_) => usual,
+        }
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

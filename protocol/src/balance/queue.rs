@@ -32,6 +32,8 @@ pub struct Job<R> {
     pub deadline: Instant,
     /// Of its content, in bytes.
     pub len: usize,
+    /// Its number among those that came. The numbers come round again, long after the request has ended.
+    pub(super) arrival: u32,
     /// When it came, for as long as it waits for a backend that can be reached.
     pub(super) came: Option<Instant>,
     /// When the backend had no worker for it, and how often.
@@ -47,6 +49,7 @@ impl<R> Job<R> {
             kind,
             deadline,
             len,
+            arrival: 0,
             came: None,
             turned_away: None,
         }
@@ -55,6 +58,10 @@ impl<R> Job<R> {
     /// What its turn takes of its kind's credit.
     fn cost(&self) -> usize {
         1 + self.len / COST_LEN
+    }
+
+    fn came_before(&self, other: &Self) -> bool {
+        self.arrival.wrapping_sub(other.arrival) > u32::MAX / 2
     }
 }
 
@@ -130,13 +137,13 @@ impl<R> Queue<R> {
         self.lanes[job.kind as usize].push_back(job);
     }
 
-    /// It comes before all others of its kind, and has had its turn.
-    pub(super) fn push_front(&mut self, job: Job<R>) {
+    /// It has been taken out, and stands again where it stood among those of its kind. It has had its turn.
+    pub(super) fn put_back(&mut self, job: Job<R>) {
         self.watch(job.deadline);
         self.len += 1;
         let lane = &mut self.lanes[job.kind as usize];
         lane.credit += job.cost();
-        lane.push_front(job);
+        lane.put_back(job);
     }
 
     /// Of the kind whose turn it is, the one that has waited longest.
@@ -242,14 +249,19 @@ impl<R> Lane<R> {
         self.jobs.push_back(job);
     }
 
-    fn push_front(&mut self, job: Job<R>) {
-        if let Some(front) = self.jobs.front().map(|front| front.deadline)
-            && front < job.deadline
+    fn put_back(&mut self, job: Job<R>) {
+        // Mostly none has come before it.
+        let index = self.jobs.partition_point(|other| other.came_before(&job));
+        if index > 0 && self.latest > Some(job.deadline) {
+            self.watch_behind(job.deadline);
+        }
+        if let Some(next) = self.jobs.get(index).map(|next| next.deadline)
+            && next < job.deadline
         {
-            self.watch_behind(front);
+            self.watch_behind(next);
         }
         self.latest = self.latest.max(Some(job.deadline));
-        self.jobs.push_front(job);
+        self.jobs.insert(index, job);
     }
 
     fn pop_front(&mut self) -> Option<Job<R>> {
@@ -324,6 +336,34 @@ mod tests {
         assert_eq!(expired, COUNT as usize);
         assert!(queue.is_empty());
         queue.looked_at.get()
+    }
+
+    #[test]
+    fn what_is_put_back_stands_where_it_stood_also_when_the_numbers_come_round() {
+        for first in [0, u32::MAX - 3] {
+            let start = Instant::now();
+            let mut queue = Queue::default();
+            for number in 0..8_u32 {
+                // Every other one has little time.
+                let deadline = start + Duration::from_secs(if number % 2 == 0 { 60 } else { 1 + u64::from(number) });
+                let job = Job::new(number, Kind::Call, deadline, 0);
+                let arrival = first.wrapping_add(number);
+                queue.push_back(Job { arrival, ..job });
+            }
+            let mut out: Vec<_> = (0..6).map(|_| queue.pop().expect("it waits")).collect();
+            for index in [3, 0, 1, 0, 1, 0] {
+                queue.put_back(out.remove(index));
+            }
+            assert_eq!(queue.len(), 8);
+            for number in [1, 3, 5, 7] {
+                let now = start + Duration::from_secs(1 + u64::from(number)) + SCAN_PAUSE;
+                assert!(queue.next_deadline().is_some_and(|next| next <= now));
+                let late: Vec<_> = queue.take_expired(now).iter().map(|job| job.request).collect();
+                assert_eq!(late, [number], "no deadline is forgotten");
+            }
+            let left: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|job| job.request).collect();
+            assert_eq!(left, [0, 2, 4, 6], "{first}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Drives a balance through 400,000 steps with a virtual clock, half of them with places, and compares it with a [`Ledger`](ledger::Ledger) of
 //! what must be true: backends come and go, connections break, requests wait.
 //!
-//! A failure prints its seed and step; `SIMULATION_SEED=… cargo test balance` repeats it.
+//! A failure prints its seed and step; `SIMULATION_SEED=… cargo test balance` repeats it, and `SIMULATION_SEEDS=2000` plays as many random
+//! ones.
 
 mod ledger;
 mod world;
@@ -28,9 +29,17 @@ impl worlds::World for World {
 #[test]
 fn every_request_ends_once_and_no_bound_is_passed_whatever_the_backends_do() {
     let random = Random::seed();
-    let seeds = (1..=16).chain((0..4).map(|number| random ^ number));
+    let seeds = (1..=16).chain((0..Random::seeds_count(4)).map(|number| random ^ number));
     let all = seeds.flat_map(|seed| [false, true].map(|is_limited| simulate(seed, STEPS / 20, None, is_limited)));
     worlds::assert_all_happens(all, EVERYTHING);
+}
+
+/// Two requests that one grant gave to two connections came back one by one, both connections being dead, and stood in reverse order.
+#[test]
+fn who_comes_back_with_others_stands_in_the_order_of_arrival() {
+    for is_limited in [false, true] {
+        simulate(7_362_767_936_727_156_834, STEPS / 20, None, is_limited).unwrap_or_else(|error| panic!("{error}"));
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::connecting::CONNECTS_AT_ONCE;
 use super::*;
+use crate::capacity::{Borrower, Grant};
 
 /// A balance whose connects go as the test says.
 struct Scene {
@@ -92,6 +93,15 @@ fn used(out: &[Output<u32>]) -> Vec<(LinkId, u32)> {
         _ => None,
     });
     uses.collect()
+}
+
+/// The requests that connections get.
+fn jobs(out: Vec<Output<u32>>) -> Vec<Job<u32>> {
+    let jobs = out.into_iter().filter_map(|output| match output {
+        Output::Use { job, .. } => Some(job),
+        _ => None,
+    });
+    jobs.collect()
 }
 
 /// To whom, and whether a request waits for it.
@@ -205,13 +215,7 @@ fn a_backend_that_breaks_connections_off_is_left_alone_and_then_gets_one_request
     scene.ended(bad);
     scene.answered(good);
     for number in 3..10 {
-        assert_eq!(
-            scene.ask(number),
-            [Output::Use {
-                link: good,
-                job: scene.job(number)
-            }]
-        );
+        assert_eq!(used(&scene.ask(number)), [(good, number)]);
         scene.answered(good);
     }
     scene.now += FAILING_PAUSE;
@@ -462,16 +466,66 @@ fn who_waits_too_long_is_refused_and_nobody_else() {
 
 #[test]
 fn requests_that_were_not_sent_come_first_and_in_order() {
-    let mut scene = Scene::new(1, LIMITS);
+    let limits = Limits {
+        pipeline_max: 2,
+        ..LIMITS
+    };
+    let mut scene = Scene::new(1, limits);
     for number in 1..=5 {
         scene.ask(number);
     }
-    let (link, _) = scene.connected(0, true);
-    let unsent = [scene.job(8), scene.job(9)].into_iter();
-    scene.balance.handle_unsent(scene.now, link, unsent, &mut scene.out);
+    let (first, out) = scene.connected(0, true);
+    assert_eq!(used(&out), [(first, 1), (first, 2)]);
+    let unsent = jobs(out).into_iter();
+    scene.balance.handle_unsent(scene.now, first, unsent, &mut scene.out);
     scene.take();
-    for number in [8, 9, 2, 3, 4, 5] {
-        assert_eq!(used(&scene.answered(link)), [(link, number)]);
+    scene.ended(first);
+    let (link, out) = scene.connected(0, true);
+    assert_eq!(used(&out), [(link, 1), (link, 2)]);
+    scene.balance.handle_sent();
+    assert_eq!(used(&scene.answered(link)), [(link, 3), (link, 4)]);
+}
+
+#[test]
+fn requests_that_come_back_one_by_one_keep_their_order() {
+    let mut scene = Scene::new(1, LIMITS);
+    scene.balance.limit(0, Borrower::new(2, 0, 1));
+    scene.ask(1);
+    scene.ask(2);
+    let links = [0, 1].map(|_| scene.connected(0, true).0);
+    for link in links {
+        scene.answered(link);
+    }
+    let mut number = 0;
+    let mut grant = |scene: &mut Scene, places| {
+        number += 1;
+        let grant = Grant {
+            number,
+            places,
+            is_watched: false,
+        };
+        scene.balance.handle_grant(scene.now, 0, grant, &mut scene.out);
+        scene.take()
+    };
+    grant(&mut scene, 0);
+    assert_eq!(used(&scene.ask(3)), []);
+    assert_eq!(used(&scene.ask(4)), []);
+    let out = grant(&mut scene, 2);
+    let given = used(&out);
+    assert_eq!(given.len(), 2);
+    // Each of the connections turns out to have ended.
+    for ((link, _), job) in given.into_iter().zip(jobs(out)) {
+        scene
+            .balance
+            .handle_unsent(scene.now, link, std::iter::once(job), &mut scene.out);
+        assert_eq!(used(&scene.take()), []);
+    }
+    for link in links {
+        scene.ended(link);
+    }
+    for number in [3, 4] {
+        let (link, out) = scene.connected(0, true);
+        assert_eq!(used(&out), [(link, number)]);
     }
 }
 

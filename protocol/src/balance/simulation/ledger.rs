@@ -92,7 +92,7 @@ pub(super) struct Ledger {
     pub(super) records: Vec<Record>,
     /// By backend.
     pub(super) places: Vec<Places>,
-    /// In the order in which those of one kind have to be served.
+    /// In the order of their numbers: of arrival. Those of one kind have to be served so.
     pub(super) waiting: VecDeque<Waiting>,
     /// Those that were turned away wait for their next try.
     pub(super) later: BTreeMap<u32, Waiting>,
@@ -274,6 +274,14 @@ impl Ledger {
         ensure!(waiting.deadline <= now, "{request} is refused before its deadline");
         self.ended += 1;
         Ok(())
+    }
+
+    /// One that had a connection waits again.
+    pub(super) fn wait_again(&mut self, waiting: Waiting) {
+        let place = self
+            .waiting
+            .partition_point(|earlier| earlier.request < waiting.request);
+        self.waiting.insert(place, waiting);
     }
 
     /// Takes one out of those that wait.

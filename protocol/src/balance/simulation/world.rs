@@ -571,9 +571,9 @@ impl World {
         }
         link.closing = true;
         let unsent = std::mem::take(&mut link.jobs);
-        for job in unsent.iter().rev() {
+        for job in &unsent {
             let waiting = self.waiting(job);
-            self.ledger.waiting.push_front(waiting);
+            self.ledger.wait_again(waiting);
         }
         self.happen("unsent");
         self.balance
