@@ -55,7 +55,7 @@ async fn serve(parts: Shard<()>, config: Config, address: SocketAddr) {
     let listener = Listener::bind(&parts.reactor, address, backlog).expect("the address is reserved");
     let env = Env::new(
         (0, 1),
-        (Instant::now(), 0),
+        (Instant::now(), 0, 0),
         config.node,
         core,
         parts.reactor,

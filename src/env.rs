@@ -56,6 +56,8 @@ pub struct Env {
     pub end: Rc<DrainSignal>,
     /// How many processes have gone on with the clients before this one.
     pub generation: u32,
+    /// Common to those processes and this one, and to no others.
+    pub line: u32,
     hasher: IdHasher,
     /// When the process started: all shards of it count from then on.
     pub started: Instant,
@@ -65,10 +67,10 @@ pub struct Env {
 }
 
 impl Env {
-    /// The surroundings of shard `index` of `count`, of a process that started then as the one of that generation.
+    /// The surroundings of shard `index` of `count`, of a process that started then as the one of that generation in that line.
     pub fn new(
         (index, count): (usize, usize),
-        (started, generation): (Instant, u32),
+        (started, generation, line): (Instant, u32, u32),
         node: Node,
         core: Core,
         reactor: Rc<Reactor>,
@@ -83,6 +85,7 @@ impl Env {
             core: Reloadable::new(core),
             started,
             generation,
+            line,
             reactor,
             counters: Rc::default(),
             refusals: Refusals::default(),
@@ -100,11 +103,6 @@ impl Env {
     /// The shard that owns `client`.
     pub fn home_of(&self, client: &ClientId) -> usize {
         home_of(&self.hasher, client, self.count)
-    }
-
-    /// Tells this start of the process from others.
-    pub fn boot(&self) -> u32 {
-        self.hasher.hash_one("boot") as u32
     }
 
     /// The `number`th value of this kind: nobody outside can foretell it, and no other start or shard has the same ones.

@@ -231,6 +231,7 @@ fn serve(
     let start = Start {
         origin: std::mem::take(&mut before.origin),
         generation: before.predecessor.as_ref().map_or(0, Predecessor::generation),
+        line: before.predecessor.as_ref().and_then(Predecessor::line),
         program: before.program.take(),
         version: cli::version().trim_end().to_owned(),
         traced: args.trace_client.clone(),

@@ -18,6 +18,7 @@ pub mod takeover;
 mod ticket_keys;
 
 use std::fmt;
+use std::hash::BuildHasher as _;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -103,6 +104,8 @@ pub struct Start {
     pub origin: Origin,
     /// How many takeovers there were before it; it was started by somebody else for the first.
     pub generation: u32,
+    /// Common to this process and those before it; the first one draws it.
+    pub line: Option<u32>,
     /// What an upgrade starts, as far as that is known.
     pub program: Option<Program>,
     /// This version, for people.
@@ -156,10 +159,13 @@ impl Server {
         let Start {
             origin,
             generation,
+            line,
             program,
             version,
             traced,
         } = start;
+        let hasher = IdHasher::default();
+        let line = line.unwrap_or_else(|| hasher.hash_one("line") as u32);
         // Before anything is open that it could lack.
         let runtime = Runtime::choose(config)?;
         for row in runtime.rows() {
@@ -181,6 +187,7 @@ impl Server {
         let plan = Plan {
             started: Instant::now(),
             generation,
+            line,
             node: Arc::new(config.node.clone()),
             cores: config.cores.clone().into(),
             listen: listen.map(|(_, sockets)| sockets),
@@ -188,14 +195,13 @@ impl Server {
             ingress: ingress_sockets,
             addresses: config.node.backends.iter().map(targets::look_up).collect(),
             secrets: secrets.of_shards(),
-            hasher: IdHasher::default(),
+            hasher: hasher.clone(),
             traced,
             control: ControlPlane::new(config.cores.iter().map(|core| core.cpu)),
             to_other_process,
         };
         let control = plan.control.clone();
         control.wait_for_opening(has_predecessor);
-        let hasher = plan.hasher.clone();
         let began = plan.started;
         let cpus: Vec<usize> = config.cores.iter().map(|core| core.cpu).collect();
         let mesh_queue = config.cores.iter().map(|core| core.mesh_queue).max().unwrap_or(1);
@@ -241,6 +247,7 @@ impl Server {
             program,
             version,
             generation,
+            line,
             outside: node.outside.clone(),
             control: control.clone(),
             listeners: listeners.clone(),

@@ -62,6 +62,8 @@ pub struct Plan {
     pub started: Instant,
     /// How many processes have handed their clients on before this one.
     pub generation: u32,
+    /// Common to those processes and this one, and to no others.
+    pub line: u32,
     /// The whole node's config.
     pub node: Arc<Node>,
     /// Each shard's part of the configuration, by its index.
@@ -150,7 +152,7 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
     let listeners = bind(&reactor, &plan, &core, place, core_parts.inherited);
     let env = Env::new(
         place,
-        (plan.started, plan.generation),
+        (plan.started, plan.generation, plan.line),
         Node::clone(&plan.node),
         core,
         reactor,

@@ -76,6 +76,7 @@ fn serve(backend: &Backend) -> Server {
     let start = Start {
         origin: Origin::default(),
         generation: 0,
+        line: None,
         program: None,
         version: String::new(),
         traced: None,

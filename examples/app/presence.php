@@ -9,8 +9,9 @@
 // 4. GET /clients, from time to time: what it does not list is gone, but for who came in the last half minute: /connect is a
 //    little before the connection.
 //
-// With several nodes, a new start does not tell which old one it follows: leave 3 out, and let 4 ask every node's own ingress. After
-// `ws2api upgrade` connections of the old process go on in the new one with their ids: leave 3 out there, too.
+// `ws2api upgrade` is no start: the new process goes on with the connections of the old one, and gives new ones the same eight digits.
+//
+// With several nodes, a new start does not tell which old one it follows: leave 3 out, and let 4 ask every node's own ingress.
 
 declare(strict_types=1);
 

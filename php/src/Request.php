@@ -71,7 +71,7 @@ final class Request
         return $this->hasAction() ? $this->names[2] ?? '' : '';
     }
 
-    /** Different for every connection that ever was; its first 8 digits for every start of every node. */
+    /** Different for every connection that ever was; its first 8 digits for every start of every node, which an upgrade is not. */
     public function connectionId(): string
     {
         return $this->header('X-Connection-Id') ?? '';

@@ -46,6 +46,14 @@ final class PresenceTest extends TestCase
         self::assertSame(['CP3' => '22222222001000000001'], $this->online());
     }
 
+    public function testAnUpgradeEndsNothing(): void
+    {
+        // The second process that the line has: its number stands behind the shard's three digits.
+        $this->presence->came('CP1', self::RUN . '000000001');
+        $this->presence->came('CP2', self::RUN . '010000000');
+        self::assertSame(['CP1' => self::RUN . '000000001', 'CP2' => self::RUN . '010000000'], $this->online());
+    }
+
     public function testAskingFindsWhatEventsHaveMissed(): void
     {
         $this->presence->came('CP1', self::RUN . '000000001');

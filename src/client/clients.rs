@@ -52,7 +52,6 @@ pub struct Clients<C: Conversation = Session> {
     upgrade_rate: UpgradeRate,
     /// The limits that a session takes when it begins.
     session_limits: RefCell<Rc<Limits>>,
-    boot: u32,
     connections_begun: Cell<u64>,
     connections_adopted: Cell<u64>,
     /// Lent to whoever handles a session, so that its capacity is used again.
@@ -157,7 +156,6 @@ impl<C: Conversation> Clients<C> {
             asking_count: Cell::new(0),
             upgrade_rate: UpgradeRate::new(core.upgrades_per_second_max, env.reactor.now()),
             session_limits: RefCell::new(session_limits(env).into()),
-            boot: env.boot(),
             connections_begun: Cell::new(0),
             connections_adopted: Cell::new(0),
             outputs: Cell::default(),
@@ -242,8 +240,9 @@ impl<C: Conversation> Clients<C> {
 
     /// A name for a connection that begins now.
     pub(super) fn next_connection_id(&self) -> ConnectionId {
-        let number = self.connections_begun.replace(self.connections_begun.get() + 1);
-        ConnectionId::new(self.boot, self.env.index, number)
+        let count = self.connections_begun.replace(self.connections_begun.get() + 1);
+        let number = ConnectionId::number_of(self.env.generation, count);
+        ConnectionId::new(self.env.line, self.env.index, number)
     }
 
     /// Puts an adopted connection in order behind those before it.

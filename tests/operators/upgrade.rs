@@ -1,5 +1,7 @@
-//! A new process takes over, or everything is as before: `takeover-1` to `takeover-4`, `takeover-6`, `takeover-7`, `takeover-9`.
+//! A new process takes over, or everything is as before: `takeover-1` to `takeover-4`, `takeover-6`, `takeover-7`, `takeover-9`,
+//! `takeover-17`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{ErrorKind, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -291,6 +293,41 @@ fn nothing_of_a_client_changes_over_three_upgrades_and_its_pushes_and_deferred_c
     assert_eq!(backend.seen("/connect").len(), 32);
     assert_eq!(backend.seen("/disconnect").len(), 0);
     assert_eq!(backend.seen("/error").len(), 0);
+    last.unwrap().terminate();
+}
+
+#[test]
+fn connection_ids_begin_with_the_same_digits_over_upgrades_and_none_comes_twice() {
+    let backend = Backend::start();
+    let mut proxy = slow(&backend).start();
+    let mut clients = Vec::new();
+    let mut last: Option<Successor> = None;
+    for round in 0..3 {
+        if round > 0 {
+            match last.replace(proxy.upgrade()) {
+                None => assert_eq!(proxy.wait().code(), Some(0)),
+                Some(before) => before.wait(),
+            }
+            wait_for_the_old_one(&proxy);
+        }
+        clients.extend((0..8).map(|number| proxy.client(&format!("CP{round}-{number}"))));
+    }
+    let ids = |requests: Vec<support::Request>| -> Vec<String> {
+        let ids = requests
+            .iter()
+            .map(|asked| asked.header("x-connection-id").unwrap().to_owned());
+        ids.collect()
+    };
+    let of_line = ids(backend.seen("/connect"));
+    assert_eq!(BTreeSet::from_iter(&of_line).len(), 24, "{of_line:?}");
+    let first = &of_line[0][..8];
+    assert!(of_line.iter().all(|id| id.starts_with(first)), "{of_line:?}");
+    // Another start draws others.
+    let other_backend = Backend::start();
+    let other = Proxy::start(&other_backend);
+    let _client = other.client("CP");
+    let of_other = ids(other_backend.seen("/connect"));
+    assert!(!of_other[0].starts_with(first), "{of_other:?}");
     last.unwrap().terminate();
 }
 

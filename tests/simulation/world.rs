@@ -408,6 +408,7 @@ fn plan(node: u32, shards_count: usize, bounds: &[(&str, &str)]) -> (Plan, usize
     let plan = Plan {
         started: Instant::now(),
         generation: node,
+        line: 1,
         node: config.node.clone().into(),
         cores: config.cores.clone().into(),
         listen: Some(Listening::On(address(LISTEN))),

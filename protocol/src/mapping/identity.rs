@@ -8,8 +8,8 @@ use arrayvec::ArrayString;
 use crate::http::{HeaderLines, PathPart};
 use crate::ocpp::ClientId;
 
-/// One connection among all that ever were: the process's start, the shard, and a count. Processes that go on with a connection keep
-/// its name.
+/// One connection among all that ever were: the line of processes that take over from each other, the shard, and a number. Processes
+/// that go on with a connection keep its name.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct ConnectionId {
     text: ArrayString<TEXT_LEN>,
@@ -29,11 +29,12 @@ pub struct Identity {
 }
 
 impl ConnectionId {
-    /// `boot` tells this process's start from others; `number` counts the shard's connections.
+    /// `line` tells this process, and those that have handed their clients on to it, from others; `number` is one of
+    /// [`number_of`](Self::number_of).
     #[must_use]
-    pub fn new(boot: u32, shard: usize, number: u64) -> Self {
+    pub fn new(line: u32, shard: usize, number: u64) -> Self {
         let mut text = ArrayString::new();
-        let parts = [(u64::from(boot), 8), (shard as u64, 3), (number, 9)];
+        let parts = [(u64::from(line), 8), (shard as u64, 3), (number, 9)];
         for digit in parts.into_iter().flat_map(|(part, len)| hexadecimal(part, len)) {
             text.push(digit);
         }
@@ -41,6 +42,15 @@ impl ConnectionId {
             text,
             number: number | BEGUN_HERE,
         }
+    }
+
+    /// The number of a shard's connection, which that of no other process of the line has: the low digits count the process's connections,
+    /// those above are its generation (the low 24 bits of it), and where the count needs more it goes on above both. `count` is below 2^39.
+    #[must_use]
+    pub const fn number_of(generation: u32, count: u64) -> u64 {
+        let (low, high) = (count & ((1 << COUNT_BITS) - 1), count >> COUNT_BITS);
+        let generation = generation as u64 & ((1 << GENERATION_BITS) - 1);
+        high << (COUNT_BITS + GENERATION_BITS) | generation << COUNT_BITS | low
     }
 
     /// That of a connection which began in another process. `number` counts those that the shard has adopted. `None`: the text is no
@@ -55,7 +65,7 @@ impl ConnectionId {
         })
     }
 
-    /// The id as 20 hexadecimal digits or, after 2^36 connections of a shard, more.
+    /// The id as 20 hexadecimal digits or, after 256 upgrades or 2^28 connections of a shard, more.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -165,11 +175,13 @@ pub fn address_text(address: IpAddr) -> String {
 const CLIENT_ID: &str = "X-Client-Id";
 const SUBPROTOCOL: &str = "X-Subprotocol";
 const FORWARDED_FOR: &str = "X-Forwarded-For";
-/// 20 digits, and more for a shard that has had 2^36 connections.
+/// 20 digits, and more for higher numbers.
 const TEXT_LEN: usize = 28;
 const TEXT_LEN_MIN: usize = 20;
 /// Set in the numbers of connections that are not adopted.
 const BEGUN_HERE: u64 = 1 << 63;
+const COUNT_BITS: u32 = 28;
+const GENERATION_BITS: u32 = 24;
 
 #[cfg(test)]
 mod tests {
@@ -187,6 +199,28 @@ mod tests {
             assert!(late.is_newer_than(&id));
         }
         assert!(!id.is_newer_than(&id));
+    }
+
+    #[test]
+    fn no_two_processes_of_a_line_give_a_connection_the_same_number() {
+        let counts = [0, 1, (1 << 28) - 1, 1 << 28, (1 << 28) + 1, 1 << 36, (1 << 39) - 1];
+        let generations = [0, 1, 2, 255, 256, (1 << 24) - 1];
+        let mut seen = std::collections::HashSet::new();
+        for generation in generations {
+            let numbers = counts.map(|count| ConnectionId::number_of(generation, count));
+            assert!(numbers.is_sorted(), "the newer has the higher number: {numbers:?}");
+            for number in numbers {
+                assert!(number < BEGUN_HERE && seen.insert(number), "{generation}: {number}");
+            }
+        }
+        let text = |generation, count| {
+            let number = ConnectionId::number_of(generation, count);
+            ConnectionId::new(0xdead_beef, 5, number).to_string()
+        };
+        assert_eq!(text(0, 0x77), "deadbeef005000000077");
+        assert_eq!(text(1, 0x77), "deadbeef005010000077");
+        assert_eq!(text(255, (1 << 28) - 1), "deadbeef005fffffffff");
+        assert_eq!(text(256, 0), "deadbeef0051000000000");
     }
 
     #[test]

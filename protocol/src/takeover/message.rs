@@ -104,6 +104,8 @@ pub struct Hello {
     pub listeners: u32,
     /// How many takeovers there were before, since a process was started by somebody else.
     pub generation: u32,
+    /// With what the ids of all connections of that process, and of those that have taken over since, begin. The old one has it.
+    pub line: Option<u32>,
     /// The form of the clients' records.
     pub records: u8,
 }
@@ -159,6 +161,7 @@ impl Hello {
             version: version.into(),
             listeners,
             generation,
+            line: None,
             records: record::VERSION,
         }
     }
@@ -201,6 +204,9 @@ impl Message {
                 packet.field(4, &hello.listeners.to_be_bytes());
                 packet.field(5, &hello.generation.to_be_bytes());
                 packet.field(6, &[hello.records]);
+                if let Some(line) = hello.line {
+                    packet.field(7, &line.to_be_bytes());
+                }
             }
             Self::Listener(listener) => {
                 packet.field(1, listener.name.key().as_bytes());
@@ -269,6 +275,10 @@ impl Message {
                 listeners: u32::from_be_bytes(fields.array(4)?),
                 generation: u32::from_be_bytes(fields.array(5)?),
                 records: u8::from_be_bytes(fields.array(6)?),
+                line: match fields.array(7) {
+                    Ok(line) => Some(u32::from_be_bytes(line)),
+                    Err(_) => None,
+                },
             }),
             2 => Self::Listener(Listener {
                 name: ListenerName::parse(fields.get(1)?).ok_or(MessageError::Field { field: 1 })?,
@@ -420,6 +430,10 @@ mod tests {
     fn messages() -> Vec<Message> {
         vec![
             Message::Hello(Hello::own("ws2api 1.2.3", 130, 7)),
+            Message::Hello(Hello {
+                line: Some(0xdead_beef),
+                ..Hello::own("ws2api 1.2.3", 130, 7)
+            }),
             Message::Listener(Listener {
                 name: ListenerName::Ingress,
                 configured: "[::]:0".parse().unwrap(),

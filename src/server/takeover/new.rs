@@ -20,6 +20,7 @@ pub struct Predecessor {
     new: New,
     listeners: Vec<(Listener, OwnedFd)>,
     generation: u32,
+    line: Option<u32>,
     /// It has ended.
     is_gone: bool,
 }
@@ -43,6 +44,7 @@ impl Predecessor {
             new: New::begin(Hello::own(version, 0, 0)),
             listeners: Vec::new(),
             generation: 0,
+            line: None,
             is_gone: false,
         };
         let deadline = Instant::now() + MEET_TIMEOUT;
@@ -51,7 +53,7 @@ impl Predecessor {
             match this.channel.receive(&mut this.packet, Some(deadline)) {
                 Received::Message(message, socket) => {
                     match (&message, socket) {
-                        (Message::Hello(hello), _) => this.generation = hello.generation,
+                        (Message::Hello(hello), _) => (this.generation, this.line) = (hello.generation, hello.line),
                         (Message::Listener(listener), Some(socket)) => this.listeners.push((listener.clone(), socket)),
                         (Message::Listener(_), None) => {
                             return Err("no descriptor for a listener (RLIMIT_NOFILE)".into());
@@ -84,6 +86,12 @@ impl Predecessor {
     #[must_use]
     pub fn generation(&self) -> u32 {
         self.generation
+    }
+
+    /// With what the ids of its connections begin, so that those of this process begin so, too.
+    #[must_use]
+    pub fn line(&self) -> Option<u32> {
+        self.line
     }
 
     /// This process would serve: waits until it may.

@@ -100,6 +100,8 @@ pub struct Parts {
     pub version: String,
     /// How many takeovers there were before.
     pub generation: u32,
+    /// With what the ids of its connections begin, and of those of whoever takes over.
+    pub line: u32,
     /// The way to the shards.
     pub outside: Arc<NodeHandle<Mail>>,
     /// What they are to do.
@@ -290,7 +292,11 @@ impl Upgrades {
         let count = u32::try_from(listeners.len()).unwrap_or(u32::MAX);
         let (mut out, mut packet) = (Vec::new(), Packet::new());
         let now = Instant::now();
-        let mut old = Old::new(Hello::own(version, count, generation), now, timeout, &mut out);
+        let hello = Hello {
+            line: Some(self.0.parts.line),
+            ..Hello::own(version, count, generation)
+        };
+        let mut old = Old::new(hello, now, timeout, &mut out);
         loop {
             for output in std::mem::take(&mut out) {
                 let deadline = old.deadline().unwrap_or(now);
