@@ -3,6 +3,7 @@
 mod answer;
 mod connection;
 mod home;
+mod list;
 mod moving;
 mod outcome_waits;
 mod places;
@@ -45,6 +46,8 @@ pub struct Ingress {
     shed_count: Cell<usize>,
     queries: Queries,
     outcome_waits: OutcomeWaits,
+    /// Pages of clients that are put together for the other process of a takeover.
+    pages_count: Cell<usize>,
 }
 
 impl Ingress {
@@ -59,6 +62,7 @@ impl Ingress {
             shed_count: Cell::new(0),
             queries: Queries::new(env, mesh),
             outcome_waits: OutcomeWaits::new(env, home),
+            pages_count: Cell::new(0),
         })
     }
 
@@ -121,7 +125,7 @@ impl Ingress {
             };
             let is_on_way = is_on_way
                 || !is_nowhere_else
-                    && match self.ask_elsewhere(&question).await {
+                    && match self.ask_elsewhere(question.to_bytes()).await {
                         Ok(Told::NotConnected) => false,
                         Ok(Told::OnItsWay) => true,
                         Ok(told) => {
@@ -153,11 +157,11 @@ impl Ingress {
         }
     }
 
-    /// Asks the other process of a takeover.
+    /// Asks the other process of a takeover: a [`Question`] or a [`PageQuestion`](protocol::question::PageQuestion), as bytes.
     ///
     /// # Errors
     /// See [`NotAsked`].
-    pub async fn ask_elsewhere(&self, question: &Question) -> Result<Told, NotAsked> {
+    pub async fn ask_elsewhere(&self, question: Vec<u8>) -> Result<Told, NotAsked> {
         let reply = self.queries.ask_elsewhere(&*self.home(), question).await;
         if reply.is_err() {
             self.env.counters.forwarded_failed.add();
@@ -181,7 +185,7 @@ impl Ingress {
             about: About::ForgetWait { message_id, waiter },
         };
         // It was the last that is said of it, or never comes.
-        if matches!(self.ask_elsewhere(&question).await, Ok(Told::WaitEnded)) {
+        if matches!(self.ask_elsewhere(question.to_bytes()).await, Ok(Told::WaitEnded)) {
             self.outcome_waits.cancel(waiter.token);
         }
     }

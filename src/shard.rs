@@ -131,7 +131,7 @@ pub struct Shard {
     /// Clients on their way to the process that takes over.
     on_way: OnWay,
     /// The other process of a takeover.
-    other_process: OtherProcess,
+    other_process: Rc<OtherProcess>,
     /// How many of them it knows to be gone.
     others_gone: Cell<u64>,
     /// Calls that have begun a trace.
@@ -318,7 +318,7 @@ impl Shard {
             control: ShardControl::new(plan.control.clone(), env.index),
             sent_away: Cell::new((0, 0)),
             on_way: OnWay::default(),
-            other_process: OtherProcess::new(plan.to_other_process.clone(), env.index),
+            other_process: OtherProcess::new(plan.to_other_process.clone(), env.index).into(),
             others_gone: Cell::new(0),
             traces_begun: Cell::new(0),
             #[cfg(simulation)]
@@ -422,6 +422,12 @@ impl Shard {
                 self.other_process.say(Message::PostTaken { shard, number });
             }
             Control::PostTaken(number) => drop(self.other_process.remove_post(number)),
+            Control::Page {
+                shard,
+                token,
+                answer_by,
+                question,
+            } => self.tell_page((shard, token), answer_by, question),
             Control::SendAway(wanted) => {
                 let found = self.send_away(&wanted);
                 let _ = wanted.reply.send((self.env.index, found));

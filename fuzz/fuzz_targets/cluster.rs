@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use protocol::cluster::{Asker, Bounds, Limits, Member, Message, NodeId, Now, Output, Own, Subject, check, check_told};
 use protocol::mapping::ConnectionId;
 use protocol::ocpp::ClientId;
-use protocol::question::{About, Question, Told};
+use protocol::question::{About, Page, PageQuestion, Question, Told};
 
 fuzz_target!(|input: &[u8]| {
     if let Ok(message) = Message::read(input) {
@@ -41,11 +41,36 @@ fn believe_nothing(input: &[u8]) {
         let written = question.to_bytes();
         assert_eq!(Question::read(&written).expect("its own").to_bytes(), written);
     }
-    if let Ok(told) = Told::read(input)
-        && check_told(&told, bounds)
-        && let Told::Described(text) = told
-    {
-        assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
+    if let Ok(question) = PageQuestion::read(input) {
+        assert_eq!(PageQuestion::read(&question.to_bytes()), Ok(question));
+    }
+    if let Ok(told) = Told::read(input) {
+        let written = told.to_bytes();
+        assert_eq!(Told::read(&written).expect("its own").to_bytes(), written);
+        assert!(
+            written.len() <= 4 * input.len() + 256,
+            "{} of {}",
+            written.len(),
+            input.len()
+        );
+        believe_nothing_told(&told, bounds);
+    }
+}
+
+fn believe_nothing_told(told: &Told, bounds: Bounds) {
+    let is_json = |text: &str| serde_json::from_str::<serde_json::Value>(text).is_ok();
+    let is_fine = check_told(told, bounds);
+    match told {
+        Told::Described(text) => assert!(!is_fine || is_json(text)),
+        Told::Listed(page) => {
+            assert!(!is_fine || page.clients.iter().all(|(_, text)| is_json(text)));
+            // Whoever merges it with others has it in order, each client once.
+            let question = PageQuestion::new(page.moving.first().cloned(), 3);
+            let merged = Page::merge([Page::clone(page), Page::clone(page)], &question);
+            assert!(merged.clients.len() <= 3 && merged.clients.is_sorted_by(|one, other| one.0 < other.0));
+            assert!(merged.is_answer_to(&question) || !page.is_answer_to(&question));
+        }
+        _ => {}
     }
 }
 

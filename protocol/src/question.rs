@@ -4,11 +4,13 @@
 //! The form is that of a [`record`](crate::record). Nothing in it is believed: names, texts and lengths are checked as they are on
 //! arrival. (A payload is one JSON value because the process that writes it has looked.)
 
+mod page;
 mod push;
 mod told;
 
 use bytes::Bytes;
 
+pub use self::page::{Draft, Names, Page, PageQuestion};
 use self::push::{read_push, read_waiter, write_push, write_waiter};
 pub use self::told::{AnswerRefusal, Replaced, Told};
 use crate::mapping::ConnectionId;
@@ -175,17 +177,6 @@ impl Question {
             about,
         })
     }
-
-    /// What it holds, about.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        let content = match &self.about {
-            About::Push(push) => push.payload.len(),
-            About::Answer { body, .. } => body.len(),
-            _ => 0,
-        };
-        content + size_of::<Self>()
-    }
 }
 
 fn read_message_id(field: &Field<'_>) -> Result<MessageId, RecordError> {
@@ -214,6 +205,8 @@ const FORGET_WAIT: u64 = 4;
 const DESCRIBE: u64 = 5;
 const CLOSE: u64 = 6;
 const REPLACE: u64 = 7;
+/// Of a [`PageQuestion`].
+const LIST: u64 = 8;
 
 #[cfg(test)]
 mod tests;

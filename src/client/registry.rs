@@ -80,15 +80,38 @@ impl<C: Registered> Registry<C> {
     /// stays connected is listed exactly once while the pages are turned.
     #[must_use]
     pub fn page(&self, slot: usize, limit: usize) -> (Vec<Rc<C>>, Option<usize>) {
+        self.walk(slot, limit, SLOTS_PER_PAGE, |_| true)
+    }
+
+    /// The same of those that are meant. Each is looked at.
+    #[must_use]
+    pub fn page_of(
+        &self,
+        slot: usize,
+        limit: usize,
+        is_meant: impl Fn(&ClientId) -> bool,
+    ) -> (Vec<Rc<C>>, Option<usize>) {
+        self.walk(slot, limit, SLOTS_PER_SEARCH, |connection| {
+            is_meant(&connection.identity().client)
+        })
+    }
+
+    fn walk(
+        &self,
+        slot: usize,
+        limit: usize,
+        slots_max: usize,
+        is_meant: impl Fn(&C) -> bool,
+    ) -> (Vec<Rc<C>>, Option<usize>) {
         let mut page = Vec::new();
         // The slab is walked from the slot on; `get` past its end is cheap.
         let end = self.slots_end();
-        let until = end.min(slot.saturating_add(SLOTS_PER_PAGE));
+        let until = end.min(slot.saturating_add(slots_max));
         for slot in slot..until {
             if page.len() == limit {
                 return (page, Some(slot));
             }
-            if let Some(connection) = self.connections.get(slot) {
+            if let Some(connection) = self.connections.get(slot).filter(|connection| is_meant(connection)) {
                 page.push(connection.clone());
             }
         }
@@ -107,3 +130,5 @@ impl<C: Registered> Registry<C> {
 
 /// Slots that are looked at in one go: where most clients have left, most are empty.
 const SLOTS_PER_PAGE: usize = 4096;
+/// Connections that are looked at in one go for their names.
+const SLOTS_PER_SEARCH: usize = 512;

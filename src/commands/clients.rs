@@ -116,8 +116,8 @@ fn all(session: &mut Session<'_>) -> Result<(), Failure> {
         // Whoever looks sees a page at a time.
         session.screen.flush()?;
         match page.next {
-            // A cursor that does not move would never end.
-            Some(next) if next != after && next.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => {
+            // A cursor that does not move would never end; one that does is a place or, during an upgrade, a name in digits.
+            Some(next) if next != after && next.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b'~')) => {
                 after = next;
             }
             Some(_) => return Err(Failure::Refused("the list does not go on".to_owned())),

@@ -5,16 +5,15 @@ use std::time::Instant;
 use shards::socket::Descriptor;
 
 use crate::shard::mail::{ClientReply, ClientRequest, PushOutcome};
-use protocol::question::Question;
 
 /// The shard behind an ingress: the home of some of the clients.
 pub trait Home {
     /// Answers a question about one of its clients.
     fn answer(&self, request: ClientRequest) -> ClientReply;
 
-    /// Has the other process of a takeover asked. Its reply comes through [`Ingress::handle_reply`](super::Ingress::handle_reply) with
-    /// this token. False: there is none.
-    fn ask_other_process(&self, token: u64, answer_by: Instant, question: &Question) -> bool;
+    /// Has the other process of a takeover asked this question, which is there as bytes. Its reply comes through
+    /// [`Ingress::handle_reply`](super::Ingress::handle_reply) with this token. False: there is none.
+    fn ask_other_process(&self, token: u64, answer_by: Instant, question: Vec<u8>) -> bool;
 
     /// Whether there is another process that can be asked.
     fn has_other_process(&self) -> bool;

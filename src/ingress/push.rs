@@ -5,13 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use shards::Socket;
 
-use super::Ingress;
 use super::answer::Answer;
+use super::list::list;
 use super::outcome_waits::{PushWait, Settle, Waited};
 use super::queries::NotAsked;
-use crate::shard::mail::{ClientReply, ClientRequest, PushOutcome};
+use super::Ingress;
+use crate::shard::mail::PushOutcome;
 use protocol::mapping::bodies;
-use protocol::mapping::routes::{Cursor, Route};
+use protocol::mapping::routes::Route;
 use protocol::ocpp::{ClientId, DeferredRefusal, FailReason, Outcome, Push};
 use protocol::ocpp::{JsonError, PushRefusal, Text, Waiter, json};
 use protocol::question::{About, AnswerRefusal, Told};
@@ -200,47 +201,6 @@ fn answer_deferred(reply: Result<Told, NotAsked>) -> Answer {
     }
 }
 
-/// Puts a page together slice by slice, and leaves the shard to others after each.
-async fn list(ingress: &Ingress, after: Option<Cursor>, limit: usize) -> Answer {
-    let generation = ingress.env.generation;
-    if after.is_some_and(|after| after.generation != generation) {
-        return Answer::error(400, "after is from before an upgrade: begin with the first page again");
-    }
-    let mut page = bodies::Page::default();
-    let mut cursor = after.or(Some(Cursor {
-        generation,
-        ..Cursor::default()
-    }));
-    while let Some(at) = cursor.filter(|at| at.shard < ingress.env.count && page.len() < limit) {
-        ingress.turns.take(SLICE_COST).await;
-        let request = ClientRequest::List {
-            slot: at.slot,
-            limit: (limit - page.len()).min(SLICE_LEN),
-        };
-        match ingress.ask(at.shard, request).await {
-            Ok(ClientReply::Listed { clients, next }) => {
-                clients.iter().for_each(|client| page.push(&client.json()));
-                cursor = Some(match next {
-                    Some(slot) => Cursor { slot, ..at },
-                    None => Cursor {
-                        shard: at.shard + 1,
-                        slot: 0,
-                        ..at
-                    },
-                });
-            }
-            _ => return overloaded(),
-        }
-    }
-    // Clients move from one process to the other meanwhile: neither has a list of all.
-    if ingress.home().is_in_takeover() {
-        let words = "an upgrade is under way, and neither process has all clients: ask again when it is over";
-        return Answer::error(503, words).with_retry_after(RETRY_AFTER);
-    }
-    let next = cursor.filter(|at| at.shard < ingress.env.count);
-    Answer::json(200, page.finish(next.map(Cursor::text).as_deref()).into_bytes())
-}
-
 /// The body as one JSON value, without white space around it; inside it nothing is touched.
 fn payload(body: Vec<u8>, depth_max: usize) -> Result<Text, JsonError> {
     let body = String::from_utf8(body).map_err(|error| JsonError::NotUtf8 {
@@ -271,8 +231,4 @@ pub(super) fn overloaded() -> Answer {
     Answer::error(503, "the client's shard is overloaded").with_retry_after(RETRY_AFTER)
 }
 
-const RETRY_AFTER: &str = "1";
-/// Clients that are described at a stretch.
-const SLICE_LEN: usize = 64;
-/// What that costs, in small requests.
-const SLICE_COST: u32 = 16;
+pub(super) const RETRY_AFTER: &str = "1";

@@ -13,7 +13,6 @@ use shards::mesh::Mesh;
 use super::home::Home;
 use crate::env::Env;
 use crate::shard::mail::{self, Asker, ClientReply, ClientRequest, Mail};
-use protocol::question::Question;
 
 /// A shard's open queries. Bounded by the ingress connections: each asks one at a time.
 pub struct Queries {
@@ -108,9 +107,9 @@ impl Queries {
     ///
     /// # Errors
     /// `Elsewhere`; the caller answers 503.
-    pub async fn ask_elsewhere(&self, home: &dyn Home, question: &Question) -> Result<ClientReply, NotAsked> {
+    pub async fn ask_elsewhere(&self, home: &dyn Home, question: Vec<u8>) -> Result<ClientReply, NotAsked> {
         let (count, len) = self.elsewhere.get();
-        let more = question.size();
+        let more = question.len();
         if count >= ELSEWHERE_MAX || count > 0 && len + more > ELSEWHERE_LEN_MAX {
             return Err(NotAsked::Elsewhere);
         }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use shards::parcel::Parcel;
 use shards::socket::Descriptor;
+use shards::spawn;
 
 use super::Shard;
 use super::mail::{ClientReply, ClientRequest, PushOutcome};
@@ -14,8 +15,8 @@ use crate::ingress::Home;
 use crate::observe::incidents::{Details, IncidentKind};
 use protocol::mapping::routes::PAGE_MAX;
 use protocol::mapping::{Identity, Reply};
-use protocol::ocpp::{PostContent, Push, PushRefusal, WaitOver};
-use protocol::question::{About, AnswerRefusal, Question, Told};
+use protocol::ocpp::{ClientId, PostContent, Push, PushRefusal, WaitOver};
+use protocol::question::{About, AnswerRefusal, PageQuestion, Question, Told};
 
 impl Home for Shard {
     fn answer(&self, request: ClientRequest) -> ClientReply {
@@ -34,20 +35,24 @@ impl Home for Shard {
                 }
                 Err(_) => ClientReply::Told(Told::NotConnected),
             },
-            ClientRequest::List { slot, limit } => {
-                let (page, next) = self.clients.page(slot, limit.min(PAGE_MAX));
+            ClientRequest::List { slot, limit, names } => {
+                let limit = limit.min(PAGE_MAX);
+                let is_meant = |client: &ClientId| names.as_ref().is_none_or(|names| names.has(client));
+                let (page, next) = match names.is_some() {
+                    true => self.clients.page_of(slot, limit, is_meant),
+                    false => self.clients.page(slot, limit),
+                };
+                let clients = page.iter().map(|connection| self.clients.describe(connection));
                 ClientReply::Listed {
-                    clients: page
-                        .iter()
-                        .map(|connection| self.clients.describe(connection))
-                        .collect(),
+                    clients: clients.collect(),
+                    moving: self.on_way.those(|client| names.is_some() && is_meant(client)),
                     next,
                 }
             }
         }
     }
 
-    fn ask_other_process(&self, token: u64, answer_by: Instant, question: &Question) -> bool {
+    fn ask_other_process(&self, token: u64, answer_by: Instant, question: Vec<u8>) -> bool {
         let has_other = self.control.plane().has_other_process();
         if has_other {
             self.other_process.ask(token, answer_by, question);
@@ -92,6 +97,20 @@ impl Shard {
     pub(super) fn is_in_takeover(&self) -> bool {
         let plane = self.control.plane();
         plane.has_other_process() || plane.has_predecessor() || plane.is_taken_over()
+    }
+
+    /// Puts a page of this process's clients together for a shard of the other process.
+    pub(super) fn tell_page(&self, (shard, token): (u16, u64), answer_by: Instant, question: PageQuestion) {
+        let (env, ingress) = (self.env.clone(), self.ingress.clone());
+        let other_process = self.other_process.clone();
+        spawn(async move {
+            let page = match env.reactor.exact_now() < answer_by {
+                true => ingress.page_for_other_process(&question).await,
+                false => None,
+            };
+            let told = page.map(|page| Told::Listed(page.into()));
+            other_process.tell(shard, token, told.as_ref());
+        });
     }
 
     /// Answers the other process of a takeover.

@@ -11,7 +11,7 @@ use crate::observe::report::Report;
 use crate::observe::watch::Tap;
 use protocol::mapping::Identity;
 use protocol::ocpp::{Action, ClientId, MessageId, Outcome, Waiter};
-use protocol::question::{Question, Told};
+use protocol::question::{Names, PageQuestion, Question, Told};
 use protocol::takeover::Message;
 use protocol::trace_context::TraceParent;
 
@@ -99,6 +99,17 @@ pub enum Control {
     },
     /// The other process has the post of that number.
     PostTaken(u64),
+    /// A shard of the other process wants a page of this process's clients.
+    Page {
+        /// That shard.
+        shard: u16,
+        /// What it knows the question by.
+        token: u64,
+        /// From then on nothing is to be told.
+        answer_by: Instant,
+        /// Which clients.
+        question: PageQuestion,
+    },
     /// Send some clients away: they come back to a node that the balancer chooses.
     SendAway(SendAway),
     /// Say who is the most of this, of a slice of the clients.
@@ -188,6 +199,8 @@ pub enum ClientRequest {
         slot: usize,
         /// Clients on the page at most.
         limit: usize,
+        /// Those of these names, and who moves. `None`: all.
+        names: Option<Names>,
     },
 }
 
@@ -207,6 +220,8 @@ pub enum ClientReply {
     Listed {
         /// The clients of the page, in the order of their slots.
         clients: Vec<Description>,
+        /// Of the names that were asked for, those that are on their way to another process.
+        moving: Vec<ClientId>,
         /// Where the next page of this shard begins.
         next: Option<usize>,
     },

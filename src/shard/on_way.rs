@@ -32,6 +32,13 @@ impl OnWay {
         self.clients.borrow().values().any(|(other, _)| other == client)
     }
 
+    /// Those of them that are meant.
+    pub fn those(&self, is_meant: impl Fn(&ClientId) -> bool) -> Vec<ClientId> {
+        let clients = self.clients.borrow();
+        let clients = clients.values().map(|(client, _)| client);
+        clients.filter(|client| is_meant(client)).cloned().collect()
+    }
+
     /// One more, with a record of so many bytes. Returns its number.
     pub fn add(&self, client: ClientId, len: usize) -> u32 {
         let number = self.next.replace(self.next.get().wrapping_add(1));

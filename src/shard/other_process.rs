@@ -10,7 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::mail::{Asker, ClientReply, ClientRequest, Control, Mail, PushOutcome, Query, Reply};
 use protocol::mapping::outgoing::PostKey;
 use protocol::ocpp::{ClientId, PostContent, Waiter};
-use protocol::question::{Question, Told};
+use protocol::question::{PageQuestion, Question, Told};
 use protocol::record::{Notice, PostRecord, client_of};
 use protocol::takeover::Message;
 
@@ -45,12 +45,12 @@ impl OtherProcess {
     }
 
     /// Asks. The reply, if there is one, has this token.
-    pub fn ask(&self, token: u64, answer_by: Instant, question: &Question) {
+    pub fn ask(&self, token: u64, answer_by: Instant, question: Vec<u8>) {
         self.say(Message::Question {
             shard: self.shard,
             token,
             answer_by: nanoseconds(answer_by),
-            question: question.to_bytes(),
+            question,
         });
     }
 
@@ -110,17 +110,28 @@ pub fn mail_of(message: Message, shards_count: usize, home: impl Fn(&ClientId) -
             token,
             answer_by,
             question,
-        } => {
-            let question = Question::read(&question).ok()?;
-            let home = home(&question.client);
-            let query = Query {
-                from: Asker::OtherProcess(shard),
-                token,
-                answer_by: instant(answer_by),
-                request: ClientRequest::About(question),
-            };
-            (home, Mail::Query(Box::new(query)))
-        }
+        } => match Question::read(&question) {
+            Ok(question) => {
+                let home = home(&question.client);
+                let query = Query {
+                    from: Asker::OtherProcess(shard),
+                    token,
+                    answer_by: instant(answer_by),
+                    request: ClientRequest::About(question),
+                };
+                (home, Mail::Query(Box::new(query)))
+            }
+            Err(_) => {
+                let control = Control::Page {
+                    shard,
+                    token,
+                    answer_by: instant(answer_by),
+                    question: PageQuestion::read(&question).ok()?,
+                };
+                // It is about nobody's home: each shard there has one here that puts its pages together.
+                (usize::from(shard) % shards_count, control.into())
+            }
+        },
         Message::Told { shard, token, told } => {
             let reply = Told::read(&told).ok().map(ClientReply::Told);
             (shard.into(), Mail::Reply(Box::new(Reply { token, reply })))

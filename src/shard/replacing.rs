@@ -25,7 +25,7 @@ impl Shard {
         };
         let until = self.env.reactor.now() + PATIENCE;
         let replaced = loop {
-            match self.ingress.ask_elsewhere(&question).await {
+            match self.ingress.ask_elsewhere(question.to_bytes()).await {
                 Ok(Told::Replaced(replaced)) => break *replaced,
                 Err(_) if !self.control.plane().has_other_process() => break Replaced::default(),
                 _ if self.env.reactor.now() >= until => break Replaced::default(),

@@ -2,10 +2,12 @@
 //! `takeover-13`.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
-use support::{Backend, Builder, Client, Gate, Http, Proxy, Response, Successor, Value, eventually};
+use support::{Backend, Builder, Client, Gate, Http, Proxy, Reply, Response, Successor, Until, Value, eventually};
 
-use super::upgrade::wait_for_the_old_one;
+use super::upgrade::{slow, wait_for_the_old_one};
 
 /// An old process that has a client whose Call is at the backend, and a new one.
 struct Both {
@@ -37,7 +39,7 @@ impl Both {
         let quiet = proxy.client("quiet");
         busy.send_call("1", "Hold", "{}");
         backend.take("/call/Hold");
-        let old = b"PPPPPPGGDD".iter().map(|first| {
+        let old = b"PPPPPPGGGDD".iter().map(|first| {
             let mut http = proxy.http();
             http.get("/clients?limit=1").expect(200);
             http.send([*first]);
@@ -185,33 +187,104 @@ fn deferred_answers_descriptions_and_closes_find_the_client_wherever_it_is() {
     both.finish();
 }
 
+/// The ids on a page, and where the next one begins.
+fn page(reply: &Reply) -> (Vec<String>, Option<String>) {
+    let page = reply.json();
+    let ids = page["clients"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|client| client["clientId"].as_str().unwrap().to_owned());
+    (ids.collect(), page["next"].as_str().map(str::to_owned))
+}
+
 #[test]
-fn the_list_of_clients_is_refused_while_neither_process_has_all_and_no_page_leads_over_an_upgrade() {
+fn the_list_of_clients_is_that_of_both_processes_and_goes_on_behind_the_end_of_the_upgrade() {
     let mut both = Both::start(|builder| builder);
     let before = both.page_before["next"].as_str().unwrap().to_owned();
     for asked in ["old", "new"] {
-        let refused = both.ask(asked, "GET", "/clients", &[], "").reply().expect(503);
-        assert_eq!(refused.header("retry-after"), Some("1"));
-        assert!(refused.body.contains("an upgrade is under way"), "{}", refused.body);
+        let list = both.ask(asked, "GET", "/clients", &[], "").reply().expect(200);
+        assert_eq!(page(&list), (vec!["busy".to_owned(), "quiet".to_owned()], None));
+        let list = list.json();
+        assert_eq!(list["clients"][0]["pending"]["callsInFlight"], 1);
+        // Who moved once has moved to no other place among the slots.
+        let target = format!("/clients?after={before}");
+        let refused = both.ask(asked, "GET", &target, &[], "").reply().expect(400);
+        assert!(refused.body.contains("from before an upgrade"), "{}", refused.body);
     }
+    let answered = both.proxy.count_where("forwarded", "answered");
+    assert!(answered >= 1, "{answered}");
+    let (first, next) = page(&both.proxy.http().get("/clients?limit=1").expect(200));
     both.gate.open();
     both.busy.expect("[3,\"1\",{}]");
     assert_eq!(both.proxy.wait().code(), Some(0));
     wait_for_the_old_one(&both.proxy);
-    let refused = both.proxy.http().get(&format!("/clients?after={before}")).expect(400);
-    assert!(refused.body.contains("from before an upgrade"), "{}", refused.body);
-    let first = both.proxy.http().get("/clients?limit=1").expect(200).json();
-    let next = first["next"].as_str().unwrap();
-    let second = both
-        .proxy
-        .http()
-        .get(&format!("/clients?after={next}"))
-        .expect(200)
-        .json();
-    let listed = [&first, &second].map(|page| page["clients"][0]["clientId"].as_str().unwrap());
-    assert_eq!(BTreeSet::from(listed), BTreeSet::from(["busy", "quiet"]));
-    assert!(second["next"].is_null());
+    let target = format!("/clients?limit=1&after={}", next.unwrap());
+    let (second, next) = page(&both.proxy.http().get(&target).expect(200));
+    assert_eq!([first, second].concat(), ["busy", "quiet"]);
+    assert_eq!(next, None);
+    both.proxy.http().get(&format!("/clients?after={before}")).expect(400);
+    // What is begun now is a list like any other.
+    let (_, next) = page(&both.proxy.http().get("/clients?limit=1").expect(200));
+    assert!(!next.unwrap().starts_with('~'));
     both.new.terminate();
+}
+
+#[test]
+fn who_stays_is_listed_once_while_all_clients_move() {
+    let backend = Backend::start();
+    let gate = backend.hold("/call/Hold", |_| Response::json("{}"));
+    let mut proxy = slow(&backend).start();
+    let mut clients: Vec<_> = (0..90).map(|number| proxy.client(&format!("CP{number}"))).collect();
+    let expected: BTreeSet<String> = (0..90).map(|number| format!("CP{number}")).collect();
+    // These stay in the old process for now.
+    for client in clients.iter_mut().step_by(3) {
+        client.send_call("1", "Hold", "{}");
+    }
+    backend.take("/call/Hold");
+    let (until, by_name) = (Until::default(), AtomicUsize::new(0));
+    let new = thread::scope(|scope| {
+        let end = until.end();
+        for limit in [1, 7, 1000] {
+            let (until, by_name, proxy, expected) = (&until, &by_name, &proxy, &expected);
+            scope.spawn(move || {
+                while !until.is_over() {
+                    let mut http = proxy.http();
+                    let (mut found, mut target) = (Vec::new(), format!("/clients?limit={limit}"));
+                    let is_by_name = loop {
+                        let reply = http.get(&target);
+                        if reply.status == 400 {
+                            // It was begun before.
+                            break None;
+                        }
+                        let (ids, next) = page(&reply.expect(200));
+                        found.extend(ids);
+                        match next {
+                            None => break Some(target.contains('~')),
+                            Some(next) => target = format!("/clients?limit={limit}&after={next}"),
+                        }
+                    };
+                    let Some(is_by_name) = is_by_name else { continue };
+                    assert_eq!(found.len(), 90, "{found:?}");
+                    assert_eq!(BTreeSet::from_iter(found), *expected);
+                    by_name.fetch_add(is_by_name.into(), Ordering::Relaxed);
+                }
+            });
+        }
+        let new = proxy.upgrade();
+        eventually("lists of both processes", || {
+            (by_name.load(Ordering::Relaxed) >= 4).then_some(())
+        });
+        gate.open();
+        wait_for_the_old_one(&proxy);
+        drop(end);
+        new
+    });
+    for client in clients.iter_mut().step_by(3) {
+        client.expect("[3,\"1\",{}]");
+    }
+    assert_eq!(proxy.wait().code(), Some(0));
+    new.terminate();
 }
 
 #[test]

@@ -38,6 +38,13 @@ pub fn check_told(told: &Told, bounds: Bounds) -> bool {
         Told::Described(text) => {
             text.len() <= bounds.payload_len_max && json::check_text(text, bounds.json_depth_max).is_ok()
         }
+        Told::Listed(page) => {
+            let is_json = |text: &str| json::check_text(text, bounds.json_depth_max).is_ok();
+            let len: usize = page.clients.iter().map(|(_, text)| text.len()).sum();
+            len <= bounds.payload_len_max
+                && page.clients.iter().all(|(_, text)| is_json(text))
+                && page.moving.is_empty()
+        }
         Told::Replaced(_) => false,
         _ => true,
     }
@@ -48,6 +55,7 @@ mod tests {
     use super::*;
     use crate::mapping::ConnectionId;
     use crate::ocpp::{Action, ClientId, MessageId, Push};
+    use crate::question::Page;
     use bytes::Bytes;
 
     const BOUNDS: Bounds = Bounds {
@@ -70,6 +78,21 @@ mod tests {
         }
         assert!(check_told(&Told::NotConnected, BOUNDS) && check_told(&Told::Closed, BOUNDS));
         assert!(!check_told(&Told::Replaced(Box::default()), BOUNDS));
+        let client = ClientId::parse("CP 1").unwrap();
+        for (texts, moving, is_fine) in [
+            (&["{}", "[1]"][..], None, true),
+            (&["{"], None, false),
+            (&["[[[]]]"], None, false),
+            (&["\"12345\"", "\"12\""], None, false),
+            (&["{}"], Some(client.clone()), false),
+        ] {
+            let page = Page {
+                clients: texts.iter().map(|text| (client.clone(), (*text).to_owned())).collect(),
+                moving: moving.into_iter().collect(),
+                is_last: true,
+            };
+            assert_eq!(check_told(&Told::Listed(page.into()), BOUNDS), is_fine, "{texts:?}");
+        }
     }
 
     #[test]

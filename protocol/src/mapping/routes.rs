@@ -1,5 +1,6 @@
 //! Reads what a request at the ingress asks for.
 
+use super::identity::hexadecimal;
 use crate::http::RequestHead;
 use crate::ocpp::{Action, ClientId, IdError, MessageId};
 
@@ -40,10 +41,19 @@ pub enum Route {
     /// `GET /clients?after=&limit=`
     List {
         /// Where the last page ended.
-        after: Option<Cursor>,
+        after: Option<After>,
         /// Clients on a page.
         limit: usize,
     },
+}
+
+/// Where a page of clients ends.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum After {
+    /// In the order in which a process has them.
+    Slot(Cursor),
+    /// In the order of names: with this client.
+    Name(ClientId),
 }
 
 /// A place in the list of all clients of a process: a shard, and a slot in its registry.
@@ -158,6 +168,33 @@ pub fn route(head: &RequestHead<'_>) -> Result<Route, RouteError> {
     }
 }
 
+impl After {
+    /// As `next` has it: nothing of it is encoded in a URL.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Slot(cursor) => cursor.text(),
+            Self::Name(client) => {
+                let digits = client.as_str().bytes();
+                let digits = digits.flat_map(|byte| hexadecimal(byte.into(), 2));
+                std::iter::once(NAME).chain(digits).collect()
+            }
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let Some(digits) = text.strip_prefix(NAME) else {
+            return Cursor::parse(text).map(Self::Slot);
+        };
+        let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        let byte = |pair: &[u8; 2]| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8);
+        let name: Option<Vec<u8>> = pairs.iter().map(byte).collect();
+        let name = String::from_utf8(name.filter(|_| rest.is_empty())?).ok()?;
+        ClientId::parse(&name).ok().map(Self::Name)
+    }
+}
+
 impl Cursor {
     /// As `next` has it.
     #[must_use]
@@ -230,7 +267,7 @@ fn list(query: &str) -> Result<Route, RouteError> {
     };
     let after = match parameter(query, "after") {
         None | Some("") => None,
-        Some(text) => Some(Cursor::parse(text).ok_or(RouteError::After)?),
+        Some(text) => Some(After::parse(text).ok_or(RouteError::After)?),
     };
     Ok(Route::List { after, limit })
 }
@@ -244,6 +281,8 @@ fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
 }
 
 const SEGMENTS_MAX: usize = 4;
+/// Before the digits of a name.
+const NAME: char = '~';
 
 #[cfg(test)]
 mod tests {
@@ -304,6 +343,27 @@ mod tests {
     }
 
     #[test]
+    fn a_list_goes_on_behind_a_name_which_stands_in_a_url_as_it_is() {
+        for (name, text) in [("CP1", "~435031"), ("CP 1:é", "~435020313ac3a9")] {
+            let after = After::Name(ClientId::parse(name).unwrap());
+            assert_eq!(after.text(), text);
+            let after = Some(after);
+            assert_eq!(
+                of("GET", &format!("/clients?after={text}&limit=3")),
+                Ok(Route::List { after, limit: 3 })
+            );
+        }
+        let too_long = format!("~{}", "41".repeat(129));
+        for none in ["~", "~4", "~435", "~4g", "~2f", "~ff", "~2E", "~+1+1", &too_long] {
+            assert_eq!(
+                of("GET", &format!("/clients?after={none}")).unwrap_err(),
+                RouteError::After,
+                "{none}"
+            );
+        }
+    }
+
+    #[test]
     fn lists_and_closes_take_their_parameters_in_any_order() {
         for (text, generation) in [("3.17", 0), ("3.17.2", 2)] {
             let (shard, slot) = (3, 17);
@@ -313,7 +373,7 @@ mod tests {
                 generation,
             };
             assert_eq!(cursor.text(), text);
-            let after = Some(cursor);
+            let after = Some(After::Slot(cursor));
             assert_eq!(
                 of("GET", &format!("/clients?limit=7&after={text}")),
                 Ok(Route::List { after, limit: 7 })

@@ -122,6 +122,37 @@ fn told() -> Vec<Told> {
             }
             .into(),
         ),
+        Told::Listed(
+            Page {
+                is_last: true,
+                ..Page::default()
+            }
+            .into(),
+        ),
+        Told::Listed(page().into()),
+    ]
+}
+
+fn page() -> Page {
+    let client = |name: &str| ClientId::parse(name).unwrap();
+    Page {
+        clients: vec![
+            (client("CP 1"), "{\"clientId\":\"CP 1\"}".into()),
+            (client("CP2"), "{}".into()),
+        ],
+        moving: vec![client("CP1"), client("CP3")],
+        is_last: false,
+    }
+}
+
+fn page_questions() -> [PageQuestion; 2] {
+    [
+        PageQuestion::new(None, 100),
+        PageQuestion {
+            after: Some(ClientId::parse("CP 1").unwrap()),
+            limit: 1000,
+            len_max: 500_000,
+        },
     ]
 }
 
@@ -137,6 +168,16 @@ fn what_is_written_is_read_and_later_fields_are_passed_over() {
         assert_eq!(shown(&Question::read(&bytes).unwrap()), shown(&question));
         bytes.extend_from_slice(&[60, 3, b'n', b'e', b'w']);
         assert_eq!(shown(&Question::read(&bytes).unwrap()), shown(&question));
+    }
+    for question in page_questions() {
+        let mut bytes = question.to_bytes();
+        bytes.extend_from_slice(&[60, 3, b'n', b'e', b'w']);
+        assert_eq!(PageQuestion::read(&bytes), Ok(question));
+        // Each is read as what it is.
+        assert!(Question::read(&bytes).is_err());
+    }
+    for question in questions() {
+        assert!(PageQuestion::read(&question.to_bytes()).is_err());
     }
     for told in told() {
         let bytes = told.to_bytes();

@@ -1,5 +1,6 @@
 //! What is told of a client.
 
+use super::page::Page;
 use super::push::{read_push, write_push};
 use crate::mapping::{ConnectionId, Identity};
 use crate::ocpp::{Accepted, DeferredRefusal, Push, PushRefusal};
@@ -33,6 +34,8 @@ pub enum Told {
     Closed,
     /// To `Replace`: what is left of the client is the other process's.
     Replaced(Box<Replaced>),
+    /// To a [`PageQuestion`](super::PageQuestion).
+    Listed(Box<Page>),
 }
 
 /// Why a deferred answer was not taken.
@@ -99,6 +102,10 @@ impl Told {
                     record.bytes(POSTS, &post.record());
                 }
             }
+            Self::Listed(page) => {
+                record.number(KIND, LISTED);
+                record.fields(PAGE, |record| page.write(record));
+            }
         }
         bytes
     }
@@ -110,7 +117,7 @@ impl Told {
     pub fn read(bytes: &[u8]) -> Result<Self, RecordError> {
         let mut fields = Fields::of_record(bytes)?;
         let (mut kind, mut detail, mut content) = (0_u64, 0_u64, "");
-        let mut replaced = Replaced::default();
+        let (mut replaced, mut page) = (Replaced::default(), None);
         while let Some(field) = fields.next()? {
             match field.number {
                 KIND => kind = field.number()?,
@@ -125,6 +132,7 @@ impl Told {
                     // The order of connections means nothing here.
                     replaced.identity = identity.finish(0)?;
                 }
+                PAGE => page = Some(Page::read(&field)?),
                 PUSHES => replaced.pushes.push(read_push(&field)?),
                 POSTS => replaced.posts.push(PostRecord::read(field.bytes())?),
                 _ => {}
@@ -146,6 +154,7 @@ impl Told {
             DESCRIBED => Self::Described(content.to_owned()),
             CLOSED => Self::Closed,
             REPLACED => Self::Replaced(replaced.into()),
+            LISTED => Self::Listed(page.ok_or(RecordError::Field(PAGE))?.into()),
             _ => return Err(RecordError::Field(KIND)),
         })
     }
@@ -173,6 +182,7 @@ const KIND: u32 = 1;
 const DETAIL: u32 = 2;
 const CONTENT: u32 = 3;
 const IDENTITY: u32 = 4;
+const PAGE: u32 = 5;
 const PUSHES: u32 = crate::record::LIST;
 const POSTS: u32 = crate::record::LIST + 1;
 
@@ -187,3 +197,4 @@ const ANSWERED: u64 = 7;
 const DESCRIBED: u64 = 8;
 const CLOSED: u64 = 9;
 const REPLACED: u64 = 10;
+const LISTED: u64 = 11;
