@@ -14,7 +14,8 @@ use rustix::net::{
 use rustix::process::Signal;
 use support::{Backend, Message, Response, Successor, eventually};
 
-use super::upgrade::{Installed, ask, goes_on, slow, wait_for_the_old_one};
+use super::installed::Installed;
+use super::upgrade::{ask, goes_on, slow, wait_for_the_old_one};
 
 const CLIENTS: usize = 20;
 

@@ -12,7 +12,8 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use rustix::process::Signal;
 use support::{Backend, Proxy, open_to_all};
 
-use super::upgrade::{Installed, ask};
+use super::installed::Installed;
+use super::upgrade::ask;
 
 /// What systemd would think of a service of `Type=notify` with `NotifyAccess=main`, by what it hears.
 struct Manager {

@@ -3,7 +3,8 @@
 use rustix::process::{Pid, Signal, kill_process};
 use support::{Backend, Http, Proxy, Response, eventually};
 
-use super::upgrade::{Installed, children, slow, wait_for_the_old_one};
+use super::installed::Installed;
+use super::upgrade::{children, slow, wait_for_the_old_one};
 
 const STARTED: &str = "an upgrade is under way: a new process has been started, and does not serve yet";
 const TAKEN_OVER: &str = "an upgrade is under way: another process serves; this one ends when it has no clients more";
