@@ -1,7 +1,9 @@
-//! Plays one thread's chargers: connects them, says what is due, reads what comes, and lets them go at the end.
+//! Plays one thread's chargers: connects them, says what is due, and lets them go at the end.
 //!
 //! Latency counts from when a Call was due, so a server that stalls shows it in all that was due meanwhile. A charger waits for
 //! its answer before it says the next.
+
+mod messages;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,16 +17,14 @@ use data_encoding::BASE64;
 use loadgen::engine::{self, End, Engine, Script, State, Tls};
 use loadgen::poller::now_ns;
 use loadgen::websocket::{self, Header};
-use serde_json::Value;
 
+use self::messages::handle_text;
 use super::charger::{Charger, Open};
 use super::ids::Ids;
-use super::ocpp16;
 use super::say::{Facts, Say};
 use super::tally::{Live, Tally};
 use super::trust;
-use super::version::{Version, call_number};
-use protocol::ocpp::frame::{self, Frame};
+use super::version::Version;
 use protocol::ocpp::ids::ClientId;
 
 /// What all threads do alike. Times are those of [`now_ns`].
@@ -400,111 +400,6 @@ fn go_on(fleet: &mut Fleet, slot: usize, now: u64) {
     fleet.script.timers.push(Reverse((due, slot as u32)));
 }
 
-fn handle_text(fleet: &mut Fleet, slot: usize, text: &[u8]) {
-    let version = fleet.script.version(fleet.number(slot));
-    let read = str::from_utf8(text)
-        .ok()
-        .map(|text| frame::split(text, &version.reading()));
-    match read {
-        Some(Ok(Frame::CallResult { message_id, payload })) => {
-            handle_answer(fleet, slot, &message_id, Some(payload), text);
-        }
-        Some(Ok(Frame::CallError { message_id, .. })) => handle_answer(fleet, slot, &message_id, None, text),
-        Some(Ok(Frame::Call {
-            raw_id,
-            action,
-            payload,
-            ..
-        })) => {
-            let answer = version.answer(&action, payload);
-            fleet.script.tally.count_request(&action, answer.is_some());
-            fleet.text.clear();
-            let parts = match &answer {
-                Some(answer) => ["[3,", raw_id, ",", answer, "]"],
-                None => ["[4,", raw_id, ",\"NotImplemented\",\"\",", "{}", "]"],
-            };
-            parts
-                .iter()
-                .for_each(|part| fleet.text.extend_from_slice(part.as_bytes()));
-            fleet.send(slot);
-        }
-        _ => handle_bad_message(fleet, slot, text),
-    }
-}
-
-/// A CallResult with its payload, or a CallError.
-fn handle_answer(fleet: &mut Fleet, slot: usize, message_id: &str, payload: Option<&str>, text: &[u8]) {
-    let now = now_ns();
-    let number = call_number(message_id, &fleet.script.plan.run);
-    let charger = fleet.client(slot);
-    let open = charger.open.take_if(|_| number == Some(charger.calls));
-    let Some(open) = open else {
-        if number.is_some_and(|number| number <= charger.calls && number > 0) {
-            fleet.script.tally.late += 1;
-            return;
-        }
-        return handle_bad_message(fleet, slot, text);
-    };
-    let number = fleet.number(slot);
-    let version = fleet.script.version(number);
-    let script = &mut fleet.script;
-    script.open_calls -= 1;
-    let calls = &mut script.tally.calls[version.action(open.say) as usize];
-    calls.latency.saturating_record(micros(open.due_ns, now));
-    match payload {
-        Some(_) => {
-            calls.answered += 1;
-            Live::add(&script.live.answered);
-        }
-        None => {
-            calls.errors += 1;
-            Live::add(&script.live.faults);
-            let id = script.id(number);
-            script.tally.note(|| format!("{id}: {}", shown(text)));
-        }
-    }
-    match open.say {
-        Say::Boot => handle_boot(fleet, slot, payload.unwrap_or_default(), now),
-        say => {
-            let interval_ns = fleet.script.plan.interval_ns;
-            let charger = fleet.client(slot);
-            let is_answered = match (say, version, payload) {
-                (Say::Start, Version::V16, Some(payload)) => {
-                    let given = ocpp16::transaction(payload);
-                    charger.transaction = given.unwrap_or_default();
-                    given.is_some()
-                }
-                (_, _, payload) => payload.is_some(),
-            };
-            charger.handle_over(open, is_answered, interval_ns, now);
-        }
-    }
-    go_on(fleet, slot, now);
-}
-
-fn handle_boot(fleet: &mut Fleet, slot: usize, payload: &str, now: u64) {
-    let answer: Value = serde_json::from_str(payload).unwrap_or_default();
-    let accepted = answer["status"] == "Accepted";
-    // 0: as the charger likes.
-    let interval_s = answer["interval"].as_u64().filter(|seconds| *seconds > 0);
-    let first_step_ns = fleet.script.first_step_ns(fleet.number(slot));
-    if !accepted && !payload.is_empty() {
-        fleet.script.tally.not_accepted += 1;
-        Live::add(&fleet.script.live.faults);
-    }
-    fleet
-        .client(slot)
-        .handle_boot(accepted, interval_s.unwrap_or(OWN_INTERVAL_S), first_step_ns, now);
-}
-
-fn handle_bad_message(fleet: &mut Fleet, slot: usize, text: &[u8]) {
-    let id = fleet.script.id(fleet.number(slot));
-    let script = &mut fleet.script;
-    script.tally.bad_messages += 1;
-    script.tally.note(|| format!("{id}: {}", shown(text)));
-    Live::add(&script.live.faults);
-}
-
 /// Once a second: who was not answered in time is not waited for any longer.
 fn give_up(fleet: &mut Fleet, now: u64) {
     let timeout_ns = fleet.script.plan.timeout_ns;
@@ -564,11 +459,6 @@ fn micros(due_ns: u64, now_ns: u64) -> u64 {
     now_ns.saturating_sub(due_ns) / 1000
 }
 
-fn shown(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    text.chars().take(SHOWN_LEN).collect()
-}
-
 const SECOND_NS: u64 = 1_000_000_000;
 /// The server may take so long to say goodbye.
 const CLOSE_TIMEOUT_NS: u64 = 10 * SECOND_NS;
@@ -580,7 +470,6 @@ const NORMAL_CLOSURE: u16 = 1000;
 /// Heartbeats of a charger that may choose, in seconds.
 const OWN_INTERVAL_S: u64 = 300;
 const ENERGY_STEP_WH: u64 = 100;
-const SHOWN_LEN: usize = 200;
 
 // 100,000 chargers are a few MB.
 const _: () = assert!(CHARGER_BYTES <= 256);
