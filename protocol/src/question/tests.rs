@@ -191,6 +191,10 @@ fn what_is_written_is_what_the_first_version_has_written() {
     let hex = |bytes: Vec<u8>| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
     let written: Vec<String> = questions().iter().map(|question| hex(question.to_bytes())).collect();
     assert_eq!(written, QUESTIONS_1);
+    let written = page_questions().map(|question| hex(question.to_bytes()));
+    assert_eq!(written, PAGE_QUESTIONS_1);
+    let written: Vec<String> = told().iter().map(|told| hex(told.to_bytes())).collect();
+    assert_eq!(written, TOLD_1);
 }
 
 const QUESTIONS_1: [&str; 8] = [
@@ -206,16 +210,52 @@ const QUESTIONS_1: [&str; 8] = [
     "0101044350203102010707143030303030303031303032303030303030303033",
 ];
 
+const PAGE_QUESTIONS_1: [&str; 2] = ["010201080a01640b0480808004", "010104435020310201080a02e8070b03a0c21e"];
+
+const TOLD_1: [&str; 20] = [
+    "01010101",
+    "01010102",
+    "0101010303143030303030303031303032303030303030303033",
+    "0101010302010103143030303030303031303032303030303030303033",
+    "01010104",
+    "01010104020101",
+    "01010104020102",
+    "01010104020103",
+    "01010105",
+    "01010106042f0104435020310214303030303030303130303230303030303030303303076f637070312e36040831302e312e322e33",
+    "01010107",
+    "01010107020103",
+    "01010107020101",
+    "01010107020102",
+    "0101010803137b22636c69656e744964223a2243502031227d",
+    "01010109",
+    "0101010a",
+    "0101010a042f0104435020310214303030303030303130303230303030303030303303076f637070312e36040831302e312e322e334068\
+     010270310205526573657403127b2274797065223a22c39c6e69717565227d043730302d34626639326633353737623334646136613363\
+     653932396430653065343733362d303066303637616130626139303262372d3031050e0101030201070306808080808020406801027031\
+     0205526573657403127b2274797065223a22c39c6e69717565227d043730302d3462663932663335373762333464613661336365393239\
+     6430653065343733362d303066303637616130626139303262372d3031050e0101030201070306808080808020415a0101044350203102\
+     14303030303030303130303230303030303030303303076f637070312e36040831302e312e322e33050103060552657365740702703109\
+     01030a01010b01030c01090d0580bcc1960b0e0480e59a770f0102415a0101044350203102143030303030303031303032303030303030\
+     30303303076f637070312e36040831302e312e322e3305010306055265736574070270310901030a01010b01030c01090d0580bcc1960b\
+     0e0480e59a770f0102",
+    "0101010b0503010101",
+    "0101010b0532401b01044350203102137b22636c69656e744964223a2243502031227d4009010343503202027b7d410343503141034350\
+     33",
+];
+
 #[test]
 fn whatever_comes_is_read_or_refused() {
     let mut random = Random::new(5);
     let all = questions().iter().map(Question::to_bytes).collect::<Vec<_>>();
-    let all = [all, told().iter().map(Told::to_bytes).collect()].concat();
+    let pages = page_questions().map(|question| question.to_bytes());
+    let all = [all, told().iter().map(Told::to_bytes).collect(), pages.into()].concat();
     let mut refused = 0;
     for bytes in all.iter().cycle().take(20_000) {
         let mut bytes = bytes.clone();
         random.damage(&mut bytes);
-        refused += usize::from(Question::read(&bytes).is_err() && Told::read(&bytes).is_err());
+        let is_question = Question::read(&bytes).is_ok() || PageQuestion::read(&bytes).is_ok();
+        refused += usize::from(!is_question && Told::read(&bytes).is_err());
     }
     assert!(refused > 2_000, "{refused}");
     assert!(Question::read(&[]).is_err() && Told::read(&[]).is_err());
