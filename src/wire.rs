@@ -1,4 +1,4 @@
-//! A connection's socket, plain or under TLS: the one place where that makes a difference.
+//! Holds a connection's socket, plain or under TLS: this is the one place where that makes a difference.
 //!
 //! What comes is opened where it was received, in the reader's buffer. What leaves is sealed whole when its writing begins, and
 //! what the socket does not take of that is kept as it is: nothing is sealed twice.

@@ -1,5 +1,5 @@
-//! What the ingress asks about a client, and what it is told: written down for another process, where the client may be, and
-//! read back.
+//! Writes down what the ingress asks about a client and what it is told, for another process, where the client may be; and reads it
+//! back. A page of all clients is asked for in the same way.
 //!
 //! The form is that of a [`record`](crate::record). Nothing in it is believed: names, texts and lengths are checked as they are on
 //! arrival. (A payload is one JSON value because the process that writes it has looked.)

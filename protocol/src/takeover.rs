@@ -13,7 +13,7 @@
 //!    became of pushes that a request there waits for ([`Message::Outcome`]). What the backend has not taken moves, too
 //!    ([`Message::Post`]).
 //!
-//! Until then the old one serves as if nothing had been asked, and whatever goes wrong leaves it so: it ends the new one and
+//! Until step 5 the old one serves as if nothing had been asked, and whatever goes wrong leaves it so: it ends the new one and
 //! knows why. If it is the old one that ends, the new one goes on by itself, since nobody else can.
 //!
 //! [`Old`] and [`New`] are the two sides. What they decide comes out as a list; sockets, processes and clocks are the

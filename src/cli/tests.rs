@@ -1,4 +1,4 @@
-//! What the command line takes, refuses and says.
+//! Shows what the command line takes, refuses and says.
 
 use super::*;
 

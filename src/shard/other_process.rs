@@ -1,4 +1,5 @@
-//! What a shard says to the other process of a takeover, and keeps until that has been heard; and what that says, as mail.
+//! Says for a shard what the other process of a takeover is to hear, and keeps it until that has been heard; makes mail of what that one
+//! says.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};

@@ -1,4 +1,4 @@
-//! What the scripts put into the environment of the builds they start.
+//! Shows what the scripts put into the environment of the builds that they start.
 
 use std::path::{Path, PathBuf};
 

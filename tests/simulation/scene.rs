@@ -1,4 +1,4 @@
-//! A few shards, a backend that behaves, and whoever connects: for tests that say themselves what happens when.
+//! Holds a few shards, a backend that behaves, and whoever connects: for tests that say themselves what happens when.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! The header that a load balancer writes before a connection (PROXY protocol, version 2).
+//! Writes the header that a load balancer puts before a connection (PROXY protocol, version 2).
 
 /// A TCP over IPv4 connection from that address, with `values` behind the addresses.
 pub fn header(from: [u8; 4], values: &[u8]) -> Vec<u8> {

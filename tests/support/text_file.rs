@@ -1,4 +1,4 @@
-//! Files that the program reads.
+//! Writes files that the program reads.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};

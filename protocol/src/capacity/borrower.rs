@@ -1,4 +1,4 @@
-//! A shard's side of a backend's places: how many requests it may have there, and what it tells the shard that lends them.
+//! Keeps a shard's side of a backend's places: how many requests it may have there, and what it tells the shard that lends them.
 //!
 //! With places of its own a shard asks nobody. Without, it claims; while requests wait anywhere, it also says from time to time
 //! how many it has and how long answers took. What is said is how things are, not what has changed: a lost message is made

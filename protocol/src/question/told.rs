@@ -1,4 +1,4 @@
-//! What is told of a client.
+//! Writes down what is told of a client, and reads it back.
 
 use super::page::Page;
 use super::push::{read_push, write_push};

@@ -1,4 +1,4 @@
-//! The side of the process that was started to take over.
+//! Decides for the process that was started to take over.
 
 use super::message::{Hello, Message};
 use crate::record;

@@ -1,4 +1,4 @@
-//! The side of the process that runs, and starts the new one.
+//! Decides for the process that runs, and starts the new one.
 
 use std::time::{Duration, Instant};
 

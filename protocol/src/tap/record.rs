@@ -1,5 +1,5 @@
-//! What a shard tells of one frame or event, as bytes: written without allocating more than the buffer that it is written
-//! into, and read where there is time.
+//! Writes what a shard tells of one frame or event as bytes, without allocating more than the buffer that it is written into, and reads
+//! it back where there is time.
 
 use super::{Direction, TEXT_LEN_MAX};
 

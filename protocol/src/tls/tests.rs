@@ -1,4 +1,4 @@
-//! Both sides of a connection, with rustls as the other one: a connection of its own on a buffer of its own.
+//! Plays both sides of a connection, with rustls as the other one: a connection of its own on a buffer of its own.
 
 mod agreement;
 mod handshakes;

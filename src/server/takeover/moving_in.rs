@@ -1,4 +1,4 @@
-//! The way of the clients of the process before to their home shards, which say whether they have them.
+//! Brings the clients of the process before to their home shards, which say whether they have them.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};

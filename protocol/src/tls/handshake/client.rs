@@ -1,4 +1,4 @@
-//! A handshake with a server.
+//! Shakes hands with a server.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What a handshake leaves.
+//! Holds what a handshake leaves.
 
 use rustls::pki_types::CertificateDer;
 use rustls::{CommonState, ConnectionTrafficSecrets, Error, ExtractedSecrets, HandshakeKind};

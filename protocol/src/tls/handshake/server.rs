@@ -1,4 +1,4 @@
-//! A handshake with a client.
+//! Shakes hands with a client.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};

@@ -1,4 +1,4 @@
-//! What rustls seals is opened, and the other way round.
+//! Shows that what rustls seals is opened, and the other way round.
 
 use super::*;
 use crate::random::Random;

@@ -1,4 +1,4 @@
-//! Handshakes with rustls, and with what is no TLS.
+//! Shakes hands with rustls, and with what is no TLS.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Records that are wrong.
+//! Shows that records that are wrong are refused.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Keys change (RFC 8446, 4.6.3 and 5.5).
+//! Shows that keys may change on either side (RFC 8446, 4.6.3 and 5.5).
 
 use super::*;
 

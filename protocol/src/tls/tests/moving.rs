@@ -1,4 +1,4 @@
-//! A connection goes on in another process.
+//! Shows that a connection goes on in another process.
 
 use super::*;
 use crate::record::{Field, Fields, RecordError, Writer};
