@@ -275,14 +275,7 @@ fn no_two_threads_have_one_name() {
 
 #[track_caller]
 fn ask(proxy: &Proxy, method: &str, target: &str) -> Reply {
-    let mut http = Http::connect(proxy.admin);
-    http.send(format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-    let (status, head, body) = http.raw_reply();
-    Reply {
-        status,
-        head,
-        body: String::from_utf8_lossy(&body).into_owned(),
-    }
+    super::strangers::ask(proxy, (method, target), "localhost", &[])
 }
 
 fn file(name: &str) -> PathBuf {

@@ -145,7 +145,8 @@ fn with_a_token_the_admin_address_answers_whoever_brings_it_and_health_checks() 
 }
 
 #[track_caller]
-fn ask(proxy: &Proxy, (method, target): (&str, &str), host: &str, headers: &[(&str, &str)]) -> Reply {
+/// Its answer's body need not be text.
+pub(crate) fn ask(proxy: &Proxy, (method, target): (&str, &str), host: &str, headers: &[(&str, &str)]) -> Reply {
     let mut http = Http::connect(proxy.admin);
     let lines: String = headers
         .iter()
