@@ -31,7 +31,8 @@ fn heard<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> (Vec<String>, Option
             match decoder.next() {
                 Ok(Some(operation)) => {
                     if let Operation::Message(message) = &operation {
-                        let is_word = |word: &[u8]| !word.is_empty() && !word.iter().any(u8::is_ascii_whitespace);
+                        let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+                        let is_word = |word: &[u8]| !word.is_empty() && !word.iter().any(is_space);
                         assert!(is_word(message.subject) && message.reply.is_none_or(is_word));
                         assert!(message.payload.len() <= PAYLOAD_LEN_MAX);
                     }
