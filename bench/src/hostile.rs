@@ -4,12 +4,15 @@
 //! [`HALF_LEN`] bytes, and opens [`STORM_PER_SECOND`] connections a second that are reset when their handshake is sent. Who is closed
 //! comes again.
 
+mod kind;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use self::kind::{HALF_LEN, HALVES, Kind, OF_A_KIND, STORM_PER_SECOND, parse_kinds};
 use crate::counters::Control;
 use crate::net::{self, Received};
 use crate::poller::{Event, Poller, now_ns};
@@ -57,124 +60,6 @@ pub fn run(
         attack.wait(now + TICK_NS)?;
     }
     Ok(())
-}
-
-/// What an attacker does.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
-    /// Sends OCPP 2.1's SEND without end.
-    Sends,
-    /// Continues one message with empty frames.
-    Empties,
-    /// Sends pings that each want a pong, and reads them.
-    Pings,
-    /// Continues one message with frames of one byte, up to the largest there is.
-    Crumbs,
-    /// Sends SENDs of almost 1 MiB, 1 KiB at a time.
-    Pieces,
-    /// Sends half a message, and waits.
-    Halves,
-    /// Sends a handshake, and resets the connection.
-    Storm,
-}
-
-impl Kind {
-    /// All of them, by the names that `--hostile=` takes.
-    pub const ALL: [(&'static str, Self); 7] = [
-        ("sends", Self::Sends),
-        ("empties", Self::Empties),
-        ("pings", Self::Pings),
-        ("crumbs", Self::Crumbs),
-        ("pieces", Self::Pieces),
-        ("halves", Self::Halves),
-        ("storm", Self::Storm),
-    ];
-
-    /// How many of them are there at once.
-    fn count(self) -> u32 {
-        match self {
-            Self::Halves => HALVES,
-            Self::Storm => STORM_AT_ONCE,
-            _ => OF_A_KIND,
-        }
-    }
-
-    /// Whether it begins again when all was sent.
-    fn repeats(self) -> bool {
-        self != Self::Halves
-    }
-
-    /// Bytes of one write.
-    fn write_len(self) -> usize {
-        if self == Self::Pieces { 1 << 10 } else { ENDLESS_LEN }
-    }
-
-    /// So many of them in one go.
-    fn writes(self) -> usize {
-        if self == Self::Pieces { 64 } else { 4 }
-    }
-
-    /// What is sent: whole frames, again and again where it repeats.
-    fn bytes(self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        match self {
-            Self::Sends => endless(|bytes| {
-                websocket::write_client_frame(bytes, websocket::TEXT, br#"[6,"1","N",{}]"#, MASK);
-            }),
-            Self::Empties => endless(|bytes| bytes.extend_from_slice(&EMPTY_CONTINUATION)),
-            Self::Pings => {
-                endless(|bytes| websocket::write_client_frame(bytes, websocket::PING, b"are you there?", MASK))
-            }
-            Self::Crumbs => {
-                for place in 0..CRUMBS {
-                    let byte = CRUMB_MESSAGE.get(place).copied().unwrap_or(b' ');
-                    let first = if place == 0 {
-                        TEXT_NOT_FINAL
-                    } else {
-                        CONTINUATION_NOT_FINAL
-                    };
-                    let first = if place + 1 == CRUMBS { FINAL_CONTINUATION } else { first };
-                    bytes.extend_from_slice(&[first, MASKED | 1]);
-                    bytes.extend_from_slice(&MASK);
-                    bytes.push(byte ^ MASK[0]);
-                }
-                bytes
-            }
-            Self::Pieces => {
-                let mut text = br#"[6,"1","N",{"a":""#.to_vec();
-                text.resize(PIECES_LEN - 3, b'a');
-                text.extend_from_slice(br#""}]"#);
-                websocket::write_client_frame(&mut bytes, websocket::TEXT, &text, MASK);
-                bytes
-            }
-            Self::Halves => half_message(),
-            Self::Storm => bytes,
-        }
-    }
-}
-
-/// Reads the names of kinds, with commas between them.
-///
-/// # Errors
-/// In words: a name that is none.
-pub fn parse_kinds(text: &str) -> Result<Vec<Kind>, String> {
-    text.split(',')
-        .map(|name| {
-            let known = Kind::ALL.iter().find(|(known, _)| *known == name);
-            known.map(|(_, kind)| *kind).ok_or_else(|| {
-                let names: Vec<_> = Kind::ALL.iter().map(|(name, _)| *name).collect();
-                format!("--hostile={name}: the kinds are {}", names.join(", "))
-            })
-        })
-        .collect()
-}
-
-fn endless(add: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while bytes.len() < ENDLESS_LEN {
-        add(&mut bytes);
-    }
-    bytes
 }
 
 struct Attacker {
@@ -358,74 +243,7 @@ fn handshake(kind: Kind, slot: usize, made: u32) -> String {
     )
 }
 
-/// The first half of a message of [`HALF_LEN`] bytes.
-fn half_message() -> Vec<u8> {
-    let mut text = br#"[2,"1","Half",{"a":""#.to_vec();
-    text.resize(HALF_LEN, b'a');
-    let mut frame = Vec::new();
-    websocket::write_client_frame(&mut frame, websocket::TEXT, &text, MASK);
-    frame.truncate(HALF_LEN / 2);
-    frame
-}
-
-/// Clients of each kind that sends without end.
-pub const OF_A_KIND: u32 = 16;
-/// Clients with half a message.
-pub const HALVES: u32 = 400;
-/// Bytes of the message of which they send half.
-pub const HALF_LEN: usize = 512 << 10;
-/// Connections per second that are given up.
-pub const STORM_PER_SECOND: u64 = 500;
-
-const STORM_AT_ONCE: u32 = 100;
 const STORM_LIFE_NS: u64 = 50_000_000;
 const PAUSE_NS: u64 = 100_000_000;
 const TICK_NS: u64 = 2_000_000;
 const READ_LEN: usize = 16 << 10;
-const ENDLESS_LEN: usize = 64 << 10;
-const MASK: [u8; 4] = [7, 77, 177, 217];
-/// Bytes of a message in pieces; with its frame it is below the 1 MiB that a message may have.
-const PIECES_LEN: usize = (1 << 20) - 64;
-/// Bytes of a message in crumbs, one in each frame: blanks follow the text.
-const CRUMBS: usize = 100_000;
-const CRUMB_MESSAGE: &[u8] = br#"[6,"1","N",{}]"#;
-/// RFC 6455, 5.2: the first byte of a frame, and the mask bit of the second.
-const TEXT_NOT_FINAL: u8 = 0x01;
-const CONTINUATION_NOT_FINAL: u8 = 0x00;
-const FINAL_CONTINUATION: u8 = 0x80;
-const MASKED: u8 = 0x80;
-/// RFC 6455, 5.2: not final, opcode 0, masked, no payload.
-const EMPTY_CONTINUATION: [u8; 6] = [0x00, 0x80, 7, 77, 177, 217];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_repeats_is_whole_frames_and_half_a_message_is_half() {
-        for (name, kind) in Kind::ALL {
-            let bytes = kind.bytes();
-            if kind == Kind::Halves || kind == Kind::Storm {
-                continue;
-            }
-            let mut rest = &bytes[..];
-            let mut frames = 0;
-            while !rest.is_empty() {
-                let header = websocket::Header::parse(rest).unwrap().unwrap();
-                rest = &rest[header.frame_len()..];
-                frames += 1;
-            }
-            assert!(frames == 1 || bytes.len() / frames <= 64, "{name}: {frames} frames");
-        }
-        let half = half_message();
-        let header = websocket::Header::parse(&half).unwrap().unwrap();
-        assert_eq!((header.payload_len, half.len()), (HALF_LEN, HALF_LEN / 2));
-    }
-
-    #[test]
-    fn kinds_have_names_and_others_are_refused() {
-        assert_eq!(parse_kinds("pings,storm"), Ok(vec![Kind::Pings, Kind::Storm]));
-        assert!(parse_kinds("pongs").unwrap_err().contains("pings, crumbs"));
-        assert!(parse_kinds("").is_err());
-    }
-}
