@@ -31,6 +31,21 @@ impl Process {
         })
     }
 
+    /// The same of it and of the processes that its first thread has started, but for `others`; of what these have started nothing.
+    #[must_use]
+    pub fn read_with_helpers(pid: u32, others: &[u32]) -> Option<Self> {
+        let mut sum = Self::read(pid)?;
+        let helpers = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        let helpers = helpers.split_ascii_whitespace().filter_map(|word| word.parse().ok());
+        for helper in helpers.filter(|helper| !others.contains(helper)).filter_map(Self::read) {
+            sum.cpu_us += helper.cpu_us;
+            sum.system_us += helper.system_us;
+            sum.rss += helper.rss;
+            sum.threads += helper.threads;
+        }
+        Some(sum)
+    }
+
     fn parse(stat: &str) -> Option<Self> {
         // The name in brackets may hold anything; the fields behind it are numbers. The first of them is number 3.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();

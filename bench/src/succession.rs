@@ -1,5 +1,5 @@
 //! Follows what is measured through its upgrades: the processes that have served in turn, of which two live while one takes over
-//! from the other.
+//! from the other. What such a process has started to help it (a balancer before it) counts with it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,8 +41,10 @@ impl Succession {
     /// The CPU time of all that there were; memory and threads of those that live.
     pub fn read(&self) -> Process {
         let mut sum = Process::default();
-        for generation in self.generations().iter_mut() {
-            generation.look();
+        let mut generations = self.generations();
+        let pids: Vec<u32> = generations.iter().map(|generation| generation.pid).collect();
+        for generation in generations.iter_mut() {
+            generation.look(&pids);
             sum.cpu_us += generation.last.cpu_us;
             sum.system_us += generation.last.system_us;
             sum.rss += generation.last.rss;
@@ -65,7 +67,7 @@ impl Succession {
         let deadline = Instant::now() + STOP_TIMEOUT;
         for generation in self.generations().iter_mut().skip(1) {
             generation.signal(Signal::TERM);
-            while generation.look() && Instant::now() < deadline {
+            while generation.look(&[]) && Instant::now() < deadline {
                 std::thread::sleep(POLL);
             }
             generation.signal(Signal::KILL);
@@ -78,11 +80,11 @@ impl Succession {
 }
 
 impl Generation {
-    /// Whether it lives. What it has used stays used.
-    fn look(&mut self) -> bool {
+    /// Whether it lives. What it has used stays used. `pids`: of all generations, which are no helpers.
+    fn look(&mut self, pids: &[u32]) -> bool {
         let now = match self.is_over {
             true => None,
-            false => Process::read(self.pid),
+            false => Process::read_with_helpers(self.pid, pids),
         };
         match now {
             Some(now) => self.last = now,
@@ -95,7 +97,7 @@ impl Generation {
     }
 
     fn signal(&mut self, signal: Signal) {
-        if self.look()
+        if self.look(&[])
             && let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw)
         {
             // It may have ended by itself just now.
@@ -142,5 +144,24 @@ mod tests {
         assert_eq!((left.threads, succession.alive()), (1, 1));
         assert!(left.cpu_us >= both.cpu_us);
         assert_eq!(Succession::new(None).read(), Process::default());
+    }
+
+    #[test]
+    fn helpers_count_with_who_has_started_them_and_successors_do_not() {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "sleep 100 & read -r _"]).stdin(Stdio::piped());
+        let shell = Sleeper(shell.spawn().unwrap());
+        let succession = Succession::new(Some(shell.0.id()));
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while succession.read().threads < 2 {
+            assert!(Instant::now() < deadline, "the helper is not seen");
+            std::thread::sleep(POLL);
+        }
+        let pid = shell.0.id();
+        let helper = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        succession.add(helper.trim().parse().unwrap());
+        assert_eq!((succession.read().threads, succession.alive()), (2, 2));
+        succession.end_successors();
+        assert_eq!((succession.read().threads, succession.alive()), (1, 1));
     }
 }
