@@ -11,6 +11,8 @@ pub enum Count {
     Connecting,
     /// Opening handshakes finished.
     Opened,
+    /// Of them, those that have resumed a session of TLS.
+    Resumed,
     /// Connects that failed or were refused.
     Failed,
     /// Open connections that ended before the harness ended them.

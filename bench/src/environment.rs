@@ -53,7 +53,8 @@ impl Environment {
         };
         let trusted = certificate.as_ref().map(Certificate::chain);
         let trusted = trusted.or_else(|| options.tls_trusted.clone());
-        let tls = trusted.as_deref().map(tls::trusting).transpose()?;
+        let tls = trusted.as_deref().map(|file| tls::trusting(file, options.resume));
+        let tls = tls.transpose()?;
         if !options.target.is_empty() {
             let addresses = || {
                 options

@@ -2,15 +2,18 @@
 //!
 //! One thread holds a few clients of each [`Kind`] that send as fast as their sockets take it, [`HALVES`] with half a message of
 //! [`HALF_LEN`] bytes, and opens [`STORM_PER_SECOND`] connections a second that are reset when their handshake is sent. Who is closed
-//! comes again.
+//! comes again. Where clients speak TLS, it is TLS that is attacked.
 
 mod kind;
+mod strangers;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use loadgen::engine::Tls;
 
 pub use self::kind::{HALF_LEN, HALVES, Kind, OF_A_KIND, STORM_PER_SECOND, parse_kinds};
 use crate::counters::Control;
@@ -23,6 +26,8 @@ use crate::websocket;
 pub struct HostileCounts {
     /// Handshakes that were sent.
     pub connects: AtomicU64,
+    /// Of TLS, those that the proxy has computed.
+    pub answered: AtomicU64,
     /// Connections that the proxy has ended.
     pub ended: AtomicU64,
     /// Bytes that the proxy's sockets have taken, in the order of [`Kind::ALL`]. A storm brings none.
@@ -36,9 +41,13 @@ pub struct HostileCounts {
 pub fn run(
     kinds: &[Kind],
     targets: Arc<[SocketAddr]>,
+    tls: Option<Tls>,
     counts: Arc<HostileCounts>,
     control: Arc<Control>,
 ) -> io::Result<()> {
+    if let Some(tls) = tls {
+        return strangers::run(kinds, targets, tls, counts, &control);
+    }
     let mut attack = Attack {
         targets,
         counts,
@@ -137,7 +146,7 @@ impl Attack {
     fn connect(&mut self, slot: usize) -> io::Result<()> {
         let target = self.targets[slot % self.targets.len()];
         self.made += 1;
-        let source = (target.is_ipv4() && target.ip().is_loopback()).then_some(Ipv4Addr::new(127, 66, 0, 1));
+        let source = (target.is_ipv4() && target.ip().is_loopback()).then_some(SOURCE);
         let socket = net::connect(target, source)?;
         self.poller.add(&socket, slot as u64)?;
         let attacker = &mut self.attackers[slot];
@@ -243,6 +252,8 @@ fn handshake(kind: Kind, slot: usize, made: u32) -> String {
     )
 }
 
+/// Of all attackers, where the proxy is on this machine.
+const SOURCE: Ipv4Addr = Ipv4Addr::new(127, 66, 0, 1);
 const STORM_LIFE_NS: u64 = 50_000_000;
 const PAUSE_NS: u64 = 100_000_000;
 const TICK_NS: u64 = 2_000_000;

@@ -121,11 +121,11 @@ impl<'a> Monitor<'a> {
             false => {
                 let kinds = options.hostile.clone();
                 let counts = Arc::new(HostileCounts::default());
-                let targets = environment.targets.clone().into();
+                let (targets, tls) = (environment.targets.clone().into(), environment.tls.clone());
                 let (own, control, ready) = (Arc::clone(&counts), Arc::clone(&control), Arc::clone(&ready));
                 let thread = spawn("hostile".to_owned(), move || {
                     isolate(&ready)?;
-                    hostile::run(&kinds, targets, own, control)
+                    hostile::run(&kinds, targets, tls, own, control)
                 })?;
                 Some((counts, thread))
             }

@@ -46,12 +46,15 @@ What to measure
   --set KEY=VALUE          handed to the proxy; may be repeated
   --tls                    clients connect with TLS, each with a full handshake; ws2api is given a certificate
   --tls=FILE               the same with --target: who has signed its certificate (for localhost), in PEM
+  --resume                 with --tls: a client goes on with the session of one before it, where there is one already
   --backend-threads N      threads of the stub (1)
   --backend-delay DURATION think time of the stub (0)
   --compare-floor          the same again against the floor relay, and the ratio
   --hostile[=KIND,KIND…]   the same without and with an attack meanwhile, and the ratio; nothing of it may go wrong.
                            Floods of sends, empties, pings, crumbs (a byte per frame) and pieces (1 MiB by 1 KiB);
-                           halves (of messages), a storm of connects (all of these)
+                           halves (of messages), a storm of connects (all of these). With --tls, of strangers without end:
+                           handshakes, hellos (that cost the server as much and the stranger nothing), stalls (in the middle
+                           of one), garbage (all of these)
   --upgrades N             meanwhile N new processes take over, one after the other, spread over --hold (which lasts until the last
                            one has): nobody may notice, and of a thousand Calls one may wait for a second longer
 
@@ -104,6 +107,7 @@ pub struct Options {
     pub tls: bool,
     /// Whom clients trust, where the proxy is not ours.
     pub tls_trusted: Option<PathBuf>,
+    pub resume: bool,
     pub backend_threads: u32,
     pub backend_delay: Duration,
     pub compare_floor: bool,
@@ -123,6 +127,8 @@ pub struct Options {
 struct Given {
     mode: Mode,
     smoke: bool,
+    /// An attack of all kinds that there are.
+    hostile: bool,
     clients: Option<u32>,
     ramp: Option<Duration>,
     interval: Option<Duration>,
@@ -153,11 +159,17 @@ impl Options {
                     options.compare_floor = true;
                     continue;
                 }
+                Long("resume") => {
+                    options.resume = true;
+                    continue;
+                }
                 Long("hostile") => {
-                    options.hostile = match parser.optional_value() {
-                        Some(kinds) => hostile::parse_kinds(kinds.to_str().ok_or("--hostile: not UTF-8")?)?,
-                        None => hostile::Kind::ALL.map(|(_, kind)| kind).to_vec(),
-                    };
+                    match parser.optional_value() {
+                        Some(kinds) => {
+                            options.hostile = hostile::parse_kinds(kinds.to_str().ok_or("--hostile: not UTF-8")?)?;
+                        }
+                        None => given.hostile = true,
+                    }
                     continue;
                 }
                 Long("tls") => {
@@ -226,6 +238,10 @@ impl Options {
     /// Takes the mode's own values where nothing was given.
     fn complete(&mut self, given: Given) {
         let seconds = Duration::from_secs;
+        if given.hostile {
+            let all = hostile::Kind::ALL.map(|(_, kind)| kind);
+            self.hostile = all.into_iter().filter(|kind| kind.is_tls() == self.tls).collect();
+        }
         // For what must not happen, not for times: any machine bears it.
         let is_untimed = given.smoke && (!self.hostile.is_empty() || self.upgrades > 0);
         let (clients, ramp, hold, pushes) = match given.mode {
@@ -269,8 +285,15 @@ impl Options {
         if self.upgrades > 0 && (self.mode != Mode::Hold || self.compare_floor) {
             return Err("--upgrades are for --mode hold, and nothing that the floor can do".into());
         }
-        if self.tls && (!self.hostile.is_empty() || self.compare_floor) {
-            return Err("--tls is nothing that --hostile and the floor speak: leave it away".into());
+        if self.tls && self.compare_floor {
+            return Err("--tls is nothing that the floor speaks: leave it away".into());
+        }
+        if let Some(kind) = self.hostile.iter().find(|kind| kind.is_tls() != self.tls) {
+            let (name, with) = (kind.name(), if self.tls { "without" } else { "with" });
+            return Err(format!("--hostile={name} is an attack {with} --tls"));
+        }
+        if self.resume && !self.tls {
+            return Err("--resume is of sessions of TLS: give --tls, too".into());
         }
         if self.tls && self.target.is_empty() != self.tls_trusted.is_none() {
             return Err("--tls=FILE belongs to --target, and --tls alone to a proxy that is started".into());
@@ -322,6 +345,7 @@ impl Default for Options {
             proxy_settings: Vec::new(),
             tls: false,
             tls_trusted: None,
+            resume: false,
             backend_threads: 1,
             backend_delay: Duration::ZERO,
             compare_floor: false,
@@ -413,6 +437,9 @@ mod tests {
         );
         let options = parse("--hostile --smoke").unwrap().unwrap();
         assert_eq!((options.clients, options.late.as_secs()), (500, 60));
+        for (line, count) in [("--hostile", 7), ("--hostile --tls", 4)] {
+            assert_eq!(parse(line).unwrap().unwrap().hostile.len(), count, "{line}");
+        }
         let options = parse("--upgrades 3").unwrap().unwrap();
         assert_eq!((options.late.as_secs(), options.pause_allowed.as_secs()), (5, 1));
         let options = parse("--upgrades 3 --smoke").unwrap().unwrap();
@@ -438,6 +465,9 @@ mod tests {
             ("--tls=a.pem", "belongs to --target"),
             ("--tls --target 127.0.0.1:1", "belongs to --target"),
             ("--tls --compare-floor", "nothing that"),
+            ("--tls --hostile=pings", "an attack without --tls"),
+            ("--hostile=hellos", "an attack with --tls"),
+            ("--resume", "give --tls, too"),
         ];
         for (line, expected) in cases {
             let error = parse(line).expect_err(line);

@@ -88,6 +88,9 @@ pub struct Scene {
 pub struct Counted {
     /// Handshakes finished.
     pub connected: u64,
+    /// Of them, those that have resumed a session of TLS.
+    #[serde(default)]
+    pub resumed: u64,
     /// Connects that failed, or were never begun.
     pub failed_connects: u64,
     /// Connections lost before the end.
@@ -192,6 +195,9 @@ pub struct Memory {
     pub total: u64,
     /// Threads of the relay.
     pub threads: u64,
+    /// What the harness has grown by, per client.
+    #[serde(default)]
+    pub harness_per_client: f64,
 }
 
 /// One second of the run.
@@ -254,6 +260,12 @@ pub struct Hostile {
     pub ratio_p99: f64,
     /// Handshakes of the attack.
     pub connects: u64,
+    /// Of TLS, those that the proxy has computed, and how many in a second.
+    #[serde(default)]
+    pub answered: u64,
+    /// See `answered`.
+    #[serde(default)]
+    pub answered_per_second: f64,
     /// Its connections that the proxy has ended.
     pub ended: u64,
     /// Bytes that the proxy's sockets have taken of it.
@@ -269,6 +281,7 @@ impl Hostile {
         let known = Kind::ALL.iter().zip(self.bytes_by_kind);
         let is_missing = |kind: Kind, bytes: u64| match kind {
             Kind::Storm => self.connects < CONNECTS_LEAST,
+            Kind::Handshakes | Kind::Hellos => self.answered == 0,
             _ => bytes == 0,
         };
         known
@@ -346,6 +359,7 @@ mod tests {
     fn an_attack_that_was_none_is_told() {
         let attack = Hostile {
             connects: CONNECTS_LEAST,
+            answered: 1,
             bytes_by_kind: [1; Kind::ALL.len()],
             ..Hostile::default()
         };

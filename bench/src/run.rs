@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::amounts::duration;
+use crate::amounts::{duration, grouped};
 use crate::counters::{Count, FAULTS_MAX, ThreadCounters};
 use crate::environment::{self, Environment};
 use crate::monitor::{Monitor, Snapshot, cores};
 use crate::options::{Mode, Options};
 use crate::percentiles::Percentiles;
+use crate::poller::now_ns;
 use crate::report::{self, Counted, Cpu, Floor, Hostile, LatencyReport, Memory, Rates, Report, Scene};
 use crate::stats::Stats;
 use crate::upgrades::Upgrades;
@@ -88,6 +89,7 @@ impl Monitor<'_> {
         };
         let held = self.snapshot();
         self.control.stop.store(true, Ordering::Relaxed);
+        let attacked_ns = now_ns().saturating_sub(self.control.window_start());
         let mut counters = ThreadCounters::default();
         for thread in std::mem::take(&mut self.threads) {
             let own = thread.join().map_err(|_| "a thread of the load has panicked")?;
@@ -101,8 +103,11 @@ impl Monitor<'_> {
                 let ended = thread.join().map_err(|_| "the thread of the attack has panicked")?;
                 ended.map_err(|error| format!("the thread of the attack: {error}"))?;
                 let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+                let answered = read(&counts.answered);
                 Some(Hostile {
                     connects: read(&counts.connects),
+                    answered,
+                    answered_per_second: answered as f64 * 1e9 / attacked_ns.max(1) as f64,
                     ended: read(&counts.ended),
                     bytes: counts.bytes.iter().map(read).sum(),
                     bytes_by_kind: counts.bytes.each_ref().map(read),
@@ -153,6 +158,14 @@ impl Monitor<'_> {
                 .push(format!("the process of {} ended during the run", report.relay));
         }
         report.judge();
+        let Counted { connected, resumed, .. } = report.counts;
+        if self.options.resume && resumed < connected / 2 {
+            report.problems.push(format!(
+                "only {} of {} connects resumed a session",
+                grouped(resumed),
+                grouped(connected)
+            ));
+        }
         report
             .problems
             .extend(report.upgrades.iter().flat_map(Upgrades::problems));
@@ -207,6 +220,7 @@ impl Monitor<'_> {
         let other_set = stats.outcomes.distinct == accepted && stats.outcomes.sum != read(&pushes.sum);
         Counted {
             connected: get(Count::Opened),
+            resumed: get(Count::Resumed),
             failed_connects: u64::from(self.options.clients).saturating_sub(get(Count::Opened)),
             lost_connections: get(Count::Closed),
             sent: get(Count::Sent),
@@ -282,6 +296,7 @@ impl Monitor<'_> {
             kernel_share: kernel_growth / 2,
             total: held.relay.rss + kernel_growth / 2,
             threads: held.relay.threads,
+            harness_per_client: held.harness.rss.saturating_sub(self.empty.harness.rss) as f64 / clients,
         }
     }
 }

@@ -20,8 +20,12 @@ impl Report {
         row(
             "clients",
             format!(
-                "{} connected, {} failed, {} lost; {:.0}/s",
+                "{} connected{}, {} failed, {} lost; {:.0}/s",
                 grouped(counts.connected),
+                match counts.resumed {
+                    0 => String::new(),
+                    resumed => format!(", {} of them resumed", grouped(resumed)),
+                },
                 counts.failed_connects,
                 counts.lost_connections,
                 self.rates.connects
@@ -89,13 +93,14 @@ impl Report {
         row(
             "memory",
             format!(
-                "RSS {} ({} empty, {:.0} B per client), kernel sockets {} (half of {}), together {}",
+                "RSS {} ({} empty, {:.0} B per client), kernel sockets {} (half of {}), together {}; harness {:.0} B per client",
                 bytes(memory.rss),
                 bytes(memory.rss_empty),
                 memory.rss_per_client,
                 bytes(memory.kernel_share),
                 bytes(memory.kernel_growth),
-                bytes(memory.total)
+                bytes(memory.total),
+                memory.harness_per_client
             ),
         );
         row("send lag", line(&self.latency.send_lag));
@@ -103,8 +108,16 @@ impl Report {
             row(
                 "attack",
                 format!(
-                    "{} handshakes, {} ended by the proxy, {} taken",
+                    "{} handshakes{}, {} ended by the proxy, {} taken",
                     grouped(hostile.connects),
+                    match hostile.answered {
+                        0 => String::new(),
+                        answered => format!(
+                            ", {} of them computed ({:.0}/s)",
+                            grouped(answered),
+                            hostile.answered_per_second
+                        ),
+                    },
                     grouped(hostile.ended),
                     bytes(hostile.bytes)
                 ),

@@ -1,16 +1,17 @@
 //! Makes the certificate that a proxy is started with for `--tls`, and says with what clients shake hands.
 
+use std::collections::VecDeque;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use loadgen::engine::Tls;
-use rustls::client::Resumption;
+use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, crypto};
+use rustls::{ClientConfig, NamedGroup, RootCertStore, crypto};
 
 /// A certificate of our own and its key, in files that are there until it is dropped.
 #[derive(Debug)]
@@ -67,11 +68,12 @@ impl Drop for Certificate {
     }
 }
 
-/// Clients that believe who shows a certificate of this file, or one that it has signed. Each handshake is a full one.
+/// Clients that believe who shows a certificate of this file, or one that it has signed. Each handshake is a full one, or, where they
+/// resume, one that goes on with a session of another client before it: then only those are full for whom there is none yet.
 ///
 /// # Errors
 /// In words: what is wrong with the file.
-pub fn trusting(file: &Path) -> Result<Tls, String> {
+pub fn trusting(file: &Path, resume: bool) -> Result<Tls, String> {
     let words = |why: String| format!("--tls: {}: {why}", file.display());
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(file).map_err(|error| words(error.to_string()))? {
@@ -86,7 +88,10 @@ pub fn trusting(file: &Path) -> Result<Tls, String> {
         .map_err(|error| words(error.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.resumption = Resumption::disabled();
+    config.resumption = match resume {
+        true => Resumption::store(Arc::new(Sessions::default())),
+        false => Resumption::disabled(),
+    };
     Ok(Tls {
         name: ServerName::try_from(NAME).map_err(|error| error.to_string())?,
         first: config.clone(),
@@ -94,5 +99,45 @@ pub fn trusting(file: &Path) -> Result<Tls, String> {
     })
 }
 
+/// The tickets of all clients, for whoever comes next: each is used once. A client that gets one at its handshake leaves it to another.
+#[derive(Debug, Default)]
+struct Sessions(Mutex<VecDeque<Tls13ClientSessionValue>>);
+
+impl Sessions {
+    fn tickets(&self) -> MutexGuard<'_, VecDeque<Tls13ClientSessionValue>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientSessionStore for Sessions {
+    fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {}
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, ticket: Tls13ClientSessionValue) {
+        let mut tickets = self.tickets();
+        if tickets.len() == TICKETS_MAX {
+            tickets.pop_front();
+        }
+        tickets.push_back(ticket);
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.tickets().pop_front()
+    }
+}
+
 /// Of every proxy that is measured.
 const NAME: &str = "localhost";
+/// More than there are handshakes at once.
+const TICKETS_MAX: usize = 1_000;

@@ -85,6 +85,24 @@ fn with_tls_nothing_is_lost_over_an_upgrade_either() {
     assert_eq!(report.counts.outcomes, report.counts.pushes);
 }
 
+/// As above.
+#[test]
+fn strangers_at_its_tls_cost_nobody_an_answer_and_sessions_are_resumed() {
+    let Ok(ws2api) = bench::launch::sibling("ws2api") else {
+        eprintln!("ws2api is not built: no TLS of it is attacked");
+        return;
+    };
+    let arguments = "--tls --resume --hostile --smoke --clients 300 --ramp 1s --hold 2s --proxy-shards 2";
+    let (output, report) = run("strangers", &ws2api, arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let (counts, hostile) = (report.counts, report.hostile.unwrap());
+    assert_eq!((counts.connected, counts.lost), (300, 0));
+    assert!(
+        counts.resumed > 0 && hostile.answered > 0 && hostile.ended > 0,
+        "{counts:?} {hostile:?}"
+    );
+}
+
 #[test]
 fn an_upgrade_that_is_none_fails_the_run() {
     let arguments = "--smoke --clients 20 --ramp 100ms --hold 500ms --upgrades 1";

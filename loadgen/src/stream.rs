@@ -151,6 +151,12 @@ impl Stream {
         Received { has_more, ..received }
     }
 
+    /// Whether it has TLS, and the handshake is done.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        matches!(self.tls.as_deref(), Some(Tls::Sealed(_)))
+    }
+
     /// Whether its TLS goes on with an earlier session.
     #[must_use]
     pub fn is_resumed(&self) -> bool {
@@ -251,6 +257,16 @@ impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// The first message of a client that shakes hands with the server of this name.
+///
+/// # Errors
+/// The configuration is not one to work with.
+pub fn hello(config: &ClientConfig, name: &ServerName<'static>) -> io::Result<Vec<u8>> {
+    let mut hello = Vec::new();
+    ClientHandshake::new(config, name.clone(), &mut hello).map_err(io::Error::other)?;
+    Ok(hello)
 }
 
 /// What a connection with TLS keeps beside its [`Stream`], when the server has said anything.

@@ -12,8 +12,12 @@ use crate::websocket::{self, Header};
 pub(super) fn handle_open(generator: &mut Generator, slot: usize) {
     let now = now_ns();
     let since = generator.client(slot).since_ns;
+    let is_resumed = generator.is_resumed(slot);
     let echo = &mut generator.script;
     echo.counts.bump(Count::Opened);
+    if is_resumed {
+        echo.counts.bump(Count::Resumed);
+    }
     echo.counters.latencies.connects.saturating_record(micros(since, now));
     let end = echo.control.window_end();
     let traffic = echo.load.traffic;

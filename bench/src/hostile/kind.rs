@@ -19,11 +19,19 @@ pub enum Kind {
     Halves,
     /// Sends a handshake, and resets the connection.
     Storm,
+    /// Shakes hands, by TLS, and goes when that is done.
+    Handshakes,
+    /// Sends a first message of TLS, the same every time, and goes when it is answered.
+    Hellos,
+    /// Sends half of one, and waits.
+    Stalls,
+    /// Sends what is no TLS.
+    Garbage,
 }
 
 impl Kind {
     /// All of them, by the names that `--hostile=` takes.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 11] = [
         ("sends", Self::Sends),
         ("empties", Self::Empties),
         ("pings", Self::Pings),
@@ -31,13 +39,30 @@ impl Kind {
         ("pieces", Self::Pieces),
         ("halves", Self::Halves),
         ("storm", Self::Storm),
+        ("handshakes", Self::Handshakes),
+        ("hellos", Self::Hellos),
+        ("stalls", Self::Stalls),
+        ("garbage", Self::Garbage),
     ];
+
+    /// What `--hostile=` calls it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].0
+    }
+
+    /// Whether it is TLS that is attacked.
+    #[must_use]
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Handshakes | Self::Hellos | Self::Stalls | Self::Garbage)
+    }
 
     /// How many of them are there at once.
     pub(super) fn count(self) -> u32 {
         match self {
-            Self::Halves => HALVES,
+            Self::Halves | Self::Stalls => HALVES,
             Self::Storm => STORM_AT_ONCE,
+            Self::Handshakes | Self::Hellos | Self::Garbage => STRANGERS,
             _ => OF_A_KIND,
         }
     }
@@ -91,7 +116,7 @@ impl Kind {
                 bytes
             }
             Self::Halves => half_message(),
-            Self::Storm => bytes,
+            Self::Storm | Self::Handshakes | Self::Hellos | Self::Stalls | Self::Garbage => bytes,
         }
     }
 }
@@ -132,6 +157,8 @@ fn half_message() -> Vec<u8> {
 
 /// Clients of each kind that sends without end.
 pub const OF_A_KIND: u32 = 16;
+/// Connections of each kind that never become clients.
+pub const STRANGERS: u32 = 64;
 /// Clients with half a message.
 pub const HALVES: u32 = 400;
 /// Bytes of the message of which they send half.
@@ -163,7 +190,8 @@ mod tests {
     fn what_repeats_is_whole_frames_and_half_a_message_is_half() {
         for (name, kind) in Kind::ALL {
             let bytes = kind.bytes();
-            if kind == Kind::Halves || kind == Kind::Storm {
+            assert_eq!(kind.name(), name);
+            if kind == Kind::Halves || kind == Kind::Storm || kind.is_tls() {
                 continue;
             }
             let mut rest = &bytes[..];
