@@ -22,8 +22,8 @@ What to do
                            ramp      connects only: as fast as possible, or spread over --ramp
                            push      pushes only, through the ingress
                            idle      silent clients: memory and CPU of holding them
-  --smoke                  2,000 clients, messages and pushes, a few seconds; with --hostile or --upgrades 500 clients, and only
-                           what takes longer than 60 s is late
+  --smoke                  2,000 clients, messages and pushes, a few seconds; with --hostile or --upgrades 500 clients (with
+                           --tls, too, 200), and only what takes longer than 60 s is late
   --clients N              clients (hold 120000, saturate 200, ramp 20000, push 2000, idle 15000)
   --ramp DURATION          time over which they connect (30s; 0: as fast as possible)
   --interval DURATION      time between two messages of a client (10s)
@@ -245,6 +245,8 @@ impl Options {
         // For what must not happen, not for times: any machine bears it.
         let is_untimed = given.smoke && (!self.hostile.is_empty() || self.upgrades > 0);
         let (clients, ramp, hold, pushes) = match given.mode {
+            // Also one whose processors are busy with other things than handshakes.
+            Mode::Hold if is_untimed && self.tls => (200, seconds(4), seconds(3), 100),
             Mode::Hold if is_untimed => (500, seconds(1), seconds(3), 100),
             Mode::Hold if given.smoke => (2_000, seconds(2), seconds(4), 200),
             Mode::Hold => (120_000, seconds(30), seconds(60), 0),
@@ -444,6 +446,8 @@ mod tests {
         assert_eq!((options.late.as_secs(), options.pause_allowed.as_secs()), (5, 1));
         let options = parse("--upgrades 3 --smoke").unwrap().unwrap();
         assert_eq!((options.clients, options.pause_allowed.as_secs()), (500, 60));
+        let options = parse("--upgrades 3 --smoke --tls").unwrap().unwrap();
+        assert_eq!((options.clients, options.ramp.as_secs()), (200, 4));
     }
 
     #[test]
