@@ -92,6 +92,7 @@ pub fn load(node: &Node) -> Result<Option<Loaded>, CertificateError> {
     let (mut own, mut seen, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     for files in &node.tls_certificates {
         let chain = read_chain("tls_certificates", &files.chain)?;
+        let bits = chain.first().and_then(|der| Certificate::read(der)?.rsa_bits);
         let key = read_key(files)?;
         let key = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => CertificateError::KeyDoesNotFit(files.clone()),
@@ -103,7 +104,12 @@ pub fn load(node: &Node) -> Result<Option<Loaded>, CertificateError> {
             other => CertificateError::Content {
                 key: "tls_certificates",
                 file: files.key.clone(),
-                what: format!("this key can't be used: {other}"),
+                what: match bits {
+                    Some(bits @ ..RSA_BITS_MIN) => {
+                        format!("an RSA key of {bits} bits can't be used: {RSA_BITS_MIN} at least, or an ECDSA key")
+                    }
+                    _ => format!("this key can't be used: {other}"),
+                },
             },
         })?;
         let about = look(files, &key)?;
@@ -193,6 +199,8 @@ struct About {
     not_before: i64,
     /// The first that was not issued by the one behind it, counted from 1.
     broken_at: Option<usize>,
+    /// What can be forged of it, by the places of the certificates, counted from 1.
+    weak: Vec<(usize, String)>,
 }
 
 impl About {
@@ -236,6 +244,12 @@ impl About {
                 "put the certificate first, and each issuer behind what it has issued",
             );
         }
+        for (place, what) in &self.weak {
+            warn(
+                format!("its certificate {place} {what}: clients of today do not believe that"),
+                "get one with an ECDSA key, or an RSA key of 2048 bits at least, that is signed with SHA-256 or better",
+            );
+        }
         found
     }
 }
@@ -253,7 +267,18 @@ fn look(files: &CertificateFiles, key: &CertifiedKey) -> Result<About, Certifica
         .ok_or_else(|| refuse("there is no certificate in it".to_owned()))?;
     let mut pairs = read.iter().zip(read.iter().skip(1));
     let broken_at = pairs.position(|(one, next)| one.issuer != next.subject);
+    let weak = read.iter().enumerate().flat_map(|(index, own)| {
+        let rsa = own.rsa_bits.filter(|bits| *bits < RSA_BITS_MIN);
+        // Nobody looks at what an authority has signed itself with.
+        let signature = own.weak_signature.filter(|_| own.issuer != own.subject);
+        let words = [
+            rsa.map(|bits| format!("has an RSA key of {bits} bits")),
+            signature.map(|name| format!("is signed with {name}")),
+        ];
+        words.into_iter().flatten().map(move |words| (index + 1, words))
+    });
     Ok(About {
+        weak: weak.collect(),
         seen: CertificateSeen {
             file: files.chain.display().to_string(),
             kind: format!("{:?}", key.key.algorithm()),
@@ -299,6 +324,8 @@ fn read_file(key: &'static str, file: &Path) -> Result<Vec<u8>, CertificateError
     })
 }
 
+/// OCPP's security profiles want as much, and ring signs with no shorter one.
+const RSA_BITS_MIN: usize = 2048;
 /// From here on a certificate's end is worth a word, in seconds.
 const SOON: i64 = 14 * 86_400;
 /// For each client of TLS 1.3 in its handshake: it has one connection, and resumes it once.

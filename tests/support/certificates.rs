@@ -1,6 +1,9 @@
 //! Issues certificates: an authority of the test's own, and what it signs.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -8,6 +11,10 @@ use rcgen::{
 };
 
 use super::open_to_all;
+
+/// A folder of a test's own, which is gone when the test is over.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
 
 /// One that the test trusts.
 pub struct Authority {
@@ -25,6 +32,31 @@ pub struct Certificate {
 pub struct Wanted {
     params: CertificateParams,
     key: KeyPair,
+}
+
+impl Folder {
+    pub fn new(name: &str) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("ws2api-{}-{name}-{count}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        open_to_all(&folder);
+        Self(folder)
+    }
+}
+
+impl Deref for Folder {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Authority {
@@ -91,6 +123,13 @@ impl Wanted {
         self.key =
             KeyPair::from_pem_and_sign_algo(include_str!("../../protocol/src/tls/tests/rsa.pem"), &PKCS_RSA_SHA256)
                 .unwrap();
+        self
+    }
+
+    /// Good until then.
+    pub fn ends(mut self, time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap();
+        self.params.not_after = rcgen::date_time_ymd(1970, 1, 1) + since;
         self
     }
 

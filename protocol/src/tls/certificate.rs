@@ -17,6 +17,10 @@ pub struct Certificate<'c> {
     pub subject: &'c [u8],
     /// Who has issued it, as bytes.
     pub issuer: &'c [u8],
+    /// What it is signed with, if that is nothing that anybody should believe: its name.
+    pub weak_signature: Option<&'static str>,
+    /// The length of its key in bits, if it is an RSA key.
+    pub rsa_bits: Option<usize>,
 }
 
 impl<'c> Certificate<'c> {
@@ -27,14 +31,12 @@ impl<'c> Certificate<'c> {
         let mut fields = Der(certificate.take(SEQUENCE)?);
         fields.skip(VERSION)?;
         fields.take(INTEGER)?;
-        // The algorithm of the signature.
-        fields.take(SEQUENCE)?;
+        let signature = Der(fields.take(SEQUENCE)?).take(OBJECT_ID);
         let issuer = fields.take(SEQUENCE)?;
         let mut validity = Der(fields.take(SEQUENCE)?);
         let (not_before, not_after) = (time(validity.next()?)?, time(validity.next()?)?);
         let subject = fields.take(SEQUENCE)?;
-        // The key.
-        fields.take(SEQUENCE)?;
+        let rsa_bits = rsa_bits(fields.take(SEQUENCE)?);
         let (mut hosts, mut has_addresses) = (Vec::new(), false);
         while let Some((tag, value)) = fields.next() {
             if tag == EXTENSIONS {
@@ -53,6 +55,8 @@ impl<'c> Certificate<'c> {
             not_after,
             subject,
             issuer,
+            weak_signature: signature.and_then(weak_signature),
+            rsa_bits,
         })
     }
 
@@ -73,6 +77,27 @@ pub(super) fn names_match(name: &str, host: &str) -> bool {
         None => Some((name, host)),
     };
     covered.is_some_and(|(own, asked)| own.eq_ignore_ascii_case(asked))
+}
+
+/// The name of a signature that can be forged.
+fn weak_signature(algorithm: &[u8]) -> Option<&'static str> {
+    let known = WEAK_SIGNATURES.iter().find(|(id, _)| *id == algorithm);
+    known.map(|(_, name)| *name)
+}
+
+/// `None`: the key is of another kind.
+fn rsa_bits(key: &[u8]) -> Option<usize> {
+    let mut key = Der(key);
+    if Der(key.take(SEQUENCE)?).take(OBJECT_ID)? != RSA {
+        return None;
+    }
+    // So many bits of its last byte are not used: none.
+    let bits = key.take(BITS)?.strip_prefix(&[0])?;
+    let modulus = Der(Der(bits).take(SEQUENCE)?).take(INTEGER)?;
+    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+    let (_, digits) = modulus.split_at(zeros);
+    let unused = digits.first()?.leading_zeros();
+    Some(8 * digits.len() - unused as usize)
 }
 
 /// `None`: what is there is no list of extensions.
@@ -206,6 +231,7 @@ impl<'d> Der<'d> {
 
 const BOOLEAN: u8 = 0x01;
 const INTEGER: u8 = 0x02;
+const BITS: u8 = 0x03;
 const OCTETS: u8 = 0x04;
 const OBJECT_ID: u8 = 0x06;
 const UTF8_TEXT: u8 = 0x0c;
@@ -224,6 +250,14 @@ const EXTENSIONS: u8 = 0xa3;
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 /// 2.5.29.17
 const ALTERNATIVE_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+/// 1.2.840.113549.1.1.1
+const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+/// 1.2.840.113549.1.1.4, 1.2.840.113549.1.1.5 and 1.2.840.10045.4.1.
+const WEAK_SIGNATURES: [(&[u8], &str); 3] = [
+    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x04], "MD5"),
+    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x05], "SHA-1"),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x01], "SHA-1"),
+];
 
 #[cfg(test)]
 mod tests {
@@ -314,6 +348,28 @@ mod tests {
         ] {
             assert_eq!(read(subject), None, "{subject:?}");
         }
+    }
+
+    #[test]
+    fn the_length_of_an_rsa_key_is_that_of_its_modulus_and_weak_signatures_have_a_name() {
+        let key = |modulus: &[u8]| {
+            let numbers = element(SEQUENCE, &[element(INTEGER, modulus), element(INTEGER, &[3])].concat());
+            let algorithm = element(SEQUENCE, &element(OBJECT_ID, RSA));
+            [algorithm, element(BITS, &[&[0][..], &numbers].concat())].concat()
+        };
+        for (modulus, bits) in [
+            ([&[0, 0x80][..], &[1; 127]].concat(), Some(1024)),
+            ([&[0x7f][..], &[1; 127]].concat(), Some(1023)),
+            ([&[0, 0xff][..], &[1; 255]].concat(), Some(2048)),
+            (vec![1], Some(1)),
+            (vec![0], None),
+        ] {
+            assert_eq!(rsa_bits(&key(&modulus)), bits, "{}", modulus.len());
+        }
+        let ec = [element(SEQUENCE, &element(OBJECT_ID, &[1, 2])), element(BITS, &[0; 66])].concat();
+        assert_eq!(rsa_bits(&ec), None);
+        assert_eq!(weak_signature(WEAK_SIGNATURES[1].0), Some("SHA-1"));
+        assert_eq!(weak_signature(RSA), None);
     }
 
     #[test]
