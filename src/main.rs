@@ -239,6 +239,9 @@ fn serve(
     let mut server = Server::start(config, start).map_err(|error| error.to_string())?;
     if let Some(predecessor) = &mut before.predecessor {
         predecessor.wait_for_go()?;
+        if let Some(keys) = predecessor.take_ticket_keys() {
+            server.inherit_ticket_keys(&keys);
+        }
     }
     server.open().map_err(|error| error.to_string())?;
     if let (Some(predecessor), Some((way, dispatcher))) = (before.predecessor.take(), server.take_moving_in()) {

@@ -37,6 +37,7 @@ use self::takeover::dispatcher::Dispatcher;
 use self::takeover::moving_in::WayHome;
 use self::takeover::old::{Parts, Upgrades};
 use self::takeover::program::Program;
+use self::ticket_keys::TicketKeys;
 use crate::backend::{TrustError, targets};
 use crate::config::{BackendUrl, Config, Node};
 use crate::env::home::IdHasher;
@@ -46,6 +47,7 @@ use crate::shard::mail::{Control, Mail};
 use crate::shard::{self, Drained, Plan};
 use crate::token::{Token, Tokens};
 use protocol::ocpp::ClientId;
+use protocol::takeover::TicketKeys as KeysBefore;
 
 /// Why the server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +95,7 @@ pub struct Server {
     taps: OpenTaps,
     upgrades: Upgrades,
     listeners: KeptListeners,
+    ticket_keys: TicketKeys,
     moving_in: Option<(WayHome, Dispatcher)>,
     admin: Option<(Admin, TcpListener, Arc<StopWord>)>,
 }
@@ -243,6 +246,7 @@ impl Server {
         };
         let listeners = KeptListeners::new(listeners);
         let admin_stop = Arc::new(StopWord::new()?);
+        let ticket_keys = TicketKeys::new(node.outside.clone());
         let upgrades = Upgrades::new(Parts {
             program,
             version,
@@ -251,6 +255,7 @@ impl Server {
             outside: node.outside.clone(),
             control: control.clone(),
             listeners: listeners.clone(),
+            ticket_keys: ticket_keys.clone(),
             dispatcher: dispatcher.clone(),
             sockets,
             admin_stop: admin_stop.clone(),
@@ -267,9 +272,6 @@ impl Server {
         let taps = admin.taps();
         refresh_addresses(&config.node.backends, &node.outside)?;
         secrets.show_certificates();
-        if secrets.listen_tls.is_some() {
-            ticket_keys::rotate(&node.outside)?;
-        }
         Ok(Self {
             addresses,
             secrets,
@@ -280,16 +282,27 @@ impl Server {
             taps,
             upgrades,
             listeners,
+            ticket_keys,
             moving_in: has_predecessor.then_some((way, dispatcher)),
             admin: Some((admin, admin_listener, admin_stop)),
         })
     }
 
+    /// Tickets of the process that is taken over are good here, too.
+    pub fn inherit_ticket_keys(&self, told: &KeysBefore) {
+        if self.secrets.listen_tls.is_some() {
+            self.ticket_keys.inherit(told);
+        }
+    }
+
     /// From now on clients, backend and operators are served.
     ///
     /// # Errors
-    /// When there can be no thread for operators.
+    /// When there can be no thread for operators, or for new keys.
     pub fn open(&mut self) -> Result<(), ServeError> {
+        if self.secrets.listen_tls.is_some() {
+            self.ticket_keys.begin()?;
+        }
         self.control.open(&self.node.outside);
         if let Some((admin, listener, stop)) = self.admin.take() {
             admin.start(listener, stop)?;
@@ -378,11 +391,6 @@ impl Remote {
         self.running.set(config.clone(), secrets.tokens.admin.clone());
         secrets.show_certificates();
         self.control.reload(&self.outside, config, secrets.of_shards());
-    }
-
-    /// From now on nobody resumes a TLS session that has begun before.
-    pub fn forget_tickets(&self) {
-        ticket_keys::turn(&self.outside, true);
     }
 }
 

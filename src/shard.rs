@@ -325,7 +325,7 @@ impl Shard {
             hand_over: Default::default(),
             has_withdrawals: Cell::new(false),
         });
-        shard.clients.tls.set(plan.secrets.tls.as_deref());
+        shard.clients.tls.set(plan.secrets.tls.as_ref());
         shard
     }
 
@@ -440,7 +440,7 @@ impl Shard {
                 self.env.watch.open(*tap);
                 let _ = reply.send(self.env.index);
             }
-            Control::TicketKey { key, is_all } => self.clients.tls.turn(&key, is_all),
+            Control::TicketKey(key) => self.clients.tls.turn(&key),
             Control::EndTap(number) => self.env.watch.close(number),
             #[cfg(simulation)]
             Control::HandOver(hand_over) => self.hand_around(hand_over),

@@ -5,7 +5,8 @@
 //! 2. The old one passes its listeners on, a [`Message::Listener`] with each socket. Both have them from then on.
 //! 3. The new one reads its configuration and starts its shards; none accepts anything. [`Message::Ready`], or
 //!    [`Message::Failed`] with its words.
-//! 4. The old one says [`Message::Go`]. The new one accepts from here on, and says so: [`Message::Serving`].
+//! 4. The old one says with what it seals the tickets of TLS, if it does ([`Message::TicketKeys`]), and [`Message::Go`]. The new one
+//!    accepts from here on, and says so: [`Message::Serving`].
 //! 5. The old one hears that and accepts no more: the point of no return.
 //! 6. Its clients move as they become quiet: [`Message::Client`] with each socket. The old one keeps it until the new one has said
 //!    that it has the client ([`Message::Taken`]), and takes it back otherwise.
@@ -23,13 +24,15 @@ mod message;
 mod new;
 mod old;
 mod packets;
+mod secret;
 #[cfg(test)]
 mod simulation;
 
-pub use message::{Hello, Listener, ListenerName, Message, MessageError};
+pub use message::{Hello, Listener, ListenerName, Message, MessageError, TicketKeys};
 pub use new::{New, NewOutput};
 pub use old::{GO_TIMEOUT, Old, OldOutput};
 pub use packets::{Assembly, MESSAGE_LEN_MAX, PACKET_LEN_MAX, RECORD_LEN_MAX, packets};
+pub use secret::Secret;
 
 /// The newest rules that this version knows.
 pub const PROTOCOL: u16 = 1;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::crypto::ring;
+use ring::digest;
+use rustls::crypto;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -14,6 +15,8 @@ use rustls::time_provider::DefaultTimeProvider;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 
+use crate::client::tickets::Trust;
+use crate::client::tls::Terms;
 use crate::config::{CertificateFiles, Node, TlsClientAuth, TlsVersion, Warning};
 use crate::observe::certificates::CertificateSeen;
 use protocol::tls::certificate::Certificate;
@@ -22,20 +25,11 @@ use protocol::tls::certificates::{Certificates, ServerCertificate};
 /// What clients are met with.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// Without tickets: these are each shard's own.
-    pub config: Arc<ServerConfig>,
+    /// What their handshakes are begun with.
+    pub terms: Terms,
     /// What of it operators see.
     pub seen: Vec<CertificateSeen>,
-    /// Of two that differ here no session goes on from one to the other.
-    pub trust: Trust,
     warnings: Vec<Warning>,
-}
-
-/// Whose certificates are good.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Trust {
-    auth: TlsClientAuth,
-    authorities: Vec<CertificateDer<'static>>,
 }
 
 /// Why there can be no TLS.
@@ -80,7 +74,7 @@ pub fn load(node: &Node) -> Result<Option<Loaded>, CertificateError> {
     if node.listen_tls.is_none() {
         return Ok(None);
     }
-    let provider = Arc::new(ring::default_provider());
+    let provider = Arc::new(crypto::ring::default_provider());
     let versions: Vec<_> = node
         .tls_versions
         .iter()
@@ -123,13 +117,11 @@ pub fn load(node: &Node) -> Result<Option<Loaded>, CertificateError> {
     if own.is_empty() {
         return Err(CertificateError::None);
     }
-    let trust = Trust {
-        auth: node.tls_client_auth,
-        authorities: match &node.tls_client_ca {
-            Some(file) if node.tls_client_auth != TlsClientAuth::None => read_chain("tls_client_ca", file)?,
-            _ => Vec::new(),
-        },
+    let authorities = match &node.tls_client_ca {
+        Some(file) if node.tls_client_auth != TlsClientAuth::None => read_chain("tls_client_ca", file)?,
+        _ => Vec::new(),
     };
+    let trust = trust(node.tls_client_auth, &authorities);
     let suites = provider.cipher_suites.iter().copied();
     let suites = suites.filter(|suite| {
         versions
@@ -141,12 +133,12 @@ pub fn load(node: &Node) -> Result<Option<Loaded>, CertificateError> {
     let builder = ServerConfig::builder_with_details(provider.clone(), Arc::new(DefaultTimeProvider))
         .with_protocol_versions(&versions)
         .map_err(no_suite)?;
-    let builder = match trust.auth {
+    let builder = match node.tls_client_auth {
         TlsClientAuth::None => builder.with_no_client_auth(),
         auth => {
             let mut roots = RootCertStore::empty();
-            for authority in &trust.authorities {
-                let added = roots.add(authority.clone());
+            for authority in authorities {
+                let added = roots.add(authority);
                 added.map_err(|error| CertificateError::Authorities(error.to_string()))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
@@ -164,9 +156,11 @@ pub fn load(node: &Node) -> Result<Option<Loaded>, CertificateError> {
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = TICKETS;
     Ok(Some(Loaded {
-        config: Arc::new(config),
+        terms: Terms {
+            config: Arc::new(config),
+            trust,
+        },
         seen,
-        trust,
         warnings,
     }))
 }
@@ -191,6 +185,23 @@ impl Loaded {
         };
         self.seen.iter().map(row).collect()
     }
+}
+
+/// Other authorities, and whether a certificate is asked for at all, make it another one.
+fn trust(auth: TlsClientAuth, authorities: &[CertificateDer<'_>]) -> Trust {
+    let mut digest = digest::Context::new(&digest::SHA256);
+    digest.update(&[match auth {
+        TlsClientAuth::None => 0,
+        TlsClientAuth::Optional => 1,
+        TlsClientAuth::Required => 2,
+    }]);
+    for authority in authorities {
+        digest.update(&authority.len().to_be_bytes());
+        digest.update(authority);
+    }
+    let mut trust = Trust::default();
+    trust.copy_from_slice(digest.finish().as_ref());
+    trust
 }
 
 /// A certificate, and how its chain hangs together.

@@ -71,7 +71,7 @@ impl Source {
             let token = token_words(old.admin.as_ref(), new.admin.as_ref());
             tracing::info!("at the admin address {token}");
         }
-        self.take_certificates(&secrets, remote);
+        self.tell_certificates(&secrets);
         remote.reload(config, &secrets);
         self.secrets = secrets;
         reloads::succeeded();
@@ -83,7 +83,7 @@ impl Source {
 
 impl Source {
     /// What becomes of TLS is told, with what is wrong with the certificates.
-    fn take_certificates(&self, secrets: &Secrets, remote: &Remote) {
+    fn tell_certificates(&self, secrets: &Secrets) {
         let (old, new) = (&self.secrets.listen_tls, &secrets.listen_tls);
         let Some(new) = new else { return };
         for row in new.rows(SystemTime::now()) {
@@ -92,9 +92,10 @@ impl Source {
         for warning in new.warnings() {
             tracing::warn!(fix = warning.fix, "{}", warning.what);
         }
-        if old.as_ref().is_some_and(|old| old.trust != new.trust) {
-            // Who has shown another one's certificate shows his own again.
-            remote.forget_tickets();
+        if old.as_ref().is_some_and(|old| old.terms.trust != new.terms.trust) {
+            tracing::info!(
+                "clients are verified by other authorities now: whoever comes to listen_tls shows a certificate anew"
+            );
         }
     }
 }

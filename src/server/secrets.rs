@@ -45,7 +45,7 @@ impl Secrets {
         ShardSecrets {
             ingress_token: self.tokens.ingress.clone(),
             trust: self.trust.clone(),
-            tls: self.listen_tls.as_ref().map(|loaded| loaded.config.clone()),
+            tls: self.listen_tls.as_ref().map(|loaded| loaded.terms.clone()),
         }
     }
 }

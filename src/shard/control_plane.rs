@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustls::ServerConfig;
 use shards::mesh::NodeHandle;
 
 use super::mail::Mail;
 use crate::backend::Trust;
+use crate::client::tls::Terms;
 use crate::config::Config;
 use crate::observe::report::Report;
 use crate::token::Token;
@@ -95,7 +95,7 @@ pub struct ShardSecrets {
     /// What backends over TLS are verified by and are shown.
     pub trust: Option<Trust>,
     /// What TLS handshakes are begun with.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Terms>,
 }
 
 /// Who does not answer.

@@ -131,12 +131,7 @@ pub enum Control {
         reply: mpsc::Sender<usize>,
     },
     /// Seal TLS tickets with this key from now on.
-    TicketKey {
-        /// The key.
-        key: TicketKey,
-        /// No other one is good any more.
-        is_all: bool,
-    },
+    TicketKey(TicketKey),
     /// Nobody reads the tap of this number any more.
     EndTap(u64),
     /// Hand clients over, and go on with them.

@@ -11,7 +11,7 @@ impl Shard {
         self.env.buffers.set_max(self.env.core.buffers_max);
         self.pool.set_trust(reload.secrets.trust.as_ref());
         self.clients.handle_reload();
-        self.clients.tls.set(reload.secrets.tls.as_deref());
+        self.clients.tls.set(reload.secrets.tls.as_ref());
         self.ingress.set_token(reload.secrets.ingress_token.clone());
     }
 }

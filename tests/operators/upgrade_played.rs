@@ -71,7 +71,11 @@ fn the_new_process_of_a_test() {
     if is("dies-when-ready") {
         die();
     }
-    assert_eq!(hear(), Message::Go);
+    let mut said = hear();
+    if matches!(said, Message::TicketKeys(_)) {
+        said = hear();
+    }
+    assert_eq!(said, Message::Go);
     if is("hangs-when-it-may") {
         hang();
     }

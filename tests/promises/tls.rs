@@ -314,7 +314,7 @@ fn sighup_reads_certificates_anew_and_a_bad_file_changes_nothing() {
 }
 
 #[test]
-fn a_session_is_resumed_on_whichever_shard_and_not_under_another_authority() {
+fn a_session_is_resumed_on_whichever_shard() {
     let (backend, authority) = (Backend::start(), Authority::new("authority"));
     let proxy = with_tls(&backend, &authority).shards(5).start();
     for version in [&version::TLS12, &version::TLS13] {
@@ -337,6 +337,53 @@ fn a_session_is_resumed_on_whichever_shard_and_not_under_another_authority() {
         accepted.iter().filter(|count| **count > 0.0).count() > 1,
         "{accepted:?}"
     );
+}
+
+/// Whether a client that knows a session has gone on with it; it gets a ticket for the next one.
+fn resumes(tls: &Tls, proxy: &Proxy) -> bool {
+    let stream = tls.connect(address(proxy));
+    let is_resumed = stream.is_resumed();
+    let mut http = stream.into_http();
+    http.send(Handshake::new("CP1").bytes());
+    Client::upgrade(http).call(1);
+    is_resumed
+}
+
+#[test]
+fn other_authorities_and_another_demand_end_all_sessions() {
+    let (backend, authority) = (Backend::start(), Authority::new("authority"));
+    let folder = folder();
+    let (ca, file) = (folder.join("clients.pem"), folder.join("ws2api.toml"));
+    let write = |path: &PathBuf, text: String| {
+        std::fs::write(path, text).unwrap();
+        support::open_to_all(path);
+    };
+    let configure = |auth: &str| write(&file, format!("tls_client_auth = \"{auth}\"\ntls_client_ca = {ca:?}\n"));
+    write(&ca, Authority::new("clients").pem());
+    configure("optional");
+    let proxy = with_tls(&backend, &authority)
+        .shards(2)
+        .arg("--config")
+        .arg(file.to_str().unwrap())
+        .start();
+    let clients = [&version::TLS12, &version::TLS13].map(|version| Tls::version(&authority, version));
+    let other = || write(&ca, Authority::new("clients").pem());
+    let changes: [(&str, &dyn Fn()); 2] = [
+        ("others are believed", &other),
+        ("nobody is asked", &|| configure("none")),
+    ];
+    for (what, change) in changes {
+        for tls in &clients {
+            resumes(tls, &proxy);
+        }
+        assert!(clients.iter().all(|tls| resumes(tls, &proxy)), "{what}");
+        change();
+        proxy.signal(Signal::HUP);
+        for tls in &clients {
+            eventually(what, || (!resumes(tls, &proxy)).then_some(()));
+        }
+    }
+    assert!(clients.iter().all(|tls| resumes(tls, &proxy)));
 }
 
 /// Sends what rustls has to send one byte at a time.
@@ -594,6 +641,24 @@ fn check_says_what_is_wrong_with_certificates() {
         let (code, _, stderr) = check(files);
         assert!(code == 0 && stderr.contains(words), "{words}: {stderr}");
     }
+    let weak = |name: &str| {
+        let place = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/support/weak")
+            .join(name);
+        format!("{{ chain = \"{0}.pem\", key = \"{0}.key\" }}", place.display())
+    };
+    let (code, _, stderr) = check(&weak("sha1"));
+    for words in [
+        "its certificate 1 is signed with SHA-1",
+        "its certificate 2 has an RSA key of 1024 bits",
+    ] {
+        assert!(code == 0 && stderr.contains(words), "{words}: {stderr}");
+    }
+    let (code, _, stderr) = check(&weak("small"));
+    assert!(
+        code == 1 && stderr.contains("small.key: an RSA key of 1024 bits can't be used: 2048 at least"),
+        "{stderr}"
+    );
     let chain = folder.join("good.pem");
     let reversed = format!("{}{}", authority.pem(), std::fs::read_to_string(&chain).unwrap());
     let own = std::fs::read_to_string(&chain).unwrap();

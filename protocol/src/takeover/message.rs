@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 
 use super::packets::MESSAGE_LEN_MAX;
+use super::secret::Secret;
 use super::{PROTOCOL, PROTOCOL_OLDEST};
 use crate::ocpp::Waiter;
 use crate::record;
@@ -89,6 +90,8 @@ pub enum Message {
     },
     /// Its shards have ended: they say nothing more.
     Bye,
+    /// With what the tickets of TLS are sealed.
+    TicketKeys(TicketKeys),
 }
 
 /// Who speaks.
@@ -119,6 +122,17 @@ pub struct Listener {
     pub configured: SocketAddr,
     /// The service manager has it, too: it goes on listening whatever becomes of both processes.
     pub is_kept: bool,
+}
+
+/// With what the old one seals the tickets of TLS: the new one goes on with it, and opens those that there are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TicketKeys {
+    /// For how long the current one has sealed, in milliseconds.
+    pub age_ms: u64,
+    /// What seals.
+    pub current: Secret,
+    /// What still opens.
+    pub before: Option<Secret>,
 }
 
 /// Who connects.
@@ -195,7 +209,7 @@ impl Message {
     /// As bytes: one packet, or [several](super::packets).
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut packet = Packet(vec![self.kind()]);
+        let mut packet = Packet::new(self.kind(), self.room());
         match self {
             Self::Hello(hello) => {
                 packet.field(1, &hello.protocol.to_be_bytes());
@@ -255,6 +269,13 @@ impl Message {
                 packet.field(2, &number.to_be_bytes());
             }
             Self::Backend { about } => packet.field(1, about),
+            Self::TicketKeys(keys) => {
+                packet.field(1, &keys.age_ms.to_be_bytes());
+                packet.field(2, keys.current.bytes());
+                if let Some(before) = &keys.before {
+                    packet.field(3, before.bytes());
+                }
+            }
         }
         packet.0
     }
@@ -329,6 +350,11 @@ impl Message {
                 about: fields.get(1)?.to_vec(),
             },
             15 => Self::Bye,
+            16 => Self::TicketKeys(TicketKeys {
+                age_ms: u64::from_be_bytes(fields.array(1)?),
+                current: Secret::new(fields.get(2)?),
+                before: fields.get(3).ok().map(Secret::new),
+            }),
             _ => return Ok(None),
         }))
     }
@@ -350,6 +376,41 @@ impl Message {
             Self::PostTaken { .. } => 13,
             Self::Backend { .. } => 14,
             Self::Bye => 15,
+            Self::TicketKeys(_) => 16,
+        }
+    }
+
+    /// What it is, for people: what is in it may be nobody's business.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "Hello",
+            Self::Listener(_) => "Listener",
+            Self::Failed(_) => "Failed",
+            Self::Ready => "Ready",
+            Self::Go => "Go",
+            Self::Serving => "Serving",
+            Self::Client { .. } => "Client",
+            Self::Taken { .. } => "Taken",
+            Self::Question { .. } => "Question",
+            Self::Told { .. } => "Told",
+            Self::Outcome { .. } => "Outcome",
+            Self::Post { .. } => "Post",
+            Self::PostTaken { .. } => "PostTaken",
+            Self::Backend { .. } => "Backend",
+            Self::Bye => "Bye",
+            Self::TicketKeys(_) => "TicketKeys",
+        }
+    }
+
+    /// As many bytes as it takes at the most, where it has secrets: what moves as it grows leaves copies behind.
+    fn room(&self) -> usize {
+        match self {
+            Self::Client { record, .. } => record.len() + FIELDS_LEN,
+            Self::TicketKeys(TicketKeys { current, before, .. }) => {
+                let before = before.as_ref().map_or(0, |before| before.bytes().len());
+                current.bytes().len() + before + FIELDS_LEN
+            }
+            _ => 1,
         }
     }
 }
@@ -362,6 +423,12 @@ fn cut(text: &str) -> &str {
 struct Packet(Vec<u8>);
 
 impl Packet {
+    fn new(kind: u8, room: usize) -> Self {
+        let mut bytes = Vec::with_capacity(room);
+        bytes.push(kind);
+        Self(bytes)
+    }
+
     fn field(&mut self, number: u8, value: &[u8]) {
         let len = u32::try_from(value.len()).expect("a field is short");
         self.0.push(number);
@@ -419,6 +486,8 @@ impl<'p> Fields<'p> {
     }
 }
 
+/// The kind, the heads of three fields, and a number.
+const FIELDS_LEN: usize = 1 + 3 * 5 + 8;
 /// Of a text in it.
 const TEXT_LEN_MAX: usize = 4 * 1024;
 
@@ -483,6 +552,16 @@ mod tests {
                 about: b"+192.0.2.1:80".to_vec(),
             },
             Message::Bye,
+            Message::TicketKeys(TicketKeys {
+                age_ms: 1 << 33,
+                current: Secret::new(b"current"),
+                before: Some(Secret::new(b"before")),
+            }),
+            Message::TicketKeys(TicketKeys {
+                age_ms: 0,
+                current: Secret::new(b"current"),
+                before: None,
+            }),
         ]
     }
 
@@ -495,6 +574,26 @@ mod tests {
             assert_eq!(Message::parse(&packet), Ok(Some(message)));
         }
         assert_eq!(Message::parse(&[99, 1, 0, 0, 0, 0]), Ok(None));
+    }
+
+    #[test]
+    fn secrets_are_written_where_they_stay_and_shown_to_nobody() {
+        let mut with_secrets = 0;
+        for message in messages() {
+            if matches!(message, Message::Client { .. } | Message::TicketKeys(_)) {
+                with_secrets += 1;
+                assert!(message.to_bytes().len() <= message.room(), "it would move");
+            }
+            if let Message::TicketKeys(_) = &message {
+                let shown = format!("{message:?}");
+                let bytes = format!("{:?}", b"current");
+                assert!(
+                    !shown.contains(bytes.trim_matches(['[', ']'])) && shown.contains("Secret"),
+                    "{shown}"
+                );
+            }
+        }
+        assert_eq!(with_secrets, 3);
     }
 
     #[test]

@@ -72,6 +72,8 @@ impl New {
                 self.state = State::Receiving(left - 1);
                 self.prepare_if_complete(out);
             }
+            // The caller's.
+            (State::Ready, Message::TicketKeys(_)) => {}
             (State::Ready, Message::Go) => {
                 self.state = State::Serving;
                 out.push(NewOutput::Serve);
@@ -79,7 +81,7 @@ impl New {
             }
             (State::Serving | State::Over, _) => {}
             (_, message) => {
-                let words = format!("the process that runs said {message:?}, which is not its turn");
+                let words = format!("the process that runs said {}, which is not its turn", message.name());
                 self.handle_failed(words.clone(), out);
                 out.push(NewOutput::End(words));
             }

@@ -37,6 +37,8 @@ pub enum OldOutput {
     Send(Message),
     /// Pass all listeners on, in any order.
     SendListeners,
+    /// Pass on with what tickets of TLS are sealed, if they are.
+    SendTicketKeys,
     /// Accept no more, and let go of everything: the new one serves. The last of all.
     LetGo,
     /// End the new process, whatever it does. The reason, for people. The last of all.
@@ -97,6 +99,7 @@ impl Old {
                 self.state = State::Going;
                 // It has all that it needs: what it does now takes no time. It may have begun just when its time is up.
                 self.deadline = self.deadline.max(now + GO_TIMEOUT);
+                out.push(OldOutput::SendTicketKeys);
                 out.push(OldOutput::Send(Message::Go));
                 #[cfg(test)]
                 if self.broken == Some(super::simulation::Broken::LetsGoWhenReady) {
@@ -108,7 +111,7 @@ impl Old {
                 self.state = State::Done;
                 out.push(OldOutput::LetGo);
             }
-            (_, message) => self.undo(format!("it said {message:?}, which nobody had asked"), out),
+            (_, message) => self.undo(format!("it said {}, which nobody had asked", message.name()), out),
         }
     }
 

@@ -3,6 +3,8 @@
 //! A message is one packet, unless it is too long: then all of it comes in parts, each a kind and some of the bytes, one right
 //! after the other.
 
+use zeroize::Zeroizing;
+
 use super::message::{Message, MessageError};
 
 /// What has come in part.
@@ -16,12 +18,13 @@ pub struct Assembly {
 /// # Errors
 /// What `send` says.
 pub fn packets<E>(message: &Message, mut send: impl FnMut(&[u8], bool) -> Result<(), E>) -> Result<(), E> {
-    let bytes = message.to_bytes();
+    // Some have secrets in them.
+    let bytes = Zeroizing::new(message.to_bytes());
     if bytes.len() <= PACKET_LEN_MAX {
         return send(&bytes, true);
     }
     let mut parts = bytes.chunks(PACKET_LEN_MAX - 1).peekable();
-    let mut packet = Vec::with_capacity(PACKET_LEN_MAX);
+    let mut packet = Zeroizing::new(Vec::with_capacity(PACKET_LEN_MAX));
     while let Some(part) = parts.next() {
         let is_last = parts.peek().is_none();
         packet.clear();

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::{Hello, Listener, ListenerName, Message, New, NewOutput, Old, OldOutput};
+use super::{Hello, Listener, ListenerName, Message, New, NewOutput, Old, OldOutput, Secret, TicketKeys};
 use crate::random::Random;
 
 /// A rule that is broken on purpose, so that the ledger can be shown to notice.
@@ -13,6 +13,7 @@ pub(super) enum Broken {
     LetsGoWhenReady,
     WaitsForEver,
     ServesWhenReady,
+    ForgetsTicketKeys,
 }
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -35,6 +36,8 @@ struct World {
     new_accepts: bool,
     /// What the new process said that it can't.
     new_failed: bool,
+    /// Those of the old one, at the new one.
+    has_ticket_keys: bool,
     said_go: bool,
     has_let_go: bool,
     undone: Option<String>,
@@ -68,6 +71,7 @@ impl World {
             old_accepts: true,
             new_accepts: false,
             new_failed: false,
+            has_ticket_keys: false,
             said_go: false,
             has_let_go: false,
             undone: None,
@@ -96,6 +100,12 @@ impl World {
                         }));
                     }
                 }
+                OldOutput::SendTicketKeys if self.old.broken == Some(Broken::ForgetsTicketKeys) => {}
+                OldOutput::SendTicketKeys => self.to_new.push_back(Message::TicketKeys(TicketKeys {
+                    age_ms: 1,
+                    current: Secret::new(b"key"),
+                    before: None,
+                })),
                 OldOutput::LetGo => {
                     self.has_let_go = true;
                     self.old_accepts = false;
@@ -162,7 +172,10 @@ impl World {
                 self.new.handle_ready(&mut new_out);
             }
             30..60 if can_new => match self.to_new.pop_front() {
-                Some(message) => self.new.handle_message(message, &mut new_out),
+                Some(message) => {
+                    self.has_ticket_keys |= matches!(message, Message::TicketKeys(_));
+                    self.new.handle_message(message, &mut new_out);
+                }
                 None if !self.old_lives => self.new.handle_end(&mut new_out),
                 None => {}
             },
@@ -190,6 +203,9 @@ impl World {
     fn check(&self) -> Result<(), &'static str> {
         if self.new_accepts && self.old_lives && !self.is_disturbed && self.undone.is_some() {
             return Err("both serve for ever");
+        }
+        if self.has_let_go && self.new_accepts && !self.has_ticket_keys {
+            return Err("the new one serves without the old one's keys");
         }
         if self.has_let_go && !self.new_accepts && !self.is_disturbed {
             return Err("nobody accepts");
@@ -260,7 +276,12 @@ fn one_of_both_serves_whatever_happens_and_until_the_new_one_does_nothing_has_ch
 
 #[test]
 fn a_broken_rule_is_noticed() {
-    for broken in [Broken::LetsGoWhenReady, Broken::WaitsForEver, Broken::ServesWhenReady] {
+    for broken in [
+        Broken::LetsGoWhenReady,
+        Broken::WaitsForEver,
+        Broken::ServesWhenReady,
+        Broken::ForgetsTicketKeys,
+    ] {
         let caught = (0..5_000).find(|seed| run(*seed, Some(broken)).0.is_err());
         assert!(caught.is_some(), "{broken:?}");
     }

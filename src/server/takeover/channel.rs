@@ -13,6 +13,7 @@ use rustix::net::{
     self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType, sockopt,
 };
+use zeroize::Zeroize as _;
 
 use protocol::takeover::{Assembly, Message, PACKET_LEN_MAX, packets};
 
@@ -145,7 +146,10 @@ impl Channel {
                 RecvAncillaryMessage::ScmRights(mut sockets) => sockets.next(),
                 _ => None,
             });
-            match packet.assembly.add(&packet.bytes[..len]) {
+            let added = packet.assembly.add(&packet.bytes[..len]);
+            // Nothing of a secret stays here.
+            packet.bytes[..len].zeroize();
+            match added {
                 Ok(Some(message)) => return Received::Message(message, socket),
                 Ok(None) => {}
                 Err(error) => return Received::Nonsense(format!("it said something that can't be read: {error}")),

@@ -10,7 +10,7 @@ use super::moving_in::WayHome;
 use super::program::is_started_to_take_over;
 use crate::server::sd_notify;
 use crate::shard::control_plane::ControlPlane;
-use protocol::takeover::{Hello, Listener, Message, New, NewOutput};
+use protocol::takeover::{Hello, Listener, Message, New, NewOutput, TicketKeys};
 
 /// The process that runs, as the new one sees it.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Predecessor {
     listeners: Vec<(Listener, OwnedFd)>,
     generation: u32,
     line: Option<u32>,
+    /// What it seals tickets of TLS with, once it has said so.
+    ticket_keys: Option<TicketKeys>,
     /// It has ended.
     is_gone: bool,
 }
@@ -45,6 +47,7 @@ impl Predecessor {
             listeners: Vec::new(),
             generation: 0,
             line: None,
+            ticket_keys: None,
             is_gone: false,
         };
         let deadline = Instant::now() + MEET_TIMEOUT;
@@ -94,6 +97,11 @@ impl Predecessor {
         self.line
     }
 
+    /// What it seals tickets of TLS with, if it does: known once this process may serve.
+    pub fn take_ticket_keys(&mut self) -> Option<TicketKeys> {
+        self.ticket_keys.take()
+    }
+
     /// This process would serve: waits until it may.
     ///
     /// # Errors
@@ -112,7 +120,12 @@ impl Predecessor {
                 }
             }
             match self.channel.receive(&mut self.packet, None) {
-                Received::Message(message, _) => self.new.handle_message(message, &mut out),
+                Received::Message(message, _) => {
+                    if let Message::TicketKeys(keys) = &message {
+                        self.ticket_keys = Some(keys.clone());
+                    }
+                    self.new.handle_message(message, &mut out);
+                }
                 Received::End | Received::Deadline | Received::Nonsense(_) => {
                     tracing::warn!("the process that was to be taken over has ended: this one serves in its place");
                     self.is_gone = true;

@@ -16,9 +16,10 @@ use super::program::Program;
 use crate::server::listeners::KeptListeners;
 use crate::server::sd_notify;
 use crate::server::stop_word::StopWord;
+use crate::server::ticket_keys::TicketKeys;
 use crate::shard::control_plane::{ControlPlane, Phase};
 use crate::shard::mail::Mail;
-use protocol::takeover::{Hello, Listener, Old, OldOutput};
+use protocol::takeover::{Hello, Listener, Message, Old, OldOutput};
 
 /// The one upgrade that is under way, if any. Clones are the same.
 #[derive(Clone, Debug)]
@@ -108,6 +109,8 @@ pub struct Parts {
     pub control: Arc<ControlPlane>,
     /// What is passed on.
     pub listeners: KeptListeners,
+    /// What tickets of TLS are sealed with, which is passed on, too.
+    pub ticket_keys: TicketKeys,
     /// What the shards and the other process say to each other.
     pub dispatcher: Dispatcher,
     /// Where clients come from the shards.
@@ -303,6 +306,10 @@ impl Upgrades {
                 let sent = match output {
                     OldOutput::Send(message) => channel.send(&message, None, deadline),
                     OldOutput::SendListeners => send_listeners(&channel, &listeners, deadline),
+                    OldOutput::SendTicketKeys => match self.0.parts.ticket_keys.to_pass_on() {
+                        Some(keys) => channel.send(&Message::TicketKeys(keys), None, deadline),
+                        None => Ok(()),
+                    },
                     OldOutput::LetGo => {
                         self.let_go(child.id());
                         let version = old.version().unwrap_or_default().to_owned();
@@ -361,7 +368,7 @@ impl Upgrades {
 
 fn send_listeners(channel: &Channel, listeners: &[(Listener, OwnedFd)], deadline: Instant) -> std::io::Result<()> {
     listeners.iter().try_for_each(|(told, socket)| {
-        let message = protocol::takeover::Message::Listener(told.clone());
+        let message = Message::Listener(told.clone());
         channel.send(&message, Some(socket.as_fd()), deadline)
     })
 }
