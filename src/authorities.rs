@@ -89,6 +89,10 @@ pub fn why_not(error: &CertificateError, advice: &str) -> String {
                 }
             }
         }
+        CertificateError::BadSignature => format!(
+            "its certificate is not signed by who it says. Most likely another one of the same name has signed it, say one whose key was \
+             made anew: {advice}"
+        ),
         CertificateError::UnknownIssuer => format!("its certificate is signed by nobody who is known: {advice}"),
         CertificateError::Revoked => "its certificate is revoked".into(),
         other => format!("its certificate is not good: {other}"),

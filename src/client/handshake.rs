@@ -6,14 +6,15 @@
 mod ask;
 mod check;
 mod farewell;
+mod introduction;
 mod parcel;
 mod reason;
 mod refusal;
 mod secure;
+mod unread;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use shards::handover::Handover;
@@ -23,10 +24,12 @@ use shards::{Socket, Timer, spawn};
 use self::ask::{Asked, ask};
 use self::check::{Checked, check};
 use self::farewell::{finish_and_close, refuse};
+use self::introduction::Introduced;
 use self::parcel::Peer;
 use self::reason::Reason;
 use self::refusal::Refusal;
 use self::secure::{Secured, secure};
+use self::unread::{Unread, receive};
 use super::clients::{BoundReached, Clients};
 use super::compression;
 use super::connection::Connection;
@@ -35,14 +38,13 @@ use super::parcel::Content;
 use super::permit::HandshakePermit;
 use crate::config::Network;
 use crate::env::Env;
-use crate::env::proxy_peers::{Listener, is_believed};
-use crate::stream::{LAST_WORD_TIMEOUT, until};
+use crate::env::proxy_peers::Listener;
+use crate::stream::LAST_WORD_TIMEOUT;
 use crate::wire::Wire;
 use protocol::http::{self, HeaderLines, RequestHead, is_request_decided};
 use protocol::mapping::Identity;
 use protocol::mapping::forwarded::Hops;
 use protocol::ocpp::ClientId;
-use protocol::proxy_protocol;
 
 /// A connection was accepted here, at the listener for TLS or at the other one.
 pub(super) async fn begin<C: Conversation>(
@@ -55,51 +57,73 @@ pub(super) async fn begin<C: Conversation>(
 ) {
     let env = &clients.env;
     let deadline = env.reactor.now() + env.core.handshake_timeout;
-    if !is_tls {
-        let secured = Secured {
-            wire: Wire::Plain(socket),
-            facts: None,
-            received: Vec::new(),
-        };
-        return greet(clients, permit, handover, secured, address, deadline).await;
-    }
-    match secure(&clients, permit, socket, address, deadline).await {
-        Ok(Some((permit, secured))) => greet(clients, permit, handover, secured, address, deadline).await,
-        Ok(None) => {}
-        Err(Unread::Gone) => env.counters.handshakes_unfinished.add(),
-        Err(Unread::PlaceLost) => env.counters.handshakes_made_room.add(),
-        Err(Unread::Draining) => leave_out(env, address),
+    let introduced = match env.node.proxy_protocol {
+        true => {
+            let listener = if is_tls { Listener::ListenTls } else { Listener::Listen };
+            introduction::hear(env, listener, &socket, &permit, address, deadline).await
+        }
+        false => Ok(introduction::direct(address)),
+    };
+    let introduced = match introduced {
+        Ok(introduced) => introduced,
+        Err(Unread::Draining) if !is_tls => {
+            drop(permit);
+            return turn_away(clients, Wire::Plain(socket), address).await;
+        }
+        Err(unread) => return give_up(env, &unread, address),
+    };
+    // Who hands over the client's words is who connects.
+    let is_trusted = Network::any_contains(&env.node.trusted_proxies, address.ip());
+    let Introduced { address, tls, received } = introduced;
+    let (permit, secured) = match is_tls {
+        false => {
+            let wire = Wire::Plain(socket);
+            let facts = None;
+            (permit, Secured { wire, facts, received })
+        }
+        true => match secure(&clients, permit, socket, received, address, deadline).await {
+            Ok(Some(secured)) => secured,
+            Ok(None) => return,
+            Err(unread) => return give_up(env, &unread, address),
+        },
+    };
+    let Secured { wire, facts, received } = secured;
+    let peer = Peer {
+        address,
+        is_trusted,
+        // Of a client that speaks TLS with the balancer that counts: ours is the balancer's.
+        tls: tls.or(facts),
+    };
+    greet(clients, permit, handover, wire, received, peer, deadline).await;
+}
+
+/// A connection in which nobody can be told anything.
+fn give_up(env: &Env, unread: &Unread, address: SocketAddr) {
+    match unread {
+        Unread::Gone => env.counters.handshakes_unfinished.add(),
+        Unread::PlaceLost => env.counters.handshakes_made_room.add(),
+        Unread::Draining => leave_out(env, address),
     }
 }
 
-/// Reads the request, and finds who goes on with it.
+/// Reads the request, of which some has been `received`, and finds who goes on with it.
 async fn greet<C: Conversation>(
     clients: Rc<Clients<C>>,
     mut permit: HandshakePermit,
     handover: Rc<Handover>,
-    secured: Secured,
-    address: SocketAddr,
+    mut wire: Wire,
+    received: Vec<u8>,
+    peer: Peer,
     deadline: Instant,
 ) {
     let env = &clients.env;
-    let Secured {
-        mut wire,
-        facts,
-        received,
-    } = secured;
-    let peer = Peer {
-        address,
-        is_trusted: Network::any_contains(&env.node.trusted_proxies, address.ip()),
-        tls: facts,
-    };
-    let (head, peer) = match read_head(env, &mut wire, received, &permit, peer, deadline).await {
-        Ok(read) => read,
-        Err(Unread::Gone) => return env.counters.handshakes_unfinished.add(),
-        Err(Unread::PlaceLost) => return env.counters.handshakes_made_room.add(),
+    let head = match read_head(env, &mut wire, received, &permit, deadline).await {
+        Ok(head) => head,
         Err(Unread::Draining) => {
             drop(permit);
-            return turn_away(clients, wire, address).await;
+            return turn_away(clients, wire, peer.address).await;
         }
+        Err(unread) => return give_up(env, &unread, peer.address),
     };
     permit.handle_request();
     let checked = check(env, &head, &peer).and_then(|checked| match wire.held_len() {
@@ -290,80 +314,24 @@ fn introduce<C: Conversation>(
     (Rc::new(identity), lines)
 }
 
-/// Why there is no request.
-enum Unread {
-    /// The client went, or was slow, or does not speak as it should.
-    Gone,
-    /// Its place was needed.
-    PlaceLost,
-    /// No request is of use any more.
-    Draining,
-}
-
-/// Reads the request, and the PROXY protocol header before it where one is due.
+/// Reads the request, of which some has been `received`.
 /// A head that is refused is answered here.
 async fn read_head(
     env: &Env,
     wire: &mut Wire,
     received: Vec<u8>,
     permit: &HandshakePermit,
-    peer: Peer,
     deadline: Instant,
-) -> Result<(Vec<u8>, Peer), Unread> {
+) -> Result<Vec<u8>, Unread> {
     let mut bytes = received;
-    let mut peer = peer;
-    // Who comes with TLS of our own comes directly.
-    let mut expects_proxy = env.node.proxy_protocol && matches!(wire, Wire::Plain(_));
     let mut timer = Timer::new(&env.reactor);
     timer.set(Some(deadline));
-    let drain = env.drain.watch();
-    // What came with the end of a TLS handshake may be all of it.
-    if !bytes.is_empty() && is_request_decided(&bytes, env.core.head_max) {
-        return Ok((bytes, peer));
-    }
-    loop {
+    // Complete, broken or too long: `check` says which. What came before may be all of it.
+    while bytes.is_empty() || !is_request_decided(&bytes, env.core.head_max) {
         let receiving = wire.recv(env, &mut timer, |piece| bytes.extend_from_slice(piece));
-        let is_no_use = |context: &mut Context<'_>| match drain.poll_triggered(context) {
-            Poll::Pending => permit.poll_lost(context),
-            triggered => triggered,
-        };
-        match until(is_no_use, receiving).await {
-            None if permit.is_lost() => return Err(Unread::PlaceLost),
-            None => return Err(Unread::Draining),
-            Some(0) => return Err(Unread::Gone),
-            Some(_) => {}
-        }
-        if expects_proxy {
-            match proxy_protocol::parse(&bytes) {
-                Ok(None) => continue,
-                Ok(Some(header)) => {
-                    if !is_believed(env, Listener::Listen, peer.address) {
-                        return Err(Unread::Gone);
-                    }
-                    bytes.drain(..header.len);
-                    peer = Peer {
-                        address: header.source.unwrap_or(peer.address),
-                        tls: header.tls,
-                        ..peer
-                    };
-                    expects_proxy = false;
-                }
-                Err(_) => {
-                    env.counters.proxy_missing.add();
-                    let reason = "it begins without the PROXY protocol header that proxy_protocol waits for";
-                    env.note_refused(None, peer.address, None, reason);
-                    return Err(Unread::Gone);
-                }
-            }
-            if bytes.is_empty() {
-                continue;
-            }
-        }
-        // Complete, broken or too long: `check` says which.
-        if is_request_decided(&bytes, env.core.head_max) {
-            return Ok((bytes, peer));
-        }
+        receive(env, permit, receiving).await?;
     }
+    Ok(bytes)
 }
 
 const ANSWER_LEN: usize = 384;

@@ -265,12 +265,12 @@ settings! {
     tls_cn_is_client_id: bool = Kind::Flag, "true", Now;
 
     ["Behind a load balancer"]
-    /// Connections to `listen` begin with a PROXY protocol v2 header; one without it is closed. Only where nobody but
-    /// the load balancer can reach the port, since the header is believed.
+    /// Connections to `listen` and `listen_tls` begin with a PROXY protocol header (there before the TLS handshake); one
+    /// without it is closed. Only where nobody but the load balancer can reach the port, since the header is believed.
     proxy_protocol: bool = Kind::Flag, "false", Now;
     /// The same for connections to `ingress`.
     ingress_proxy_protocol: bool = Kind::Flag, "false", Now;
-    /// Who may send that header, at either listener, such as "10.0.0.1"; from others it is refused. Empty believes everybody.
+    /// Who may send that header, at any of them, such as "10.0.0.1"; from others it is refused. Empty believes everybody.
     proxy_protocol_from: Vec<Network> = Kind::Networks, "", Now;
     /// Networks of proxies whose X-Forwarded-For is believed, such as "10.0.0.0/8"; empty believes nobody.
     trusted_proxies: Vec<Network> = Kind::Networks, "", Now;

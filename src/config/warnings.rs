@@ -37,8 +37,9 @@ impl Node {
 pub fn warnings(config: &Config) -> Vec<Warning> {
     let found = [
         open_ingress(config),
-        believed_headers(config, "proxy_protocol"),
-        believed_headers(config, "ingress_proxy_protocol"),
+        believed_headers(config, "listen"),
+        believed_headers(config, "listen_tls"),
+        believed_headers(config, "ingress"),
         open_admin(config),
         drain_spread(config),
     ];
@@ -70,21 +71,16 @@ fn open_admin(config: &Config) -> Option<Warning> {
 }
 
 /// The header names the client, and is believed: with every address of the machine, from whomever.
-fn believed_headers(config: &Config, key: &str) -> Option<Warning> {
+fn believed_headers(config: &Config, listener: &str) -> Option<Warning> {
     let node = &config.node;
-    let (is_on, listener, address, claim) = match key {
-        "proxy_protocol" => (
-            node.proxy_protocol,
-            "listen",
-            node.listen,
-            "any address and any certificate",
-        ),
-        _ => (
-            node.ingress_proxy_protocol,
-            "ingress",
-            Some(node.ingress),
-            "any address",
-        ),
+    let of_client = ("proxy_protocol", node.proxy_protocol, "any address and any certificate");
+    let ((key, is_on, claim), address) = match listener {
+        "listen" => (of_client, node.listen),
+        "listen_tls" => (of_client, node.listen_tls),
+        _ => {
+            let of_backend = ("ingress_proxy_protocol", node.ingress_proxy_protocol, "any address");
+            (of_backend, Some(node.ingress))
+        }
     };
     let address = address?;
     let is_for_all = address.ip().to_canonical().is_unspecified() && node.proxy_protocol_from.is_empty();
@@ -153,6 +149,12 @@ mod tests {
         assert_eq!(found.iter().map(|(what, _)| what.as_str()).collect::<Vec<_>>(), [what]);
         let one = ("listen", "10.0.0.5:4000");
         assert_eq!(words(&two_shards(&[("proxy_protocol", "true"), one])), []);
+        let tls = [
+            ("listen_tls", "0.0.0.0:443"),
+            ("tls_certificates", "[{ chain = \"c\", key = \"k\" }]"),
+        ];
+        let found = words(&two_shards(&[("proxy_protocol", "true"), one, tls[0], tls[1]]));
+        assert!(found.len() == 1 && found[0].0.starts_with("proxy_protocol on listen_tls = 0.0.0.0:443: "));
         let balancer = ("proxy_protocol_from", "10.0.0.1");
         assert_eq!(words(&two_shards(&[("proxy_protocol", "true"), balancer])), []);
         let ingress = [

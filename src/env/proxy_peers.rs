@@ -11,6 +11,8 @@ use crate::config::Network;
 pub enum Listener {
     /// `listen`, where clients connect.
     Listen,
+    /// `listen_tls`, where they do with TLS.
+    ListenTls,
     /// `ingress`, where the backend does.
     Ingress,
 }
@@ -23,10 +25,11 @@ pub fn is_believed(env: &Env, listener: Listener, peer: SocketAddr) -> bool {
     }
     let (name, count) = match listener {
         Listener::Listen => ("listen", &env.counters.proxy_untrusted),
+        Listener::ListenTls => ("listen_tls", &env.counters.tls_proxy_untrusted),
         Listener::Ingress => ("ingress", &env.counters.ingress_proxy_untrusted),
     };
     count.add();
-    if listener == Listener::Listen {
+    if listener != Listener::Ingress {
         let reason = "its PROXY protocol header is not believed (proxy_protocol_from)";
         env.note_refused(None, peer, None, reason);
     }
@@ -53,5 +56,5 @@ fn is_to_be_told(env: &Env, listener: Listener) -> bool {
 }
 
 /// When it was told last, of each listener; shared by the shards as the log is.
-static TOLD_AT_MS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+static TOLD_AT_MS: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 const TOLD_EVERY_MS: u64 = 5 * 60 * 1000;

@@ -63,9 +63,12 @@ counters! {
     "proxy_headers_bad" ["kind"], "Connections that begin without the PROXY protocol header that is due, or with one that is not, or that is not its sender's to send." {
         proxy_missing ["listen_missing"],
         proxy_unexpected ["listen_unexpected"],
+        tls_proxy_missing ["listen_tls_missing"],
+        tls_proxy_unexpected ["listen_tls_unexpected"],
         ingress_proxy_missing ["ingress_missing"],
         ingress_proxy_unexpected ["ingress_unexpected"],
         proxy_untrusted ["listen_untrusted"],
+        tls_proxy_untrusted ["listen_tls_untrusted"],
         ingress_proxy_untrusted ["ingress_untrusted"],
     }
     "accept_pauses" ["reason"], "Times that accepting paused; new connections wait in the backlog meanwhile." {
@@ -108,6 +111,7 @@ counters! {
         tls_alert ["alert"],
         tls_protocol ["protocol"],
         tls_internal ["internal"],
+        tls_unfinished ["unfinished"],
     }
     "tls_records_bad" [], "Clients that were cut off because they sent what is no record of their TLS." { tls_records_bad [], }
     "upgrades_refused" ["reason"], "Opening handshakes that did not become a client." {

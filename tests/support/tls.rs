@@ -125,7 +125,13 @@ impl Tls {
 
     /// Connects, and shakes hands.
     pub fn try_connect(&self, address: SocketAddr) -> io::Result<TlsStream> {
+        self.try_connect_behind(b"", address)
+    }
+
+    /// The same behind a header that a load balancer writes.
+    pub fn try_connect_behind(&self, header: &[u8], address: SocketAddr) -> io::Result<TlsStream> {
         let mut stream = self.try_begin(address)?;
+        stream.socket.write_all(header)?;
         while stream.connection.is_handshaking() {
             stream.connection.complete_io(&mut stream.socket)?;
         }

@@ -1,6 +1,6 @@
 //! Names why a handshake fails.
 
-use rustls::Error;
+use rustls::{AlertDescription, Error};
 
 /// Why there is no connection.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -17,6 +17,9 @@ pub enum HandshakeError {
     /// The peer has closed, or this one has failed already.
     #[error("handshake ended")]
     Ended,
+    /// None of our certificates is of a kind that the client knows.
+    #[error("no certificate of ours is of a kind that it knows, by its suites and signatures")]
+    NoCertificate,
     /// What rustls says of it. The alert has been written.
     #[error("{0}")]
     Tls(Error),
@@ -30,9 +33,11 @@ impl HandshakeError {
             Self::PlainHttp => "plain_http",
             Self::NotTls => "not_tls",
             Self::TooLong => "too_long",
-            Self::Ended => "ended",
+            Self::Ended | Self::Tls(Error::AlertReceived(AlertDescription::CloseNotify)) => "ended",
             // Versions, suites, groups, signatures: all that two sides may not have in common.
-            Self::Tls(Error::PeerIncompatible(_) | Error::NoApplicationProtocol) => "incompatible",
+            Self::NoCertificate | Self::Tls(Error::PeerIncompatible(_) | Error::NoApplicationProtocol) => {
+                "incompatible"
+            }
             Self::Tls(
                 Error::InvalidCertificate(_)
                 | Error::NoCertificatesPresented
@@ -41,7 +46,14 @@ impl HandshakeError {
             ) => "certificate",
             Self::Tls(Error::AlertReceived(_)) => "alert",
             Self::Tls(
-                Error::General(_) | Error::FailedToGetCurrentTime | Error::FailedToGetRandomBytes | Error::Other(_),
+                Error::General(_)
+                | Error::EncryptError
+                | Error::HandshakeNotComplete
+                | Error::BadMaxFragmentSize
+                | Error::InconsistentKeys(_)
+                | Error::FailedToGetCurrentTime
+                | Error::FailedToGetRandomBytes
+                | Error::Other(_),
             ) => "internal",
             Self::Tls(_) => "protocol",
         }

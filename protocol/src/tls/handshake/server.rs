@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use rustls::server::{ClientHello, ResolvesServerCert, ServerConnectionData, UnbufferedServerConnection};
 use rustls::sign::CertifiedKey;
 use rustls::unbuffered::UnbufferedStatus;
-use rustls::{CommonState, ServerConfig};
+use rustls::{CommonState, Error, ServerConfig};
 
 use super::HandshakeError;
 use super::established::{Established, Facts};
@@ -32,6 +32,7 @@ impl ServerHandshake {
         let names = Arc::new(Names {
             resolver: config.cert_resolver.clone(),
             server_name: OnceLock::new(),
+            is_vain: OnceLock::new(),
         });
         let mut config = config.clone();
         config.key_log = secrets.clone();
@@ -53,7 +54,14 @@ impl ServerHandshake {
     /// # Errors
     /// There will be no connection.
     pub fn advance(&mut self, received: &[u8], out: &mut Vec<u8>) -> Result<bool, HandshakeError> {
-        self.progress.advance(&mut self.connection, received, out)
+        let advanced = self.progress.advance(&mut self.connection, received, out);
+        advanced.map_err(|error| match error {
+            // rustls calls that a fault of its own.
+            HandshakeError::Tls(Error::General(_)) if self.names.is_vain.get().is_some() => {
+                HandshakeError::NoCertificate
+            }
+            error => error,
+        })
     }
 
     /// How many received bytes are held, but for what rustls keeps of them.
@@ -102,6 +110,8 @@ impl Side for UnbufferedServerConnection {
 struct Names {
     resolver: Arc<dyn ResolvesServerCert>,
     server_name: OnceLock<Box<str>>,
+    /// There was no certificate for it.
+    is_vain: OnceLock<()>,
 }
 
 impl ResolvesServerCert for Names {
@@ -109,7 +119,11 @@ impl ResolvesServerCert for Names {
         if let Some(name) = client_hello.server_name() {
             let _ = self.server_name.set(name.into());
         }
-        self.resolver.resolve(client_hello)
+        let resolved = self.resolver.resolve(client_hello);
+        if resolved.is_none() {
+            let _ = self.is_vain.set(());
+        }
+        resolved
     }
 
     fn only_raw_public_keys(&self) -> bool {

@@ -35,6 +35,12 @@ pub(super) fn refused(between: &Between<'_>, found: &mut Vec<Alert>) {
     for (listener, key, missing, unexpected) in [
         ("listen", "proxy_protocol", "listen_missing", "listen_unexpected"),
         (
+            "listen_tls",
+            "proxy_protocol",
+            "listen_tls_missing",
+            "listen_tls_unexpected",
+        ),
+        (
             "ingress",
             "ingress_proxy_protocol",
             "ingress_missing",
@@ -46,14 +52,14 @@ pub(super) fn refused(between: &Between<'_>, found: &mut Vec<Alert>) {
                 "What connects to {listener} begins without a PROXY protocol header, which {key} = true waits for: \
                  let the load balancer send it (send-proxy-v2), or take {key} away. These connections are closed."
             );
-            found.push(alert(&format!("{key} missing"), Severity::Error, message));
+            found.push(alert(&format!("{listener} {key} missing"), Severity::Error, message));
         }
         if of("proxy_headers_bad", unexpected).is_some() {
             let message = format!(
                 "What connects to {listener} begins with a PROXY protocol header, and none is expected: set {key} = true \
-                 where only the load balancer can connect, or take send-proxy away there. These connections get 400."
+                 where only the load balancer can connect, or take send-proxy away there. These connections are refused."
             );
-            found.push(alert(&format!("{key} unexpected"), Severity::Error, message));
+            found.push(alert(&format!("{listener} {key} unexpected"), Severity::Error, message));
         }
     }
     let is_up = between.now.reports.iter().all(|report| report.gauges.backend_up > 0.0);
