@@ -350,6 +350,11 @@ impl<R> Balance<R> {
         self.upstreams[self.links.upstream(link)].handle_broken(now);
     }
 
+    /// The backend has taken a connection, and then refused us on it: it is down as one is whose handshake fails.
+    pub fn handle_refused(&mut self, now: Instant, link: LinkId) {
+        self.upstreams[self.links.upstream(link)].handle_refused(now);
+    }
+
     /// The backend had no worker for this request, and has not executed it.
     ///
     /// # Errors

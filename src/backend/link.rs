@@ -36,6 +36,8 @@ pub(super) trait Owner<E: Exchange> {
     fn is_witness(&self, link: LinkId) -> bool;
     /// The backend has ended the connection without an answer to the request on it.
     fn handle_broken(&self, link: LinkId);
+    /// The backend has refused us as soon as it knew who we are, by TLS.
+    fn handle_refused(&self, link: LinkId);
     /// The connection is of no more use, and of these requests not a byte was written.
     fn handle_unsent(&self, link: LinkId, jobs: VecDeque<Job<E>>);
     /// The connection has ended: nothing more is heard of it.
@@ -293,6 +295,12 @@ impl<E: Exchange> Link<E> {
                 && match received.end {
                     None => true,
                     Some(Ended::Closed) => self.handle_end(owner),
+                    Some(Ended::Refused) => {
+                        self.shared.counters.backend_tls_failed.add();
+                        owner.handle_refused(self.id);
+                        self.end_without_blame(owner);
+                        false
+                    }
                     // No answer ends so, also none that ends with its connection.
                     Some(Ended::Broken) => {
                         self.end(owner, Failure::CutOff);

@@ -30,7 +30,10 @@ pub fn words(error: &HandshakeError) -> String {
             alert @ (AlertDescription::BadCertificate
             | AlertDescription::UnknownCA
             | AlertDescription::CertificateUnknown
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
             | AlertDescription::CertificateExpired
+            | AlertDescription::DecryptError
             | AlertDescription::AccessDenied),
         ) => format!("it does not take our certificate, backend_certificate ({alert:?})"),
         Error::AlertReceived(AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion)
@@ -84,7 +87,11 @@ mod tests {
             ),
             (certificate(other_name(&[])), "should name api.example.org"),
             (certificate(CertificateError::UnknownIssuer), "backend_ca"),
-            (certificate(CertificateError::BadSignature), "not good"),
+            (
+                certificate(CertificateError::BadSignature),
+                "of the same name has signed it",
+            ),
+            (certificate(CertificateError::BadSignature), "backend_ca"),
             (alert(AlertDescription::CertificateRequired), "set backend_certificate"),
             (alert(AlertDescription::UnknownCA), "backend_certificate (UnknownCA)"),
             (alert(AlertDescription::ProtocolVersion), "no version"),

@@ -41,6 +41,8 @@ pub(super) enum Ended {
     Closed,
     /// It has said that something is wrong, or something is.
     Broken,
+    /// It does not take us for who we are, or had not understood our handshake. The log was told.
+    Refused,
 }
 
 impl Tls {
@@ -112,19 +114,24 @@ impl Tls {
                 let _ = tickets.handle(ticket);
             }
         }
+        // Neither comes before it has looked at our certificate.
+        let is_heard = opened.plain_len > 0 || !opened.tickets.is_empty();
         let end = opened.end.map(|end| match end {
             End::CloseNotify => Ended::Closed,
             End::Fault(_) => Ended::Broken,
             End::Alert(alert) => {
                 // With TLS 1.3 it looks at our certificate when the handshake is over for us.
-                if let Some((index, name)) = &self.unheard {
-                    let error = HandshakeError::Tls(Error::AlertReceived(alert.into()));
-                    mistrust::tell(*index, name, &mistrust::words(&error));
+                match &self.unheard {
+                    Some((index, name)) if !is_heard => {
+                        let error = HandshakeError::Tls(Error::AlertReceived(alert.into()));
+                        mistrust::tell(*index, name, &mistrust::words(&error));
+                        Ended::Refused
+                    }
+                    _ => Ended::Broken,
                 }
-                Ended::Broken
             }
         });
-        if opened.plain_len > 0 {
+        if is_heard {
             self.unheard = None;
         }
         Received {

@@ -1,6 +1,7 @@
 //! Backends over TLS are asked as those without are, if they are who they should be: `https-1` to `https-6`.
 
 use rustix::process::Signal;
+use rustls::version;
 use support::certificates::{Authority, Certificate, Wanted};
 use support::text_file::TextFile;
 use support::tls_front::{Seen, TlsFront};
@@ -165,20 +166,47 @@ fn a_backend_that_speaks_no_tls_is_told_nothing() {
 
 #[test]
 fn a_backend_that_asks_for_a_certificate_is_shown_ours() {
-    let scene = Scene::start();
     let (ours, stranger) = (Authority::new("ours"), Authority::new("a stranger's"));
-    scene.front.want(&scene.authority.server(&[HOST]), &ours);
-    scene.expect_refusal(&scene.proxy(), "set backend_certificate");
-    let leaf = stranger.client("ws2api");
-    let (chain, key) = (TextFile::new(&leaf.chain), TextFile::new(&leaf.key));
-    let files = format!("{{ chain = \"{}\", key = \"{}\" }}", chain.as_str(), key.as_str());
-    let proxy = scene.proxy().set("backend_certificate", &files);
-    scene.expect_refusal(&proxy, "does not take our certificate");
-    let leaf = ours.client("ws2api");
-    chain.set(&leaf.chain);
-    key.set(&leaf.key);
-    proxy.start().client("CP1");
-    assert!(scene.front.seen().last().unwrap().has_certificate);
+    // With TLS 1.3 it refuses when the handshake is over for us.
+    for versions in [&[&version::TLS12], &[&version::TLS13]] {
+        let scene = Scene::start();
+        scene.front.want(&scene.authority.server(&[HOST]), &ours, versions);
+        let stranger = stranger.client("ws2api");
+        let (chain, key) = (TextFile::new(&stranger.chain), TextFile::new(&stranger.key));
+        let files = format!("{{ chain = \"{}\", key = \"{}\" }}", chain.as_str(), key.as_str());
+        let proxy = scene.proxy().set("backend_certificate", &files);
+        scene.expect_refusal(&scene.proxy(), "set backend_certificate");
+        scene.expect_refusal(&proxy, "does not take our certificate");
+        let own = ours.client("ws2api");
+        chain.set(&own.chain);
+        key.set(&own.key);
+        proxy.start().client("CP1");
+        assert!(scene.front.seen().last().unwrap().has_certificate);
+    }
+}
+
+#[test]
+fn a_backend_that_refuses_our_certificate_is_down_for_that_with_either_version() {
+    let scene = Scene::start();
+    let ours = Authority::new("ours");
+    let leaf = scene.authority.server(&[HOST]);
+    for versions in [&[&version::TLS12], &[&version::TLS13]] {
+        scene.front.want(&leaf, &ours, versions);
+        let proxy = scene.proxy().set("backend_retry", "0s").start();
+        assert_eq!(Handshake::new("CP1").refused(proxy.listen).status, 502);
+        proxy.wait_count_where("backend_tls_handshakes", "failed", 1);
+        let line = proxy.wait_log("is down: it is not who it should be, does not take our certificate");
+        assert!(line.contains("the log says what is wrong"), "{line}");
+        assert_eq!(scene.backend.seen("/").len(), 0, "nobody has heard a request");
+    }
+}
+
+#[test]
+fn an_authority_of_the_same_name_is_not_the_same() {
+    let (authority, namesake) = (Authority::new("the backend's"), Authority::new("the backend's"));
+    let leaf = namesake.server(&[HOST]);
+    let scene = Scene::with(authority, &leaf);
+    scene.expect_refusal(&scene.proxy(), "Most likely another one of the same name has signed it");
 }
 
 #[test]

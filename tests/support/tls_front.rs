@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{HandshakeKind, RootCertStore, ServerConfig, ServerConnection};
+use rustls::{HandshakeKind, RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion};
 
 use super::Backend;
 use super::certificates::{Authority, Certificate};
@@ -45,7 +45,7 @@ impl TlsFront {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Mutex::new(Shared {
-            config: config(leaf, None),
+            config: config(leaf, None, rustls::ALL_VERSIONS),
             seen: Vec::new(),
             cuts_off: false,
             stopping: false,
@@ -77,12 +77,12 @@ impl TlsFront {
 
     /// From now on it shows another certificate.
     pub fn show(&self, leaf: &Certificate) {
-        self.shared.lock().unwrap().config = config(leaf, None);
+        self.shared.lock().unwrap().config = config(leaf, None, rustls::ALL_VERSIONS);
     }
 
-    /// From now on it wants one that `authority` has signed.
-    pub fn want(&self, leaf: &Certificate, authority: &Authority) {
-        self.shared.lock().unwrap().config = config(leaf, Some(authority));
+    /// From now on it wants one that `authority` has signed, and speaks these versions.
+    pub fn want(&self, leaf: &Certificate, authority: &Authority, versions: &[&'static SupportedProtocolVersion]) {
+        self.shared.lock().unwrap().config = config(leaf, Some(authority), versions);
     }
 
     /// From now on connections end without the word that they do.
@@ -106,10 +106,14 @@ impl Drop for TlsFront {
     }
 }
 
-fn config(leaf: &Certificate, authority: Option<&Authority>) -> Arc<ServerConfig> {
+fn config(
+    leaf: &Certificate,
+    authority: Option<&Authority>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone());
-    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let builder = builder.with_protocol_versions(versions).unwrap();
     let builder = match authority {
         None => builder.with_no_client_auth(),
         Some(authority) => {

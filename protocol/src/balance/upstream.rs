@@ -136,6 +136,15 @@ impl Upstream {
         }
     }
 
+    /// It has refused us on a connection that it had taken.
+    pub(super) fn handle_refused(&mut self, now: Instant) {
+        self.fail(now, false);
+        // Where it serves other connections, it is not down. This one is still among them.
+        if self.count == self.connects + 1 {
+            self.note_down(now, OutageReason::Tls, now);
+        }
+    }
+
     fn note_down(&mut self, now: Instant, reason: OutageReason, evidence: Instant) {
         let probe_at = self.failing_until.unwrap_or(now);
         self.watch.handle_failed(now, reason, evidence, probe_at);

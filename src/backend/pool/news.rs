@@ -36,6 +36,10 @@ impl<E: Exchange> Owner<E> for Rc<Pool<E>> {
         self.balance.borrow_mut().handle_broken(self.reactor.now(), link);
     }
 
+    fn handle_refused(&self, link: LinkId) {
+        self.balance.borrow_mut().handle_refused(self.reactor.now(), link);
+    }
+
     /// Whoever has sent the others sends these, too; at the latest the pass does at its end.
     fn handle_unsent(&self, link: LinkId, jobs: VecDeque<Job<E>>) {
         self.shared.counters.backend_retries.add_many(jobs.len() as u64);

@@ -26,7 +26,9 @@ fn down(reports: &[Report], index: usize) -> Option<Alert> {
     let reason = reports.iter().find_map(outage)?;
     let what = match reason {
         OutageReason::Unreachable => "it can't be connected to",
-        OutageReason::Tls => "it is not who it should be, or speaks no TLS as it should: the log says what is wrong",
+        OutageReason::Tls => {
+            "it is not who it should be, does not take our certificate, or speaks no TLS as it should: the log says what is wrong"
+        }
         OutageReason::NoRoom => "there is no descriptor, or no memory, for a connection to it",
         OutageReason::Silent => "it takes requests and answers none",
         OutageReason::BreaksOff => "it ends connections without an answer",
