@@ -86,7 +86,7 @@ class HAProxy(Fleet):
     name = "haproxy"
     # It remembers where clients are.
     has_memory = True
-    overrides = {"trusted_proxies": "127.0.0.0/8", "proxy_protocol_from": "127.0.0.0/8"}
+    overrides = {"proxy_protocol_from": "127.0.0.0/8"}
     file = "haproxy.cfg"
     # What each node is called there.
     servers = ("n1", "n2")
@@ -203,7 +203,8 @@ class Nginx(Fleet):
 
     name = "nginx"
     has_memory = False
-    overrides = {"proxy_protocol": "false", "trusted_proxies": "127.0.0.0/8"}
+    # As the head of config/nginx.conf says it.
+    overrides = {"proxy_protocol": "false", "trusted_proxies": "127.0.0.0/8", "trusted_headers": "x-ssl-client-cn"}
 
     async def start_balancer(self):
         folder = self.stage.folder

@@ -128,7 +128,8 @@ async def check_certificates(fleet, session):
         context = fleet.context(await fleet.authority.issue(name))
         for repeat in range(2):  # The second time, TLS resumes the session.
             headers = await admitted(fleet, session, name, ssl=context, headers=forged)
-            assert headers.getall("X-SSL-Client-CN") == [name], headers
+            # nginx says it in a header of its own; HAProxy before the request, where no client can write.
+            assert headers.getall("X-SSL-Client-CN", []) == ([name] if fleet.name == "nginx" else []), headers
             check_facts(fleet, headers, name)
         for other in ["CP-other", name.upper(), name + "x", name[:-1]]:
             await refused(fleet, session, other, 403, ssl=context)
