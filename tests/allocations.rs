@@ -7,7 +7,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use support::{Backend, Handshake, Http, Tap, eventually};
+use rustls::version;
+use support::certificates::Folder;
+use support::{Authority, Backend, Client, Handshake, Http, Tap, Tls, eventually};
 use ws2api::config::{self, Overrides};
 use ws2api::server::listeners::Origin;
 use ws2api::server::{Addresses as SocketAddresses, Server, Start};
@@ -65,11 +67,12 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Starts the server in this process: the allocator has to be ours.
-fn serve(backend: &Backend) -> Server {
+fn serve(backend: &Backend, certificate: &str) -> Server {
     let mut overrides = Overrides::default();
-    for key in ["listen", "ingress", "admin"] {
+    for key in ["listen", "listen_tls", "ingress", "admin"] {
         overrides.set(key, "127.0.0.1:0");
     }
+    overrides.set("tls_certificates", certificate);
     overrides.set("backend", backend.url());
     let cpus = ws2api::server::host::usable_cpus();
     let config = config::resolve(None, &overrides, &cpus[..1]).expect("the defaults and free ports");
@@ -104,20 +107,30 @@ fn per_round(mut round: impl FnMut(u64)) -> f64 {
 
 #[test]
 fn the_steady_path_allocates_what_the_libraries_force() {
-    let backend = Backend::start();
-    let server = serve(&backend);
+    let (backend, authority, folder) = (
+        Backend::start(),
+        Authority::new("authority"),
+        Folder::new("allocations"),
+    );
+    let certificate = authority.server(&["localhost"]).save(&folder, "own");
+    let server = serve(&backend, &certificate);
     let SocketAddresses {
-        listen, ingress, admin, ..
+        listen,
+        listen_tls,
+        ingress,
+        admin,
     } = server.addresses;
     let listen = listen.expect("it is configured");
     let mut client = Handshake::new("CP1").subprotocols("ocpp1.6").open(listen);
 
-    let mut calls = |prefix: &str| {
+    // One at a time: several would leave together.
+    let call_with = |client: &mut Client, prefix: &str| {
         per_round(|number| {
             client.send_call(&format!("{prefix}{number}"), "Heartbeat", r#"{"a":1}"#);
             client.expect(&format!(r#"[3,"{prefix}{number}",{{"a":1}}]"#));
         })
     };
+    let mut calls = |prefix: &str| call_with(&mut client, prefix);
     let call = calls("c");
     // Nor does a tap allocate anything on a shard: one that is not read, one of another client, and none again.
     let taps = ["", "?client=CP2"].map(|query| Tap::open(admin, query));
@@ -128,6 +141,11 @@ fn the_steady_path_allocates_what_the_libraries_force() {
         metrics.contains("ws2api_taps{shard=\"0\"} 0").then_some(())
     });
     let untapped = calls("u");
+    let with_tls = [&version::TLS12, &version::TLS13].map(|version| {
+        let handshake = Handshake::new("CP2").subprotocols("ocpp1.6");
+        let mut client = Tls::version(&authority, version).open(&handshake, listen_tls.expect("it is configured"));
+        call_with(&mut client, "s")
+    });
     let mut http = Http::connect(ingress);
     let push = per_round(|number| {
         let reply = http.post(&format!("/call/Reset/CP1/p{number}"), r#"{"type":"Soft"}"#);
@@ -137,10 +155,16 @@ fn the_steady_path_allocates_what_the_libraries_force() {
         backend.take(&format!("/result/Reset/CP1/p{number}"));
     });
 
+    // For who wants to see it: --nocapture.
+    println!("allocations: {call} per Call, {with_tls:?} with TLS 1.2 and 1.3, {push} per push");
     assert!(call > 0.0 && push > 0.0, "the counter counts");
     assert!(call <= CALL_MAX, "{call} allocations per Call, {CALL_MAX} are forced");
     assert!(tapped <= CALL_MAX, "{tapped} allocations per Call with a tap");
     assert!(untapped <= CALL_MAX, "{untapped} allocations per Call after a tap");
+    assert!(
+        with_tls.iter().all(|call| (1.0..=CALL_MAX).contains(call)),
+        "{with_tls:?} allocations per Call with TLS"
+    );
     assert!(push <= PUSH_MAX, "{push} allocations per push, {PUSH_MAX} are forced");
 }
 

@@ -1,8 +1,9 @@
-//! An idle client costs little memory, also after large messages: `bound-7`, and where it compresses: `deflate-12`. This is the guard; `hold120k --mode idle`
+//! An idle client costs little memory, also after large messages: `bound-7`, and where it compresses: `deflate-12`; with TLS: `tls-15`. This is the guard; `hold120k --mode idle`
 //! measures it for 15,000.
 
+use support::certificates::Folder;
 use support::client::{CONTINUATION, PING, TEXT, frame_bytes};
-use support::{Backend, Client, Handshake, Message, Proxy};
+use support::{Authority, Backend, Client, Handshake, Message, Proxy, Tls};
 
 #[test]
 fn an_idle_client_costs_at_most_4_kib() {
@@ -36,6 +37,42 @@ fn a_client_costs_no_more_after_large_messages() {
     let each = proxy.resident().saturating_sub(before) / CLIENTS;
     assert!(each <= 4096, "{each} bytes per client");
     assert_eq!(clients.len() as u64, CLIENTS + 200);
+}
+
+/// Keys and numbers, beside the socket: that is all that TLS leaves of a handshake.
+#[test]
+fn a_client_with_tls_costs_its_keys_and_no_more() {
+    const CLIENTS: u64 = 2_000;
+    let (backend, authority, folder) = (Backend::start(), Authority::new("authority"), Folder::new("idle"));
+    let certificate = authority.server(&["localhost"]).save(&folder, "own");
+    let proxy = Proxy::with(&backend)
+        .set("listen_tls", "127.0.0.1:0")
+        .set("tls_certificates", &certificate)
+        .start();
+    let tls = Tls::trusting(&authority);
+    let exchange = |name: &str, is_tls: bool| {
+        let handshake = Handshake::new(name);
+        let mut client = match is_tls {
+            true => tls.open(&handshake, proxy.listen_tls.expect("it is configured")),
+            false => handshake.open(proxy.listen),
+        };
+        client.call(1);
+        client
+    };
+    let mut clients = Vec::new();
+    let mut cost = |kind: &str, is_tls| {
+        clients.extend((0..200).map(|number| exchange(&format!("{kind}-first{number}"), is_tls)));
+        let before = proxy.resident();
+        clients.extend((0..CLIENTS).map(|number| exchange(&format!("{kind}{number}"), is_tls)));
+        proxy.resident().saturating_sub(before) / CLIENTS
+    };
+    // The room that handshakes need for a moment is there before anything is compared.
+    cost("warm", true);
+    let plain = cost("plain", false);
+    let with_tls = cost("tls", true);
+    // For who wants to see it: --nocapture.
+    println!("{plain} bytes per client, {with_tls} per client with TLS");
+    assert!(with_tls <= plain + 400, "{with_tls} bytes per client, {plain} without");
 }
 
 #[test]
