@@ -192,7 +192,7 @@ fn what_is_no_handshake_is_told_apart() {
     let scene = Scene::start();
     let node = scene.node(server());
     scene.expect(&node, "plain_http", "", |address| {
-        say(address, b"GET / HTTP/1.1\r\n\r\n")
+        say(address, b"GET / HTTP/1.1\r\n\r\n");
     });
     scene.expect(&node, "not_tls", "no TLS", |address| say(address, &[0; 64]));
     // Records of a handshake that never is one.
@@ -201,7 +201,7 @@ fn what_is_no_handshake_is_told_apart() {
         [&[22, 3, 3, high, low][..], fragment].concat()
     };
     scene.expect(&node, "protocol", "", |address| {
-        say(address, &record(&[99, 0, 0, 1, 0]))
+        say(address, &record(&[99, 0, 0, 1, 0]));
     });
     scene.expect(&node, "protocol", "", |address| {
         // What is sealed in place of what follows, with no key that anybody has.
