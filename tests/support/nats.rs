@@ -48,6 +48,12 @@ impl Nats {
         format!("nats://{}", self.address)
     }
 
+    /// Where other servers reach it, if its configuration has a `cluster`.
+    #[track_caller]
+    pub fn route(&self) -> String {
+        told(&self.folder, &self.child, "cluster")
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -103,12 +109,18 @@ fn spawn(folder: &Path, config: &str, port: i32) -> Child {
 /// Where it listens, once it does.
 #[track_caller]
 fn address(folder: &Path, child: &Child) -> SocketAddr {
+    let url = told(folder, child, "nats");
+    let (_, address) = url.split_once("://").unwrap();
+    address.parse().unwrap()
+}
+
+/// The first of its URLs of a kind.
+#[track_caller]
+fn told(folder: &Path, child: &Child, kind: &str) -> String {
     let file = folder.join(format!("nats-server_{}.ports", child.id()));
     eventually("nats-server to listen", || {
         let ports: super::Value = serde_json::from_str(&fs::read_to_string(&file).ok()?).ok()?;
-        let url = ports["nats"][0].as_str()?;
-        let (_, address) = url.split_once("://")?;
-        address.parse().ok()
+        Some(ports[kind][0].as_str()?.to_owned())
     })
 }
 

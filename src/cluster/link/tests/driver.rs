@@ -58,6 +58,11 @@ impl Driver {
         self.events.recv_timeout(support::DEADLINE).expect("an event")
     }
 
+    /// An event, if there is one.
+    pub(super) fn try_event(&self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+
     /// The next event is that a server has let it in.
     #[track_caller]
     pub(super) fn connected(&self) -> String {

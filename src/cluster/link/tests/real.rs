@@ -60,6 +60,32 @@ fn two_nodes_hear_each_other_and_that_nobody_is_there() {
 }
 
 #[test]
+fn another_server_that_the_first_one_has_named_takes_over() {
+    let own = "cluster { name: c, listen: \"127.0.0.1:-1\"";
+    let Some(mut first) = Nats::start(&format!("{own} }}")) else {
+        return;
+    };
+    let driver = Driver::to(&[&first.url()]);
+    driver.connected();
+    let second = Nats::start(&format!("{own}, routes: [\"{}\"] }}", first.route())).unwrap();
+    // The second one hears of the first one's subscriptions: they know each other, and so does the node.
+    let other = Driver::to(&[&second.url()]);
+    other.connected();
+    driver.ask(|link| link.subscribe(1, "c.a", None));
+    other.ask(|link| link.subscribe(1, "c.reply", None));
+    support::eventually("a route between the two", || {
+        other.ask(|link| link.publish("c.a", Some("c.reply"), b"")).unwrap();
+        let Event::Message { is_no_responders, .. } = first_event(&driver, &other) else {
+            panic!("a message was to come");
+        };
+        (!is_no_responders).then_some(())
+    });
+    first.kill();
+    driver.lost();
+    assert!(driver.connected_again().contains(&second.address().to_string()));
+}
+
+#[test]
 fn who_may_not_is_told_so_and_who_may_is_let_in() {
     let config = "authorization { user: ws2api, password: \"p@ss word\" }";
     let Some(nats) = Nats::start(config) else { return };
@@ -228,6 +254,11 @@ fn over_tls_the_server_has_to_be_who_it_should_be() {
     let why = attempt(&nats, "tls", &authority).failed();
     assert!(why.contains("speaks no TLS"), "{why}");
     fs::remove_dir_all(&folder).unwrap();
+}
+
+/// What comes first, at either.
+fn first_event(one: &Driver, other: &Driver) -> Event {
+    support::eventually("an event", || one.try_event().or_else(|| other.try_event()))
 }
 
 pub(super) fn trust_of(authority: &Authority) -> Arc<ClientConfig> {
