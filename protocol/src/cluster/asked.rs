@@ -1,6 +1,6 @@
 //! Holds the questions of this node that have no answer yet, bounded in number and in bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::ocpp::ClientId;
@@ -22,6 +22,8 @@ pub(super) struct Open {
     /// It may have to be asked again: the client has gone to yet another node.
     pub(super) question: Vec<u8>,
     pub(super) is_repeat: bool,
+    /// When it was asked every node could be found, for all that was known: if nobody answers for the client, nobody has it.
+    pub(super) is_sure: bool,
     until: Instant,
 }
 
@@ -30,6 +32,8 @@ pub(super) struct Open {
 pub(super) struct Asked {
     /// By number: the later ones end later.
     open: BTreeMap<u64, Open>,
+    /// Those that nobody answered for and that are asked once more, in order.
+    again: VecDeque<(Instant, u64)>,
     per_shard: Vec<usize>,
     len: usize,
     per_shard_max: usize,
@@ -41,6 +45,7 @@ impl Asked {
     pub(super) fn new(shards: usize, per_shard_max: usize, len_max: usize) -> Self {
         Self {
             open: BTreeMap::new(),
+            again: VecDeque::new(),
             per_shard: vec![0; shards],
             len: 0,
             per_shard_max,
@@ -54,26 +59,48 @@ impl Asked {
         count.is_some_and(|count| count < self.per_shard_max) && (self.len == 0 || self.len + len <= self.len_max)
     }
 
-    /// It was asked.
+    /// It was asked for the first time, after which nobody's silence is believed yet.
     pub(super) fn insert(&mut self, number: u64, asker: Asker, (client, question): (ClientId, Vec<u8>), now: Instant) {
         let open = Open {
             asker,
             client,
             question,
             is_repeat: false,
+            is_sure: false,
             until: now + ANSWER_TIMEOUT,
         };
         self.put(number, open);
     }
 
     /// It was asked once more, by another number.
-    pub(super) fn repeat(&mut self, number: u64, open: Open, now: Instant) {
+    pub(super) fn repeat(&mut self, number: u64, open: Open, is_sure: bool, now: Instant) {
         let open = Open {
             is_repeat: true,
+            is_sure,
             until: now + ANSWER_TIMEOUT,
             ..open
         };
         self.put(number, open);
+    }
+
+    /// Whether it is open, and has been asked once alone.
+    pub(super) fn is_first(&self, number: u64) -> bool {
+        self.open.get(&number).is_some_and(|open| !open.is_repeat)
+    }
+
+    /// It is to be asked once more in a moment.
+    pub(super) fn put_off(&mut self, number: u64, now: Instant) {
+        self.again.push_back((now + AGAIN_AFTER, number));
+    }
+
+    /// One whose moment has come, and that has no answer by now.
+    pub(super) fn take_again(&mut self, now: Instant) -> Option<Open> {
+        while let Some((_, number)) = self.again.pop_front_if(|(due, _)| *due <= now) {
+            if let Some(open) = self.remove(number) {
+                return Some(open);
+            }
+        }
+        None
     }
 
     /// It is over.
@@ -101,7 +128,9 @@ impl Asked {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.open.first_key_value().map(|(_, open)| open.until)
+        let until = self.open.first_key_value().map(|(_, open)| open.until);
+        let again = self.again.front().map(|(due, _)| *due);
+        until.into_iter().chain(again).min()
     }
 
     pub(super) fn count(&self) -> usize {
@@ -122,6 +151,8 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is carried out is carried out before: its answer is there in time.
 pub(super) const CARRY_OUT_WITHIN: Duration = Duration::from_secs(8);
 const _: () = assert!(CARRY_OUT_WITHIN.as_secs() < ANSWER_TIMEOUT.as_secs());
+/// What a subscription takes from a node to NATS, and on to another of its servers, when nothing is wrong.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
@@ -141,7 +172,7 @@ mod tests {
         assert!(!asked.has_room(asker(2, 2), 1), "no such shard");
         let first = asked.remove(1).expect("open");
         assert!(asked.remove(1).is_none());
-        asked.repeat(3, first, now + Duration::from_secs(2));
+        asked.repeat(3, first, true, now + Duration::from_secs(2));
         assert_eq!((asked.count(), asked.len), (2, 70));
         let end = now + ANSWER_TIMEOUT;
         assert_eq!(asked.next_deadline(), Some(end + Duration::from_secs(1)));

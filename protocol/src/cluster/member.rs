@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::announcements::Announcements;
-use super::asked::{Asked, Asker, CARRY_OUT_WITHIN};
+use super::asked::{Asked, Asker, CARRY_OUT_WITHIN, Open};
 use super::claim::Claim;
 use super::clients::Clients;
 use super::clock::Clock;
@@ -85,7 +85,7 @@ pub enum Failure {
     /// Nobody has that client: 404.
     #[error("this client is not connected here")]
     Nobody,
-    /// NATS is away, and it is not known whether another node has the client: 503.
+    /// NATS is away for this node or for another one, and it is not known whether that has the client: 503.
     #[error("the other nodes cannot be reached")]
     Away,
     /// There are too many questions already: 503.
@@ -191,6 +191,8 @@ pub(super) enum Fault {
     BoundForgotten,
     /// A client that has just gone to yet another node is not asked for there.
     NotAskedAgain,
+    /// When NATS is back, clients of nodes that are not yet are said not to be there.
+    NobodyBelieved,
 }
 
 impl Member {
@@ -248,10 +250,11 @@ impl Member {
         self.links_count += 1;
         self.link = Some(self.links_count);
         self.has_room = true;
+        self.nodes.handle_connected(now.instant);
         out.push(Output::SubscribeOwn);
-        self.say_here(now, out);
         self.outcomes.make_due(now.instant);
         self.announcements.begin_anew();
+        self.say_here(now, out);
     }
 
     /// NATS has gone. What was asked may have been carried out, or not.
@@ -397,10 +400,13 @@ impl Member {
 
     /// Nobody subscribes to where something with that number was published.
     pub fn handle_nobody(&mut self, number: u64, now: Now, out: &mut Vec<Output>) {
-        if let Some(open) = self.asked.remove(number) {
+        if self.asked.is_first(number) && !self.breaks(Fault::NotAskedAgain) {
+            // It may just have come: that it is subscribed to is on its way.
+            self.asked.put_off(number, now.instant);
+        } else if let Some(open) = self.asked.remove(number) {
             out.push(Output::Answer {
                 asker: open.asker,
-                answer: Err(Failure::Nobody),
+                answer: Err(self.nobody(&open, now)),
             });
         } else if let Some(outcome) = self.outcomes.handle_nobody(number, now.instant) {
             out.push(Output::PostOutcome(outcome));
@@ -434,13 +440,22 @@ impl Member {
             });
         }
         self.served.handle_deadline(now.instant);
-        self.nodes.handle_deadline(now.instant);
+        while let Some(open) = self.asked.take_again(now.instant) {
+            self.ask_again(open, now, out);
+        }
+        if self.link.is_some() {
+            self.nodes.handle_deadline(now.instant);
+        }
         self.handle_outcomes_due(now, out);
         if now.instant >= self.presence_due {
             self.say_here(now, out);
         }
         if self.link.is_some() && self.has_room {
+            let was_anew = self.announcements.is_anew();
             self.announce_due(now.instant, out);
+            if was_anew && !self.announcements.is_anew() {
+                self.say_here(now, out);
+            }
         }
     }
 
@@ -525,19 +540,27 @@ impl Member {
         let answer = match verdict {
             // It has just gone from there, to yet another node perhaps, which has subscribed before.
             Verdict::NotHere if !open.is_repeat && self.link.is_some() && !self.breaks(Fault::NotAskedAgain) => {
-                let number = self.number();
-                self.ask(number, &open.client, &open.question, now, out);
-                self.asked.repeat(number, open, now.instant);
+                self.ask_again(open, now, out);
                 return;
             }
             Verdict::Answer(answer) => Ok(answer.to_vec()),
-            Verdict::NotHere => Err(Failure::Nobody),
+            Verdict::NotHere => Err(self.nobody(&open, now)),
             Verdict::NotCarriedOut => Err(Failure::NotCarriedOut),
         };
         out.push(Output::Answer {
             asker: open.asker,
             answer,
         });
+    }
+
+    /// Nobody answers for a client. A node that was there before NATS went may have it, and not be back yet.
+    fn nobody(&self, open: &Open, now: Now) -> Failure {
+        let is_sure = open.is_sure && self.nodes.are_findable(now.instant);
+        if is_sure || self.breaks(Fault::NobodyBelieved) || self.breaks(Fault::NotAskedAgain) {
+            Failure::Nobody
+        } else {
+            Failure::Away
+        }
     }
 
     fn handle_took(&mut self, client: &ClientId, claim: &Claim, now: Now, out: &mut Vec<Output>) {
@@ -617,6 +640,13 @@ impl Member {
         });
     }
 
+    fn ask_again(&mut self, open: Open, now: Now, out: &mut Vec<Output>) {
+        let number = self.number();
+        self.ask(number, &open.client, &open.question, now, out);
+        let is_sure = self.nodes.are_findable(now.instant);
+        self.asked.repeat(number, open, is_sure, now.instant);
+    }
+
     fn tell(&self, node: NodeId, number: u64, verdict: Verdict<'_>, out: &mut Vec<Output>) {
         if self.link.is_some() {
             out.push(Output::Publish {
@@ -660,6 +690,7 @@ impl Member {
             clients: self.clients.len() as u64,
             since_ms: self.own.since_ms,
             is_draining: self.is_draining,
+            is_subscribing: self.announcements.is_anew() && self.clients.len() > 0,
             now_ms: self.clock.now(now.unix_ms),
         }
     }

@@ -98,6 +98,7 @@ impl<'m> Message<'m> {
                 record.bytes(VERSION, node.version.as_bytes());
                 record.number(CLIENTS, node.clients);
                 record.number(SINCE, node.since_ms);
+                record.flag(SUBSCRIBING, node.is_subscribing);
             }
         }
         bytes
@@ -111,7 +112,7 @@ impl<'m> Message<'m> {
         let mut fields = Fields::of_record(bytes)?;
         let (mut kind, mut from, mut number, mut time) = (0_u64, 0, 0, 0);
         let (mut content, mut detail) = (None, 0_u64);
-        let (mut version, mut clients, mut since_ms) = (None, 0, 0);
+        let (mut version, mut clients, mut since_ms, mut subscribing) = (None, 0, 0, 0);
         while let Some(field) = fields.next()? {
             match field.number {
                 KIND => kind = field.number()?,
@@ -123,6 +124,7 @@ impl<'m> Message<'m> {
                 VERSION => version = Some(words(&field)?),
                 CLIENTS => clients = field.number()?,
                 SINCE => since_ms = field.number()?,
+                SUBSCRIBING => subscribing = field.number()?,
                 _ => {}
             }
         }
@@ -158,15 +160,20 @@ impl<'m> Message<'m> {
                 version: version.ok_or(RecordError::Field(VERSION))?,
                 clients,
                 since_ms,
-                is_draining: match detail {
-                    0 => false,
-                    1 => true,
-                    _ => return Err(RecordError::Field(DETAIL)),
-                },
+                is_draining: flag(DETAIL, detail)?,
+                is_subscribing: flag(SUBSCRIBING, subscribing)?,
                 now_ms: time,
             }),
             _ => return Err(RecordError::Field(KIND)),
         })
+    }
+}
+
+fn flag(field: u32, number: u64) -> Result<bool, RecordError> {
+    match number {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(RecordError::Field(field)),
     }
 }
 
@@ -195,6 +202,7 @@ const DETAIL: u32 = 6;
 const VERSION: u32 = 7;
 const CLIENTS: u32 = 8;
 const SINCE: u32 = 9;
+const SUBSCRIBING: u32 = 10;
 
 // What `KIND` says.
 const ASK: u64 = 1;
@@ -243,6 +251,7 @@ mod tests {
                 clients: 100_000,
                 since_ms: 1,
                 is_draining: true,
+                is_subscribing: true,
                 now_ms: 2,
             }),
         ]

@@ -56,6 +56,7 @@ fn a_broken_rule_is_noticed() {
         (Fault::OutcomeToldOnce, &["was not told"]),
         (Fault::BoundForgotten, &["questions are open"]),
         (Fault::NotAskedAgain, &["nobody has"]),
+        (Fault::NobodyBelieved, &["nobody has"]),
     ] {
         let errors = (0..200).filter_map(|seed| simulate(seed, Some(fault)).err());
         worlds::assert_noticed(fault, complaints, errors.take(3), 3);

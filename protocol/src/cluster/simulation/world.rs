@@ -36,6 +36,8 @@ struct NodeWorld {
     skew_ms: i64,
     /// Since when NATS is there for it, or is not.
     link_since: Duration,
+    /// When it went last.
+    link_lost: Duration,
 }
 
 struct Charger {
@@ -74,6 +76,7 @@ impl World {
                 shard: Shard::default(),
                 skew_ms,
                 link_since: Duration::ZERO,
+                link_lost: Duration::ZERO,
             };
             world.nodes.push(node);
         }
@@ -327,7 +330,7 @@ impl World {
         let Some(member) = node.member.as_mut().filter(|_| self.nats.disconnect(node.id)) else {
             return Ok(());
         };
-        node.link_since = self.now;
+        (node.link_since, node.link_lost) = (self.now, self.now);
         let mut out = Vec::new();
         member.handle_lost(&mut out);
         self.act(at, out)
@@ -524,7 +527,7 @@ impl World {
         self.ledger.note_answer(question, answer.as_ref().err().copied())?;
         let asked = self.nodes[at].shard.asked.remove(&question).expect("it was asked");
         if answer == Err(Failure::Nobody) {
-            self.check_nobody(&asked.client, self.ledger.asked(question))?;
+            self.check_nobody(at, &asked.client, self.ledger.asked(question))?;
         }
         let Some((push, token)) = asked.push else {
             return Ok(());
@@ -541,14 +544,23 @@ impl World {
     }
 
     /// Nobody is said to have that client. Is that so?
-    fn check_nobody(&self, client: &ClientId, asked: Duration) -> Checked {
+    fn check_nobody(&self, at: usize, client: &ClientId, asked: Duration) -> Checked {
         let while_ago = asked.saturating_sub(Duration::from_secs(4));
+        let asker = &self.nodes[at];
+        let known = asker.member.as_ref().map(|member| member.nodes(self.at(at)));
         for node in &self.nodes {
             let Some(connection) = node.shard.connections.get(client) else {
                 continue;
             };
             let is_steady = connection.since < while_ago && node.link_since < while_ago;
-            if is_steady && self.nats.is_linked(node.id) {
+            // It went when NATS went for the one that asks, and was not back when that was.
+            let is_missed = connection.since < while_ago
+                && node.link_lost > connection.since
+                && node.link_lost <= asker.link_since
+                && (!self.nats.is_linked(node.id) || node.link_since > asker.link_since)
+                && self.now < asker.link_since + Duration::from_secs(15)
+                && known.iter().flatten().any(|known| known.id == node.id);
+            if is_missed || is_steady && self.nats.is_linked(node.id) {
                 return Err(format!("nobody has {client}, it was said, and {} has it", node.id));
             }
         }
