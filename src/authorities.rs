@@ -81,12 +81,12 @@ pub fn why_not(error: &CertificateError, advice: &str) -> String {
         CertificateError::NotValidForName => "its certificate is for another name than the URL's".into(),
         CertificateError::NotValidForNameContext { expected, presented } => {
             let expected = expected.to_str();
+            // Mail addresses and their like are nobody's host.
+            let hosts = presented.iter().filter(|name| !name.starts_with("Unsupported"));
+            let presented: Vec<&str> = hosts.map(|name| plain(name)).collect();
             match presented.is_empty() {
                 true => format!("its certificate names nobody, and should name {expected} (subjectAltName)"),
-                false => {
-                    let presented: Vec<&str> = presented.iter().map(|name| plain(name)).collect();
-                    format!("its certificate is not for {expected} but for {}", presented.join(", "))
-                }
+                false => format!("its certificate is not for {expected} but for {}", presented.join(", ")),
             }
         }
         CertificateError::BadSignature => format!(
@@ -95,6 +95,10 @@ pub fn why_not(error: &CertificateError, advice: &str) -> String {
         ),
         CertificateError::UnknownIssuer => format!("its certificate is signed by nobody who is known: {advice}"),
         CertificateError::Revoked => "its certificate is revoked".into(),
+        other if other.to_string().contains("UnsupportedCertVersion") => {
+            "its certificate is of version 1, as OpenSSL makes them without extensions: it has to be of version 3, with a subjectAltName"
+                .into()
+        }
         other => format!("its certificate is not good: {other}"),
     }
 }

@@ -43,17 +43,31 @@ enum State {
 }
 
 impl Wire {
-    /// A socket, under TLS where there are `records`.
+    /// A socket, under TLS where there are `records`. Where these have had their end, it has.
     #[must_use]
     pub fn new(socket: Socket, records: Option<Records>) -> Self {
         let Some(records) = records else {
             return Self::Plain(socket);
         };
-        Self::Tls(Box::new(TlsSocket {
+        let state = if records.is_receiving() {
+            State::Open
+        } else {
+            State::Ended
+        };
+        Self::Tls(Box::new(TlsSocket { socket, records, state }))
+    }
+
+    /// A socket whose TLS handshake is done, and what `unopened`, which came behind that, says in plain text.
+    #[must_use]
+    pub fn secured(socket: Socket, records: Records, mut unopened: Vec<u8>) -> (Self, Vec<u8>) {
+        let mut tls = Box::new(TlsSocket {
             socket,
             records,
             state: State::Open,
-        }))
+        });
+        let plain_len = tls.open(&mut unopened);
+        unopened.truncate(plain_len);
+        (Self::Tls(tls), unopened)
     }
 
     /// What is below, to be waited for or closed.
@@ -81,6 +95,12 @@ impl Wire {
             Self::Plain(socket) => (socket, None),
             Self::Tls(tls) => (tls.socket, Some(tls.records)),
         }
+    }
+
+    /// What came last was no record, and the other side was told so.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.state == State::Broken)
     }
 
     /// Bytes that are kept of a record in part.
@@ -116,7 +136,7 @@ impl Wire {
                     match tls.poll_recv(context, &mut scratch, room) {
                         Poll::Pending => timer.poll_expired(context).map(|()| 0),
                         Poll::Ready(received) => {
-                            let len = received.unwrap_or(0);
+                            let len = received.unwrap_or_else(|error| count_broken(env, &error));
                             take(scratch.split_at(len).0);
                             Poll::Ready(len)
                         }
@@ -200,20 +220,26 @@ impl TlsSocket {
                 return Poll::Ready(Ok(len));
             }
             let (received, _) = buffer.split_at_mut(begun + len);
-            let opened = self.records.open(received);
-            match opened.end {
-                None => {}
-                Some(End::Fault(fault)) => {
-                    self.refuse(fault);
-                    self.state = State::Broken;
-                }
-                Some(End::CloseNotify | End::Alert(_)) => self.state = State::Ended,
-            }
-            // What came before counts.
-            if opened.plain_len > 0 {
-                return Poll::Ready(Ok(opened.plain_len));
+            // What came before an end counts.
+            let plain_len = self.open(received);
+            if plain_len > 0 {
+                return Poll::Ready(Ok(plain_len));
             }
         }
+    }
+
+    /// Opens what was received, in its place, and notes its end. Returns the length of the text at its front.
+    fn open(&mut self, received: &mut [u8]) -> usize {
+        let opened = self.records.open(received);
+        match opened.end {
+            None => {}
+            Some(End::Fault(fault)) => {
+                self.refuse(fault);
+                self.state = State::Broken;
+            }
+            Some(End::CloseNotify | End::Alert(_)) => self.state = State::Ended,
+        }
+        opened.plain_len
     }
 
     /// Tells the other side what is wrong, if that can be done at once.
@@ -230,6 +256,14 @@ impl TlsSocket {
             let _ = self.socket.try_send(&goodbye);
         }
     }
+}
+
+/// The connection has broken: 0 bytes come.
+pub fn count_broken(env: &Env, error: &io::Error) -> usize {
+    if error.kind() == io::ErrorKind::InvalidData {
+        env.counters.tls_records_bad.add();
+    }
+    0
 }
 
 #[cfg(target_pointer_width = "64")]

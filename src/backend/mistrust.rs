@@ -86,6 +86,10 @@ mod tests {
                 "not for api.example.org but for a.example.org, 10.0.0.1",
             ),
             (certificate(other_name(&[])), "should name api.example.org"),
+            (
+                certificate(other_name(&["Unsupported(0x01)"])),
+                "should name api.example.org",
+            ),
             (certificate(CertificateError::UnknownIssuer), "backend_ca"),
             (
                 certificate(CertificateError::BadSignature),

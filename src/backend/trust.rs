@@ -81,7 +81,10 @@ impl Trust {
                     .map_err(file(key))?;
                 builder
                     .with_client_auth_cert(certificates, secret)
-                    .map_err(|error| error.to_string())
+                    .map_err(|error| match error {
+                        rustls::Error::InvalidCertificate(error) => authorities::why_not(&error, ""),
+                        other => other.to_string(),
+                    })
                     .map_err(file(key))?
             }
         };

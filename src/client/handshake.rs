@@ -125,6 +125,11 @@ async fn greet<C: Conversation>(
         }
         Err(unread) => return give_up(env, &unread, peer.address),
     };
+    if wire.is_broken() {
+        // What follows the request is no record: it was told so already.
+        env.counters.tls_records_bad.add();
+        return env.counters.handshakes_unfinished.add();
+    }
     permit.handle_request();
     let checked = check(env, &head, &peer).and_then(|checked| match wire.held_len() {
         0 => Ok(checked),

@@ -42,6 +42,7 @@ mod shards;
 mod shares;
 mod tls;
 mod tls_behind;
+mod tls_ends;
 mod tls_facts;
 mod tls_failures;
 mod torture;

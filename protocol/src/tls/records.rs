@@ -72,6 +72,12 @@ impl Records {
         self.suite
     }
 
+    /// False: what the peer sends has had its end, and nothing is opened any more.
+    #[must_use]
+    pub fn is_receiving(&self) -> bool {
+        self.is_receiving
+    }
+
     /// What comes from now on is of no use: nothing is kept of it, and it is not opened.
     pub fn forget(&mut self) {
         self.is_receiving = false;

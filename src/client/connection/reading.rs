@@ -1,6 +1,5 @@
 //! Reads what the client sends: bytes into the shard's one buffer, frames out of them, each to the session.
 
-use std::io;
 use std::task::Poll;
 
 use shards::turn;
@@ -12,6 +11,7 @@ use crate::client::frame::Frame;
 use crate::client::trace;
 use crate::client::websocket::{Unread, WebSocket};
 use crate::observe::counters::Ended;
+use crate::wire::count_broken;
 use protocol::ocpp::{FailReason, Outputs};
 use protocol::websocket::{CloseFrame, Incoming, WebSocketError, text};
 
@@ -70,7 +70,7 @@ impl<C: Conversation> Connection<C> {
         }
         let len = match stream.poll_receive(buffer, room.min(self.env().core.read_buffer)) {
             Poll::Pending => return false,
-            Poll::Ready(received) => received.unwrap_or_else(|error| self.count_broken(&error)),
+            Poll::Ready(received) => received.unwrap_or_else(|error| count_broken(self.env(), &error)),
         };
         if len == 0 {
             self.end_lost(state);
@@ -93,14 +93,6 @@ impl<C: Conversation> Connection<C> {
             stream.keep_unread(Unread::new(rest));
         }
         true
-    }
-
-    /// The connection has broken: 0 bytes come.
-    fn count_broken(&self, error: &io::Error) -> usize {
-        if error.kind() == io::ErrorKind::InvalidData {
-            self.env().counters.tls_records_bad.add();
-        }
-        0
     }
 
     /// The end is looked for also while nothing is read: of a client that has gone no Call is begun.

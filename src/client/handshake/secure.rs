@@ -101,22 +101,18 @@ pub(super) async fn secure<C: Conversation>(
         }
     };
     let Established {
-        mut records,
+        records,
         facts,
-        unopened: mut received,
+        unopened,
     } = established;
     if facts.is_resumed {
         counters.tls_resumed.add();
     } else {
         counters.tls_full.add();
     }
-    let opened = records.open(&mut received);
-    received.truncate(opened.plain_len);
-    if opened.end.is_some() {
-        return Err(Unread::Gone);
-    }
+    let (wire, received) = Wire::secured(socket, records, unopened);
     let secured = Secured {
-        wire: Wire::new(socket, Some(records)),
+        wire,
         facts: told(&facts).map(Box::new),
         received,
     };

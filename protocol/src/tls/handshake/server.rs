@@ -54,10 +54,12 @@ impl ServerHandshake {
     /// # Errors
     /// There will be no connection.
     pub fn advance(&mut self, received: &[u8], out: &mut Vec<u8>) -> Result<bool, HandshakeError> {
+        let start = out.len();
         let advanced = self.progress.advance(&mut self.connection, received, out);
         advanced.map_err(|error| match error {
             // rustls calls that a fault of its own.
             HandshakeError::Tls(Error::General(_)) if self.names.is_vain.get().is_some() => {
+                correct_alert(out.get_mut(start..).unwrap_or_default());
                 HandshakeError::NoCertificate
             }
             error => error,
@@ -104,6 +106,17 @@ impl Side for UnbufferedServerConnection {
         self
     }
 }
+
+/// Where none of our certificates is of a kind that the client knows rustls says access_denied. There is a word for nothing in common
+/// (RFC 8446, 4.1.1; RFC 5246, 7.4.3), and programs that look for what a server speaks wait for that.
+fn correct_alert(records: &mut [u8]) {
+    if let [21, _, _, 0, 2, 2, description @ ACCESS_DENIED] = records {
+        *description = HANDSHAKE_FAILURE;
+    }
+}
+
+const ACCESS_DENIED: u8 = 49;
+const HANDSHAKE_FAILURE: u8 = 40;
 
 /// Sees which name the client has asked for: rustls tells it to nobody else here.
 #[derive(Debug)]
