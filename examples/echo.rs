@@ -5,7 +5,8 @@
 //! it on, and the [`Backend`] lets everybody in without being asked over HTTP. The path is a ClientId, as always:
 //! `/judge`.
 //!
-//!     echo ADDRESS        prints `ready ADDRESS` once it listens, with the real port
+//!     echo ADDRESS              prints `ready ADDRESS` once it listens, with the real port
+//!     echo ADDRESS CHAIN KEY    the same for clients with TLS, who are shown that certificate
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -26,30 +27,40 @@ use ws2api::client::{Backend, Clients, Connection, Conversation, Message, Overlo
 use ws2api::config::{self, Config, Overrides};
 use ws2api::env::Env;
 use ws2api::env::home::IdHasher;
+use ws2api::server::certificates::{self, Loaded};
 use ws2api::server::host;
 
 /// The largest message of the judge's section 9.
 const MESSAGE_MAX: &str = "16MiB";
 
 fn main() {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".to_owned());
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (address, files) = arguments.split_first().expect("ADDRESS is missing");
     let address: SocketAddr = address.parse().expect("the argument is an address with a port");
     let mut overrides = Overrides::default();
+    if let [chain, key] = files {
+        overrides.set("listen_tls", &address.to_string());
+        overrides.set(
+            "tls_certificates",
+            &format!("{{ chain = \"{chain}\", key = \"{key}\" }}"),
+        );
+    }
     overrides.set("message_max", MESSAGE_MAX);
     overrides.set("deflate_window", "32KiB");
     overrides.set("deflate_min", "0B");
     let cpus = host::usable_cpus();
     let config = config::resolve(None, &overrides, &cpus[..1]).expect("the defaults are sound");
+    let tls = certificates::load(&config.node).unwrap_or_else(|error| panic!("{error}"));
     let reserved = listener::reserve(address).expect("the address is free");
     let address = reserved.address();
     let node = node::start(&Settings::modest(&cpus[..1], 16), move |shard: Shard<()>| {
-        serve(shard, config.clone(), address)
+        serve(shard, config.clone(), address, tls.clone())
     });
     let node = node.unwrap_or_else(|error| panic!("{error}"));
     node.join().unwrap_or_else(|error| panic!("{error}"));
 }
 
-async fn serve(parts: Shard<()>, config: Config, address: SocketAddr) {
+async fn serve(parts: Shard<()>, config: Config, address: SocketAddr, tls: Option<Loaded>) {
     let core = config.cores[0].clone();
     let backlog = u32::try_from(core.listen_backlog).unwrap_or(u32::MAX);
     let listener = Listener::bind(&parts.reactor, address, backlog).expect("the address is reserved");
@@ -63,6 +74,7 @@ async fn serve(parts: Shard<()>, config: Config, address: SocketAddr) {
     );
     let backend: Rc<dyn Backend<Echo>> = Rc::new(Everybody);
     let clients = Clients::new(&env, Rc::downgrade(&backend), None);
+    clients.tls.set(tls.as_ref().map(|tls| &*tls.config));
     let pass_end = Rc::new(DeferredWrites(clients.clone()));
     let weak = Rc::downgrade(&pass_end);
     env.reactor.at_pass_end(weak);
@@ -71,7 +83,7 @@ async fn serve(parts: Shard<()>, config: Config, address: SocketAddr) {
     env.open.trigger(env.reactor.now());
     let entrance = Entrance {
         listener,
-        is_tls: false,
+        is_tls: tls.is_some(),
     };
     accept::accept(clients, parts.handover, vec![entrance]).await;
 }

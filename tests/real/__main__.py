@@ -11,6 +11,7 @@ import scene_balancer
 import scene_capacity
 import scene_clients
 import scene_compression
+import scene_https
 import scene_large
 import scene_load
 import scene_one
@@ -37,6 +38,7 @@ SCENES = {
     "upgrade": scene_upgrade.play,
     "load": scene_load.play,
     "tls": scene_tls.play,
+    "https": scene_https.play,
 }
 
 

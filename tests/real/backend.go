@@ -1,8 +1,11 @@
-// A backend on Go's net/http. The Action of a Call says how the answer is framed; its body is the payload.
+// A backend on Go's net/http: backend ADDRESS, or backend ADDRESS PEM CA [1.2], which speaks TLS (up to that version), shows that
+// certificate and wants one that CA has signed. The Action of a Call says how the answer is framed; its body is the payload.
 package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net/http"
@@ -26,11 +29,29 @@ func main() {
 		server.Shutdown(deadline)
 		close(ended)
 	}()
-	if err := server.ListenAndServe(); err != http.ErrServerClosed {
+	listen := server.ListenAndServe
+	if len(os.Args) > 2 {
+		listen = secure(server, os.Args[2:])
+	}
+	if err := listen(); err != http.ErrServerClosed {
 		fmt.Println(err)
 		os.Exit(1)
 	}
 	<-ended
+}
+
+func secure(server *http.Server, arguments []string) func() error {
+	ca, err := os.ReadFile(arguments[1])
+	if err != nil {
+		panic(err)
+	}
+	known := x509.NewCertPool()
+	known.AppendCertsFromPEM(ca)
+	server.TLSConfig = &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: known}
+	if len(arguments) > 2 {
+		server.TLSConfig.MaxVersion = tls.VersionTLS12
+	}
+	return func() error { return server.ListenAndServeTLS(arguments[0], arguments[0]) }
 }
 
 func serve(response http.ResponseWriter, request *http.Request) {

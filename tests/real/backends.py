@@ -114,6 +114,15 @@ class PhpFpm(Server):
         # /tmp, where it is otherwise, lets everybody make folders.
         (folder / "example-state").mkdir(exist_ok=True)
         (folder / "example-state").chmod(0o777)
+        self.write(node)
+        fpm = await self.stage.start(f"{self.name}-workers", self.program(), "-F", "--fpm-config", folder / "php-fpm.conf")
+        nginx = ["nginx", "-p", folder, "-c", folder / "nginx.conf", "-g", "daemon off;"]
+        self.running = [await self.stage.start(f"{self.name}-nginx", *nginx), fpm]
+        await until("the workers", lambda: (folder / "example-fpm.sock").exists())
+
+    def write(self, node):
+        """Its files."""
+        folder = self.stage.folder
         for name in ("php-fpm.conf", "nginx.conf"):
             text = (ROOT / "examples/php-fpm" / name).read_text()
             for old, new in {
@@ -125,11 +134,11 @@ class PhpFpm(Server):
                 text = text.replace(old, new)
             if self.worker_count:
                 text = re.sub(r"(pm.max_children =) \d+", rf"\1 {self.worker_count}", text)
-            (folder / name).write_text(text)
-        fpm = await self.stage.start(f"{self.name}-workers", self.program(), "-F", "--fpm-config", folder / "php-fpm.conf")
-        nginx = ["nginx", "-p", folder, "-c", folder / "nginx.conf", "-g", "daemon off;"]
-        self.running = [await self.stage.start(f"{self.name}-nginx", *nginx), fpm]
-        await until("the workers", lambda: (folder / "example-fpm.sock").exists())
+            (folder / name).write_text(self.adapted(name, text))
+
+    def adapted(self, name, text):
+        """That file, changed further."""
+        return text
 
     async def kill(self):
         await super().kill()

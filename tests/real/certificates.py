@@ -2,6 +2,23 @@
 
 import ssl
 
+ECDSA = "ec -pkeyopt ec_paramgen_curve:P-256"
+RSA = "rsa:2048"
+CONFIG = """
+[ca]
+default_ca = d
+[d]
+database = index.txt
+serial = serial.txt
+default_md = sha256
+new_certs_dir = .
+unique_subject = no
+copy_extensions = copy
+policy = p
+[p]
+commonName = supplied
+"""
+
 
 class Authority:
     def __init__(self, stage, name):
@@ -24,14 +41,18 @@ class Authority:
         )  # fmt: skip
         return self
 
-    async def issue(self, common_name, names=None):
+    async def issue(self, common_name, names=None, kind=ECDSA, expired=False):
         """A file with certificate and key."""
         stem = f"leaf-{len(list(self.folder.iterdir()))}"
-        request = "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -utf8".split()
+        request = f"req -newkey {kind} -nodes -utf8".split()
         subject = ["-subj", f"/CN={common_name}"]
         extension = ["-addext", f"subjectAltName={names}"] if names else []
         await self.openssl(*request, "-keyout", f"{stem}.key", "-out", f"{stem}.csr", *subject, *extension)
-        sign = "x509 -req -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -copy_extensions copy".split()
+        if expired:
+            times = "-startdate 20200101000000Z -enddate 20210101000000Z"
+            sign = [*self.ca(), *f"-batch -notext {times}".split()]
+        else:
+            sign = "x509 -req -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -copy_extensions copy".split()
         await self.openssl(*sign, "-in", f"{stem}.csr", "-out", f"{stem}.crt")
         both = self.folder / f"{stem}.pem"
         both.write_text((self.folder / f"{stem}.crt").read_text() + (self.folder / f"{stem}.key").read_text())
@@ -39,16 +60,21 @@ class Authority:
 
     async def revocations(self, *revoked, expired=False):
         """The text of a list with these certificates, which `issue` gave."""
-        config = self.folder / "ca.cnf"
-        if not config.exists():
-            config.write_text("[ca]\ndefault_ca = d\n[d]\ndatabase = index.txt\ndefault_md = sha256\n")
-            (self.folder / "index.txt").touch()
-        command = "ca -config ca.cnf -keyfile ca.key -cert ca.pem".split()
+        command = self.ca()
         for certificate in revoked:
             await self.openssl(*command, "-revoke", certificate)
         times = "-crl_lastupdate 20200101000000Z -crl_nextupdate 20200102000000Z" if expired else "-crldays 2"
         await self.openssl(*command, "-gencrl", *times.split(), "-out", "crl.pem")
         return (self.folder / "crl.pem").read_text()
+
+    def ca(self):
+        """The front of a command for what only `openssl ca` can do."""
+        config = self.folder / "ca.cnf"
+        if not config.exists():
+            config.write_text(CONFIG)
+            (self.folder / "index.txt").touch()
+            (self.folder / "serial.txt").write_text("1000\n")
+        return "ca -config ca.cnf -keyfile ca.key -cert ca.pem".split()
 
 
 def client_context(authority, certificate=None):

@@ -11,8 +11,9 @@ from stage import until
 
 
 class Recorder:
-    def __init__(self, stage):
+    def __init__(self, stage, ssl_context=None):
         self.port = stage.port()
+        self.ssl_context = ssl_context
         self.connects = []  # (ClientId, headers)
         self.calls = collections.Counter()  # (ClientId, MessageId)
         self.disconnects = []
@@ -22,13 +23,13 @@ class Recorder:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.ssl_context else 'http'}://127.0.0.1:{self.port}"
 
     async def start(self):
         server = web.Server(self.handle, access_log=None)
         self.runner = web.ServerRunner(server)
         await self.runner.setup()
-        await web.TCPSite(self.runner, "127.0.0.1", self.port).start()
+        await web.TCPSite(self.runner, "127.0.0.1", self.port, ssl_context=self.ssl_context).start()
         return self
 
     async def stop(self):
