@@ -74,7 +74,7 @@ async fn serve(parts: Shard<()>, config: Config, address: SocketAddr, tls: Optio
     );
     let backend: Rc<dyn Backend<Echo>> = Rc::new(Everybody);
     let clients = Clients::new(&env, Rc::downgrade(&backend), None);
-    clients.tls.set(tls.as_ref().map(|tls| &*tls.config));
+    clients.tls.set(tls.as_ref().map(|tls| &tls.terms));
     let pass_end = Rc::new(DeferredWrites(clients.clone()));
     let weak = Rc::downgrade(&pass_end);
     env.reactor.at_pass_end(weak);
