@@ -144,6 +144,22 @@ fn a_client_with_tls_is_served_like_one_without_with_each_suite() {
 }
 
 #[test]
+fn of_the_suites_in_common_it_takes_one_whose_keys_are_cheap() {
+    let (backend, authority) = (Backend::start(), Authority::new("authority"));
+    let proxy = with_tls(&backend, &authority).start();
+    // The client would rather have AES-256.
+    for (client, version, name) in [
+        ("CP12", &version::TLS12, "ECDHE-ECDSA-AES128-GCM-SHA256"),
+        ("CP13", &version::TLS13, "TLS_AES_128_GCM_SHA256"),
+    ] {
+        let connected = open(&Tls::version(&authority, version), &proxy, client);
+        let asked = told(&backend, "/connect", client);
+        assert_eq!(asked.header("x-tls-cipher"), Some(name));
+        live(connected, &proxy, &backend, client);
+    }
+}
+
+#[test]
 fn a_version_that_is_not_spoken_is_refused_and_counted() {
     let (backend, authority) = (Backend::start(), Authority::new("authority"));
     for (spoken, refused, good) in [
