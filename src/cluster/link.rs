@@ -215,8 +215,8 @@ impl Link {
             return Ok(());
         };
         let handled = session.handle(now, &self.settings, &mut self.buffer, events);
-        if let Some(addresses) = session.news.take() {
-            self.servers.learn(&addresses);
+        if let Some(news) = session.news.take() {
+            self.servers.learn(&news.addresses, news.is_believed);
         }
         let lasts = |since: Instant| now.saturating_duration_since(since) >= LASTING;
         if session.open_since().is_some_and(lasts) {

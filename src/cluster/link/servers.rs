@@ -58,8 +58,9 @@ impl Servers {
         all.nth(turn).or(self.configured.first()).expect("there is one")
     }
 
-    /// Learns of others, in the place of those that were named before.
-    pub(super) fn learn(&mut self, addresses: &[String]) {
+    /// Learns of others, in the place of those that were named before. What anybody on the way could have said (`is_believed`: not
+    /// so) leads to nobody who does not show a certificate of the one that is connected to.
+    pub(super) fn learn(&mut self, addresses: &[String], is_believed: bool) {
         let current = self.current().clone();
         let is_configured = |url: &NatsUrl| {
             let is_same = |server: &Server| server.url.host == url.host && server.url.port == url.port;
@@ -68,10 +69,9 @@ impl Servers {
         let mut named = Vec::new();
         for url in addresses.iter().filter_map(|address| current.url.beside(address)) {
             let is_address = url.host.parse::<std::net::IpAddr>().is_ok();
-            let name = if is_address {
-                current.name.clone()
-            } else {
-                url.host.clone()
+            let name = match is_address || !is_believed {
+                true => current.name.clone(),
+                false => url.host.clone(),
             };
             let server = Server::new(url, name);
             if !is_configured(&server.url) && !named.contains(&server) && named.len() < NAMED_MAX {
@@ -152,13 +152,16 @@ mod tests {
         let mut servers = servers(&["tls://u:p@n1.example"]);
         let names =
             |servers: &Servers| -> Vec<String> { servers.named.iter().map(|server| server.url.address()).collect() };
-        servers.learn(&[
-            "n1.example:4222".into(),
-            "10.0.0.2:4222".into(),
-            "10.0.0.2:4222".into(),
-            "n3.example:4222".into(),
-            "no host".into(),
-        ]);
+        servers.learn(
+            &[
+                "n1.example:4222".into(),
+                "10.0.0.2:4222".into(),
+                "10.0.0.2:4222".into(),
+                "n3.example:4222".into(),
+                "no host".into(),
+            ],
+            true,
+        );
         assert_eq!(names(&servers), ["10.0.0.2:4222", "n3.example:4222"]);
         assert_eq!(
             (servers.named[0].name.as_str(), servers.named[1].name.as_str()),
@@ -167,11 +170,29 @@ mod tests {
         assert!(servers.named[0].url.login == servers.configured[0].url.login && servers.named[0].url.is_tls);
         servers.fail();
         assert_eq!(servers.current().url.host, "10.0.0.2");
-        servers.learn(&["10.0.0.9:1".into()]);
+        servers.learn(&["10.0.0.9:1".into()], true);
         assert_eq!((names(&servers), servers.turn), (vec!["10.0.0.9:1".to_owned()], 0));
-        servers.learn(&(0..100).map(|port| format!("h:{}", port + 1)).collect::<Vec<_>>());
+        servers.learn(
+            &(0..100).map(|port| format!("h:{}", port + 1)).collect::<Vec<_>>(),
+            true,
+        );
         assert_eq!(servers.count(), 1 + NAMED_MAX);
-        servers.learn(&[]);
+        servers.learn(&[], true);
         assert_eq!(servers.count(), 1);
+    }
+
+    #[test]
+    fn whoever_is_named_before_tls_has_to_be_who_was_configured() {
+        let mut servers = servers(&["tls://n1.example"]);
+        let named = ["evil.example:4222".to_owned()];
+        servers.learn(&named, false);
+        assert_eq!(servers.named[0].name, "n1.example");
+        servers.fail();
+        assert_eq!(servers.current().url.host, "evil.example");
+        // It goes on like that from there.
+        servers.learn(&["worse.example:4222".to_owned()], false);
+        assert_eq!(servers.named[0].name, "n1.example");
+        servers.learn(&named, true);
+        assert_eq!(servers.named[0].name, "evil.example");
     }
 }

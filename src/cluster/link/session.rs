@@ -24,8 +24,8 @@ pub(super) struct Session {
     decoder: Decoder,
     waiting: Waiting,
     phase: Phase,
-    /// What was said last of what it is; taken by whoever learns of other servers from it.
-    pub(super) news: Option<Vec<String>>,
+    /// Where others are, as it was said last; taken by whoever learns of them.
+    pub(super) news: Option<News>,
     payload_len_max: usize,
     waiting_len_max: usize,
     /// The server's last word, perhaps.
@@ -34,6 +34,13 @@ pub(super) struct Session {
     broken: Option<String>,
     /// More has come than was read in one turn.
     has_more: bool,
+}
+
+/// Where other servers are.
+pub(super) struct News {
+    pub(super) addresses: Vec<String>,
+    /// Whether nobody but the server can have said so: it came behind TLS.
+    pub(super) is_believed: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -211,6 +218,7 @@ impl Session {
 
     fn handle_info(&mut self, info: Info, settings: &LinkSettings) -> Result<(), String> {
         self.payload_len_max = info.payload_len_max;
+        let is_believed = self.server.url.is_tls && !matches!(self.phase, Phase::Greeting { .. });
         if let Phase::Greeting { deadline } = self.phase {
             self.greet(&info, settings)?;
             self.phase = Phase::LoggingIn { deadline };
@@ -219,7 +227,10 @@ impl Session {
                 false => format!("{} at {} (NATS {})", info.name, self.server.url.address(), info.version),
             };
         }
-        self.news = Some(info.addresses);
+        self.news = Some(News {
+            addresses: info.addresses,
+            is_believed,
+        });
         Ok(())
     }
 
