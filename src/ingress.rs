@@ -5,6 +5,7 @@ mod connection;
 mod home;
 mod list;
 mod moving;
+mod nodes;
 mod outcome_waits;
 mod places;
 mod push;
@@ -31,7 +32,8 @@ use crate::env::Env;
 use crate::env::reloadable::Reloadable;
 use crate::shard::mail::{ClientReply, ClientRequest, Mail, PushOutcome};
 use crate::token::Token;
-use protocol::ocpp::ClientId;
+use protocol::cluster::Failure;
+use protocol::ocpp::{ClientId, PushRefusal};
 use protocol::question::{About, Question, Told};
 
 /// A shard's ingress.
@@ -96,25 +98,46 @@ impl Ingress {
         self.outcome_waits.handle_outcome(outcome);
     }
 
+    /// The same, from another node. It may come again.
+    pub fn handle_outcome_of_node(&self, outcome: PushOutcome) {
+        self.outcome_waits.handle_outcome_of_node(outcome);
+    }
+
     /// The other process of a takeover is gone: what it was asked has no answer.
     pub fn forget_elsewhere(&self) {
         self.queries.forget_elsewhere();
     }
 
-    /// Asks about a client, wherever it is: its home shard, and the other process of a takeover while there is one.
+    /// Asks about a client, wherever it is: on this node, or else on any other one of the cluster.
+    ///
+    /// # Errors
+    /// Nobody could be asked, or nothing was heard.
+    pub async fn ask_about(&self, client: ClientId, about: About) -> Result<Told, NotAsked> {
+        match self.ask_here(Question { client, about }).await? {
+            Ok(told) => Ok(told),
+            Err(question) if self.home().is_in_cluster() => self.ask_cluster(question).await,
+            Err(question) => Ok(self.nowhere(matches!(question.about, About::Push(_)))),
+        }
+    }
+
+    /// Asks about a client of this node: its home shard, and the other process of a takeover while there is one. The question comes
+    /// back if neither has the client.
     ///
     /// Who is on its way between the two is waited for. Only when both say one after the other that they don't have it is it nowhere:
     /// clients go one way.
-    async fn ask_about(&self, client: ClientId, about: About) -> Result<Told, NotAsked> {
-        let home = self.env.home_of(&client);
+    ///
+    /// # Errors
+    /// Nobody could be asked.
+    pub async fn ask_here(&self, question: Question) -> Result<Result<Told, Box<Question>>, NotAsked> {
+        let home = self.env.home_of(&question.client);
         let until = self.env.reactor.now() + ON_WAY_TIMEOUT;
-        let mut question = Question { client, about };
+        let mut question = question;
         let (mut is_nowhere_else, mut has_failed) = (false, false);
         loop {
             let reply = self.ask(home, ClientRequest::About(question)).await?;
             let is_on_way = match reply {
-                ClientReply::Told(told) => return Ok(told),
-                ClientReply::Listed { .. } => return Err(NotAsked::Overloaded),
+                ClientReply::Told(told) => return Ok(Ok(told)),
+                ClientReply::Nowhere(question) => return Ok(Err(question)),
                 ClientReply::Elsewhere {
                     question: asked,
                     is_on_way,
@@ -122,6 +145,7 @@ impl Ingress {
                     question = *asked;
                     is_on_way
                 }
+                _ => return Err(NotAsked::Overloaded),
             };
             let is_on_way = is_on_way
                 || !is_nowhere_else
@@ -130,7 +154,7 @@ impl Ingress {
                         Ok(Told::OnItsWay) => true,
                         Ok(told) => {
                             self.env.counters.forwarded_answered.add();
-                            return Ok(told);
+                            return Ok(Ok(told));
                         }
                         Err(error) if has_failed || self.home().has_other_process() => return Err(error),
                         // It has just ended, and what it had is here; what it had taken it has told before.
@@ -141,10 +165,7 @@ impl Ingress {
                     };
             if !is_on_way && is_nowhere_else {
                 self.env.counters.forwarded_nowhere.add();
-                if matches!(question.about, About::Push(_)) {
-                    self.env.counters.count_refused_push(None);
-                }
-                return Ok(Told::NotConnected);
+                return Ok(Err(Box::new(question)));
             }
             is_nowhere_else = !is_on_way;
             if is_on_way {
@@ -155,6 +176,56 @@ impl Ingress {
                 shards::timer::sleep(&self.env.reactor, ON_WAY_PAUSE).await;
             }
         }
+    }
+
+    /// A number that no request of this shard had before.
+    pub fn next_token(&self) -> u64 {
+        self.queries.next_token()
+    }
+
+    /// Asks the node of the cluster that has the client.
+    async fn ask_cluster(&self, question: Box<Question>) -> Result<Told, NotAsked> {
+        let counters = &self.env.counters;
+        let is_push = matches!(question.about, About::Push(_));
+        let waiter = match &question.about {
+            About::Push(push) => push.waiter,
+            _ => None,
+        };
+        match self.queries.ask_cluster(&*self.home(), question).await {
+            Ok(told) => {
+                counters.cluster_answered.add();
+                if let (Told::Pushed { .. }, Some(waiter)) = (&told, waiter) {
+                    self.outcome_waits.set_elsewhere(waiter.token);
+                }
+                Ok(told)
+            }
+            Err(Failure::Nobody) => {
+                counters.cluster_nobody.add();
+                Ok(self.nowhere(is_push))
+            }
+            Err(failure) => {
+                let counter = match failure {
+                    Failure::Away => &counters.cluster_away,
+                    Failure::Full => &counters.cluster_full,
+                    Failure::TooLong => &counters.cluster_too_long,
+                    Failure::NotCarriedOut => &counters.cluster_not_carried_out,
+                    Failure::Unanswered | Failure::Nobody => &counters.cluster_unanswered,
+                };
+                counter.add();
+                Err(NotAsked::Cluster(failure))
+            }
+        }
+    }
+
+    /// Nobody has that client.
+    fn nowhere(&self, is_push: bool) -> Told {
+        if !is_push {
+            return Told::NotConnected;
+        }
+        // While it drains, also for a client that has left already: it is asked for again, and is elsewhere by then.
+        let refusal = self.env.is_draining().then_some(PushRefusal::Ending);
+        self.env.counters.count_refused_push(refusal);
+        refusal.map_or(Told::NotConnected, Told::PushRefused)
     }
 
     /// Asks the other process of a takeover: a [`Question`] or a [`PageQuestion`](protocol::question::PageQuestion), as bytes.

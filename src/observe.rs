@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod backends;
 pub mod certificates;
+pub mod cluster;
 pub mod counters;
 pub mod incidents;
 pub mod latency;

@@ -3,6 +3,7 @@
 pub mod backend_check;
 pub mod certificates;
 pub mod check;
+pub mod cluster;
 pub mod cpu_features;
 pub mod host;
 pub mod inherited_sockets;
@@ -29,6 +30,7 @@ use shards::mesh::NodeHandle;
 use shards::{Settings, StartError, node};
 
 use self::certificates::CertificateError;
+use self::cluster::{Cluster, Preparation, PrepareError, node_name};
 use self::listeners::{KeptListeners, ListenError, Listeners, Origin};
 use self::runtime::Runtime;
 use self::secrets::Secrets;
@@ -71,6 +73,9 @@ pub enum ServeError {
     /// Backends over TLS can't be asked.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// The node can't be in its cluster.
+    #[error("cluster: {0}")]
+    Cluster(#[from] PrepareError),
     /// A shard could not be set up, or broke.
     #[error(transparent)]
     Shards(#[from] StartError),
@@ -97,6 +102,7 @@ pub struct Server {
     listeners: KeptListeners,
     ticket_keys: TicketKeys,
     moving_in: Option<(WayHome, Dispatcher)>,
+    cluster: Option<Cluster>,
     admin: Option<(Admin, TcpListener, Arc<StopWord>)>,
 }
 
@@ -185,6 +191,7 @@ impl Server {
             admin,
         };
         let secrets = Secrets::read(&config.node)?;
+        let cluster = Preparation::of(config)?;
         let (to_other_process, said) = mpsc::channel();
         let sender = to_other_process.clone();
         let plan = Plan {
@@ -202,18 +209,24 @@ impl Server {
             traced,
             control: ControlPlane::new(config.cores.iter().map(|core| core.cpu)),
             to_other_process,
+            node_name: node_name(&config.node).into(),
+            cluster: cluster.as_ref().map(|cluster| cluster.way.clone()),
         };
         let control = plan.control.clone();
         control.wait_for_opening(has_predecessor);
         let began = plan.started;
         let cpus: Vec<usize> = config.cores.iter().map(|core| core.cpu).collect();
         let mesh_queue = config.cores.iter().map(|core| core.mesh_queue).max().unwrap_or(1);
+        let mut inherited = listeners.per_shard(cpus.len());
+        if let Some(cluster) = &cluster {
+            inherited.iter_mut().for_each(|own| own.push(cluster.bell()));
+        }
         let (started, starts) = mpsc::channel();
         let (ended, ends) = mpsc::channel();
         let settings = Settings {
             cpus: &cpus,
             mesh_capacity: mesh_queue,
-            inherited: &listeners.per_shard(cpus.len()),
+            inherited: &inherited,
             executor: runtime.executor,
             tables: runtime.tables,
         };
@@ -229,6 +242,11 @@ impl Server {
                 .recv()
                 .map_err(|_| ServeError::Shard("a shard ended before it served".into()))?
                 .map_err(ServeError::Shard)?;
+        }
+        let cluster = cluster.map(|cluster| cluster.start(config, node.outside.clone(), hasher.clone()));
+        let cluster = cluster.transpose()?;
+        if let Some(cluster) = cluster.as_ref().filter(|_| has_predecessor) {
+            cluster.wait_for_nats(NATS_TIMEOUT);
         }
         let sockets = node
             .sockets
@@ -284,6 +302,7 @@ impl Server {
             listeners,
             ticket_keys,
             moving_in: has_predecessor.then_some((way, dispatcher)),
+            cluster,
             admin: Some((admin, admin_listener, admin_stop)),
         })
     }
@@ -344,6 +363,9 @@ impl Server {
     /// When a shard broke.
     pub fn join(self) -> Result<Drained, ServeError> {
         self.node.join()?;
+        if let Some(cluster) = self.cluster {
+            cluster.finish();
+        }
         self.upgrades.finish(LAST_WORDS_TIMEOUT);
         self.taps.finish(LAST_LINES_TIMEOUT);
         Ok(self.ends.try_iter().fold(Drained::default(), Drained::and))
@@ -431,4 +453,6 @@ fn refresh_addresses(backends: &[BackendUrl], outside: &Arc<NodeHandle<Mail>>) -
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a tap's reader may take for its last lines, once all clients have gone.
 const LAST_LINES_TIMEOUT: Duration = Duration::from_millis(500);
+/// What a process that takes over waits for NATS at the most.
+const NATS_TIMEOUT: Duration = Duration::from_secs(3);
 const LOOK_UP_PAUSE: Duration = Duration::from_secs(30);

@@ -7,10 +7,12 @@ pub mod control_plane;
 mod drain;
 mod for_clients;
 mod for_ingress;
+mod for_nodes;
 pub mod mail;
 mod mailer;
 mod moving;
 mod on_way;
+mod other_nodes;
 pub mod other_process;
 mod outbox;
 mod reload;
@@ -41,6 +43,7 @@ use self::control_plane::{ControlPlane, Phase, ShardControl, ShardSecrets};
 use self::mail::{Asker, ClientRequest, Control, Mail, Query, Reply};
 use self::mailer::Mailer;
 use self::on_way::OnWay;
+use self::other_nodes::OtherNodes;
 use self::other_process::OtherProcess;
 use self::outbox::{Outbox, OutboxLimits};
 use self::requests::Request;
@@ -48,6 +51,7 @@ use self::requests::Request;
 use crate::backend::{Neighbours, Pool, PoolLimits, targets};
 use crate::client::accept::Entrance;
 use crate::client::{Clients, accept, room};
+use crate::cluster::line::{Line, Way};
 use crate::config::{Core, Node};
 use crate::env::Env;
 use crate::env::home::IdHasher;
@@ -86,6 +90,10 @@ pub struct Plan {
     pub control: Arc<ControlPlane>,
     /// What shards say to the other process of a takeover.
     pub to_other_process: mpsc::Sender<Message>,
+    /// How this node is called, for the backend and for other nodes.
+    pub node_name: Arc<str>,
+    /// What shards say to other nodes; each has a bell for it behind its listeners.
+    pub cluster: Option<Way>,
 }
 
 /// Where a shard gets a listening socket from.
@@ -132,6 +140,10 @@ pub struct Shard {
     on_way: OnWay,
     /// The other process of a takeover.
     other_process: Rc<OtherProcess>,
+    /// The other nodes of the cluster, if this one is in any.
+    other_nodes: Option<OtherNodes>,
+    /// How this one is called.
+    node_name: Arc<str>,
     /// How many of them it knows to be gone.
     others_gone: Cell<u64>,
     /// Calls that have begun a trace.
@@ -149,7 +161,11 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
     let reactor = core_parts.reactor;
     let core = plan.cores[core_parts.index].clone();
     let place = (core_parts.index, core_parts.count);
-    let listeners = bind(&reactor, &plan, &core, place, core_parts.inherited);
+    let mut inherited = core_parts.inherited;
+    let bell = plan.cluster.as_ref().and_then(|_| inherited.pop());
+    let other_nodes = plan.cluster.clone().zip(bell);
+    let other_nodes = other_nodes.map(|(way, bell)| OtherNodes::new(Line::new(way, bell)));
+    let listeners = bind(&reactor, &plan, &core, place, inherited);
     let env = Env::new(
         place,
         (plan.started, plan.generation, plan.line),
@@ -159,7 +175,7 @@ pub async fn run(core_parts: shards::Shard<Mail>, plan: Plan, started: mpsc::Sen
         plan.hasher.clone(),
     );
     let handover = core_parts.handover;
-    let shard = Shard::new(&env, (core_parts.mesh, handover.clone()), &plan);
+    let shard = Shard::new(&env, (core_parts.mesh, handover.clone()), other_nodes, &plan);
     let weak = Rc::downgrade(&shard);
     env.reactor.at_pass_end(weak);
     let mailed = shard.clone();
@@ -263,7 +279,12 @@ impl PassEnd for Shard {
 }
 
 impl Shard {
-    fn new(env: &Rc<Env>, (mesh, handover): (Rc<Mesh<Mail>>, Rc<Handover>), plan: &Plan) -> Rc<Self> {
+    fn new(
+        env: &Rc<Env>,
+        (mesh, handover): (Rc<Mesh<Mail>>, Rc<Handover>),
+        other_nodes: Option<OtherNodes>,
+        plan: &Plan,
+    ) -> Rc<Self> {
         let core = &env.core;
         let limits = PoolLimits {
             connections_max: core.backend_connections_max,
@@ -277,7 +298,7 @@ impl Shard {
         };
         let backends = plan.node.backends.iter().zip(plan.addresses.iter());
         let targets = backends
-            .map(|(url, addresses)| targets::backend(url, addresses))
+            .map(|(url, addresses)| targets::backend(url, addresses, &plan.node_name))
             .collect();
         let pool = Pool::new(
             &env.reactor,
@@ -319,6 +340,8 @@ impl Shard {
             sent_away: Cell::new((0, 0)),
             on_way: OnWay::default(),
             other_process: OtherProcess::new(plan.to_other_process.clone(), env.index).into(),
+            other_nodes,
+            node_name: plan.node_name.clone(),
             others_gone: Cell::new(0),
             traces_begun: Cell::new(0),
             #[cfg(simulation)]
@@ -365,9 +388,10 @@ impl Shard {
             Mail::Query(query) => self.handle_query(*query),
             Mail::Reply(reply) => self.ingress.handle_reply(reply.token, reply.reply),
             Mail::Outcome(outcome) if outcome.waiter.process != self.env.generation => self.post_outcome(*outcome),
-            Mail::Outcome(outcome) => self.ingress.handle_outcome(*outcome),
+            Mail::Outcome(outcome) => self.handle_outcome(*outcome),
             Mail::Places(letter) => self.pool.handle_letter(*letter),
             Mail::Control(control) => self.handle_control(*control),
+            Mail::Cluster(word) => self.handle_cluster(*word),
         }
     }
 
@@ -393,7 +417,7 @@ impl Shard {
                 let told = is_in_time.then(|| self.answer_other_process(question));
                 self.other_process.tell(shard, token, told.as_ref());
             }
-            (Asker::OtherProcess(_), ClientRequest::List { .. }) => {}
+            (Asker::OtherProcess(_), _) => {}
         }
     }
 
@@ -407,7 +431,11 @@ impl Shard {
                     .map(|connection| self.clients.describe(&connection));
                 drop(reply.send(description));
             }
-            Control::Settled(numbers) => self.on_way.handle_settled(&numbers),
+            Control::Settled(numbers) => {
+                for (client, connection) in self.on_way.handle_settled(&numbers) {
+                    self.tell_moved(client, connection);
+                }
+            }
             Control::Lost(record) => {
                 self.env.counters.handovers_lost.add();
                 if let Err((_, error)) = self.adopt_client(None, &record) {

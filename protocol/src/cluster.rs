@@ -23,6 +23,8 @@ mod served;
 #[cfg(test)]
 mod simulation;
 mod subject;
+#[cfg(test)]
+mod tests;
 
 pub use self::asked::Asker;
 pub use self::check::{Bounds, check, check_told};

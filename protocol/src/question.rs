@@ -4,12 +4,14 @@
 //! The form is that of a [`record`](crate::record). Nothing in it is believed: names, texts and lengths are checked as they are on
 //! arrival. (A payload is one JSON value because the process that writes it has looked.)
 
+mod outcome;
 mod page;
 mod push;
 mod told;
 
 use bytes::Bytes;
 
+pub use self::outcome::PushOutcome;
 pub use self::page::{Draft, Names, Page, PageQuestion};
 use self::push::{read_push, read_waiter, write_push, write_waiter};
 pub use self::told::{AnswerRefusal, Replaced, Told};

@@ -32,9 +32,9 @@ pub fn look_up(url: &BackendUrl) -> Vec<SocketAddr> {
     }
 }
 
-/// The backend of that URL, whose name has these addresses.
+/// The backend of that URL, whose name has these addresses. Each request names this node.
 #[must_use]
-pub fn backend(url: &BackendUrl, addresses: &[SocketAddr]) -> Backend {
+pub fn backend(url: &BackendUrl, addresses: &[SocketAddr], node_name: &str) -> Backend {
     Backend {
         name: url.to_string(),
         target: match url {
@@ -42,7 +42,7 @@ pub fn backend(url: &BackendUrl, addresses: &[SocketAddr]) -> Backend {
             BackendUrl::Unix { path, .. } => Target::Unix(path.clone()),
         },
         server_name: server_name(url),
-        template: RequestTemplate::new(&url.authority(), url.prefix()),
+        template: RequestTemplate::new(&url.authority(), url.prefix(), &[("X-Node", node_name)]),
     }
 }
 

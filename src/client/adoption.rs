@@ -86,10 +86,10 @@ impl<C: Conversation> Clients<C> {
             let newest = present.identity().connection;
             if newest.is_newer_than(&id) {
                 // The backend answered the two in the other order, or this one comes from another process.
-                present.adopt(connection.handle_replaced(newest));
+                present.adopt(connection.handle_replaced(newest, None));
                 return;
             }
-            let pushes = present.handle_replaced(id);
+            let pushes = present.handle_replaced(id, None);
             self.register(connection.clone());
             connection.adopt(pushes);
         } else {

@@ -95,6 +95,12 @@ pub trait Backend<C: Conversation = Session> {
     /// A connection has begun here. An older one of its client may be another process's: that one ends.
     fn begun(&self, identity: &Rc<Identity>);
 
+    /// A client is in the registry with this connection: whoever asks for it finds it.
+    fn here(&self, connection: &Connection<C>);
+
+    /// That connection is over, and no other one of this process takes its place now.
+    fn gone(&self, identity: &Identity);
+
     /// `POST /disconnect`, at least once.
     fn disconnect(&self, identity: Rc<Identity>, body: Vec<u8>);
 
@@ -300,6 +306,7 @@ impl<C: Conversation> Clients<C> {
     }
 
     pub(super) fn register(&self, connection: Rc<Connection<C>>) {
+        self.backend().here(&connection);
         self.registry.borrow_mut().insert(connection);
     }
 

@@ -231,15 +231,15 @@ impl<C: Conversation> Connection<C> {
         }
     }
 
-    /// A newer connection of the same ClientId has taken its place: closed with 4001. Gives back the pushes that were
-    /// not sent.
-    pub fn handle_replaced(&self, by: ConnectionId) -> Vec<Push> {
+    /// A newer connection of the same ClientId has taken its place, on that node if it is another one: closed with 4001. Gives back
+    /// the pushes that were not sent.
+    pub fn handle_replaced(&self, by: ConnectionId, node: Option<&str>) -> Vec<Push> {
         let mut state = self.state.borrow_mut();
         let end = End {
             code: CLOSE_REPLACED,
             reason: "replaced",
             pushes: FailReason::Replaced,
-            replaced_by: Some(by),
+            replaced_by: Some((by, node)),
             ended: Ended::Replaced,
         };
         let pushes = self.finish(&mut state, &end);

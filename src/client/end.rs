@@ -16,6 +16,7 @@ pub(in crate::client) struct End<'a> {
     pub code: u16,
     pub reason: &'a str,
     pub pushes: FailReason,
-    pub replaced_by: Option<ConnectionId>,
+    /// The newer connection, and the node that has it if it is another one.
+    pub replaced_by: Option<(ConnectionId, Option<&'a str>)>,
     pub ended: Ended,
 }

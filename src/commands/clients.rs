@@ -117,7 +117,12 @@ fn all(session: &mut Session<'_>) -> Result<(), Failure> {
         session.screen.flush()?;
         match page.next {
             // A cursor that does not move would never end; one that does is a place or, during an upgrade, a name in digits.
-            Some(next) if next != after && next.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b'~')) => {
+            Some(next)
+                if next != after
+                    && next
+                        .bytes()
+                        .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b'~')) =>
+            {
                 after = next;
             }
             Some(_) => return Err(Failure::Refused("the list does not go on".to_owned())),

@@ -17,7 +17,7 @@ use super::choice::{
 };
 use super::setting::Setting;
 use super::value::{Kind, Raw, ValueError};
-use super::{BackendUrl, CertificateFiles, Network, Ratio};
+use super::{BackendUrl, CertificateFiles, NatsUrl, Network, Ratio};
 use protocol::capacity::Concurrency;
 
 /// Where a key may be written.
@@ -297,6 +297,21 @@ settings! {
     /// lower case are the same. What is not JSON is not shown at all then. The log of --trace-client shows all.
     tap_mask: Vec<String> = Kind::Members, "", Now;
 
+    ["Several nodes"]
+    /// Servers of NATS (2.2 or newer), `nats://[user:password@]host[:port]` or `tls://…`; one, or several that are one
+    /// cluster of NATS. Nodes that are connected to it find each other's clients: a push to any of them finds its client.
+    /// Empty: this node knows its own clients alone. Whoever may publish there can command every client.
+    cluster: Vec<NatsUrl> = Kind::NatsUrls, "", Restart;
+    /// Tells the nodes that belong together from others at the same NATS: all subjects begin with it.
+    cluster_name: String = Kind::ClusterName, "ws2api", Restart;
+    /// File with a user's JWT and seed (`.creds`), by which NATS lets this node in. It is read for each connection.
+    cluster_credentials_file: Option<PathBuf> = Kind::OptionalPath, "", Restart;
+    /// Certificates, in PEM, by which servers of NATS with `tls://` are verified; empty: by the system's.
+    cluster_ca: Option<PathBuf> = Kind::OptionalPath, "", Restart;
+    /// How this node is called: in `X-Node`, which every request to the backend carries, and by other nodes. Empty: as
+    /// the host is.
+    node_name: String = Kind::NodeName, "", Restart;
+
     ["What the shards run on"]
     /// What runs a shard's tasks: `glommio`, which needs io_uring, 512 KiB of locked memory and a descriptor table per shard;
     /// `plain`, ws2api's own loop, which needs nothing of the system; `auto` is glommio where it is allowed, else plain.
@@ -415,6 +430,9 @@ settings! {
     push_timeout: Duration = time(TICK, HOUR), "30s", NewClients;
     /// Connections of the backend to the ingress that the shard holds; more are refused.
     ingress_connections_max: usize = count(1, 100_000), "1024", Now;
+    /// Questions about clients of other nodes (pushes, deferred answers, `/clients/<ClientId>`) that the shard has open at
+    /// once; one more gets 503.
+    cluster_requests_max: usize = count(1, 1_000_000), "1024", Restart;
     /// Messages on their way from one shard to another, for each pair of shards; one more is shed with 503.
     mesh_queue: usize = count(16, 65_536), "1024", Restart;
 

@@ -106,6 +106,8 @@ mod tests {
             Kind::UserAgents => "Java-WebSocket/1.5".to_owned(),
             Kind::Members => "idTag".to_owned(),
             Kind::Networks => "10.0.0.0/8".to_owned(),
+            Kind::NatsUrls => "nats://nats".to_owned(),
+            Kind::ClusterName | Kind::NodeName => "other".to_owned(),
         }
     }
 

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use super::units::{Size, Time, size_from, time_from};
 use super::value::{Kind, Raw, Refusal, ValueError, quote};
-use super::{BackendUrl, CertificateFiles, Network, Ratio, words};
+use super::{BackendUrl, CertificateFiles, NatsUrl, Network, Ratio, words};
 use protocol::capacity::Concurrency;
+use protocol::cluster::is_name as is_cluster_name;
 
 /// A type that a key can have.
 pub(crate) trait Setting: Sized {
@@ -267,6 +268,37 @@ impl Setting for Vec<BackendUrl> {
     }
 }
 
+/// Without what is secret in them.
+impl Setting for Vec<NatsUrl> {
+    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
+        if raw.text() == Some("") {
+            return Ok(Vec::new());
+        }
+        list(raw, kind, |text| Ok(text.parse::<NatsUrl>()?))
+    }
+
+    fn literal(&self, _: Kind) -> String {
+        list_literal(self)
+    }
+}
+
+/// A name.
+impl Setting for String {
+    fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
+        let is_fine = match kind {
+            Kind::ClusterName => is_cluster_name,
+            Kind::NodeName => words::is_node_name,
+            _ => unreachable!("{kind} is not a name"),
+        };
+        let text = raw.text().filter(|text| is_fine(text));
+        text.map(str::to_owned).ok_or_else(|| refuse(raw, Refusal::Type(kind)))
+    }
+
+    fn literal(&self, _: Kind) -> String {
+        quote(self)
+    }
+}
+
 /// A certificate, or none.
 impl Setting for Option<CertificateFiles> {
     fn parse(raw: &Raw, kind: Kind) -> Result<Self, ValueError> {
@@ -415,6 +447,15 @@ mod tests {
         round_trip::<Vec<TlsVersion>>(Kind::Choices(TLS_VERSIONS), "1.3", "[\"1.3\"]");
         round_trip::<Vec<String>>(Kind::Subprotocols, "a, b", "[\"a\", \"b\"]");
         round_trip::<Vec<Network>>(Kind::Networks, "10.0.0.0/8,::1", "[\"10.0.0.0/8\", \"::1/128\"]");
+        round_trip::<Vec<NatsUrl>>(Kind::NatsUrls, "", "[]");
+        round_trip::<Vec<NatsUrl>>(
+            Kind::NatsUrls,
+            "nats://a, tls://b:1",
+            "[\"nats://a:4222\", \"tls://b:1\"]",
+        );
+        round_trip::<String>(Kind::ClusterName, "east-1", "\"east-1\"");
+        round_trip::<String>(Kind::NodeName, "", "\"\"");
+        round_trip::<String>(Kind::NodeName, "node.1", "\"node.1\"");
         round_trip::<Vec<BackendUrl>>(Kind::Backends, "http://a", "[\"http://a:80\"]");
     }
 

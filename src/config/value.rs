@@ -9,6 +9,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::backend_url::BackendUrlError;
+use super::nats_url::NatsUrlError;
 use super::network::NetworkError;
 use super::units::{Size, Time};
 use super::words::WordError;
@@ -82,6 +83,12 @@ pub enum Kind {
     Members,
     /// IP networks.
     Networks,
+    /// Servers of NATS.
+    NatsUrls,
+    /// The name of a cluster.
+    ClusterName,
+    /// The name of this node, or nothing.
+    NodeName,
 }
 
 /// Says what is allowed.
@@ -111,6 +118,9 @@ impl fmt::Display for Kind {
             Kind::Hosts => f.write_str("a list of host names such as \"ws2api.example.org\", without port"),
             Kind::UserAgents => f.write_str("a list of parts of a User-Agent such as \"Java-WebSocket/1.5\""),
             Kind::Members => f.write_str("a list of names of members such as \"idTag\""),
+            Kind::NatsUrls => f.write_str("one or several of nats://[user:password@]host[:port] and tls://…"),
+            Kind::ClusterName => f.write_str("1 to 32 letters, digits, - and _"),
+            Kind::NodeName => f.write_str("1 to 64 visible ASCII characters, or \"\" for the host's name"),
             Kind::Networks => f.write_str("a list of networks such as \"10.0.0.0/8\" and \"2001:db8::/32\""),
         }
     }
@@ -250,6 +260,9 @@ pub enum Refusal {
     /// Not a backend's URL.
     #[error("{0}")]
     Backend(#[from] BackendUrlError),
+    /// Not the URL of a NATS server.
+    #[error("{0}")]
+    Nats(#[from] NatsUrlError),
     /// Not an IP network.
     #[error("{0}")]
     Network(#[from] NetworkError),

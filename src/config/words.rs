@@ -109,12 +109,18 @@ pub(super) fn member(text: &str) -> Result<String, WordError> {
     }
 }
 
+/// Whether a node may be called that, in a header and elsewhere. Nothing: it is called as its host.
+pub(super) fn is_node_name(text: &str) -> bool {
+    text.len() <= NODE_NAME_LEN_MAX && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// A token of a length that a header can carry.
 fn is_name(text: &str) -> bool {
     text.len() <= TOKEN_LEN_MAX && is_token(text.as_bytes())
 }
 
 const TOKEN_LEN_MAX: usize = 128;
+const NODE_NAME_LEN_MAX: usize = 64;
 const PATH_LEN_MAX: usize = 256;
 const ORIGIN_LEN_MAX: usize = 512;
 /// RFC 1035, 3.1.

@@ -5,6 +5,8 @@ use std::time::Instant;
 use shards::socket::Descriptor;
 
 use crate::shard::mail::{ClientReply, ClientRequest, PushOutcome};
+use protocol::cluster::Failure;
+use protocol::question::Question;
 
 /// The shard behind an ingress: the home of some of the clients.
 pub trait Home {
@@ -26,6 +28,21 @@ pub trait Home {
 
     /// Gives it one, and what is to be known of it.
     fn hand_over(&self, socket: Descriptor, about: Vec<u8>);
+
+    /// Whether there are other nodes that can be asked.
+    fn is_in_cluster(&self) -> bool;
+
+    /// Has the node asked that has this client. Its reply comes as that of another process does.
+    ///
+    /// # Errors
+    /// It is known already that there will be none.
+    fn ask_cluster(&self, token: u64, question: Box<Question>) -> Result<(), Failure>;
+
+    /// Asks which nodes there are. The reply comes likewise.
+    fn ask_which_nodes(&self, token: u64);
+
+    /// How this node is called.
+    fn node_name(&self) -> String;
 
     /// Posts the outcome of a push, since nobody waits for it any more.
     fn post_outcome(&self, outcome: PushOutcome);

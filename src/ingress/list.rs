@@ -71,7 +71,7 @@ async fn list_by_slot(ingress: &Ingress, after: Option<Cursor>, limit: usize) ->
 async fn list_by_name(ingress: &Ingress, after: Option<ClientId>, limit: usize) -> Answer {
     let page = match ingress.page(&PageQuestion::new(after, limit)).await {
         Ok(page) => page,
-        Err(NotAsked::Overloaded) => return overloaded(),
+        Err(NotAsked::Overloaded | NotAsked::Cluster(_)) => return overloaded(),
         Err(NotAsked::Elsewhere) => {
             let words = "an upgrade is under way, and the other process, which has some of the clients, can't be asked";
             return Answer::error(503, words).with_retry_after(RETRY_AFTER);

@@ -5,11 +5,11 @@
 //! whose answer could not be written any more.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use shards::{Socket, Timer};
 
@@ -23,12 +23,16 @@ pub struct OutcomeWaits {
     env: Rc<Env>,
     home: Weak<dyn Home>,
     open: RefCell<HashMap<u64, Wait, foldhash::fast::RandomState>>,
+    /// Those whose request has gone and whose push is another node's: until when its outcome may come.
+    gone_elsewhere: RefCell<VecDeque<(Instant, u64)>>,
 }
 
 enum Wait {
     Waiting {
         outcome: Option<Box<PushOutcome>>,
         waker: Option<Waker>,
+        /// The push is another node's.
+        is_elsewhere: bool,
     },
     /// The request was answered 504, and nobody waits any more.
     Answered,
@@ -74,18 +78,28 @@ impl OutcomeWaits {
             env: env.clone(),
             home,
             open: RefCell::default(),
+            gone_elsewhere: RefCell::default(),
         }
     }
 
     /// Begins a wait, before the push is passed on.
     pub fn begin(&self, token: u64) {
+        self.forget_late();
         self.open.borrow_mut().insert(
             token,
             Wait::Waiting {
                 outcome: None,
                 waker: None,
+                is_elsewhere: false,
             },
         );
+    }
+
+    /// The push is another node's, whose outcome may come twice, or never if that node dies.
+    pub fn set_elsewhere(&self, token: u64) {
+        if let Some(Wait::Waiting { is_elsewhere, .. }) = self.open.borrow_mut().get_mut(&token) {
+            *is_elsewhere = true;
+        }
     }
 
     /// The outcome, if it has come at the last moment.
@@ -102,8 +116,14 @@ impl OutcomeWaits {
     /// The request was told that its time is over: what is still to come is dropped. False: it came while the answer was written.
     fn finish(&self, token: u64) -> bool {
         let mut open = self.open.borrow_mut();
-        let has_come = matches!(open.get(&token), Some(Wait::Waiting { outcome: Some(_), .. }));
-        if has_come {
+        let (has_come, is_elsewhere) = match open.get(&token) {
+            Some(Wait::Waiting {
+                outcome, is_elsewhere, ..
+            }) => (outcome.is_some(), *is_elsewhere),
+            _ => (false, false),
+        };
+        // An outcome of another node for which nobody waits is dropped anyway.
+        if has_come || is_elsewhere {
             open.remove(&token);
         } else {
             open.insert(token, Wait::Answered);
@@ -118,6 +138,7 @@ impl OutcomeWaits {
 
     /// Requests that wait, and pushes whose request has stopped waiting.
     pub fn len(&self) -> usize {
+        self.forget_late();
         self.open.borrow().len()
     }
 
@@ -126,7 +147,7 @@ impl OutcomeWaits {
         let mut open = self.open.borrow_mut();
         let token = came.waiter.token;
         match open.get_mut(&token) {
-            Some(Wait::Waiting { outcome, waker }) => {
+            Some(Wait::Waiting { outcome, waker, .. }) => {
                 *outcome = Some(Box::new(came));
                 if let Some(waker) = waker.take() {
                     waker.wake();
@@ -143,13 +164,31 @@ impl OutcomeWaits {
         }
     }
 
+    /// The same, from another node: one for which nobody waits was told before.
+    pub fn handle_outcome_of_node(&self, came: PushOutcome) {
+        if self.open.borrow().contains_key(&came.waiter.token) {
+            self.handle_outcome(came);
+        }
+    }
+
+    /// Forgets the outcomes of other nodes that do not come any more.
+    fn forget_late(&self) {
+        let now = self.env.reactor.now();
+        let mut late = self.gone_elsewhere.borrow_mut();
+        while late.front().is_some_and(|(until, _)| *until <= now) {
+            if let Some((_, token)) = late.pop_front() {
+                self.open.borrow_mut().remove(&token);
+            }
+        }
+    }
+
     /// Waits for a push's outcome on behalf of the request on `socket`.
     pub async fn wait(&self, token: u64, socket: &Socket, until: Instant) -> Waited {
         let mut timer = Timer::new(&self.env.reactor);
         timer.set(Some(until));
         let waited = poll_fn(|context| {
             let mut open = self.open.borrow_mut();
-            let Some(Wait::Waiting { outcome, waker }) = open.get_mut(&token) else {
+            let Some(Wait::Waiting { outcome, waker, .. }) = open.get_mut(&token) else {
                 unreachable!("a wait is open until its request stops");
             };
             // Before the outcome: both may have come in one turn, and nobody is there to read it.
@@ -187,7 +226,13 @@ impl OutcomeWaits {
     fn abandon(&self, token: u64) {
         match self.take(token) {
             Some(outcome) => self.post_outcome(*outcome),
-            None => drop(self.open.borrow_mut().insert(token, Wait::Gone)),
+            None => {
+                let before = self.open.borrow_mut().insert(token, Wait::Gone);
+                if matches!(before, Some(Wait::Waiting { is_elsewhere: true, .. })) {
+                    let until = self.env.reactor.now() + ELSEWHERE_MAX;
+                    self.gone_elsewhere.borrow_mut().push_back((until, token));
+                }
+            }
         }
     }
 
@@ -196,3 +241,6 @@ impl OutcomeWaits {
         home.post_outcome(outcome);
     }
 }
+
+/// Longer than an outcome is held where it comes from.
+const ELSEWHERE_MAX: Duration = Duration::from_secs(620);

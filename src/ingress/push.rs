@@ -5,12 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use shards::Socket;
 
+use super::Ingress;
 use super::answer::Answer;
 use super::list::list;
+use super::nodes;
 use super::outcome_waits::{PushWait, Settle, Waited};
 use super::queries::NotAsked;
-use super::Ingress;
 use crate::shard::mail::PushOutcome;
+use protocol::cluster::Failure;
 use protocol::mapping::bodies;
 use protocol::mapping::routes::Route;
 use protocol::ocpp::{ClientId, DeferredRefusal, FailReason, Outcome, Push};
@@ -76,6 +78,7 @@ pub(super) async fn answer(
             })
         }
         Route::List { after, limit } => Some(list(ingress, after, limit).await),
+        Route::Nodes => Some(nodes::nodes(ingress).await),
     }
 }
 
@@ -104,6 +107,7 @@ async fn push_and_wait(
         process: ingress.env.generation,
         shard: ingress.env.index as u16,
         token,
+        ..Waiter::default()
     };
     let (action, message_id, trace) = (push.action.clone(), push.message_id.clone(), push.trace.clone());
     let push = Push {
@@ -223,6 +227,15 @@ fn without_client(not_asked: Option<NotAsked>) -> Answer {
         Some(NotAsked::Elsewhere) => {
             let words = "a new process takes over, and the other one, which may have this client, can't be asked";
             Answer::error(503, words).with_retry_after(RETRY_AFTER)
+        }
+        Some(NotAsked::Cluster(failure)) => {
+            let answer = |status| Answer::error(status, &failure.to_string());
+            match failure {
+                Failure::Nobody => answer(404),
+                Failure::TooLong => answer(413),
+                Failure::Away | Failure::Full | Failure::NotCarriedOut => answer(503).with_retry_after(RETRY_AFTER),
+                Failure::Unanswered => answer(504),
+            }
         }
     }
 }

@@ -13,6 +13,8 @@ use shards::mesh::Mesh;
 use super::home::Home;
 use crate::env::Env;
 use crate::shard::mail::{self, Asker, ClientReply, ClientRequest, Mail};
+use protocol::cluster::Failure;
+use protocol::question::{Question, Told};
 
 /// A shard's open queries. Bounded by the ingress connections: each asks one at a time.
 pub struct Queries {
@@ -22,6 +24,8 @@ pub struct Queries {
     next: Cell<u64>,
     /// Questions that the other process has, and their bytes.
     elsewhere: Cell<(usize, usize)>,
+    /// Questions that other nodes of the cluster have.
+    in_cluster: Cell<usize>,
 }
 
 #[derive(Default)]
@@ -40,6 +44,16 @@ pub enum NotAsked {
     Overloaded,
     /// Nor did the other process of a takeover.
     Elsewhere,
+    /// Nor did the node of the cluster that has the client, if any has it.
+    Cluster(Failure),
+}
+
+impl NotAsked {
+    /// Nobody knows whether it was done.
+    #[must_use]
+    pub fn may_be_done(self) -> bool {
+        self == Self::Cluster(Failure::Unanswered)
+    }
 }
 
 impl Queries {
@@ -51,6 +65,7 @@ impl Queries {
             open: RefCell::default(),
             next: Cell::new(0),
             elsewhere: Cell::default(),
+            in_cluster: Cell::default(),
         }
     }
 
@@ -130,10 +145,44 @@ impl Queries {
         reply.ok_or(NotAsked::Elsewhere)
     }
 
+    /// Asks the node of the cluster that has the client, to which `home` leads.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn ask_cluster(&self, home: &dyn Home, question: Box<Question>) -> Result<Told, Failure> {
+        let count = self.in_cluster.get();
+        if count >= self.env.core.cluster_requests_max {
+            return Err(Failure::Full);
+        }
+        let token = self.next_token();
+        home.ask_cluster(token, question)?;
+        self.open.borrow_mut().insert(token, Query::default());
+        self.in_cluster.set(count + 1);
+        let reply = self.reply(token, self.env.reactor.exact_now()).await;
+        self.in_cluster.set(self.in_cluster.get() - 1);
+        match reply {
+            Some(ClientReply::Told(told)) => Ok(told),
+            Some(ClientReply::NotTold(failure)) => Err(failure),
+            _ => Err(Failure::Unanswered),
+        }
+    }
+
+    /// A question begins whose reply comes under the number that is returned: for [`reply_until`](Self::reply_until).
+    pub fn begin(&self) -> u64 {
+        let token = self.next_token();
+        self.open.borrow_mut().insert(token, Query::default());
+        token
+    }
+
     /// The reply to what was asked at `asked`, when it comes.
     async fn reply(&self, token: u64, asked: Instant) -> Option<ClientReply> {
+        self.reply_until(token, asked + REPLY_TIMEOUT).await
+    }
+
+    /// The reply, when it comes, if it does before.
+    pub async fn reply_until(&self, token: u64, until: Instant) -> Option<ClientReply> {
         let mut timer = Timer::new(&self.env.reactor);
-        timer.set(Some(asked + REPLY_TIMEOUT));
+        timer.set(Some(until));
         let mut is_last_look = false;
         let reply = poll_fn(|context| {
             let mut open = self.open.borrow_mut();

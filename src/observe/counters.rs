@@ -275,6 +275,15 @@ counters! {
         forwarded_nowhere ["not_connected"],
         forwarded_failed ["failed"],
     }
+    "cluster_asked" ["outcome"], "Questions about clients that are not here, by what the other nodes of the cluster said." {
+        cluster_answered ["answered"],
+        cluster_nobody ["not_connected"],
+        cluster_away ["away"],
+        cluster_full ["cluster_requests_max"],
+        cluster_too_long ["too_long"],
+        cluster_not_carried_out ["not_carried_out"],
+        cluster_unanswered ["unanswered"],
+    }
     "mesh_full" ["effect"], "Messages to another shard that found its queue full." {
         mesh_shed ["shed"],
         mesh_delayed ["delayed"],
@@ -292,6 +301,7 @@ pub const SHED: &[(&str, Member)] = &[
     ("backend_waiters_max", |counters| &counters.backend_shed),
     ("ingress_connections_max", |counters| &counters.ingress_shed),
     ("mesh_queue", |counters| &counters.mesh_shed),
+    ("cluster_requests_max", |counters| &counters.cluster_full),
     ("calls_queued", |counters| &counters.calls_shed),
     ("pushes_queued", |counters| &counters.pushes_full),
     ("results_queued_max", |counters| &counters.posts_shed),

@@ -10,6 +10,7 @@ use super::control_plane::Phase;
 use super::outbox::Undelivered;
 use super::requests::Request;
 use crate::client::Connection;
+use crate::cluster::line::Word;
 
 /// How the drain of a shard, or of all of them, went.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -64,6 +65,9 @@ impl Shard {
         // stuck there is given up, and the news of it has the rest.
         let last_answers = start + self.env.node.drain_timeout.mul_f64(0.8);
         let give_up = start + self.env.node.drain_timeout.mul_f64(0.9);
+        if let Some(nodes) = &self.other_nodes {
+            nodes.say(Word::Drain);
+        }
         // Whom the backend does not know of yet it need not let in.
         self.pool.withdraw(|request| matches!(request, Request::Connect(_)));
         let clients = self.clients.all();
@@ -81,6 +85,10 @@ impl Shard {
         self.pool
             .give_up(|request| matches!(request, Request::Call(_) | Request::Connect(_)));
         self.each(&self.clients.all(), Connection::leave_now).await;
+        self.give_moved_up();
+        if let Some(nodes) = &self.other_nodes {
+            nodes.say(Word::GiveUp);
+        }
         self.deliver(end).await;
         self.env.end.trigger(self.env.reactor.now());
         let undelivered = self.outbox.undelivered();
@@ -136,7 +144,7 @@ impl Shard {
         let quiet_since = Cell::new(None);
         self.wait_until(end, || {
             let now = self.env.reactor.now();
-            let mut is_drained = self.is_quiet() && self.mailer.is_empty();
+            let mut is_drained = self.is_quiet() && self.mailer.is_empty() && self.owes_no_node();
             quiet_since.set(quiet_since.get().filter(|_| is_drained).or(is_drained.then_some(now)));
             let left = self.outbox.undelivered();
             if left != Undelivered::default() {
@@ -152,7 +160,13 @@ impl Shard {
     }
 
     fn is_quiet(&self) -> bool {
-        self.clients.is_empty() && self.ingress.waits_count() == 0
+        let moved = self.other_nodes.as_ref().map_or(0, |nodes| nodes.moved_count());
+        self.clients.is_empty() && self.ingress.waits_count() == 0 && moved == 0
+    }
+
+    /// Other nodes have been told what they wait for, and ask for nobody here any more.
+    fn owes_no_node(&self) -> bool {
+        self.other_nodes.as_ref().is_none_or(|nodes| nodes.has_finished())
     }
 
     async fn wait_until(&self, deadline: Instant, done: impl Fn() -> bool) {

@@ -64,6 +64,14 @@ impl Backend for Shard {
         }
     }
 
+    fn here(&self, connection: &Connection) {
+        self.tell_here(connection);
+    }
+
+    fn gone(&self, identity: &Identity) {
+        self.tell_gone(identity);
+    }
+
     fn disconnect(&self, identity: Rc<Identity>, body: Vec<u8>) {
         self.outbox.disconnect(identity, body);
     }
@@ -99,10 +107,12 @@ impl Backend for Shard {
             outcome,
             trace,
         };
-        if waiter.process != self.env.generation {
+        if waiter.node != 0 {
+            self.tell_node(outcome);
+        } else if waiter.process != self.env.generation {
             self.other_process.tell_outcome(&outcome);
         } else if usize::from(waiter.shard) == self.env.index {
-            self.ingress.handle_outcome(outcome);
+            self.handle_outcome(outcome);
         } else {
             self.mailer.send(waiter.shard.into(), Mail::Outcome(Box::new(outcome)));
         }

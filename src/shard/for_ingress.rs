@@ -13,6 +13,7 @@ use crate::client::Connection;
 use crate::client::parcel::Content;
 use crate::ingress::Home;
 use crate::observe::incidents::{Details, IncidentKind};
+use protocol::cluster::Failure;
 use protocol::mapping::routes::PAGE_MAX;
 use protocol::mapping::{Identity, Reply};
 use protocol::ocpp::{ClientId, PostContent, Push, PushRefusal, WaitOver};
@@ -27,6 +28,7 @@ impl Home for Shard {
                     is_on_way: self.on_way.has(&question.client),
                     question: Box::new(question),
                 },
+                Err(question) if self.is_in_cluster() => ClientReply::Nowhere(Box::new(question)),
                 Err(question) if matches!(question.about, About::Push(_)) => {
                     // While it drains, also for a client that has left already: it is asked for again, and is elsewhere by then.
                     let refusal = self.env.is_draining().then_some(PushRefusal::Ending);
@@ -35,6 +37,7 @@ impl Home for Shard {
                 }
                 Err(_) => ClientReply::Told(Told::NotConnected),
             },
+            ClientRequest::Count => ClientReply::Counted(self.clients.len()),
             ClientRequest::List { slot, limit, names } => {
                 let limit = limit.min(PAGE_MAX);
                 let is_meant = |client: &ClientId| names.as_ref().is_none_or(|names| names.has(client));
@@ -76,6 +79,22 @@ impl Home for Shard {
         let bytes = Content::Backend(&about).pack();
         // So many are on their way that this one is closed: as if it had ended between two requests.
         drop(self.handover.try_send_outside(Parcel { socket, bytes }));
+    }
+
+    fn is_in_cluster(&self) -> bool {
+        self.other_nodes.is_some()
+    }
+
+    fn ask_cluster(&self, token: u64, question: Box<Question>) -> Result<(), Failure> {
+        self.ask_nodes(token, question)
+    }
+
+    fn ask_which_nodes(&self, token: u64) {
+        self.ask_nodes_who_they_are(token);
+    }
+
+    fn node_name(&self) -> String {
+        self.node_name.to_string()
     }
 
     fn post_outcome(&self, outcome: PushOutcome) {
@@ -140,7 +159,7 @@ impl Shard {
 
     /// The client's connection answers, if it is here.
     #[expect(clippy::result_large_err, reason = "in a box it would cost each push an allocation")]
-    fn look_up(&self, question: Question) -> Result<Told, Question> {
+    pub(super) fn look_up(&self, question: Question) -> Result<Told, Question> {
         let Some(connection) = self.clients.find(&question.client) else {
             return Err(question);
         };

@@ -9,11 +9,12 @@ use crate::client::tickets::TicketKey;
 use crate::client::{Description, TopBy, TopSlice};
 use crate::observe::report::Report;
 use crate::observe::watch::Tap;
-use protocol::mapping::Identity;
-use protocol::ocpp::{Action, ClientId, MessageId, Outcome, Waiter};
+use protocol::cluster::{Failure, Node};
+use protocol::mapping::ConnectionId;
+use protocol::ocpp::ClientId;
+pub use protocol::question::PushOutcome;
 use protocol::question::{Names, PageQuestion, Question, Told};
 use protocol::takeover::Message;
-use protocol::trace_context::TraceParent;
 
 /// A message in the mesh. All are boxed: each ring has `mesh_queue` slots of the size of the largest, and there is a ring for every
 /// ordered pair of shards.
@@ -29,6 +30,8 @@ pub enum Mail {
     Places(Box<Letter>),
     /// From the ordinary threads.
     Control(Box<Control>),
+    /// From the thread that knows other nodes.
+    Cluster(Box<FromCluster>),
 }
 
 const _: () = assert!(size_of::<Mail>() <= 16, "docs/scaling.md counts with it");
@@ -170,6 +173,49 @@ pub struct Moved {
     pub posts: usize,
 }
 
+/// What the cluster's thread says to a shard. All of it was looked at.
+#[derive(Debug)]
+pub enum FromCluster {
+    /// To what the shard has asked.
+    Answer {
+        /// By which it knows the question.
+        token: u64,
+        /// What another node has told; or why there is nothing.
+        answer: Result<Box<Told>, Failure>,
+    },
+    /// Which nodes there are.
+    Nodes {
+        /// By which the shard knows the question.
+        token: u64,
+        /// The others, and behind them this one.
+        nodes: Vec<Node>,
+    },
+    /// Another node asks about a client of the shard.
+    Question {
+        /// The answer is given under it.
+        number: u64,
+        /// From then on it is not carried out.
+        answer_by: Instant,
+        /// What is asked.
+        question: Box<Question>,
+    },
+    /// The outcome of a push, for a request that waits on the shard. It may come again.
+    Outcome(Box<PushOutcome>),
+    /// The node where somebody waited for this is gone.
+    PostOutcome(Box<PushOutcome>),
+    /// A client is connected to another node.
+    Replaced {
+        /// The client.
+        client: ClientId,
+        /// Its connection here.
+        connection: ConnectionId,
+        /// The one there.
+        by: ConnectionId,
+        /// That node's name.
+        node: String,
+    },
+}
+
 /// Some clients are to go, without the process's end.
 #[derive(Debug)]
 pub struct SendAway {
@@ -188,6 +234,8 @@ pub struct SendAway {
 pub enum ClientRequest {
     /// About a client whose home it is.
     About(Question),
+    /// How many there are.
+    Count,
     /// `GET /clients`: from this slot on.
     List {
         /// First slot of the registry.
@@ -211,6 +259,14 @@ pub enum ClientReply {
         /// It is between both: to be asked again here.
         is_on_way: bool,
     },
+    /// To `About`: no such client on this node. Another one may have it; the question comes back.
+    Nowhere(Box<Question>),
+    /// To what other nodes were asked: why there is no answer.
+    NotTold(Failure),
+    /// Which nodes there are.
+    Nodes(Vec<Node>),
+    /// To `Count`.
+    Counted(usize),
     /// To `List`: one page of this shard's clients.
     Listed {
         /// The clients of the page, in the order of their slots.
@@ -220,19 +276,4 @@ pub enum ClientReply {
         /// Where the next page of this shard begins.
         next: Option<usize>,
     },
-}
-
-/// A push's outcome on its way to the request that waits.
-#[derive(Debug)]
-pub struct PushOutcome {
-    /// The request that waits.
-    pub waiter: Waiter,
-    /// Whose push: if the request has gone, the outcome is posted after all.
-    pub identity: Identity,
-    /// The push's Action and MessageId.
-    pub call: (Action, MessageId),
-    /// What became of it.
-    pub outcome: Outcome,
-    /// The push's trace.
-    pub trace: Option<Box<TraceParent>>,
 }

@@ -48,7 +48,8 @@ impl Shard {
         let mut replaced = Replaced::default();
         if let Some(connection) = self.clients.find(client) {
             replaced.identity = Some(Identity::clone(connection.identity()));
-            replaced.pushes = connection.handle_replaced(by);
+            replaced.pushes = connection.handle_replaced(by, None);
+            self.tell_moved(client.clone(), connection.identity().connection);
         }
         replaced.posts = self.outbox.take_held(client, is_held);
         Told::Replaced(Box::new(replaced))

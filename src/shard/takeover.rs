@@ -123,7 +123,10 @@ impl Shard {
         if record.len() > RECORD_LEN_MAX {
             return self.keep(socket, &record);
         }
-        let number = self.on_way.add(client.identity().client.clone(), record.len());
+        let identity = client.identity();
+        let number = self
+            .on_way
+            .add(identity.client.clone(), identity.connection, record.len());
         let content = Content::Moved {
             number: on_way_number(self.env.index, number),
             record: record.into(),

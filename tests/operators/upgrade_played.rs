@@ -100,6 +100,7 @@ fn the_new_process_of_a_test() {
             process: 0,
             shard: 9_999,
             token,
+            ..Default::default()
         };
         for message in [
             Message::Taken {

@@ -12,6 +12,7 @@ mod calls;
 mod capacity;
 mod cli;
 mod clients;
+mod cluster;
 mod compression;
 mod config;
 mod connections;

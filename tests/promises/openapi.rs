@@ -110,11 +110,12 @@ fn the_backend_is_asked_as_its_document_says_and_everything_in_it() {
 }
 
 /// Path, method, and a target that fits it.
-const OPERATIONS: [(&str, &str, &str); 6] = [
+const OPERATIONS: [(&str, &str, &str); 7] = [
     ("/call/{action}/{clientId}/{messageId}", "POST", "/call/A/CP/m"),
     ("/result/{action}/{clientId}/{messageId}", "POST", "/result/A/CP/m"),
     ("/error/{action}/{clientId}/{messageId}", "POST", "/error/A/CP/m"),
     ("/clients", "GET", "/clients"),
+    ("/nodes", "GET", "/nodes"),
     ("/clients/{clientId}", "GET", "/clients/CP"),
     ("/clients/{clientId}", "DELETE", "/clients/CP"),
 ];
@@ -184,6 +185,9 @@ fn clients(contract: &mut Contract, proxy: &Proxy) {
         &http.get(&format!("/clients?limit=1000&after={next}")).expect(200),
     );
     contract.check("/clients", "GET", &http.get("/clients?limit=1001").expect(400));
+    let nodes = http.get("/nodes").expect(200);
+    contract.check("/nodes", "GET", &nodes);
+    assert!(nodes.json()["nodes"][0]["clients"].as_u64() >= Some(3), "{nodes:?}");
     let one = "/clients/{clientId}";
     contract.check(one, "GET", &http.get("/clients/L1").expect(200));
     contract.check(one, "GET", &http.get("/clients/nobody").expect(404));

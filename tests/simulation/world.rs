@@ -420,6 +420,8 @@ fn plan(node: u32, shards_count: usize, bounds: &[(&str, &str)]) -> (Plan, usize
         traced: None,
         control: ControlPlane::new(vec![0; shards_count]),
         to_other_process,
+        node_name: "node".into(),
+        cluster: None,
     };
     (plan, config.cores[0].mesh_queue, said)
 }

@@ -130,7 +130,7 @@ fn limits() -> Limits {
 }
 
 fn write_request() -> Piece {
-    let template = RequestTemplate::new("127.0.0.1:5000", "");
+    let template = RequestTemplate::new("127.0.0.1:5000", "", &[("X-Node", "node-1")]);
     let lines = HeaderLines::new(&[
         ("X-Client-Id", "CP1"),
         ("X-Connection-Id", "deadbeef00100000004d"),

@@ -88,6 +88,9 @@ pub enum Failure {
     /// NATS is away for this node or for another one, and it is not known whether that has the client: 503.
     #[error("the other nodes cannot be reached")]
     Away,
+    /// It is longer than NATS takes: 413.
+    #[error("the client is at another node, and NATS takes nothing as long as that (max_payload)")]
+    TooLong,
     /// There are too many questions already: 503.
     #[error("too many questions wait for other nodes")]
     Full,
@@ -238,6 +241,12 @@ impl Member {
         self.asked.count()
     }
 
+    /// What others still wait for: answers of shards here, and outcomes that they have not heard.
+    #[must_use]
+    pub fn owed_count(&self) -> usize {
+        self.served.count() + self.outcomes.count()
+    }
+
     /// The other nodes, and behind them this one.
     #[must_use]
     pub fn nodes(&self, now: Now) -> Vec<Node> {
@@ -283,6 +292,13 @@ impl Member {
         self.say_here(now, out);
     }
 
+    /// The node has ended, but for what is to be posted: outcomes that nobody can have heard are, NATS being away.
+    pub fn handle_end(&mut self, out: &mut Vec<Output>) {
+        if self.link.is_none() {
+            out.extend(std::iter::from_fn(|| self.outcomes.take_untold()).map(Output::PostOutcome));
+        }
+    }
+
     /// A client is connected, with its home on that shard.
     pub fn handle_client(
         &mut self,
@@ -294,6 +310,26 @@ impl Member {
     ) {
         let claim = Claim {
             at_ms: self.clock.stamp(now.unix_ms),
+            connection,
+            node: self.own.id,
+        };
+        let slot = self.clients.insert(client, claim, shard);
+        self.subscribe_and_announce(slot, now.instant, out);
+    }
+
+    /// A client goes on here that was connected elsewhere, to another process of this node: at `since_ms`, by the node's clock.
+    ///
+    /// Its claim is as old as it was there: a connection that has begun at another node since then is newer.
+    pub fn handle_moved_in(
+        &mut self,
+        client: ClientId,
+        (connection, since_ms): (ConnectionId, u64),
+        shard: u16,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) {
+        let claim = Claim {
+            at_ms: self.clock.now(since_ms.min(now.unix_ms)),
             connection,
             node: self.own.id,
         };

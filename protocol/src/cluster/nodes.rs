@@ -58,7 +58,9 @@ impl NodeId {
         (text.len() == 16).then_some(Self(number))
     }
 
-    pub(super) fn number(self) -> u64 {
+    /// The random number.
+    #[must_use]
+    pub const fn number(self) -> u64 {
         self.0
     }
 }

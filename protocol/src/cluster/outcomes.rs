@@ -52,6 +52,10 @@ impl Outcomes {
         }
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.held.len()
+    }
+
     /// Holds one.
     ///
     /// # Errors
@@ -136,6 +140,14 @@ impl Outcomes {
         } else {
             Due::Post(held.outcome)
         })
+    }
+
+    /// The next that nobody can have heard, and that is nobody else's to tell: it is held no longer.
+    pub(super) fn take_untold(&mut self) -> Option<Vec<u8>> {
+        let is_untold = |held: &Held| !held.is_theirs && !held.is_on_way && !held.may_have_been_heard;
+        let (number, _) = self.held.iter().find(|(_, held)| is_untold(held))?;
+        let number = *number;
+        self.remove(number).map(|held| held.outcome)
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -239,5 +251,14 @@ mod tests {
         outcomes.handle_heard(2);
         outcomes.handle_heard(2);
         assert!(outcomes.take_due(start + HELD_MAX).is_none() && outcomes.next_deadline().is_none());
+        for number in 3..6 {
+            outcomes
+                .insert(number, (THEM, number == 3), vec![number as u8], start)
+                .expect("room");
+        }
+        outcomes.send(4);
+        assert_eq!((outcomes.take_untold(), outcomes.take_untold()), (Some(vec![5]), None));
+        outcomes.handle_lost();
+        assert_eq!(outcomes.take_untold(), None, "it may have been heard");
     }
 }

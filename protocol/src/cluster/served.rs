@@ -20,6 +20,10 @@ impl Served {
         }
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.open.len()
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.open.len() < self.count_max
     }

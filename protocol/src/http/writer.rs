@@ -18,15 +18,17 @@ pub struct RequestTemplate {
 
 impl RequestTemplate {
     /// POSTs to `host` (the value of `Host`) at targets that begin with `prefix` (percent-encoded, `""` or begins with
-    /// `/`).
+    /// `/`). All of them have these `headers`.
     #[must_use]
-    pub fn new(host: &str, prefix: &str) -> Self {
+    pub fn new(host: &str, prefix: &str, headers: &[(&str, &str)]) -> Self {
         assert!(
             (prefix.is_empty() || prefix.starts_with('/')) && is_target_safe(prefix),
             "the prefix is a path"
         );
         assert!(is_header_value_safe(host.as_bytes()), "the host is a header value");
-        let middle = [" HTTP/1.1\r\nHost: ", host, "\r\n", CONTENT_TYPE_JSON, CONTENT_LENGTH].concat();
+        let lines = HeaderLines::new(headers);
+        let start = [" HTTP/1.1\r\nHost: ", host, "\r\n", lines.as_str()].concat();
+        let middle = [&start, CONTENT_TYPE_JSON, CONTENT_LENGTH].concat();
         RequestTemplate {
             start: ["POST ", prefix].concat().into_bytes().into(),
             middle: middle.into_bytes().into(),
@@ -292,7 +294,7 @@ mod tests {
             "POST /api/call/Boot HTTP/1.1\r\nHost: backend:5000\r\nContent-Type: application/json\r\n\
              Content-Length: 7\r\nX-Client-Id: CP%201\r\nX-Connection-Id: 7\r\n\r\n{\"a\":1}"
         );
-        let template = RequestTemplate::new("backend:5000", "/api");
+        let template = RequestTemplate::new("backend:5000", "/api", &[]);
         assert_eq!(
             written(|out| {
                 let lines = HeaderLines::new(&headers[..1]);

@@ -77,10 +77,12 @@ pub struct Disconnection<'a> {
     pub seconds: u64,
     /// The connection that took its place.
     pub replaced_by: Option<ConnectionId>,
+    /// The node that has that one, if it is another one.
+    pub replaced_by_node: Option<&'a str>,
 }
 
 /// Body of `/disconnect`: `{"clientId","connectionId","code","reason","seconds"}`, and `"replacedBy"` where there is
-/// one.
+/// one, and `"replacedByNode"` where another node has that.
 #[must_use]
 pub fn disconnect(identity: &Identity, end: &Disconnection<'_>) -> String {
     let (mut code, mut seconds) = (itoa::Buffer::new(), itoa::Buffer::new());
@@ -101,6 +103,10 @@ pub fn disconnect(identity: &Identity, end: &Disconnection<'_>) -> String {
         body.push_str(r#","replacedBy":""#);
         body.push_str(by.as_str());
         body.push('"');
+    }
+    if let Some(node) = end.replaced_by_node {
+        body.push_str(r#","replacedByNode":"#);
+        json::write_string(&mut body, node);
     }
     body.push('}');
     body
@@ -250,11 +256,13 @@ mod tests {
             reason: hostile,
             seconds: 7,
             replaced_by: Some(ConnectionId::new(1, 2, 4)),
+            replaced_by_node: Some(hostile),
         };
         let notice: serde_json::Value = serde_json::from_str(&disconnect(&identity, &end)).expect("JSON");
         assert_eq!(notice["clientId"], hostile);
         assert_eq!(notice["reason"], hostile);
         assert_eq!(notice["replacedBy"], ConnectionId::new(1, 2, 4).as_str());
+        assert_eq!(notice["replacedByNode"], hostile);
         let traffic = Traffic {
             bytes_in: u64::MAX,
             calls: 7,

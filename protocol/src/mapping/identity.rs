@@ -77,6 +77,12 @@ impl ConnectionId {
         self.number
     }
 
+    /// True when it began in another process.
+    #[must_use]
+    pub const fn is_adopted(&self) -> bool {
+        self.number & BEGUN_HERE == 0
+    }
+
     /// True when this connection of a shard is newer than `other` of the same shard: those that began in another process are older
     /// than all that began here.
     #[must_use]
@@ -229,6 +235,7 @@ mod tests {
         let adopted = ConnectionId::adopted("00c0ffee00100000004d", 7).expect("a connection's name");
         assert_eq!(adopted.as_str(), "00c0ffee00100000004d");
         assert!(first.is_newer_than(&adopted) && !adopted.is_newer_than(&first));
+        assert!(adopted.is_adopted() && !first.is_adopted());
         let later = ConnectionId::adopted(first.as_str(), 8).expect("a connection's name");
         assert!(later.is_newer_than(&adopted) && first.is_newer_than(&later));
         for none in [

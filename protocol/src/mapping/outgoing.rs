@@ -130,7 +130,7 @@ mod tests {
     use crate::ocpp::{ClientId, FailReason};
 
     fn written(content: PostContent, trace: Option<&TraceParent>) -> String {
-        let template = RequestTemplate::new("backend", "/ocpp");
+        let template = RequestTemplate::new("backend", "/ocpp", &[("X-Node", "n1")]);
         let client = ClientId::parse("CP 1").unwrap();
         let identity = Identity::new(client, ConnectionId::new(1, 2, 3), Some("ocpp1.6"), "10.0.0.1");
         let action = Action::parse("Reset").unwrap();

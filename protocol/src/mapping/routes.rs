@@ -45,6 +45,8 @@ pub enum Route {
         /// Clients on a page.
         limit: usize,
     },
+    /// `GET /nodes`
+    Nodes,
 }
 
 /// Where a page of clients ends.
@@ -154,6 +156,10 @@ pub fn route(head: &RequestHead<'_>) -> Result<Route, RouteError> {
         ["clients"] | ["clients", ""] => {
             allow(head, "GET, HEAD")?;
             list(query)
+        }
+        ["nodes"] => {
+            allow(head, "GET, HEAD")?;
+            Ok(Route::Nodes)
         }
         ["clients", client] => {
             allow(head, "GET, HEAD, DELETE")?;
@@ -336,6 +342,7 @@ mod tests {
             ("GET", "/clients?limit=0", 400),
             ("GET", "/clients?limit=1001", 400),
             ("GET", "/clients?after=x", 400),
+            ("POST", "/nodes", 405),
         ];
         for (method, target, status) in cases {
             assert_eq!(of(method, target).unwrap_err().status(), status, "{method} {target}");
@@ -387,6 +394,7 @@ mod tests {
             })
         );
         assert_eq!(of("HEAD", "/clients"), of("GET", "/clients"));
+        assert_eq!(of("GET", "/nodes"), Ok(Route::Nodes));
         let client = ClientId::parse("x").unwrap();
         assert_eq!(of("HEAD", "/clients/x"), Ok(Route::Describe(client.clone())));
         let reason = "go away".to_owned();

@@ -89,10 +89,14 @@ pub struct CallKey(pub u64);
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PushKey(pub u64);
 
-/// The ingress request that waits for a push (`Prefer: wait`): the process and the shard that hold it, and a number that means
-/// something there.
+/// The ingress request that waits for a push (`Prefer: wait`): the node, the process and the shard that hold it, and a number that
+/// means something there.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Waiter {
+    /// The node of the cluster; 0: this one.
+    pub node: u64,
+    /// The push has come from that node with its client: whatever happens here, the backend is told there.
+    pub is_moved: bool,
     /// The generation of the process: it may be the one that has handed its clients over, or got them.
     pub process: u32,
     /// Index of the shard.

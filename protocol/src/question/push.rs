@@ -48,6 +48,12 @@ pub(super) fn write_waiter(waiter: Waiter, record: &mut Writer<'_>) {
     record.number(1, waiter.process.into());
     record.number(2, waiter.shard.into());
     record.number(3, waiter.token);
+    if waiter.node != 0 {
+        record.number(4, waiter.node);
+    }
+    if waiter.is_moved {
+        record.flag(5, true);
+    }
 }
 
 pub(super) fn read_waiter(field: &Field<'_>) -> Result<Waiter, RecordError> {
@@ -58,6 +64,8 @@ pub(super) fn read_waiter(field: &Field<'_>) -> Result<Waiter, RecordError> {
             1 => waiter.process = part.number()?,
             2 => waiter.shard = part.number()?,
             3 => waiter.token = part.number()?,
+            4 => waiter.node = part.number()?,
+            5 => waiter.is_moved = part.flag()?,
             _ => {}
         }
     }

@@ -22,6 +22,7 @@ fn waiter() -> Waiter {
         process: 3,
         shard: 7,
         token: 1 << 40,
+        ..Waiter::default()
     }
 }
 

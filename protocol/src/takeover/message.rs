@@ -334,6 +334,7 @@ impl Message {
                     shard: u16::from_be_bytes(fields.array(1)?),
                     token: u64::from_be_bytes(fields.array(2)?),
                     process: u32::from_be_bytes(fields.array(3)?),
+                    ..Waiter::default()
                 },
                 post: fields.get(4)?.to_vec(),
             },
@@ -536,6 +537,7 @@ mod tests {
                     process: 7,
                     shard: 513,
                     token: 1 << 50,
+                    ..Waiter::default()
                 },
                 post: vec![9; 200],
             },

@@ -95,7 +95,7 @@ impl Scene {
             name: "http://backend:80".into(),
             server_name: None,
             target: Target::Tcp(addresses.to_vec()),
-            template: RequestTemplate::new("backend", ""),
+            template: RequestTemplate::new("backend", "", &[]),
         });
         let pool = Pool::new(
             &reactor,

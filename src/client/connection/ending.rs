@@ -112,6 +112,10 @@ impl<C: Conversation> Connection<C> {
             return Vec::new();
         }
         self.clients.unregister(self);
+        // Where a newer one takes its place here, it is found all the time.
+        if !matches!(end.replaced_by, Some((_, None))) {
+            self.clients.backend().gone(&self.identity);
+        }
         self.clients.note_end(&self.identity, end);
         if self.env().watch.is_on() {
             trace::show_end(self.env(), &self.identity, end.code, end.reason);
@@ -134,7 +138,8 @@ impl<C: Conversation> Connection<C> {
             code: end.code,
             reason: end.reason,
             seconds,
-            replaced_by: end.replaced_by,
+            replaced_by: end.replaced_by.map(|(connection, _)| connection),
+            replaced_by_node: end.replaced_by.and_then(|(_, node)| node),
         };
         let body = bodies::disconnect(&self.identity, &end).into_bytes();
         self.clients.backend().disconnect(self.identity.clone(), body);

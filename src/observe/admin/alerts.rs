@@ -5,6 +5,7 @@ mod backend;
 mod between;
 mod certificates;
 mod clients;
+mod cluster;
 mod limits;
 mod refused;
 
@@ -24,6 +25,7 @@ pub(super) fn alerts(before: Option<&Snapshot>, now: &Snapshot) -> Vec<Alert> {
     waiting(&now.reports, &mut found);
     limits::limits(now, &mut found);
     certificates::certificates(&now.certificates, now.date, &mut found);
+    cluster::cluster(now.cluster.as_deref(), now.at, &mut found);
     if let Some(before) = before {
         let between = Between { before, now };
         refused::refused(&between, &mut found);

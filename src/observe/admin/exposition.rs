@@ -1,5 +1,7 @@
 //! Writes the metrics as text: OpenMetrics, by prometheus-client, and Prometheus' own older format, made from it.
 
+mod cluster;
+
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -106,6 +108,7 @@ impl Collector for Exposition {
         self.passes(encoder)?;
         self.backends(encoder)?;
         self.shards(encoder)?;
+        cluster::encode(encoder)?;
         self.process(encoder)
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use super::process::Process;
 use crate::observe::certificates::{self, CertificateSeen};
+use crate::observe::cluster::{self, ClusterSeen};
 use crate::observe::report::Report;
 use crate::server::takeover::old::Upgrades;
 use crate::shard::control_plane::{ControlPlane, Silent};
@@ -77,6 +78,8 @@ pub(super) struct Snapshot {
     pub(super) date: SystemTime,
     /// What clients with TLS get.
     pub(super) certificates: Arc<[CertificateSeen]>,
+    /// The cluster, if this node is in one.
+    pub(super) cluster: Option<Arc<ClusterSeen>>,
 }
 
 impl Snapshot {
@@ -101,6 +104,7 @@ impl Snapshot {
             takeover,
             date: SystemTime::now(),
             certificates: certificates::current(),
+            cluster: cluster::current(),
         }
     }
 }
@@ -134,5 +138,6 @@ pub(super) fn moment(change: impl Fn(&mut Report)) -> Snapshot {
         },
         date: SystemTime::now(),
         certificates: Arc::default(),
+        cluster: None,
     }
 }

@@ -93,6 +93,7 @@ impl Ledger {
             self.count(match failure {
                 Failure::Nobody => "nobody",
                 Failure::Away => "away",
+                Failure::TooLong => "too long",
                 Failure::Full => "full",
                 Failure::NotCarriedOut => "not carried out",
                 Failure::Unanswered => "unanswered",

@@ -152,6 +152,7 @@ impl World {
             process: 0,
             shard: 1,
             token: self.count as u64,
+            ..Waiter::default()
         });
         let trace = self
             .random

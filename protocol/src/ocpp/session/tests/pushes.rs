@@ -78,6 +78,7 @@ fn a_waiting_request_is_told_in_the_place_of_a_post() {
         process: 2,
         shard: 3,
         token: 7,
+        ..Waiter::default()
     };
     let mut client = Conversation::new(Subprotocol::Ocpp16);
     for id in ["a", "b", "c"] {
@@ -104,6 +105,7 @@ fn a_wait_that_is_over_withdraws_what_was_not_sent_and_only_that() {
         process: 2,
         shard: 3,
         token: 7,
+        ..Waiter::default()
     };
     let mut client = Conversation::new(Subprotocol::Ocpp16);
     for id in ["a", "b"] {
