@@ -1,4 +1,4 @@
-//! Nodes that are connected to one NATS find each other's clients (`cluster-1` to `cluster-9`).
+//! Nodes that are connected to one NATS find each other's clients.
 
 use support::http::call_target;
 use support::nats::Nats;
@@ -314,4 +314,57 @@ fn while_nats_is_away_clients_here_are_served_and_others_are_not_said_to_be_gone
     wait_for_nodes(&[&two.a, &two.b]);
     two.a.push("there", "Reset", "m3", "{}").expect(202);
     jumped.expect("[2,\"m3\",\"Reset\",{}]");
+}
+
+#[test]
+fn an_upgrade_moves_clients_without_a_moment_in_which_other_nodes_do_not_find_them() {
+    let Some(mut two) = Two::start() else { return };
+    let mut client = two.a.client("CP1");
+    wait_for_clients(&two.a, 1);
+    let push = |two: &Two, client: &mut support::Client, number: usize| {
+        let id = format!("m{number}");
+        two.b.push("CP1", "Reset", &id, "{}").expect(202);
+        client.expect(&format!("[2,\"{id}\",\"Reset\",{{}}]"));
+        client.send_result(&id, "{}");
+        two.backend.take(&format!("/result/Reset/CP1/{id}"));
+    };
+    push(&two, &mut client, 0);
+    let new = two.a.upgrade();
+    let mut number = 1;
+    while two.a.is_running() {
+        push(&two, &mut client, number);
+        number += 1;
+    }
+    push(&two, &mut client, number);
+    client.call(1);
+    assert!(number > 1, "there were some meanwhile");
+    assert_eq!(two.backend.seen("/disconnect").len(), 0);
+    new.terminate();
+}
+
+#[test]
+fn a_node_that_drains_says_so_until_its_clients_have_gone_to_another_one() {
+    let Some(mut two) = Two::start() else { return };
+    let mut client = two.a.client("CP1");
+    wait_for_clients(&two.a, 1);
+    two.b.push("CP1", "Reset", "m1", "{}").expect(202);
+    client.expect("[2,\"m1\",\"Reset\",{}]");
+    two.a.signal(rustix::process::Signal::TERM);
+    eventually("the drain to be told", || {
+        let nodes = two.b.http().get("/nodes").expect(200).json();
+        (nodes["nodes"][0]["draining"] == json!(true)).then_some(())
+    });
+    two.b.push("CP1", "Reset", "m2", "{}").expect(503);
+    client.send_result("m1", "{\"n\":1}");
+    assert_eq!(two.backend.take("/result/Reset/CP1/m1").text(), "{\"n\":1}");
+    client.expect_close(1001);
+    eventually("nobody to have it", || {
+        let status = two.b.push("CP1", "Reset", "m3", "{}").status;
+        assert!(matches!(status, 404 | 503), "{status}");
+        (status == 404).then_some(())
+    });
+    let mut client = two.b.client("CP1");
+    assert_eq!(two.a.wait().code(), Some(0));
+    two.b.push("CP1", "Reset", "m4", "{}").expect(202);
+    client.expect("[2,\"m4\",\"Reset\",{}]");
 }
