@@ -39,10 +39,10 @@ fn main() {
     let address: SocketAddr = address.parse().expect("the argument is an address with a port");
     let mut overrides = Overrides::default();
     if let [chain, key] = files {
-        overrides.set("listen_tls", &address.to_string());
+        overrides.set("listen_tls", address.to_string());
         overrides.set(
             "tls_certificates",
-            &format!("{{ chain = \"{chain}\", key = \"{key}\" }}"),
+            format!("{{ chain = \"{chain}\", key = \"{key}\" }}"),
         );
     }
     overrides.set("message_max", MESSAGE_MAX);
