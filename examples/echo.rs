@@ -131,6 +131,10 @@ impl Backend<Echo> for Everybody {
     fn answer_push(&self, _: &Identity, _: Waiter, _: (Action, MessageId), _: Outcome, _: Option<Box<TraceParent>>) {
         unreachable!("an echo gets no pushes")
     }
+
+    fn here(&self, _: &Connection<Echo>) {}
+
+    fn gone(&self, _: &Identity) {}
 }
 
 /// What was deferred in a pass leaves at its end, as in a shard.
