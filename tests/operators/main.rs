@@ -14,6 +14,7 @@ mod kubernetes;
 mod load;
 mod logs;
 mod metrics;
+mod nats;
 mod profiles;
 mod rebalance;
 mod reload;
