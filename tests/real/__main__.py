@@ -10,6 +10,7 @@ import scene_backends
 import scene_balancer
 import scene_capacity
 import scene_clients
+import scene_cluster
 import scene_compression
 import scene_https
 import scene_large
@@ -29,6 +30,7 @@ SCENES = {
     "nginx": lambda stage, long: scene_balancer.play(balancer.Nginx(stage), long),
     "alarms": scene_alarms.play,
     "clients": scene_clients.play,
+    "cluster": scene_cluster.play,
     "compression": scene_compression.play,
     "backends": scene_backends.play,
     "roadrunner": scene_roadrunner.play,
@@ -47,7 +49,7 @@ async def main(name, long):
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     print(f"{name}:", flush=True)
-    async with asyncio.timeout(3600 if long else 300), Stage(name) as stage:
+    async with asyncio.timeout(3600 if long else 600), Stage(name) as stage:
         await SCENES[name](stage, long)
         stage.say("all as it should be")
 

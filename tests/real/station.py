@@ -26,13 +26,14 @@ class Station:
 
     numbers = itertools.count(1)
 
-    def __init__(self, session, base, name, path=None, ssl=None, headers=None, subprotocol="ocpp1.6"):
+    def __init__(self, session, base, name, path=None, ssl=None, headers=None, subprotocol="ocpp1.6", compresses=True):
         self.session = session
         self.url = URL(f"{base}/{path or quote(name, safe='')}", encoded=True)
         self.name = name
         self.ssl = ssl
         self.headers = headers
         self.subprotocol = subprotocol
+        self.compresses = compresses
         self.socket = None
         self.reader = None
         self.pushes = {}  # MessageId of a push to its payload
@@ -56,14 +57,14 @@ class Station:
                 headers=self.headers,
                 protocols=protocols,
                 autoping=True,
-                # It offers compression, as most libraries do, and compresses what it sends.
-                compress=15,
+                # Unless told otherwise it offers compression, as most libraries do, and compresses what it sends.
+                compress=15 if self.compresses else 0,
                 timeout=aiohttp.ClientWSTimeout(ws_close=5),
             )
         except aiohttp.WSServerHandshakeError as error:
             raise Refused(error) from None
         assert self.socket.protocol == self.subprotocol, self.socket.protocol
-        assert self.socket.compress, "compression is let through by whoever is before us"
+        assert self.socket.compress or not self.compresses, "compression is let through by whoever is before us"
         self.connects += 1
         self.is_mute = False
         self.reader = asyncio.create_task(self.read())
