@@ -110,8 +110,13 @@ fn check(config: &Config, args: &ServeArgs) -> Result<(), String> {
         if !rows.is_empty() {
             print(&format!("\n# Backends over TLS\n{}\n", rows.join("\n")))?;
         }
+        let (rows, mut servers) = server::cluster_check::servers(config);
+        if !rows.is_empty() {
+            print(&format!("\n# NATS\n{}\n", rows.join("\n")))?;
+        }
         let mut warnings = server::check::warnings(config, &limits);
         warnings.append(&mut backends);
+        warnings.append(&mut servers);
         warnings
     };
     for warning in &warnings {

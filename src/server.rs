@@ -4,6 +4,7 @@ pub mod backend_check;
 pub mod certificates;
 pub mod check;
 pub mod cluster;
+pub mod cluster_check;
 pub mod cpu_features;
 pub mod host;
 pub mod inherited_sockets;

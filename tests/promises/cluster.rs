@@ -2,7 +2,8 @@
 
 use support::http::call_target;
 use support::nats::Nats;
-use support::{Backend, Builder, Http, Proxy, Response, eventually, json};
+use support::text_file::TextFile;
+use support::{Backend, Builder, Http, Proxy, Response, eventually, json, program};
 
 /// Two nodes that know each other, and their backend.
 struct Two {
@@ -367,4 +368,31 @@ fn a_node_that_drains_says_so_until_its_clients_have_gone_to_another_one() {
     assert_eq!(two.a.wait().code(), Some(0));
     two.b.push("CP1", "Reset", "m4", "{}").expect(202);
     client.expect("[2,\"m4\",\"Reset\",{}]");
+}
+
+#[test]
+fn check_says_whether_nats_lets_the_node_in_and_takes_its_messages() {
+    let Some(mut nats) = Nats::start("max_payload: 16384\n") else {
+        return;
+    };
+    let url = nats.url();
+    let check = |message_max: &str| {
+        let file = TextFile::new(&format!(
+            "backend = \"http://127.0.0.1:9\"\ncluster = \"{url}\"\n[defaults]\nmessage_max = \"{message_max}\"\n"
+        ));
+        program::run(&["check", file.as_str()])
+    };
+    let (code, stdout, stderr) = check("4KiB");
+    assert_eq!(code, 0, "{stderr}");
+    assert!(
+        stdout.contains("lets this node in, and takes 16384 bytes at once"),
+        "{stdout}"
+    );
+    assert!(!stderr.contains("max_payload"), "{stderr}");
+    let (_, _, stderr) = check("64KiB");
+    assert!(stderr.contains("(max_payload)"), "{stderr}");
+    nats.kill();
+    let (_, stdout, stderr) = check("4KiB");
+    assert!(!stdout.contains("lets this node in"), "{stdout}");
+    assert!(stderr.contains("cannot be connected to"), "{stderr}");
 }
