@@ -338,7 +338,8 @@ impl Reader {
     }
 
     async fn send_bytes(&self, bytes: &[u8]) -> io::Result<()> {
-        let deadline = self.env().reactor.now() + self.env().core.send_timeout;
+        // A pass may have been long: the time of the sending begins with it.
+        let deadline = self.env().reactor.exact_now() + self.env().core.send_timeout;
         let mut sending = pin!(send_all(self.env(), &self.socket, bytes, deadline));
         poll_fn(|context| match sending.as_mut().poll(context) {
             Poll::Pending => self
