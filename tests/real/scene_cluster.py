@@ -16,7 +16,7 @@ from scene_upgrade import NOW, START_16, START_201, Point16, Point201, v16, v201
 from stage import DEADLINE, until
 from station import Refused, Station
 
-CLIENTS = 3000
+CLIENTS = 600
 JUMPERS = 40
 # So many of them come three times at once.
 TIES = 10
