@@ -107,6 +107,14 @@ impl Snapshot {
             cluster: cluster::current(),
         }
     }
+
+    /// The moment before the first one: nothing had been counted.
+    pub(super) fn at_start(&self) -> Self {
+        Self {
+            reports: Vec::new(),
+            ..self.clone()
+        }
+    }
 }
 
 /// Three shards, at one time.

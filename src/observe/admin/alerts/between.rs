@@ -18,8 +18,13 @@ pub(super) struct Counted {
 }
 
 impl Between<'_> {
+    /// Between looks there is a second or more; before the first one at most that.
     pub(super) fn seconds(&self) -> f64 {
-        self.now.at.saturating_duration_since(self.before.at).as_secs_f64()
+        self.now
+            .at
+            .saturating_duration_since(self.before.at)
+            .as_secs_f64()
+            .max(1.0)
     }
 
     /// How much `value` has grown on this shard.
