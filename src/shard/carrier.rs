@@ -44,7 +44,8 @@ impl Shard {
             if let Some((socket, record)) = self.take_client(&connection) {
                 let _ = moved.send(what);
                 let client = connection.identity().client.clone();
-                let number = self.on_way.add(client.clone(), record.len());
+                let id = connection.identity().connection;
+                let number = self.on_way.add(client.clone(), id, record.len());
                 let (shard, generation) = (self.env.index, self.env.generation);
                 let reactor = self.env.reactor.clone();
                 spawn(async move {
