@@ -25,7 +25,7 @@ pub enum Frame<'t> {
         raw_action: &'t str,
         /// An object under an OCPP subprotocol, else any value but `null`; [`NO_PAYLOAD`] for `null` and for none.
         payload: &'t str,
-        /// Both names are [plain](ids::plain_name).
+        /// Both names stand for themselves in JSON and in a path.
         has_plain_names: bool,
     },
     /// `[3, id, payload]`
