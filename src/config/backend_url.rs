@@ -1,9 +1,10 @@
 //! Parses the URL of a backend: where it listens, and the path that its API begins with.
 
 use std::fmt;
-use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use super::authority::{self, AuthorityError};
 
 /// One address of the backend. `prefix` is empty, or begins with `/` and does not end with one.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -33,8 +34,7 @@ impl BackendUrl {
     #[must_use]
     pub fn authority(&self) -> String {
         match self {
-            BackendUrl::Tcp { host, port, .. } if host.contains(':') => format!("[{host}]:{port}"),
-            BackendUrl::Tcp { host, port, .. } => format!("{host}:{port}"),
+            BackendUrl::Tcp { host, port, .. } => authority::join(host, *port),
             BackendUrl::Unix { .. } => "localhost".to_owned(),
         }
     }
@@ -121,37 +121,14 @@ impl FromStr for BackendUrl {
             return Err(BackendUrlError::Parts);
         }
         let (authority, prefix) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
-            let (host, port) = rest.split_once(']').ok_or(BackendUrlError::Host)?;
-            host.parse::<Ipv6Addr>().map_err(|_| BackendUrlError::Host)?;
-            (host, port)
-        } else {
-            let (host, port) = authority.find(':').map_or((authority, ""), |at| authority.split_at(at));
-            let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-            if !(1..=HOST_LEN_MAX).contains(&host.len()) || !host.bytes().all(allowed) {
-                return Err(BackendUrlError::Host);
-            }
-            (host, port)
-        };
-        let port = match port.strip_prefix(':') {
-            None if port.is_empty() => {
-                if is_tls {
-                    443
-                } else {
-                    80
-                }
-            }
-            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits
-                .parse()
-                .ok()
-                .filter(|port| *port > 0)
-                .ok_or(BackendUrlError::Port)?,
-            _ => return Err(BackendUrlError::Port),
-        };
+        let (host, port) = authority::split(authority).map_err(|error| match error {
+            AuthorityError::Host => BackendUrlError::Host,
+            AuthorityError::Port => BackendUrlError::Port,
+        })?;
         Ok(BackendUrl::Tcp {
             is_tls,
             host: host.to_owned(),
-            port,
+            port: port.unwrap_or(if is_tls { 443 } else { 80 }),
             prefix: prefix_from(prefix)?,
         })
     }
@@ -169,8 +146,6 @@ fn prefix_from(path: &str) -> Result<String, BackendUrlError> {
 
 /// `sun_path` has 108 bytes with its NUL (unix(7)).
 const SOCKET_PATH_LEN_MAX: usize = 107;
-/// RFC 1035, 2.3.4.
-const HOST_LEN_MAX: usize = 253;
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@
 //!
 //! A [`Config`] that exists is sound: every value is within its bounds, every CPU usable, and no two keys conflict.
 
+mod authority;
 mod backend_url;
 mod certificate_files;
 mod choice;

@@ -1,8 +1,9 @@
 //! Parses the URL of a NATS server.
 
 use std::fmt;
-use std::net::Ipv6Addr;
 use std::str::FromStr;
+
+use super::authority::{self, AuthorityError};
 
 /// `nats://[user:password@]host[:port]` or `tls://…`; a user without a password is a token.
 #[derive(Clone, Eq, PartialEq)]
@@ -62,10 +63,7 @@ impl NatsUrl {
     /// `host:port`, with IPv6 in brackets.
     #[must_use]
     pub fn address(&self) -> String {
-        match self.host.contains(':') {
-            true => format!("[{}]:{}", self.host, self.port),
-            false => format!("{}:{}", self.host, self.port),
-        }
+        authority::join(&self.host, self.port)
     }
 
     /// Another server, known by `host:port` alone, that is asked in the same way as this one. `None`: that is none.
@@ -137,26 +135,11 @@ fn login_from(text: &str) -> Result<NatsLogin, NatsUrlError> {
 }
 
 fn host_and_port(authority: &str) -> Result<(String, u16), NatsUrlError> {
-    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
-        let (host, port) = rest.split_once(']').ok_or(NatsUrlError::Host)?;
-        host.parse::<Ipv6Addr>().map_err(|_| NatsUrlError::Host)?;
-        (host, port)
-    } else {
-        let (host, port) = authority.find(':').map_or((authority, ""), |at| authority.split_at(at));
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-        if !(1..=HOST_LEN_MAX).contains(&host.len()) || !host.bytes().all(allowed) {
-            return Err(NatsUrlError::Host);
-        }
-        (host, port)
-    };
-    let port = match port.strip_prefix(':') {
-        None if port.is_empty() => PORT,
-        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            digits.parse().ok().filter(|port| *port > 0).ok_or(NatsUrlError::Port)?
-        }
-        _ => return Err(NatsUrlError::Port),
-    };
-    Ok((host.to_owned(), port))
+    let (host, port) = authority::split(authority).map_err(|error| match error {
+        AuthorityError::Host => NatsUrlError::Host,
+        AuthorityError::Port => NatsUrlError::Port,
+    })?;
+    Ok((host.to_owned(), port.unwrap_or(PORT)))
 }
 
 /// With `%xx` as the byte that it stands for.
@@ -180,8 +163,6 @@ fn decoded(text: &str) -> Result<String, NatsUrlError> {
 
 /// What NATS servers listen on.
 const PORT: u16 = 4222;
-/// RFC 1035, 2.3.4.
-const HOST_LEN_MAX: usize = 253;
 /// It goes into a line of 4 KiB.
 const SECRET_LEN_MAX: usize = 1024;
 

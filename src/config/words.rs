@@ -1,6 +1,7 @@
 //! Checks texts that go into HTTP heads or are compared with them: paths, names of headers, subprotocols and hosts,
 //! origins.
 
+use super::authority::HOST_LEN_MAX;
 use protocol::http::is_token;
 
 /// Why a text is none of these.
@@ -123,8 +124,6 @@ const TOKEN_LEN_MAX: usize = 128;
 const NODE_NAME_LEN_MAX: usize = 64;
 const PATH_LEN_MAX: usize = 256;
 const ORIGIN_LEN_MAX: usize = 512;
-/// RFC 1035, 3.1.
-const HOST_LEN_MAX: usize = 253;
 
 /// Headers that say something about the connection to the backend or about who queries: a client's copy would lie.
 const OWN_HEADERS: [&str; 25] = [
